@@ -1,1 +1,18 @@
-//! The proven statement.
+//! The proven statement: the rollup's state machine, and the circuits that prove it.
+//!
+//! PROTOCOL.md is the specification; clauses are cited as `P-3.2`. The native modules below are its plain reading,
+//! and the oracle that the circuits are tested against.
+
+pub mod account;
+pub mod amount;
+pub mod babyjub;
+pub mod eddsa;
+mod encoding;
+pub mod field;
+pub mod operation;
+pub mod poseidon;
+pub mod tree;
+pub mod witness;
+
+/// The field of every value of the protocol (P-1.1).
+pub use halo2curves::bn256::Fr;

@@ -1,0 +1,136 @@
+//! Accounts and their leaves (P-3.1 … P-3.5).
+
+use crate::eddsa::PublicKey;
+use crate::{encoding, poseidon};
+use halo2curves::bn256::Fr;
+use halo2curves::ff::PrimeField;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use thiserror::Error;
+
+/// Bits of an account index (P-3.4).
+pub const INDEX_BITS: u32 = 33;
+/// The first index that is not a fee account's (P-3.5).
+pub const USER_INDEX_MIN: u64 = 1 << 16;
+
+/// An account index that has more than 33 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("account index {0} is not below 2^33")]
+pub struct IndexRange(pub u64);
+
+/// Where an account is in the state tree: an integer below `2^33`. Index 0 is "no account" (P-3.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct AccountIndex(u64);
+
+impl AccountIndex {
+    /// "No account".
+    pub const NONE: Self = Self(0);
+
+    /// Checks the range.
+    ///
+    /// # Errors
+    /// An index of more than 33 bits.
+    pub fn new(index: u64) -> Result<Self, IndexRange> {
+        if index >> INDEX_BITS == 0 {
+            Ok(Self(index))
+        } else {
+            Err(IndexRange(index))
+        }
+    }
+
+    /// The integer.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The fee account of `token` (P-3.5).
+    pub fn fee_account(token: TokenId) -> Self {
+        Self(u64::from(token.0))
+    }
+}
+
+impl TryFrom<u64> for AccountIndex {
+    type Error = IndexRange;
+
+    fn try_from(index: u64) -> Result<Self, IndexRange> {
+        Self::new(index)
+    }
+}
+
+impl From<AccountIndex> for u64 {
+    fn from(index: AccountIndex) -> u64 {
+        index.0
+    }
+}
+
+impl fmt::Display for AccountIndex {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A token's number. Token 0 does not exist (P-3.3); it stands in the dummy transfer of a no-op.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenId(pub u16);
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One owner's holding of one token (P-3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// The token held.
+    pub token: TokenId,
+    /// Number of transfers sent so far.
+    #[serde(with = "encoding::decimal")]
+    pub nonce: u64,
+    /// Smallest units of the token.
+    #[serde(with = "encoding::decimal")]
+    pub balance: u128,
+    /// The key that signs for the account.
+    pub owner: PublicKey,
+    /// The owner's address on L1.
+    #[serde(with = "encoding::address")]
+    pub l1_address: [u8; 20],
+}
+
+impl Account {
+    /// The inputs of the leaf's hash, in order (P-3.2).
+    pub fn leaf_inputs(&self) -> [Fr; 8] {
+        [
+            Fr::from(u64::from(self.token.0)),
+            Fr::from(self.nonce),
+            Fr::from_u128(self.balance),
+            self.owner.0.x,
+            self.owner.0.y,
+            self.l1_address_fr(),
+            Fr::zero(),
+            poseidon::tag_leaf(),
+        ]
+    }
+
+    /// The leaf (P-3.2).
+    pub fn leaf(&self) -> Fr {
+        poseidon::hash8(&self.leaf_inputs())
+    }
+
+    /// The L1 address as an integer.
+    pub fn l1_address_fr(&self) -> Fr {
+        address_to_fr(&self.l1_address)
+    }
+}
+
+/// A big-endian 160-bit integer.
+pub(crate) fn address_to_fr(address: &[u8; 20]) -> Fr {
+    let mut repr = [0; 32];
+    repr.iter_mut()
+        .zip(address.iter().rev())
+        .for_each(|(to, from)| *to = *from);
+    Option::from(Fr::from_repr(repr)).expect("160 bits are below the modulus")
+}
