@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.19;
+
+import {IRollup} from "./IRollup.sol";
+
+/// @title The rollup's contract on L1, for protocol version 1. Errors, events and meanings are in IRollup.
+contract Rollup is IRollup {
+    /// @dev Order of BN254's G1, the field of all values (P-1.1).
+    uint256 internal constant R =
+        21888242871839275222246405745257275088548364400416034343698204186575808495617;
+    /// @dev Bytes of one posted element (P-6.2).
+    uint256 internal constant ELEMENT_BYTES = 31;
+    /// @dev `D` of P-6.6.
+    bytes32 internal constant DOMAIN = keccak256("zk-rollup-prover/da/v1");
+    /// @dev The data is in calldata (P-6.6).
+    uint256 internal constant DA_CALLDATA = 0;
+    /// @dev More than what calling the verifier costs besides the gas that it is given.
+    uint256 internal constant CALL_GAS = 5_000;
+
+    /// @inheritdoc IRollup
+    address public immutable verifier;
+    /// @inheritdoc IRollup
+    uint256 public immutable verifierGasCap;
+    /// @inheritdoc IRollup
+    uint256 public immutable maxBatchAge;
+    /// @inheritdoc IRollup
+    uint256 public immutable proofLength;
+    /// @inheritdoc IRollup
+    uint256 public immutable rollupId;
+
+    /// @inheritdoc IRollup
+    uint256 public stateRoot;
+    /// @inheritdoc IRollup
+    uint64 public nextBatchNumber;
+    /// @inheritdoc IRollup
+    uint64 public lastBatchTime;
+
+    /// @param verifier_ The generated verifier, already deployed.
+    /// @param genesisRoot Root of the genesis state (P-3.6).
+    /// @param verifierGasCap_ Most gas that the verifier is called with.
+    /// @param maxBatchAge_ Oldest that a batch's time may be, in seconds.
+    /// @param proofLength_ Length of a root proof in bytes.
+    constructor(
+        address verifier_,
+        uint256 genesisRoot,
+        uint256 verifierGasCap_,
+        uint256 maxBatchAge_,
+        uint256 proofLength_
+    ) {
+        if (block.chainid > type(uint64).max) revert ChainIdTooLarge(block.chainid);
+        if (verifier_.code.length == 0) revert VerifierHasNoCode(verifier_);
+        _requireCanonical(15, genesisRoot);
+        verifier = verifier_;
+        verifierGasCap = verifierGasCap_;
+        maxBatchAge = maxBatchAge_;
+        proofLength = proofLength_;
+        rollupId = (block.chainid << 160) | uint160(address(this));
+        stateRoot = genesisRoot;
+    }
+
+    /// @inheritdoc IRollup
+    function submitBatch(
+        BatchHeader calldata header,
+        bytes calldata dataA,
+        bytes calldata dataB,
+        bytes calldata proof
+    ) external {
+        if (header.number != nextBatchNumber) {
+            revert WrongBatchNumber(nextBatchNumber, header.number);
+        }
+        if (header.oldRoot != stateRoot) revert WrongOldRoot(stateRoot, header.oldRoot);
+        _requireTimely(header.time);
+        if (dataA.length != 0) revert DataANotEmpty(dataA.length);
+        if (proof.length != proofLength) revert WrongProofLength(proofLength, proof.length);
+
+        uint256 verifierGas = _verify(abi.encodePacked(instances(header, dataA, dataB), proof));
+
+        stateRoot = header.newRoot;
+        nextBatchNumber = header.number + 1;
+        lastBatchTime = header.time;
+        emit BatchAccepted(header.number, header.time, header.oldRoot, header.newRoot, verifierGas);
+    }
+
+    /// @inheritdoc IRollup
+    function instances(BatchHeader calldata header, bytes calldata dataA, bytes calldata dataB)
+        public
+        view
+        returns (uint256[21] memory rows)
+    {
+        for (uint256 i = 0; i < 12; i++) {
+            rows[i] = header.accumulator[i];
+        }
+        rows[12] = rollupId;
+        rows[13] = header.time;
+        rows[15] = header.oldRoot;
+        rows[16] = header.newRoot;
+        rows[17] = header.commitmentA;
+        rows[19] = header.commitmentB;
+        // All that the caller gives is checked before anything is computed from it. The three rows that L1
+        // computes are still 0 here.
+        for (uint256 i = 0; i < 21; i++) {
+            _requireCanonical(i, rows[i]);
+        }
+        uint256 x = challenge(header.number, header.commitmentA, header.commitmentB, dataA, dataB);
+        rows[14] = x;
+        rows[18] = evaluate(dataA, x);
+        rows[20] = evaluate(dataB, x);
+    }
+
+    /// @inheritdoc IRollup
+    function challenge(
+        uint64 number,
+        uint256 commitmentA,
+        uint256 commitmentB,
+        bytes calldata dataA,
+        bytes calldata dataB
+    ) public view returns (uint256) {
+        bytes32 digest = keccak256(
+            abi.encode(
+                DOMAIN,
+                rollupId,
+                uint256(number),
+                DA_CALLDATA,
+                commitmentA,
+                commitmentB,
+                keccak256(dataA),
+                keccak256(dataB)
+            )
+        );
+        return uint256(digest) % R;
+    }
+
+    /// @inheritdoc IRollup
+    function evaluate(bytes calldata data, uint256 x) public pure returns (uint256 y) {
+        if (data.length % ELEMENT_BYTES != 0) revert DataNotWhole(data.length);
+        // Horner's rule, from the last element down. Nothing overflows: `end` falls from the data's length to 0.
+        unchecked {
+            for (uint256 end = data.length; end != 0; end -= ELEMENT_BYTES) {
+                uint256 element = uint248(bytes31(data[end - ELEMENT_BYTES:end]));
+                y = addmod(mulmod(y, x, R), element, R);
+            }
+        }
+    }
+
+    /// @dev The bounds on a batch's time (P-9.4).
+    function _requireTimely(uint64 time) private view {
+        if (time > type(uint40).max) revert TimeTooLarge(time);
+        if (time < lastBatchTime) revert TimeBeforeLastBatch(lastBatchTime, time);
+        if (time > block.timestamp) revert TimeInFuture(block.timestamp, time);
+        if (block.timestamp - time > maxBatchAge) revert BatchTooOld(block.timestamp - maxBatchAge, time);
+    }
+
+    /// @dev Calls the verifier with its gas cap, and returns the gas that this took (P-9.6).
+    function _verify(bytes memory instancesAndProof) private view returns (uint256 used) {
+        if (verifier.code.length == 0) revert VerifierHasNoCode(verifier);
+        // A call forwards at most 63/64 of what is left; below the cap, the caller's gas would decide the outcome.
+        uint256 left = gasleft();
+        uint256 needed = verifierGasCap + verifierGasCap / 63 + CALL_GAS;
+        if (left < needed) revert TooLittleGas(needed, left);
+        // The verifier has no ABI: it reads instances and proof, returns nothing, and reverts on a bad proof.
+        (bool accepted,) = verifier.staticcall{gas: verifierGasCap}(instancesAndProof);
+        used = left - gasleft();
+        if (accepted) return used;
+        if (used >= verifierGasCap) revert VerifierOutOfGas(verifierGasCap);
+        revert ProofRejected();
+    }
+
+    /// @dev The one rule for a field element (P-9.3).
+    function _requireCanonical(uint256 instance, uint256 value) private pure {
+        if (value >= R) revert NotCanonical(instance, value);
+    }
+}
