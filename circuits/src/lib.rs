@@ -4,14 +4,22 @@
 //! and the oracle that the circuits are tested against.
 
 pub mod account;
+pub mod aggregation;
 pub mod amount;
 pub mod babyjub;
 pub mod eddsa;
 mod encoding;
 pub mod field;
+pub mod keys;
+pub mod manifest;
 pub mod operation;
 pub mod poseidon;
+pub mod preset;
+pub mod ptau;
+pub mod shard;
+pub mod srs;
 pub mod tree;
+pub mod verify;
 pub mod witness;
 
 /// The field of every value of the protocol (P-1.1).

@@ -1,0 +1,284 @@
+//! Files of the key cache: a header with a digest, then the payload. Written whole or not at all, never read unchecked.
+//!
+//! Header: magic, kind, what the payload belongs to, its length, its BLAKE3 digest, and a digest over all of these.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::manifest::Digest;
+
+const MAGIC: &[u8; 8] = b"ZKRPKEY1";
+const HEADER_BYTES: usize = 8 + 4 + 32 + 8 + 32 + 32;
+/// Bytes read or written at a time: enough for BLAKE3 to use all cores.
+const CHUNK_BYTES: usize = 8 << 20;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    Srs = 1,
+    ShardPk = 2,
+    ShardVk = 3,
+    AggregationPk = 4,
+    AggregationVk = 5,
+}
+
+/// Why a cached file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file is not what was written there.
+    #[error("{path} is corrupt ({found}); delete it to have it made again")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        found: &'static str,
+    },
+}
+
+impl FileError {
+    /// True when there is no such file.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Writes a file under a name of this process and renames it into place once it is on disk.
+pub(crate) fn write(
+    path: &Path,
+    kind: Kind,
+    owner: Digest,
+    payload: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), FileError> {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let result =
+        write_temporary(&temporary, kind, owner, payload).and_then(|()| fs::rename(&temporary, path));
+    result.map_err(|source| {
+        // The first error is the one to report; a temporary file that stays behind is never read.
+        let _ = fs::remove_file(&temporary);
+        FileError::Io {
+            path: path.to_owned(),
+            source,
+        }
+    })
+}
+
+fn write_temporary(
+    path: &Path,
+    kind: Kind,
+    owner: Digest,
+    payload: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(&[0; HEADER_BYTES])?;
+    let hashing = Hashing {
+        file,
+        hasher: blake3::Hasher::new(),
+        length: 0,
+    };
+    let mut buffered = BufWriter::with_capacity(CHUNK_BYTES, hashing);
+    payload(&mut buffered)?;
+    let Hashing {
+        mut file,
+        hasher,
+        length,
+    } = buffered.into_inner().map_err(|error| error.into_error())?;
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(&header(kind, owner, length, *hasher.finalize().as_bytes()))?;
+    file.sync_all()
+}
+
+fn header(kind: Kind, owner: Digest, length: u64, digest: [u8; 32]) -> Vec<u8> {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    header.extend_from_slice(MAGIC);
+    header.extend_from_slice(&(kind as u32).to_le_bytes());
+    header.extend_from_slice(&owner.0);
+    header.extend_from_slice(&length.to_le_bytes());
+    header.extend_from_slice(&digest);
+    let checksum = blake3::hash(&header);
+    header.extend_from_slice(checksum.as_bytes());
+    header
+}
+
+/// Opens a file, checks its header and its payload's digest, and stands at the payload.
+pub(crate) fn open(path: &Path, kind: Kind, owner: Digest) -> Result<BufReader<File>, FileError> {
+    let io = |source| FileError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let corrupt = |found| FileError::Corrupt {
+        path: path.to_owned(),
+        found,
+    };
+    let (mut file, digest) = open_header(path, kind, owner)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let read = file.read(&mut chunk).map_err(io)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update_rayon(&chunk[..read]);
+    }
+    if *hasher.finalize().as_bytes() != digest {
+        return Err(corrupt("its digest differs"));
+    }
+    file.seek(SeekFrom::Start(HEADER_BYTES as u64)).map_err(io)?;
+    Ok(BufReader::with_capacity(CHUNK_BYTES, file))
+}
+
+/// Checks a file's header and length only, which is cheap for any size.
+pub(crate) fn check_header(path: &Path, kind: Kind, owner: Digest) -> Result<(), FileError> {
+    open_header(path, kind, owner).map(|_| ())
+}
+
+fn open_header(path: &Path, kind: Kind, owner: Digest) -> Result<(File, [u8; 32]), FileError> {
+    let io = |source| FileError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let corrupt = |found| FileError::Corrupt {
+        path: path.to_owned(),
+        found,
+    };
+    let mut file = File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    let Some(payload_length) = length.checked_sub(HEADER_BYTES as u64) else {
+        return Err(corrupt("it is shorter than a header"));
+    };
+    let mut found = [0; HEADER_BYTES];
+    file.read_exact(&mut found).map_err(io)?;
+    let digest: [u8; 32] = found[52..84].try_into().expect("32 bytes of the header");
+    if found[..8] != *MAGIC {
+        return Err(corrupt("it is no key file of this version"));
+    }
+    if found[12..44] != owner.0 {
+        return Err(corrupt("it belongs to other keys"));
+    }
+    if found[44..52] != payload_length.to_le_bytes() {
+        return Err(corrupt("its length differs"));
+    }
+    if found[..] != header(kind, owner, payload_length, digest) {
+        return Err(corrupt("its header differs"));
+    }
+    Ok((file, digest))
+}
+
+/// Hashes what passes on its way to the file.
+struct Hashing {
+    file: File,
+    hasher: blake3::Hasher,
+    length: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update_rayon(&bytes[..written]);
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: Digest = Digest([7; 32]);
+
+    fn corrupt(error: FileError) -> &'static str {
+        match error {
+            FileError::Corrupt { found, .. } => found,
+            error => panic!("not corrupt: {error}"),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.pk");
+        write(&path, Kind::ShardPk, OWNER, |out| out.write_all(b"payload")).unwrap();
+        let mut payload = vec![];
+        open(&path, Kind::ShardPk, OWNER)
+            .unwrap()
+            .read_to_end(&mut payload)
+            .unwrap();
+        assert_eq!(payload, b"payload");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "no temporary file stays"
+        );
+    }
+
+    #[test]
+    fn an_absent_file_is_said_to_be_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(
+            open(&dir.path().join("none"), Kind::Srs, OWNER)
+                .unwrap_err()
+                .is_absent()
+        );
+    }
+
+    #[test]
+    fn another_kind_or_owner_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.pk");
+        write(&path, Kind::ShardPk, OWNER, |out| out.write_all(b"payload")).unwrap();
+        assert_eq!(
+            corrupt(open(&path, Kind::AggregationPk, OWNER).unwrap_err()),
+            "its header differs"
+        );
+        assert_eq!(
+            corrupt(open(&path, Kind::ShardPk, Digest([8; 32])).unwrap_err()),
+            "it belongs to other keys"
+        );
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_length_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.srs");
+        write(&path, Kind::Srs, OWNER, |out| out.write_all(b"payload")).unwrap();
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, bad).unwrap();
+            corrupt(open(&path, Kind::Srs, OWNER).unwrap_err());
+        }
+        for length in 0..good.len() {
+            fs::write(&path, &good[..length]).unwrap();
+            corrupt(open(&path, Kind::Srs, OWNER).unwrap_err());
+        }
+        fs::write(&path, [&good[..], &[0]].concat()).unwrap();
+        corrupt(open(&path, Kind::Srs, OWNER).unwrap_err());
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.srs");
+        write(&path, Kind::Srs, OWNER, |out| out.write_all(b"old")).unwrap();
+        let error = write(&path, Kind::Srs, OWNER, |_| Err(io::Error::other("full"))).unwrap_err();
+        assert!(matches!(error, FileError::Io { .. }));
+        assert!(open(&path, Kind::Srs, OWNER).is_ok());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,140 @@
+//! A digest of everything that fixes a circuit: its constraint system and all that synthesis fixes (selectors, fixed
+//! cells, copies). It costs one synthesis, no commitment, so a cache of keys can be trusted to belong to the code that reads it.
+
+use std::fmt::Write as _;
+
+use halo2_proofs::{
+    circuit::Value,
+    plonk::{
+        Advice, Any, Assigned, Assignment, Challenge, Circuit, Column, ConstraintSystem, Error, Fixed,
+        FloorPlanner, Instance, Selector,
+    },
+};
+use halo2curves::{bn256::Fr, ff::PrimeField};
+
+use crate::manifest::Digest;
+
+/// The digest of a circuit of `2^k` rows.
+///
+/// # Errors
+/// What the circuit's synthesis returns.
+pub fn fingerprint<C: Circuit<Fr>>(k: u32, circuit: &C) -> Result<Digest, Error> {
+    let mut cs = ConstraintSystem::default();
+    let config = C::configure_with_params(&mut cs, circuit.params());
+    let mut recorder = Recorder {
+        hasher: blake3::Hasher::new_derive_key("zk-rollup-prover/circuit/v1"),
+        buffer: vec![],
+    };
+    let mut description = String::new();
+    write!(description, "{k} {:?}", cs.pinned()).expect("writing to a string does not fail");
+    recorder.record(0, &[description.len() as u64], description.as_bytes());
+    C::FloorPlanner::synthesize(&mut recorder, circuit, config, cs.constants().clone())?;
+    recorder.hasher.update(&recorder.buffer);
+    Ok(Digest(*recorder.hasher.finalize().as_bytes()))
+}
+
+/// Hashes what an assignment fixes; advice is not looked at.
+struct Recorder {
+    hasher: blake3::Hasher,
+    buffer: Vec<u8>,
+}
+
+const BUFFER_BYTES: usize = 1 << 16;
+
+impl Recorder {
+    /// Each kind of record has a fixed number of `numbers`, and bytes whose length follows from them.
+    fn record(&mut self, kind: u8, numbers: &[u64], bytes: &[u8]) {
+        self.buffer.push(kind);
+        for number in numbers {
+            self.buffer.extend_from_slice(&number.to_le_bytes());
+        }
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.hasher.update(&self.buffer);
+            self.buffer.clear();
+        }
+    }
+
+    fn column(column: Column<Any>) -> u64 {
+        let kind = match column.column_type() {
+            Any::Advice(_) => 0,
+            Any::Fixed => 1,
+            Any::Instance => 2,
+        };
+        kind << 32 | column.index() as u64
+    }
+}
+
+impl Assignment<Fr> for Recorder {
+    fn enter_region<NR: Into<String>, N: FnOnce() -> NR>(&mut self, _: N) {}
+
+    fn annotate_column<A: FnOnce() -> AR, AR: Into<String>>(&mut self, _: A, _: Column<Any>) {}
+
+    fn exit_region(&mut self) {}
+
+    fn enable_selector<A: FnOnce() -> AR, AR: Into<String>>(
+        &mut self,
+        _: A,
+        selector: &Selector,
+        row: usize,
+    ) -> Result<(), Error> {
+        // A selector's index shows in its Debug form only.
+        let name = format!("{selector:?}");
+        self.record(1, &[row as u64, name.len() as u64], name.as_bytes());
+        Ok(())
+    }
+
+    fn query_instance(&self, _: Column<Instance>, _: usize) -> Result<Value<Fr>, Error> {
+        Ok(Value::unknown())
+    }
+
+    fn assign_advice<'v>(
+        &mut self,
+        _: Column<Advice>,
+        _: usize,
+        _: Value<Assigned<Fr>>,
+    ) -> Value<&'v Assigned<Fr>> {
+        Value::unknown()
+    }
+
+    fn assign_fixed(&mut self, column: Column<Fixed>, row: usize, to: Assigned<Fr>) {
+        self.record(2, &[column.index() as u64, row as u64], &to.evaluate().to_repr());
+    }
+
+    fn copy(
+        &mut self,
+        left_column: Column<Any>,
+        left_row: usize,
+        right_column: Column<Any>,
+        right_row: usize,
+    ) {
+        let ends = [
+            Self::column(left_column),
+            left_row as u64,
+            Self::column(right_column),
+            right_row as u64,
+        ];
+        self.record(3, &ends, &[]);
+    }
+
+    fn fill_from_row(
+        &mut self,
+        column: Column<Fixed>,
+        row: usize,
+        to: Value<Assigned<Fr>>,
+    ) -> Result<(), Error> {
+        let mut filler = None;
+        to.map(|to| filler = Some(to.evaluate().to_repr()));
+        let filler = filler.ok_or(Error::Synthesis)?;
+        self.record(4, &[column.index() as u64, row as u64], &filler);
+        Ok(())
+    }
+
+    fn get_challenge(&self, _: Challenge) -> Value<Fr> {
+        Value::unknown()
+    }
+
+    fn push_namespace<NR: Into<String>, N: FnOnce() -> NR>(&mut self, _: N) {}
+
+    fn pop_namespace(&mut self, _: Option<String>) {}
+}

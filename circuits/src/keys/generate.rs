@@ -1,0 +1,109 @@
+//! Makes what the cache does not hold: reference strings and keys. The only place that instantiates halo2's key generation.
+
+use std::{io::Write, path::Path};
+
+use halo2_proofs::{
+    SerdeFormat,
+    plonk::{Circuit, ProvingKey, keygen_pk2},
+    poly::kzg::commitment::ParamsKZG,
+};
+use halo2curves::{
+    bn256::{Bn256, Fr, G1Affine},
+    serde::SerdeObject,
+};
+use rayon::prelude::*;
+
+use super::{
+    KeyError, KeyPhase, Progress,
+    file::{self, FileError, Kind},
+};
+use crate::{
+    ptau::{ptau_id, read_ptau},
+    srs::{
+        G1_BYTES, G2_BYTES, Srs, SrsError, SrsId, SrsSource, development, development_id, halo2_id,
+        params_from_parts, read_halo2,
+    },
+};
+
+/// Which SRS the source holds, without reading it whole.
+pub(super) fn srs_id(source: &SrsSource, allow_insecure: bool) -> Result<SrsId, SrsError> {
+    match source {
+        SrsSource::Development => development_id(allow_insecure),
+        SrsSource::Ptau(path) => ptau_id(path),
+        SrsSource::Halo2(path) => halo2_id(path),
+    }
+}
+
+/// The SRS of size `2^k`, from the source; checked.
+pub(super) fn make_srs(
+    source: &SrsSource,
+    k: u32,
+    allow_insecure: bool,
+    progress: Progress<'_>,
+) -> Result<Srs, SrsError> {
+    match source {
+        SrsSource::Development => development(k, allow_insecure, &|fraction| {
+            progress(KeyPhase::Srs { k }, fraction)
+        }),
+        SrsSource::Ptau(path) => read_ptau(path, k),
+        SrsSource::Halo2(path) => read_halo2(path, k),
+    }
+}
+
+/// Keys of a circuit. Selectors stay columns of their own: the circuits are laid out for that.
+///
+/// # Errors
+/// [`KeyError::Keygen`] when the circuit does not fit its size.
+pub fn generate<C: Circuit<Fr>>(
+    params: &ParamsKZG<Bn256>,
+    circuit: &C,
+    name: &'static str,
+) -> Result<ProvingKey<G1Affine>, KeyError> {
+    keygen_pk2(params, circuit, false).map_err(|error| KeyError::Keygen {
+        circuit: name,
+        reason: error.to_string(),
+    })
+}
+
+/// Writes an SRS to the cache: both bases, then the two points in G2, in raw form.
+pub(super) fn write_srs(path: &Path, srs: &Srs) -> Result<(), FileError> {
+    file::write(path, Kind::Srs, srs.id.digest, |mut out: &mut dyn Write| {
+        srs.params.write_custom(&mut out, SerdeFormat::RawBytesUnchecked)
+    })
+}
+
+/// Reads an SRS from the cache. Its points were checked when it was written; its digest says that they are the same.
+pub(super) fn read_srs(path: &Path, k: u32, id: SrsId) -> Result<Srs, FileError> {
+    let corrupt = |found| FileError::Corrupt {
+        path: path.to_owned(),
+        found,
+    };
+    let io = |source| FileError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut reader = file::open(path, Kind::Srs, id.digest)?;
+    let mut bytes = vec![];
+    std::io::Read::read_to_end(&mut reader, &mut bytes).map_err(io)?;
+    let basis = G1_BYTES << k;
+    if bytes.len() != 4 + 2 * basis + 2 * G2_BYTES || bytes[..4] != k.to_le_bytes() {
+        return Err(corrupt("it is of another size"));
+    }
+    let points = |from: usize| -> Vec<G1Affine> {
+        bytes[from..from + basis]
+            .par_chunks_exact(G1_BYTES)
+            .map(G1Affine::from_raw_bytes_unchecked)
+            .collect()
+    };
+    let (g, g_lagrange) = (points(4), points(4 + basis));
+    let g2 = |from: usize| SerdeObject::from_raw_bytes_unchecked(&bytes[from..from + G2_BYTES]);
+    let (g2, s_g2) = (g2(4 + 2 * basis), g2(4 + 2 * basis + G2_BYTES));
+    let srs = Srs {
+        params: params_from_parts(k, g, g_lagrange, g2, s_g2),
+        id,
+    };
+    if SrsId::new(&srs.opening_key(), id.insecure) != id {
+        return Err(corrupt("it holds another reference string"));
+    }
+    Ok(srs)
+}

@@ -1,0 +1,219 @@
+//! The structured reference string (SRS): powers of a secret in BN254, in both bases that a prover needs.
+//!
+//! Three sources: a ceremony's `.ptau` ([`crate::ptau`]), halo2's raw parameters ([`read_halo2`]), and, for
+//! development only, powers of a published number ([`development`]), which anyone can forge proofs for.
+//! What comes from outside is checked point by point and by pairing before it is used.
+
+mod check;
+mod development;
+mod halo2;
+
+use std::path::PathBuf;
+
+use halo2_proofs::{
+    halo2curves::{
+        bn256::{Bn256, G1Affine, G2Affine},
+        group::GroupEncoding,
+    },
+    poly::{commitment::ParamsProver, kzg::commitment::ParamsKZG},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::Digest;
+
+pub(crate) use check::{G1_BYTES, G2_BYTES, check_powers, parse_g1, parse_g2};
+pub use development::{DEVELOPMENT_SEED, development, development_id};
+pub use halo2::{halo2_id, read_halo2};
+
+/// Largest `k` that is ever read: what the largest published ceremonies hold.
+pub const K_MAX: u32 = 28;
+
+/// Where a structured reference string comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SrsSource {
+    /// Powers of a published number. INSECURE: refused unless the caller allows it by name.
+    Development,
+    /// A snarkjs `.ptau` file.
+    Ptau(PathBuf),
+    /// A file of halo2's `ParamsKZG` in raw format.
+    Halo2(PathBuf),
+}
+
+/// Which SRS it is, whatever its size: the digest covers the generators and the secret's image in G2, which fix all powers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SrsId {
+    /// BLAKE3 of a domain, the insecure flag, and the compressed `g`, `g2`, `s·g2`.
+    pub digest: Digest,
+    /// True when the secret is published.
+    pub insecure: bool,
+}
+
+/// An SRS that has been checked, or made here.
+#[derive(Clone, Debug)]
+pub struct Srs {
+    /// The powers, `2^k` of them, and the Lagrange basis.
+    pub params: ParamsKZG<Bn256>,
+    /// Which SRS it is.
+    pub id: SrsId,
+}
+
+/// The part of an SRS that a verifier needs. A few hundred bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpeningKey {
+    /// Generator of G1.
+    pub g1: G1Affine,
+    /// Generator of G2.
+    pub g2: G2Affine,
+    /// The secret times `g2`.
+    pub s_g2: G2Affine,
+}
+
+/// Why an SRS was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SrsError {
+    /// The development SRS was asked for without saying so.
+    #[error(
+        "the development SRS is insecure (its secret is published) and was not allowed; pass allow_insecure"
+    )]
+    Insecure,
+    /// The file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The file does not begin as its format does.
+    #[error("not a {format} file: {found}")]
+    Format {
+        /// The expected format.
+        format: &'static str,
+        /// What was found instead.
+        found: String,
+    },
+    /// The file ends too early, or is longer than its header says.
+    #[error("{part} has {found} bytes, expected {expected}")]
+    Length {
+        /// The part of the file.
+        part: &'static str,
+        /// Bytes there.
+        found: u64,
+        /// Bytes that its header promises.
+        expected: u64,
+    },
+    /// A section that is needed is not there, or is there twice.
+    #[error("section {section} is there {found} times, expected once")]
+    Section {
+        /// The section's number.
+        section: u32,
+        /// How often it was found.
+        found: usize,
+    },
+    /// The file is for another curve.
+    #[error("the base field's modulus is {found}, expected BN254's")]
+    Curve {
+        /// The modulus found, hexadecimal.
+        found: String,
+    },
+    /// The file holds fewer powers than are needed.
+    #[error("the file holds 2^{found} powers, 2^{expected} are needed")]
+    TooSmall {
+        /// Log2 of the powers found.
+        found: u32,
+        /// Log2 of the powers needed.
+        expected: u32,
+    },
+    /// A coordinate is not below the base field's modulus.
+    #[error("{part}[{index}] has a coordinate at or above the base field's modulus")]
+    NonCanonical {
+        /// The list of points.
+        part: &'static str,
+        /// The point's place in it.
+        index: usize,
+    },
+    /// A point is not on the curve.
+    #[error("{part}[{index}] is not on the curve")]
+    OffCurve {
+        /// The list of points.
+        part: &'static str,
+        /// The point's place in it.
+        index: usize,
+    },
+    /// A point is the identity.
+    #[error("{part}[{index}] is the identity")]
+    Identity {
+        /// The list of points.
+        part: &'static str,
+        /// The point's place in it.
+        index: usize,
+    },
+    /// A point of G2 is not in the subgroup of order r.
+    #[error("{part}[{index}] is not in the prime-order subgroup")]
+    Subgroup {
+        /// The list of points.
+        part: &'static str,
+        /// The point's place in it.
+        index: usize,
+    },
+    /// The list does not begin with the group's generator.
+    #[error("{part} does not begin with the generator")]
+    Generator {
+        /// The list of points.
+        part: &'static str,
+    },
+    /// The secret is 1, so the powers say nothing.
+    #[error("the secret is one")]
+    Degenerate,
+    /// The points in G1 are not the powers of the secret that G2 holds.
+    #[error("the points are not successive powers of one secret (pairing check)")]
+    Powers,
+    /// The Lagrange basis does not belong to the powers.
+    #[error("the Lagrange basis does not belong to the powers")]
+    Lagrange,
+}
+
+impl Srs {
+    /// The verifier's part.
+    pub fn opening_key(&self) -> OpeningKey {
+        OpeningKey {
+            g1: self.params.get_g()[0],
+            g2: self.params.g2(),
+            s_g2: self.params.s_g2(),
+        }
+    }
+}
+
+impl SrsId {
+    /// The identity of the SRS with these elements.
+    pub fn new(key: &OpeningKey, insecure: bool) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("zk-rollup-prover/srs/v1");
+        hasher.update(&[insecure as u8]);
+        hasher.update(key.g1.to_bytes().as_ref());
+        hasher.update(key.g2.to_bytes().as_ref());
+        hasher.update(key.s_g2.to_bytes().as_ref());
+        Self {
+            digest: Digest(*hasher.finalize().as_bytes()),
+            insecure,
+        }
+    }
+}
+
+impl OpeningKey {
+    /// Parameters of size `k` that can verify, but neither commit nor prove.
+    pub(crate) fn verifier_params(&self, k: u32) -> ParamsKZG<Bn256> {
+        params_from_parts(k, vec![self.g1], vec![self.g1], self.g2, self.s_g2)
+    }
+}
+
+/// `ParamsKZG` of these parts. halo2's constructor asks for an instance, which it does not read.
+pub(crate) fn params_from_parts(
+    k: u32,
+    g: Vec<G1Affine>,
+    g_lagrange: Vec<G1Affine>,
+    g2: G2Affine,
+    s_g2: G2Affine,
+) -> ParamsKZG<Bn256> {
+    let unread = ParamsKZG::<Bn256>::setup(0, rand::rngs::mock::StepRng::new(1, 1));
+    unread.from_parts(k, g, Some(g_lagrange), g2, s_g2)
+}

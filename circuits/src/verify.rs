@@ -1,0 +1,424 @@
+//! Verifies shard proofs and root proofs. Nothing that a stranger sends can panic here: instances and proof bytes are
+//! taken apart and checked one by one before halo2 sees them.
+
+use halo2_proofs::{
+    plonk::{VerifyingKey, verify_proof},
+    poly::kzg::{
+        commitment::{KZGCommitmentScheme, ParamsKZG},
+        multiopen::VerifierSHPLONK,
+        strategy::SingleStrategy,
+    },
+    transcript::{EncodedChallenge, TranscriptRead, TranscriptReadBuffer},
+};
+use halo2curves::{
+    CurveAffine,
+    bn256::{Bn256, Fq, Fr, G1Affine},
+    ff::PrimeField,
+    group::{Curve, Group, GroupEncoding, prime::PrimeCurveAffine},
+    pairing::{MillerLoopResult, MultiMillerLoop},
+};
+use snark_verifier_sdk::{
+    BITS, LIMBS, NativeLoader, SHPLONK,
+    evm::gen_evm_verifier_sol_code,
+    halo2::{POSEIDON_SPEC, PoseidonTranscript, aggregation::AggregationCircuit},
+    snark_verifier::{
+        system::halo2::{Config, compile, transcript::evm::EvmTranscript},
+        verifier::plonk::PlonkProtocol,
+    },
+};
+
+use crate::{
+    aggregation::{ACCUMULATOR_LIMBS, ChildProof, ROOT_INSTANCES, RootStatement},
+    keys::KeyStore,
+    shard::SHARD_INSTANCES,
+    srs::OpeningKey,
+};
+
+/// Points that close a SHPLONK proof, after the evaluations.
+const OPENING_POINTS: usize = 2;
+/// Bytes of a point in a shard proof: compressed.
+const COMPRESSED_BYTES: usize = 32;
+/// Bytes of a point in a root proof: x and y, big endian.
+const EVM_POINT_BYTES: usize = 64;
+/// Bytes of a scalar in either.
+const SCALAR_BYTES: usize = 32;
+
+/// Why a proof was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// Too few or too many instances.
+    #[error("{found} instances, expected {expected}")]
+    InstanceCount {
+        /// Instances given.
+        found: usize,
+        /// Instances of the circuit.
+        expected: usize,
+    },
+    /// An instance is not a canonical field element (P-1.2).
+    #[error("instance {index} is not below r")]
+    Instance {
+        /// Its place.
+        index: usize,
+    },
+    /// The proof is too short or too long.
+    #[error("the proof has {found} bytes, expected {expected}")]
+    ProofLength {
+        /// Bytes given.
+        found: usize,
+        /// Bytes of any proof under this key.
+        expected: usize,
+    },
+    /// A point of the proof is not canonical, not on the curve, or the identity.
+    #[error("the point at byte {offset} of the proof is not a canonical point of the curve")]
+    Point {
+        /// Where it begins.
+        offset: usize,
+    },
+    /// A scalar of the proof is not below r.
+    #[error("the scalar at byte {offset} of the proof is not below r")]
+    Scalar {
+        /// Where it begins.
+        offset: usize,
+    },
+    /// A limb of the accumulator has more than 88 bits.
+    #[error("accumulator limb {index} has more than 88 bits")]
+    Limb {
+        /// Its instance.
+        index: usize,
+    },
+    /// The limbs of a coordinate make an integer that is not below the base field's modulus.
+    #[error("the accumulator's coordinate at instance {index} is not below the base field's modulus")]
+    Coordinate {
+        /// Its first instance.
+        index: usize,
+    },
+    /// A point of the accumulator is not on the curve, or the identity.
+    #[error("the accumulator's point at instance {index} is not a point of the curve")]
+    AccumulatorPoint {
+        /// Its first instance.
+        index: usize,
+    },
+    /// The proof does not verify.
+    #[error("the proof does not verify")]
+    Proof,
+    /// The proof verifies, but its accumulator does not: a child's proof is wrong.
+    #[error("the accumulator's pairing does not hold")]
+    Accumulator,
+}
+
+/// Verifies proofs of the shard circuit; small, cheap to keep.
+#[derive(Clone, Debug)]
+pub struct ShardVerifier {
+    key: ProofKey,
+}
+
+/// Verifies root proofs.
+#[derive(Clone, Debug)]
+pub struct RootVerifier {
+    key: ProofKey,
+    opening: OpeningKey,
+}
+
+/// Verifies a shard proof under these keys. `instances` are the 17 of P-7.3.
+///
+/// # Errors
+/// [`VerifyError`] says what is wrong; it does not panic on any bytes.
+pub fn verify_shard(keys: &KeyStore, instances: &[Fr], proof: &[u8]) -> Result<(), VerifyError> {
+    keys.shard_verifier().verify(instances, proof)
+}
+
+/// Verifies a root proof under these keys and decides its accumulator. `instances` are the 21 of P-8.4.
+///
+/// # Errors
+/// [`VerifyError`] says what is wrong; it does not panic on any bytes.
+pub fn verify_root(keys: &KeyStore, instances: &[Fr], proof: &[u8]) -> Result<RootStatement, VerifyError> {
+    keys.root_verifier().verify(instances, proof)
+}
+
+/// Instances from their encoding (P-1.2): 32 bytes each, big endian.
+///
+/// # Errors
+/// [`VerifyError::InstanceCount`] when the bytes are no whole number of elements (`found` is rounded up), and
+/// [`VerifyError::Instance`] for one that is not below r.
+pub fn instances_from_be(bytes: &[u8], expected: usize) -> Result<Vec<Fr>, VerifyError> {
+    if bytes.len() != expected * SCALAR_BYTES {
+        return Err(VerifyError::InstanceCount {
+            found: bytes.len().div_ceil(SCALAR_BYTES),
+            expected,
+        });
+    }
+    bytes
+        .chunks_exact(SCALAR_BYTES)
+        .enumerate()
+        .map(|(index, chunk)| field_from_be::<Fr>(chunk).ok_or(VerifyError::Instance { index }))
+        .collect()
+}
+
+impl ShardVerifier {
+    /// A verifier for a child circuit of 17 instances in one column.
+    pub fn new(vk: VerifyingKey<G1Affine>, opening: &OpeningKey) -> Self {
+        Self {
+            key: ProofKey::new(vk, opening, SHARD_INSTANCES, None),
+        }
+    }
+
+    /// Verifies one proof.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub fn verify(&self, instances: &[Fr], proof: &[u8]) -> Result<(), VerifyError> {
+        self.key.check_count(instances)?;
+        self.key
+            .layout
+            .check(proof, COMPRESSED_BYTES, compressed_point, field_from_le)?;
+        let transcript = PoseidonTranscript::<NativeLoader, &[u8]>::from_spec(proof, POSEIDON_SPEC.clone());
+        self.key.verify(instances, transcript)
+    }
+
+    /// The verifying key.
+    pub fn vk(&self) -> &VerifyingKey<G1Affine> {
+        &self.key.vk
+    }
+
+    /// Bytes of every shard proof.
+    pub fn proof_bytes(&self) -> usize {
+        self.key.layout.bytes(COMPRESSED_BYTES)
+    }
+
+    /// Something of a proof's form: distinct points and scalars that prove nothing.
+    pub(crate) fn placeholder(&self) -> ChildProof {
+        let Layout { points, scalars } = self.key.layout;
+        let point = |at: usize| {
+            (G1Affine::generator() * Fr::from(at as u64 + 2))
+                .to_affine()
+                .to_bytes()
+        };
+        let mut proof = Vec::with_capacity(self.proof_bytes());
+        (0..points).for_each(|at| proof.extend_from_slice(point(at).as_ref()));
+        (0..scalars).for_each(|at| proof.extend_from_slice(&Fr::from(at as u64 + 1).to_repr()));
+        (points..points + OPENING_POINTS).for_each(|at| proof.extend_from_slice(point(at).as_ref()));
+        ChildProof {
+            instances: vec![Fr::default(); SHARD_INSTANCES],
+            proof,
+        }
+    }
+
+    pub(crate) fn protocol(&self) -> &PlonkProtocol<G1Affine> {
+        &self.key.protocol
+    }
+
+    pub(crate) fn params(&self) -> &ParamsKZG<Bn256> {
+        &self.key.params
+    }
+}
+
+impl RootVerifier {
+    /// A verifier for an aggregation circuit's key.
+    pub fn new(vk: VerifyingKey<G1Affine>, opening: &OpeningKey) -> Self {
+        let accumulator = (0..ACCUMULATOR_LIMBS).map(|index| (0, index)).collect();
+        Self {
+            key: ProofKey::new(vk, opening, ROOT_INSTANCES.len(), Some(accumulator)),
+            opening: *opening,
+        }
+    }
+
+    /// Verifies one root proof and its accumulator; what it states.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub fn verify(&self, instances: &[Fr], proof: &[u8]) -> Result<RootStatement, VerifyError> {
+        let statement = RootStatement::from_instances(instances)?;
+        let [lhs, rhs] = accumulator(instances)?;
+        self.key
+            .layout
+            .check(proof, EVM_POINT_BYTES, evm_point, field_from_be)?;
+        let transcript = EvmTranscript::<G1Affine, NativeLoader, &[u8], Vec<u8>>::new(proof);
+        self.key.verify(instances, transcript)?;
+        let terms = [
+            (&lhs, &self.opening.g2.into()),
+            (&rhs, &(-self.opening.s_g2).into()),
+        ];
+        if !bool::from(
+            Bn256::multi_miller_loop(&terms)
+                .final_exponentiation()
+                .is_identity(),
+        ) {
+            return Err(VerifyError::Accumulator);
+        }
+        Ok(statement)
+    }
+
+    /// The verifying key.
+    pub fn vk(&self) -> &VerifyingKey<G1Affine> {
+        &self.key.vk
+    }
+
+    /// Bytes of every root proof.
+    pub fn proof_bytes(&self) -> usize {
+        self.key.layout.bytes(EVM_POINT_BYTES)
+    }
+
+    /// Solidity source of the EVM verifier for this key, for solc 0.8.19 without the optimizer. It has no ABI: the
+    /// call data is the 21 instances, then the proof. It accepts an instance plus r, so its caller must refuse those.
+    pub fn solidity(&self) -> String {
+        gen_evm_verifier_sol_code::<AggregationCircuit, SHPLONK>(
+            &self.key.params,
+            &self.key.vk,
+            vec![ROOT_INSTANCES.len()],
+        )
+    }
+}
+
+/// A verifying key with what is derived from it.
+#[derive(Clone, Debug)]
+struct ProofKey {
+    vk: VerifyingKey<G1Affine>,
+    params: ParamsKZG<Bn256>,
+    protocol: PlonkProtocol<G1Affine>,
+    layout: Layout,
+}
+
+impl ProofKey {
+    fn new(
+        vk: VerifyingKey<G1Affine>,
+        opening: &OpeningKey,
+        instances: usize,
+        accumulator: Option<Vec<(usize, usize)>>,
+    ) -> Self {
+        let params = opening.verifier_params(vk.get_domain().k());
+        let config = Config::kzg()
+            .with_num_instance(vec![instances])
+            .with_accumulator_indices(accumulator);
+        let protocol = compile(&params, &vk, config);
+        let layout = Layout {
+            points: protocol.num_witness.iter().sum::<usize>() + protocol.quotient.num_chunk(),
+            scalars: protocol.evaluations.len(),
+        };
+        Self {
+            vk,
+            params,
+            protocol,
+            layout,
+        }
+    }
+
+    fn check_count(&self, instances: &[Fr]) -> Result<(), VerifyError> {
+        let (found, expected) = (instances.len(), self.protocol.num_instance[0]);
+        if found == expected {
+            Ok(())
+        } else {
+            Err(VerifyError::InstanceCount { found, expected })
+        }
+    }
+
+    fn verify<'a, E, T>(&self, instances: &[Fr], mut transcript: T) -> Result<(), VerifyError>
+    where
+        E: EncodedChallenge<G1Affine>,
+        T: TranscriptRead<G1Affine, E> + TranscriptReadBuffer<&'a [u8], G1Affine, E>,
+    {
+        verify_proof::<KZGCommitmentScheme<Bn256>, VerifierSHPLONK<Bn256>, E, T, _>(
+            &self.params,
+            &self.vk,
+            SingleStrategy::new(&self.params),
+            &[&[instances]],
+            &mut transcript,
+        )
+        .map_err(|_| VerifyError::Proof)
+    }
+}
+
+/// A proof is `points` commitments, `scalars` evaluations, then [`OPENING_POINTS`].
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    points: usize,
+    scalars: usize,
+}
+
+impl Layout {
+    fn bytes(&self, point_bytes: usize) -> usize {
+        (self.points + OPENING_POINTS) * point_bytes + self.scalars * SCALAR_BYTES
+    }
+
+    /// Checks the proof's length and every element in it.
+    fn check(
+        &self,
+        proof: &[u8],
+        point_bytes: usize,
+        point: fn(&[u8]) -> Option<G1Affine>,
+        scalar: fn(&[u8]) -> Option<Fr>,
+    ) -> Result<(), VerifyError> {
+        let expected = self.bytes(point_bytes);
+        if proof.len() != expected {
+            return Err(VerifyError::ProofLength {
+                found: proof.len(),
+                expected,
+            });
+        }
+        let scalars_at = self.points * point_bytes;
+        let closing_at = scalars_at + self.scalars * SCALAR_BYTES;
+        let points = (0..scalars_at)
+            .step_by(point_bytes)
+            .chain((closing_at..expected).step_by(point_bytes));
+        for offset in points {
+            point(&proof[offset..offset + point_bytes]).ok_or(VerifyError::Point { offset })?;
+        }
+        for offset in (scalars_at..closing_at).step_by(SCALAR_BYTES) {
+            scalar(&proof[offset..offset + SCALAR_BYTES]).ok_or(VerifyError::Scalar { offset })?;
+        }
+        Ok(())
+    }
+}
+
+/// The accumulator's two points from the first 12 of 21 instances. The encoding is unique: every limb below `2^88`,
+/// every coordinate below the modulus, both points on the curve and none the identity.
+fn accumulator(instances: &[Fr]) -> Result<[G1Affine; 2], VerifyError> {
+    let mut coordinates = [Fq::default(); 4];
+    for (at, coordinate) in coordinates.iter_mut().enumerate() {
+        let mut bytes = [0; 64];
+        for limb in 0..LIMBS {
+            let index = at * LIMBS + limb;
+            let repr = instances[index].to_repr();
+            if repr[BITS / 8..].iter().any(|byte| *byte != 0) {
+                return Err(VerifyError::Limb { index });
+            }
+            let from = limb * BITS / 8;
+            bytes[from..from + BITS / 8].copy_from_slice(&repr[..BITS / 8]);
+        }
+        let index = at * LIMBS;
+        if bytes[SCALAR_BYTES..].iter().any(|byte| *byte != 0) {
+            return Err(VerifyError::Coordinate { index });
+        }
+        *coordinate = field_from_le(&bytes[..SCALAR_BYTES]).ok_or(VerifyError::Coordinate { index })?;
+    }
+    let [lhs_x, lhs_y, rhs_x, rhs_y] = coordinates;
+    let point = |x, y, index| proper_point(x, y).ok_or(VerifyError::AccumulatorPoint { index });
+    Ok([point(lhs_x, lhs_y, 0)?, point(rhs_x, rhs_y, 2 * LIMBS)?])
+}
+
+/// A point of the curve that is not the identity.
+fn proper_point(x: Fq, y: Fq) -> Option<G1Affine> {
+    Option::from(G1Affine::from_xy(x, y)).filter(|point: &G1Affine| !bool::from(point.is_identity()))
+}
+
+fn compressed_point(bytes: &[u8]) -> Option<G1Affine> {
+    let mut repr = <G1Affine as GroupEncoding>::Repr::default();
+    repr.as_mut().copy_from_slice(bytes);
+    let point = Option::<G1Affine>::from(G1Affine::from_bytes(&repr))?;
+    let is_canonical = !bool::from(point.is_identity()) && point.to_bytes().as_ref() == bytes;
+    is_canonical.then_some(point)
+}
+
+fn evm_point(bytes: &[u8]) -> Option<G1Affine> {
+    let (x, y) = bytes.split_at(SCALAR_BYTES);
+    proper_point(field_from_be(x)?, field_from_be(y)?)
+}
+
+fn field_from_be<F: PrimeField<Repr = [u8; 32]>>(bytes: &[u8]) -> Option<F> {
+    let mut repr: [u8; 32] = bytes.try_into().ok()?;
+    repr.reverse();
+    F::from_repr(repr).into()
+}
+
+fn field_from_le<F: PrimeField<Repr = [u8; 32]>>(bytes: &[u8]) -> Option<F> {
+    F::from_repr(bytes.try_into().ok()?).into()
+}
