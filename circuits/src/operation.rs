@@ -1,7 +1,7 @@
 //! Transfers, their words and their signed messages (P-4.1, P-4.3, P-5.2).
 
 use crate::account::{Account, AccountIndex, TokenId, address_to_fr};
-use crate::amount::{Amount, Fee};
+use crate::amount::{Amount, AmountError, Fee};
 use crate::eddsa::{PrivateKey, Signature};
 use crate::{encoding, poseidon};
 use halo2curves::bn256::Fr;
@@ -88,6 +88,60 @@ impl RollupId {
     }
 }
 
+/// What a word says (P-4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effect {
+    /// The sender.
+    pub from: AccountIndex,
+    /// The receiver.
+    pub to: AccountIndex,
+    /// What the receiver gets.
+    pub amount: Amount,
+    /// What the fee account gets.
+    pub fee: Fee,
+}
+
+/// An integer that is no transfer's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum WordError {
+    /// The word has more than 99 bits.
+    #[error("the word has more than 99 bits")]
+    Range,
+    /// The amount or the fee is not canonical.
+    #[error(transparent)]
+    Amount(#[from] AmountError),
+}
+
+impl Effect {
+    /// The word `w`, below `2^99` (P-4.3).
+    pub fn word(&self) -> u128 {
+        u128::from(self.from.get())
+            | u128::from(self.amount.mantissa()) << 33
+            | u128::from(self.amount.exponent()) << 52
+            | u128::from(self.fee.mantissa()) << 57
+            | u128::from(self.fee.exponent()) << 61
+            | u128::from(self.to.get()) << 66
+    }
+
+    /// Reads a word.
+    ///
+    /// # Errors
+    /// A word out of range, or with a float that is not canonical.
+    pub fn from_word(word: u128) -> Result<Self, WordError> {
+        let part = |bit: u32, bits: u32| (word >> bit) as u64 & ((1 << bits) - 1);
+        let index = |bit: u32| AccountIndex::new(part(bit, 33)).map_err(|_| WordError::Range);
+        if word >> WORD_BITS != 0 {
+            return Err(WordError::Range);
+        }
+        Ok(Self {
+            from: index(0)?,
+            to: index(66)?,
+            amount: Amount::new(part(33, 19) as u32, part(52, 5) as u8)?,
+            fee: Fee::new(part(57, 4) as u32, part(61, 5) as u8)?,
+        })
+    }
+}
+
 /// A transfer (P-4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,14 +164,19 @@ pub struct Transfer {
 }
 
 impl Transfer {
+    /// The part of the transfer that its word says.
+    pub fn effect(&self) -> Effect {
+        Effect {
+            from: self.from,
+            to: self.to,
+            amount: self.amount,
+            fee: self.fee,
+        }
+    }
+
     /// The word `w`, below `2^99` (P-4.3).
     pub fn word(&self) -> u128 {
-        u128::from(self.from.get())
-            | u128::from(self.amount.mantissa()) << 33
-            | u128::from(self.amount.exponent()) << 52
-            | u128::from(self.fee.mantissa()) << 57
-            | u128::from(self.fee.exponent()) << 61
-            | u128::from(self.to.get()) << 66
+        self.effect().word()
     }
 
     /// The inputs of the signed message's hash, in order (P-5.2).

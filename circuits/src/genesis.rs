@@ -1,0 +1,170 @@
+//! The state that a rollup begins with (P-3.6).
+
+use crate::account::{Account, AccountIndex, TokenId, USER_INDEX_MIN};
+use crate::eddsa::SignatureError;
+use crate::state::State;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use thiserror::Error;
+
+/// Version of the genesis file.
+pub const GENESIS_VERSION: u8 = 1;
+
+/// An account of the genesis state.
+///
+/// In JSON: `{"index": 65536, "account": {"token": 1, "nonce": "0", "balance": "1000000", "owner": {"x": "0x…",
+/// "y": "0x…"}, "l1_address": "0x…"}}`. Integers in text are decimal; field elements may be decimal too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisAccount {
+    /// Where.
+    pub index: AccountIndex,
+    /// What.
+    pub account: Account,
+}
+
+/// A genesis state as a list of accounts. In JSON: `{"version": 1, "accounts": […]}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// [`GENESIS_VERSION`].
+    pub version: u8,
+    /// Accounts with distinct indices, in any order.
+    pub accounts: Vec<GenesisAccount>,
+}
+
+/// Why a list of accounts is no genesis state. `position` counts in the list from 0.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum GenesisError {
+    /// Another version of the file.
+    #[error("genesis of version {found}, expected {GENESIS_VERSION}")]
+    Version {
+        /// The version found.
+        found: u8,
+    },
+    /// The text is no genesis file.
+    #[error("malformed genesis file: {0}")]
+    Malformed(String),
+    /// Index 0 is never occupied (P-3.5).
+    #[error("account {position}: index 0 is never occupied (P-3.5)")]
+    IndexZero {
+        /// Place in the list.
+        position: usize,
+    },
+    /// Two accounts have one index (P-3.6).
+    #[error("account {position}: index {index} is taken by an earlier account (P-3.6)")]
+    Duplicate {
+        /// Place in the list of the second one.
+        position: usize,
+        /// The index of both.
+        index: AccountIndex,
+    },
+    /// Token 0 does not exist (P-3.3).
+    #[error("account {position} (index {index}): token 0 does not exist (P-3.3)")]
+    TokenZero {
+        /// Place in the list.
+        position: usize,
+        /// The account's index.
+        index: AccountIndex,
+    },
+    /// A fee account has another token than its index says (P-3.6).
+    #[error("account {position}: fee account {index} has token {found} (P-3.6)")]
+    FeeToken {
+        /// Place in the list.
+        position: usize,
+        /// The account's index, which is the token expected.
+        index: AccountIndex,
+        /// The account's token.
+        found: TokenId,
+    },
+    /// The owner is no valid public key (P-5.1).
+    #[error("account {position} (index {index}): {reason} (P-5.1)")]
+    Owner {
+        /// Place in the list.
+        position: usize,
+        /// The account's index.
+        index: AccountIndex,
+        /// The check that the key failed.
+        reason: SignatureError,
+    },
+}
+
+impl Genesis {
+    /// A genesis of the current version.
+    pub fn new(accounts: Vec<GenesisAccount>) -> Self {
+        Self {
+            version: GENESIS_VERSION,
+            accounts,
+        }
+    }
+
+    /// Checks the list by P-3.6 and builds the state.
+    ///
+    /// # Errors
+    /// The first account in the list that breaks a rule.
+    pub fn build(&self) -> Result<State, GenesisError> {
+        if self.version != GENESIS_VERSION {
+            return Err(GenesisError::Version { found: self.version });
+        }
+        let mut seen = HashSet::with_capacity(self.accounts.len());
+        let owners: Vec<_> = self
+            .accounts
+            .par_iter()
+            .map(|entry| entry.account.owner.validate())
+            .collect();
+        for ((position, entry), owner) in self.accounts.iter().enumerate().zip(owners) {
+            check(position, entry)?;
+            let index = entry.index;
+            owner.map_err(|reason| GenesisError::Owner {
+                position,
+                index,
+                reason,
+            })?;
+            if !seen.insert(index) {
+                return Err(GenesisError::Duplicate { position, index });
+            }
+        }
+        Ok(State::from_accounts(
+            self.accounts.iter().map(|entry| (entry.index, entry.account)),
+        ))
+    }
+
+    /// The genesis file's text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("the protocol's types have string keys only")
+    }
+
+    /// Reads a genesis file. [`Genesis::build`] checks its rules.
+    ///
+    /// # Errors
+    /// [`GenesisError::Malformed`] and [`GenesisError::Version`].
+    pub fn from_json(text: &str) -> Result<Self, GenesisError> {
+        let genesis: Self =
+            serde_json::from_str(text).map_err(|error| GenesisError::Malformed(error.to_string()))?;
+        if genesis.version != GENESIS_VERSION {
+            return Err(GenesisError::Version {
+                found: genesis.version,
+            });
+        }
+        Ok(genesis)
+    }
+}
+
+fn check(position: usize, entry: &GenesisAccount) -> Result<(), GenesisError> {
+    let (index, found) = (entry.index, entry.account.token);
+    if index == AccountIndex::NONE {
+        return Err(GenesisError::IndexZero { position });
+    }
+    if found == TokenId(0) {
+        return Err(GenesisError::TokenZero { position, index });
+    }
+    if index.get() < USER_INDEX_MIN && AccountIndex::fee_account(found) != index {
+        return Err(GenesisError::FeeToken {
+            position,
+            index,
+            found,
+        });
+    }
+    Ok(())
+}
