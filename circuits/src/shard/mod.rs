@@ -1,0 +1,269 @@
+//! The shard circuit: a run of operations from one running state to the next (section 7).
+//!
+//! | file | what |
+//! |---|---|
+//! | `config` | columns and gates |
+//! | `linear` | Poseidon's partial rounds as a linear recurrence |
+//! | `sheet` | the cells, and the arithmetic gadgets on column `z` |
+//! | `hash` | Poseidon blocks in the lanes |
+//! | `access` | state access: one leaf's update from root to root |
+//! | `signature` | EdDSA-Poseidon |
+//! | `transfer` | one operation |
+//! | `stream` | the data stream |
+//!
+//! # Instances (P-7.3), one column
+//! `0 rollup_id, 1 T, 2 x, 3…9 before, 10…16 after`, a running state being `(root, C_A, y_A, p_A, C_B, y_B, p_B)`.
+
+mod access;
+mod config;
+mod hash;
+mod linear;
+mod raw;
+mod sheet;
+mod signature;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+pub use config::ShardConfig;
+
+use crate::Fr;
+use crate::operation::RollupId;
+pub use crate::preset::ShardParams;
+use crate::tree::DEPTH;
+use crate::witness::{RunningState, ShardInput, StepWitness};
+use config::GATES;
+use halo2_proofs::arithmetic::Field;
+use halo2_proofs::circuit::{Cell as Halo2Cell, Layouter, Region, SimpleFloorPlanner, Value};
+use halo2_proofs::plonk::{Any, Circuit, Column, ConstraintSystem, Error};
+use raw::RawStep;
+use sheet::{Place, Sheet, Var};
+use stream::{GROUP, Running};
+use thiserror::Error as ThisError;
+use transfer::Context;
+
+/// Instances of a shard proof (P-7.3).
+pub const SHARD_INSTANCES: usize = 17;
+/// Row of the first instance of the running state before.
+pub const BEFORE: usize = 3;
+/// Row of the first instance of the running state after.
+pub const AFTER: usize = 10;
+/// Rows that one operation and the stream's share of it take at most, in any column.
+const OPERATION_ROWS: usize = 5000;
+
+/// Why no shard circuit can be built.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+pub enum ShardCircuitError {
+    /// P-7.1.
+    #[error("a shard's capacity is a positive multiple of {GROUP}, found {found}")]
+    Capacity {
+        /// The capacity given.
+        found: usize,
+    },
+    /// The input has another number of operations than the circuit.
+    #[error("the shard input has {found} operations, the circuit {expected}")]
+    Steps {
+        /// The circuit's capacity.
+        expected: usize,
+        /// Operations given.
+        found: usize,
+    },
+    /// The operations do not fit.
+    #[error("{capacity} operations need {needed} rows, and 2^{k} leave {available}")]
+    Rows {
+        /// Operations.
+        capacity: usize,
+        /// Rows they need.
+        needed: usize,
+        /// Log2 of the circuit's rows.
+        k: u32,
+        /// Rows not taken by blinding.
+        available: usize,
+    },
+}
+
+/// The circuit of one shard, with its witness or, for key generation, a layout of no-ops.
+#[derive(Clone, Debug)]
+pub struct ShardCircuit {
+    sheet: Sheet,
+}
+
+/// Rows and cells that the circuit uses: see ARCHITECTURE.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardRows {
+    /// Rows of the hash lanes.
+    pub lanes: usize,
+    /// Rows of column `z`.
+    pub z: usize,
+    /// Advice columns.
+    pub columns: usize,
+}
+
+impl ShardCircuit {
+    /// Lays out `input`, or no-ops if there is none: the layout is the same.
+    ///
+    /// # Errors
+    /// A capacity that is no multiple of 5, an input of another capacity, or too few rows.
+    pub fn new(params: ShardParams, input: Option<&ShardInput>) -> Result<Self, ShardCircuitError> {
+        if params.capacity == 0 || params.capacity % GROUP != 0 {
+            return Err(ShardCircuitError::Capacity { found: params.capacity });
+        }
+        let blank;
+        let input = match input {
+            Some(input) => input,
+            None => {
+                blank = blank_input(params.capacity);
+                &blank
+            }
+        };
+        if input.steps.len() != params.capacity {
+            return Err(ShardCircuitError::Steps { expected: params.capacity, found: input.steps.len() });
+        }
+        let steps: Vec<RawStep> = input.steps.iter().map(RawStep::from).collect();
+        let sheet = lay_out(params, &input.instances()[..AFTER], &steps)?;
+        Ok(Self { sheet })
+    }
+
+    /// Rows in use.
+    pub fn rows(&self) -> ShardRows {
+        ShardRows { lanes: self.sheet.lane_row, z: self.sheet.z_row, columns: self.sheet.advice.len() }
+    }
+}
+
+fn blank_input(capacity: usize) -> ShardInput {
+    let rollup_id = RollupId { chain_id: 0, contract: [0; 20] };
+    let step = StepWitness::noop(&[[Fr::ZERO; 7]; DEPTH], &rollup_id);
+    let state = RunningState::initial(Fr::ZERO);
+    ShardInput {
+        rollup_id: rollup_id.to_fr(),
+        time: 0,
+        x: Fr::ZERO,
+        before: state,
+        after: state,
+        steps: vec![step; capacity],
+    }
+}
+
+/// Lays out a shard from its first ten instances and its steps; the running state after follows from them.
+fn lay_out(params: ShardParams, instances: &[Fr], steps: &[RawStep]) -> Result<Sheet, ShardCircuitError> {
+    let available = available_rows(params.k);
+    let check_rows = |sheet: &Sheet| {
+        let needed = sheet.lane_row.max(sheet.z_row);
+        let error = ShardCircuitError::Rows { capacity: params.capacity, needed, k: params.k, available };
+        if needed > available { Err(error) } else { Ok(()) }
+    };
+    let mut sheet = Sheet::new((1 << params.k) + OPERATION_ROWS);
+    sheet.label("P-7.3: instances");
+    let given: Vec<Var> = instances
+        .iter()
+        .enumerate()
+        .map(|(row, value)| {
+            let cell = sheet.witness(*value);
+            sheet.equal_instance(cell, row);
+            cell
+        })
+        .collect();
+    let context = Context { rollup_id: given[0], time: given[1] };
+    let x = given[2];
+    let xx = sheet.mul(x, x);
+    let mut root = given[BEFORE];
+    let stream_a = &given[BEFORE + 1..BEFORE + 4];
+    let mut stream_b = Running { c: given[BEFORE + 4], y: given[BEFORE + 5], p: given[BEFORE + 6] };
+    for group in steps.chunks(GROUP) {
+        let mut words = Vec::with_capacity(GROUP);
+        let mut last = None;
+        for step in group {
+            check_rows(&sheet)?;
+            let (after, word, block) = sheet.operation(context, root, step);
+            root = after;
+            words.push(word);
+            last = Some(block);
+        }
+        let block = last.expect("a group has operations");
+        stream_b = sheet.group([x, xx], &words, &block, stream_b);
+    }
+    sheet.label("P-7.3: running state after");
+    let after = [&[root][..], stream_a, &[stream_b.c, stream_b.y, stream_b.p][..]].concat();
+    for (i, var) in after.into_iter().enumerate() {
+        // The copy gives `z` a cell of its own, so that an output of the lanes meets the instance column there.
+        let cell = sheet.put(var.into());
+        sheet.equal_instance(cell, AFTER + i);
+    }
+    check_rows(&sheet)?;
+    Ok(sheet)
+}
+
+/// Rows that blinding leaves.
+fn available_rows(k: u32) -> usize {
+    let mut cs = ConstraintSystem::default();
+    ShardConfig::configure(&mut cs);
+    (1usize << k).saturating_sub(cs.blinding_factors() + 1)
+}
+
+fn halo2_cell(column: Column<Any>, row_offset: usize) -> Halo2Cell {
+    Halo2Cell { row_offset, column }
+}
+
+impl Circuit<Fr> for ShardCircuit {
+    type Config = ShardConfig;
+    type FloorPlanner = SimpleFloorPlanner;
+    type Params = ();
+
+    fn without_witnesses(&self) -> Self {
+        self.clone()
+    }
+
+    fn configure(meta: &mut ConstraintSystem<Fr>) -> ShardConfig {
+        ShardConfig::configure(meta)
+    }
+
+    fn synthesize(&self, config: ShardConfig, mut layouter: impl Layouter<Fr>) -> Result<(), Error> {
+        let instances = layouter
+            .assign_region(|| "shard", |mut region| assign(&self.sheet, &config, &mut region))?;
+        for (cell, row) in instances {
+            layouter.constrain_instance(cell, config.instance, row);
+        }
+        Ok(())
+    }
+}
+
+/// Writes the sheet into halo2's region. Returns the cells that meet an instance.
+fn assign(
+    sheet: &Sheet,
+    config: &ShardConfig,
+    region: &mut Region<'_, Fr>,
+) -> Result<Vec<(Halo2Cell, usize)>, Error> {
+    let used = sheet.lane_row.max(sheet.z_row);
+    for (index, values) in sheet.advice.iter().enumerate() {
+        for (row, value) in values[..used].iter().enumerate() {
+            region.assign_advice(config.advice[index], row, Value::known(*value));
+        }
+    }
+    for (index, values) in sheet.fixed.iter().enumerate() {
+        for (row, value) in values[..used].iter().enumerate() {
+            if *value != Fr::ZERO {
+                region.assign_fixed(config.fixed[index], row, *value);
+            }
+        }
+    }
+    for gate in GATES {
+        for row in &sheet.on[gate as usize] {
+            config.selector(gate).enable(region, *row)?;
+        }
+    }
+    let cell_of = |cell: &sheet::Cell| match cell.place {
+        Place::Advice(column) => Some(halo2_cell(config.advice[column].into(), cell.row)),
+        Place::Constant => Some(halo2_cell(config.fixed[0].into(), cell.row)),
+        Place::Instance => None,
+    };
+    let mut instances = Vec::new();
+    for (a, b, _) in &sheet.copies {
+        match (cell_of(a), cell_of(b)) {
+            (Some(a), Some(b)) => region.constrain_equal(a, b),
+            (Some(a), None) => instances.push((a, b.row)),
+            _ => unreachable!("an instance stands on the right of a copy"),
+        }
+    }
+    Ok(instances)
+}

@@ -1,0 +1,50 @@
+//! Stream B: groups of five words become two elements, committed to and evaluated (P-6.2 to P-6.4).
+
+use super::hash::Block9;
+use super::sheet::{Sheet, Term, Var, ZERO};
+use super::transfer::Word;
+use crate::Fr;
+use crate::poseidon;
+use halo2_proofs::arithmetic::Field;
+
+/// Operations in a group.
+pub(super) const GROUP: usize = 5;
+
+/// A running stream: commitment, evaluation, next power.
+#[derive(Clone, Copy)]
+pub(super) struct Running {
+    pub c: Var,
+    pub y: Var,
+    pub p: Var,
+}
+
+impl Sheet {
+    /// Takes one group into the stream; `x` and its square are given. The commitment is hashed in lane 1 of `block`.
+    pub fn group(&mut self, [x, xx]: [Var; 2], words: &[Word], block: &Block9, running: Running) -> Running {
+        let [w0, w1, w2, w3, w4] = words else { unreachable!("a group has five words") };
+        self.label("P-6.2: elements");
+        let [low, high] = self.cut(w2);
+        let first = self.pack(w0.whole, &[(w1.whole, 99), (low, 198)]);
+        let second = self.pack(high, &[(w3.whole, 50), (w4.whole, 149)]);
+
+        self.label("P-6.3: commitment");
+        let tag = poseidon::tag_stream_b();
+        let mut inputs = [Fr::ZERO; 8];
+        inputs[..3].copy_from_slice(&[running.c.value, first.value, second.value]);
+        inputs[7] = tag;
+        self.refill(block, 1, &inputs);
+        for (i, var) in [running.c, first, second].into_iter().enumerate() {
+            self.equal(block.input(self, 1, i), var);
+        }
+        for i in 3..8 {
+            self.equal_constant(block.input(self, 1, i), inputs[i]);
+        }
+        let c = block.out(self, 1);
+
+        self.label("P-6.4: evaluation");
+        let pair = self.mul_add(first, x, second);
+        let y = self.mul_add(running.y, running.p, pair);
+        let p = self.arith([ZERO, running.p.into(), xx.into(), Term::Witness(running.p.value * xx.value)])[3];
+        Running { c, y, p }
+    }
+}

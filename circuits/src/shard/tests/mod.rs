@@ -1,0 +1,7 @@
+//! Tests of the shard circuit on its cells: forged witnesses, cells changed one by one.
+
+mod checker;
+mod forged;
+mod gates;
+mod sweep;
+mod world;
