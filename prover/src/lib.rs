@@ -1,1 +1,6 @@
-//! The worker.
+//! Proving: the engine that makes proofs, and the worker process around it.
+
+pub mod engine;
+pub mod fixtures;
+pub mod memory;
+pub mod worker;

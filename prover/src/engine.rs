@@ -1,0 +1,221 @@
+//! Engines turn a task's input into a proof. There is one so far, [`StockEngine`]: halo2-axiom's own prover.
+//!
+//! This is the only place of the workspace that instantiates halo2's generic prover: each instantiation costs
+//! minutes of compilation.
+
+use std::any::Any;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use circuits::Fr;
+use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationError, AggregationInput};
+use circuits::witness::ShardInput;
+
+mod stock;
+
+pub use stock::StockEngine;
+
+/// Makes proofs. One task at a time: an engine owns the device's memory.
+pub trait Engine: Send {
+    /// Proves a shard (P-7.4) under its instances ([`ShardInput::instances`]). The proof has been verified.
+    ///
+    /// # Errors
+    /// [`EngineError`]; its class says what may help.
+    fn prove_shard(
+        &mut self,
+        input: &ShardInput,
+        progress: &mut dyn FnMut(Phase),
+    ) -> Result<Vec<u8>, EngineError>;
+
+    /// Proves the aggregation of `N` shard proofs (P-8.1). The proof has been verified, its accumulator decided.
+    ///
+    /// # Errors
+    /// As above.
+    fn prove_aggregation(
+        &mut self,
+        input: &AggregationInput,
+        progress: &mut dyn FnMut(Phase),
+    ) -> Result<RootProof, EngineError>;
+}
+
+/// A root proof and the part of its instances that only proving makes known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootProof {
+    /// For the L1 verifier.
+    pub proof: Vec<u8>,
+    /// Instances 0 to 11 (P-8.4): three limbs of 88 bits for each of `lhs.x, lhs.y, rhs.x, rhs.y`.
+    pub accumulator: [Fr; ACCUMULATOR_LIMBS],
+}
+
+/// Where a task is. Stock halo2 says nothing while it proves, so that is one phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Keys are read from disk.
+    LoadKeys,
+    /// The circuit is built and its witness computed.
+    Witness,
+    /// The proof is being made.
+    Prove,
+    /// The proof is being checked.
+    Verify,
+}
+
+impl Phase {
+    /// A word for people and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::LoadKeys => "load keys",
+            Phase::Witness => "witness",
+            Phase::Prove => "prove",
+            Phase::Verify => "verify",
+        }
+    }
+
+    /// Part of the task that is done when the phase begins, 0 to 1: measured at the `ci` preset, rounded.
+    pub fn fraction(self) -> f64 {
+        match self {
+            Phase::LoadKeys => 0.0,
+            Phase::Witness => 0.10,
+            Phase::Prove => 0.15,
+            Phase::Verify => 0.99,
+        }
+    }
+}
+
+/// What kind of failure it is, which decides what is done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The input cannot be read.
+    Input,
+    /// The input's statement does not hold.
+    Execution,
+    /// Too little memory.
+    Resource,
+    /// A disk or device error.
+    Infrastructure,
+    /// A defect of the engine.
+    Internal,
+}
+
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The payload is not the encoding of an input of its kind.
+    #[error("the task's payload cannot be read: {reason}")]
+    Payload {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The shard has not as many steps as the circuit.
+    #[error("the shard has {found} operations, the circuit {expected}")]
+    ShardSize {
+        /// Steps of the input.
+        found: usize,
+        /// Capacity of the preset.
+        expected: usize,
+    },
+    /// The circuit does not take the shard.
+    #[error("the shard does not fit the circuit: {reason}")]
+    ShardInput {
+        /// What the circuit says.
+        reason: String,
+    },
+    /// The children do not make one batch, or one of them does not verify.
+    #[error("the shard proofs cannot be aggregated")]
+    Aggregation(#[source] AggregationError),
+    /// The keys cannot be loaded.
+    #[error("the keys cannot be loaded")]
+    Keys(#[source] circuits::keys::KeyError),
+    /// halo2 refused the circuit or its witness.
+    #[error("halo2 could not prove: {reason}")]
+    Halo2 {
+        /// halo2's message.
+        reason: String,
+    },
+    /// The proof that was made does not verify: the statement does not hold, since stock halo2 does not check it.
+    #[error("the proof does not verify; the input's statement does not hold")]
+    ProofInvalid(#[source] circuits::verify::VerifyError),
+    /// Code panicked; the message says where.
+    #[error("panic: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
+}
+
+impl EngineError {
+    /// The kind of failure.
+    pub fn class(&self) -> FailureClass {
+        match self {
+            EngineError::Payload { .. } | EngineError::ShardSize { .. } | EngineError::ShardInput { .. } => {
+                FailureClass::Input
+            }
+            EngineError::Aggregation(_) | EngineError::ProofInvalid(_) => FailureClass::Execution,
+            EngineError::Keys(_) => FailureClass::Infrastructure,
+            EngineError::Halo2 { .. } | EngineError::Panicked { .. } => FailureClass::Internal,
+        }
+    }
+
+    /// The error and its causes, as one line.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        text
+    }
+}
+
+impl From<FailureClass> for proto::v1::FailureClass {
+    fn from(class: FailureClass) -> Self {
+        match class {
+            FailureClass::Input => Self::Input,
+            FailureClass::Execution => Self::Execution,
+            FailureClass::Resource => Self::Resource,
+            FailureClass::Infrastructure => Self::Infrastructure,
+            FailureClass::Internal => Self::Internal,
+        }
+    }
+}
+
+/// Runs a task so that a panic in it, on whichever of rayon's threads, is that task's error.
+///
+/// # Errors
+/// What `task` returns, or [`EngineError::Panicked`].
+pub fn guarded<T>(task: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    // Unwind safety: what a panic may leave half done belongs to the task and is dropped with it. An engine's
+    // own state is keys, which it only ever replaces as a whole.
+    catch_unwind(AssertUnwindSafe(task)).unwrap_or_else(|panic| {
+        Err(EngineError::Panicked {
+            message: panic_message(panic.as_ref()),
+        })
+    })
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_the_tasks_failure() {
+        for panic in [
+            || -> Result<(), EngineError> { panic!("plain") },
+            || panic!("formatted {}", 1),
+        ] {
+            let error = guarded(panic).unwrap_err();
+            assert_eq!(error.class(), FailureClass::Internal);
+            assert!(error.to_string().starts_with("panic: "), "{error}");
+        }
+        let error = guarded(|| -> Result<(), EngineError> { std::panic::panic_any(7) }).unwrap_err();
+        assert_eq!(error.to_string(), "panic: no message");
+        assert!(guarded(|| Ok(1)).is_ok());
+    }
+}

@@ -1,0 +1,246 @@
+//! A real root proof, made once and kept: for the tests of every crate that needs one.
+//!
+//! Proving takes minutes on two cores, so the proof lies in the key cache, under the digest of its keys' manifest:
+//! other keys make another. Processes may race: one proves, the others wait for it. The keys' reference string is
+//! the insecure development one.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use circuits::Fr;
+use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput, ChildProof, root_statement};
+use circuits::batch::{self, Batch};
+use circuits::genesis::Genesis;
+use circuits::keys::{KeyConfig, KeyError, KeyStore, default_dir};
+use circuits::operation::RollupId;
+use circuits::preset::Preset;
+use circuits::sample::{Sample, SampleConfig};
+use circuits::srs::SrsSource;
+use circuits::witness::ShardInput;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::engine::{Engine, EngineError, StockEngine};
+
+/// The rollup of the fixture: the contract that a fresh anvil (chain 31337) makes with the second transaction of its
+/// first account. The first transaction deploys the verifier.
+pub const ROLLUP_ID: RollupId = RollupId {
+    chain_id: 31_337,
+    contract: [
+        0xe7, 0xf1, 0x72, 0x5e, 0x77, 0x34, 0xce, 0x28, 0x8f, 0x83, 0x67, 0xe1, 0xbb, 0x14, 0x3e, 0x90, 0xbb,
+        0x3f, 0x05, 0x12,
+    ],
+};
+/// The time of the fixture's batch, Unix seconds: in November 2023. A contract that takes it allows that age.
+pub const TIME: u64 = 1_700_000_000;
+/// Seed of the fixture's accounts and transfers.
+const SEED: u64 = 7;
+/// Users of the fixture's rollup.
+const USERS: u32 = 6;
+/// Tokens of the fixture's transfers.
+const TOKENS: u16 = 3;
+/// Raised when what is cached changes: its form, or the batch.
+const VERSION: u32 = 1;
+
+/// A batch, its shards' proofs and its root proof.
+#[derive(Debug, Clone)]
+pub struct Fixture {
+    /// The state that the batch starts from.
+    pub genesis: Genesis,
+    /// The batch: number 0 of [`ROLLUP_ID`].
+    pub batch: Batch,
+    /// What each shard proof was made from, padding included; `N` of the preset.
+    pub shard_inputs: Vec<ShardInput>,
+    /// The shard proofs, in order.
+    pub shard_proofs: Vec<ChildProof>,
+    /// The 21 instances of the root proof (P-8.4).
+    pub instances: Vec<Fr>,
+    /// The root proof.
+    pub proof: Vec<u8>,
+    /// Posted bytes of stream B (P-6.5). Stream A's are empty.
+    pub posted_b: Vec<u8>,
+}
+
+/// Why there is no fixture.
+#[derive(Debug, thiserror::Error)]
+pub enum FixtureError {
+    /// There are no keys.
+    #[error("the fixture's keys")]
+    Keys(#[from] KeyError),
+    /// A proof could not be made.
+    #[error("the fixture's proof")]
+    Engine(#[from] EngineError),
+    /// The sample batch breaks a rule of the protocol.
+    #[error("the fixture's batch: {0}")]
+    Batch(String),
+    /// A file of the cache cannot be used.
+    #[error("{path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// What takes long to make.
+#[derive(Serialize, Deserialize)]
+struct Proofs {
+    version: u32,
+    shards: Vec<Vec<u8>>,
+    accumulator: Vec<[u8; 32]>,
+    root: Vec<u8>,
+}
+
+/// The keys of a preset from the default key folder, over the development SRS; made if need be.
+///
+/// # Errors
+/// [`KeyError`].
+pub fn keys(preset: Preset) -> Result<Arc<KeyStore>, KeyError> {
+    let config = KeyConfig {
+        dir: default_dir(),
+        preset,
+        srs: SrsSource::Development,
+        allow_insecure: true,
+    };
+    KeyStore::open(config, &|_, _| {}).map(Arc::new)
+}
+
+/// The fixture of a preset, from the default key folder; made if need be.
+///
+/// # Errors
+/// [`FixtureError`].
+pub fn root_proof(preset: Preset) -> Result<Fixture, FixtureError> {
+    let keys = keys(preset)?;
+    let mut fixture = statement(preset)?;
+    let path = path(&default_dir(), &keys);
+    let lock_path = path.with_extension("lock");
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| FixtureError::Io { path, source }
+    };
+    let lock = File::create(&lock_path).map_err(io(&lock_path))?;
+    lock.lock().map_err(io(&lock_path))?;
+    let cached = match fs::read(&path) {
+        Ok(bytes) => decode(&bytes).filter(|proofs| fixture.fill(&keys, proofs)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(io(&path)(error)),
+    };
+    if cached.is_none() {
+        let proofs = prove(&keys, &fixture)?;
+        let temporary = path.with_extension("tmp");
+        fs::write(&temporary, encode(&proofs)).map_err(io(&temporary))?;
+        fs::rename(&temporary, &path).map_err(io(&path))?;
+        assert!(
+            fixture.fill(&keys, &proofs),
+            "the engine verifies the proofs that it makes"
+        );
+    }
+    Ok(fixture)
+}
+
+/// The batch and what its proofs state, without proofs.
+fn statement(preset: Preset) -> Result<Fixture, FixtureError> {
+    // Not a whole number of shards or of groups of five, so that there is padding of each kind where there is room.
+    let transfers = (preset.operations_max() * 3 / 4).max(1);
+    let broken = |error: &dyn std::fmt::Display| FixtureError::Batch(error.to_string());
+    let mut sample = Sample::new(SampleConfig {
+        seed: SEED,
+        users: USERS,
+        tokens: TOKENS,
+    });
+    let genesis = sample.genesis().clone();
+    let mut state = sample.state().clone();
+    let batch = sample.batch(ROLLUP_ID, TIME, transfers);
+    let executed = batch::execute(&mut state, &batch).map_err(|error| broken(&error))?;
+    let shard_inputs = batch::shards(&batch, &executed, preset.shard.capacity, preset.children)
+        .map_err(|error| broken(&error))?;
+    let posted_b = executed.posted_b.clone();
+    Ok(Fixture {
+        genesis,
+        batch,
+        shard_inputs,
+        shard_proofs: Vec::new(),
+        instances: Vec::new(),
+        proof: Vec::new(),
+        posted_b,
+    })
+}
+
+/// Makes the proofs of a fixture.
+fn prove(keys: &Arc<KeyStore>, fixture: &Fixture) -> Result<Proofs, FixtureError> {
+    let mut engine = StockEngine::new(keys.clone(), None);
+    let mut children = Vec::new();
+    for input in &fixture.shard_inputs {
+        let proof = engine.prove_shard(input, &mut |_| {})?;
+        children.push(ChildProof {
+            instances: input.instances(),
+            proof,
+        });
+    }
+    let shards = children.iter().map(|child| child.proof.clone()).collect();
+    let root = engine.prove_aggregation(&AggregationInput { children }, &mut |_| {})?;
+    let accumulator = root.accumulator.iter().map(circuits::field::to_be).collect();
+    Ok(Proofs {
+        version: VERSION,
+        shards,
+        accumulator,
+        root: root.proof,
+    })
+}
+
+impl Fixture {
+    /// Takes the proofs in if they prove this fixture's statement; says whether they do. The cache is only a file.
+    fn fill(&mut self, keys: &KeyStore, proofs: &Proofs) -> bool {
+        if proofs.shards.len() != self.shard_inputs.len() || proofs.accumulator.len() != ACCUMULATOR_LIMBS {
+            return false;
+        }
+        let statements: Vec<Vec<Fr>> = self.shard_inputs.iter().map(ShardInput::instances).collect();
+        let verifies =
+            |(instances, proof): (&Vec<Fr>, &Vec<u8>)| keys.shard_verifier().verify(instances, proof).is_ok();
+        let references: Vec<&[Fr]> = statements.iter().map(Vec::as_slice).collect();
+        let Ok(statement) = root_statement(&references, keys.preset().children) else {
+            return false;
+        };
+        let limbs = proofs
+            .accumulator
+            .iter()
+            .map(circuits::field::from_be)
+            .collect::<Result<Vec<Fr>, _>>();
+        let Ok(mut instances) = limbs else { return false };
+        instances.extend(statement.to_instances());
+        if !statements.iter().zip(&proofs.shards).all(verifies)
+            || keys.root_verifier().verify(&instances, &proofs.root).is_err()
+        {
+            return false;
+        }
+        let child = |(instances, proof): (Vec<Fr>, &Vec<u8>)| ChildProof {
+            instances,
+            proof: proof.clone(),
+        };
+        self.shard_proofs = statements.into_iter().zip(&proofs.shards).map(child).collect();
+        self.instances = instances;
+        self.proof = proofs.root.clone();
+        true
+    }
+}
+
+/// Where the proofs of these keys lie.
+fn path(dir: &Path, keys: &KeyStore) -> PathBuf {
+    let manifest = serde_json::to_vec(keys.manifest()).expect("a manifest is plain data");
+    let digest = Sha256::digest(manifest);
+    let hex: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    dir.join(format!("{}-{hex}.fixture", keys.preset().name))
+}
+
+fn encode(proofs: &Proofs) -> Vec<u8> {
+    postcard::to_stdvec(proofs).expect("writing to memory does not fail")
+}
+
+fn decode(bytes: &[u8]) -> Option<Proofs> {
+    postcard::from_bytes(bytes)
+        .ok()
+        .filter(|proofs: &Proofs| proofs.version == VERSION)
+}

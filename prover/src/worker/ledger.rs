@@ -1,0 +1,528 @@
+//! What a worker holds and owes, through any number of sessions: the rules of its side of the protocol.
+//!
+//! No I/O and no clock: each call says what happened and returns the messages to send.
+
+use proto::v1::session_request::Message;
+use proto::v1::{
+    Complete, Completed, Drain, Fail, FailureClass, LeaseLost, LeaseRequest, Progress, Renew, Task,
+    TaskChunk, TaskKind, Verdict,
+};
+use proto::{PAYLOAD_BYTES_MAX, PROOF_BYTES_MAX};
+use sha2::{Digest, Sha256};
+
+/// Characters of a failure's message that the coordinator keeps.
+const FAILURE_CHARS_MAX: usize = 1024;
+
+/// A task with its whole payload, ready to be proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) lease: LeaseId,
+    pub(super) kind: TaskKind,
+    pub(super) batch_id: String,
+    pub(super) index: u32,
+    pub(super) payload: Vec<u8>,
+}
+
+/// Names a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LeaseId {
+    pub(super) task_id: String,
+    pub(super) fence: u64,
+}
+
+/// How proving ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// A proof that this worker has verified.
+    Proven {
+        proof: Vec<u8>,
+        accumulator: Vec<[u8; 32]>,
+        prove_ms: u64,
+    },
+    /// No proof.
+    Failed { class: FailureClass, message: String },
+}
+
+/// What the worker has to do.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Whether the session is open, that is, whether messages can be sent.
+    open: bool,
+    draining: bool,
+    /// A lease was asked for in this session and none has come.
+    asked: bool,
+    /// A task whose payload is still arriving.
+    arriving: Option<(Task, Vec<u8>)>,
+    /// The task that is being proven.
+    proving: Option<LeaseId>,
+    /// The proof that the coordinator has not judged yet.
+    unjudged: Option<Complete>,
+    /// A failure that could not be told yet.
+    untold: Option<Fail>,
+}
+
+/// Why a session must be given up: the coordinator does not keep to the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Breach {
+    #[error("a task came that was not asked for")]
+    TaskNotAsked,
+    #[error("a task's payload has {0} bytes, more than {PAYLOAD_BYTES_MAX}")]
+    PayloadTooLong(u64),
+    #[error("a chunk came that belongs to no task")]
+    ChunkWithoutTask,
+    #[error("a task's payload is longer than was said")]
+    ChunkTooLong,
+}
+
+impl Ledger {
+    /// The session is open: says again what the coordinator must know, and asks for work.
+    pub(super) fn opened(&mut self) -> Vec<Message> {
+        self.open = true;
+        let mut messages = self.renew();
+        messages.extend(self.unjudged.clone().map(Message::Complete));
+        messages.extend(self.untold.take().map(Message::Fail));
+        if self.draining {
+            messages.push(Message::Drain(Drain {}));
+        }
+        messages.extend(self.ask());
+        messages
+    }
+
+    /// The session ended. A payload that was arriving is lost; the coordinator leases the task again.
+    pub(super) fn closed(&mut self) {
+        self.open = false;
+        self.asked = false;
+        self.arriving = None;
+    }
+
+    /// Takes no more tasks from now on.
+    pub(super) fn drain(&mut self) -> Vec<Message> {
+        self.draining = true;
+        if self.open {
+            vec![Message::Drain(Drain {})]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Whether nothing is held and nothing is owed.
+    pub(super) fn is_idle(&self) -> bool {
+        self.proving.is_none() && self.unjudged.is_none() && self.untold.is_none() && self.arriving.is_none()
+    }
+
+    /// Renewals of all that is held. A proof's lease is kept until the proof is judged.
+    pub(super) fn renew(&self) -> Vec<Message> {
+        let proving = self.proving.clone();
+        let unjudged = self.unjudged.as_ref().map(|complete| LeaseId {
+            task_id: complete.task_id.clone(),
+            fence: complete.fence,
+        });
+        let arriving = self.arriving.as_ref().map(|(task, _)| LeaseId {
+            task_id: task.task_id.clone(),
+            fence: task.fence,
+        });
+        [proving, unjudged, arriving]
+            .into_iter()
+            .flatten()
+            .map(|lease| {
+                Message::Renew(Renew {
+                    task_id: lease.task_id,
+                    fence: lease.fence,
+                })
+            })
+            .collect()
+    }
+
+    /// The proof again, if it was not judged: the coordinator may have lost the first one.
+    pub(super) fn remind(&self) -> Option<Message> {
+        self.unjudged.clone().map(Message::Complete)
+    }
+
+    /// A lease was given. Returns the job when it is complete, which one without payload already is.
+    pub(super) fn task(&mut self, task: Task) -> Result<(Option<Job>, Vec<Message>), Breach> {
+        if !self.asked || self.arriving.is_some() {
+            return Err(Breach::TaskNotAsked);
+        }
+        self.asked = false;
+        if task.payload_bytes > PAYLOAD_BYTES_MAX {
+            return Err(Breach::PayloadTooLong(task.payload_bytes));
+        }
+        self.arriving = Some((task, Vec::new()));
+        self.complete_arrival()
+    }
+
+    /// A part of the payload came. Returns the job when that was the last.
+    pub(super) fn chunk(&mut self, chunk: TaskChunk) -> Result<(Option<Job>, Vec<Message>), Breach> {
+        let (task, payload) = self.arriving.as_mut().ok_or(Breach::ChunkWithoutTask)?;
+        if chunk.task_id != task.task_id {
+            return Err(Breach::ChunkWithoutTask);
+        }
+        if payload.len() as u64 + chunk.data.len() as u64 > task.payload_bytes {
+            return Err(Breach::ChunkTooLong);
+        }
+        payload.extend_from_slice(&chunk.data);
+        self.complete_arrival()
+    }
+
+    fn complete_arrival(&mut self) -> Result<(Option<Job>, Vec<Message>), Breach> {
+        let complete = |(task, payload): &mut (Task, Vec<u8>)| payload.len() as u64 == task.payload_bytes;
+        let Some((task, payload)) = self.arriving.take_if(complete) else {
+            return Ok((None, Vec::new()));
+        };
+        let lease = LeaseId {
+            task_id: task.task_id.clone(),
+            fence: task.fence,
+        };
+        if self.draining {
+            let message = "the worker is stopping".to_string();
+            return Ok((None, self.fail(&lease, FailureClass::Infrastructure, message)));
+        }
+        if Sha256::digest(&payload).as_slice() != task.payload_sha256.as_ref() {
+            let message = "the payload does not have the digest that was announced".to_string();
+            let mut messages = self.fail(&lease, FailureClass::Infrastructure, message);
+            messages.extend(self.ask());
+            return Ok((None, messages));
+        }
+        self.proving = Some(lease.clone());
+        let (kind, batch_id, index) = (task.kind(), task.batch_id, task.index);
+        Ok((
+            Some(Job {
+                lease,
+                kind,
+                batch_id,
+                index,
+                payload,
+            }),
+            Vec::new(),
+        ))
+    }
+
+    /// The work reached a phase.
+    pub(super) fn progress(&self, phase: &str, fraction: f64) -> Option<Message> {
+        let lease = self.proving.as_ref().filter(|_| self.open)?;
+        Some(Message::Progress(Progress {
+            task_id: lease.task_id.clone(),
+            fence: lease.fence,
+            phase: phase.to_string(),
+            fraction,
+        }))
+    }
+
+    /// Proving ended.
+    pub(super) fn proven(&mut self, lease: LeaseId, outcome: Outcome) -> Vec<Message> {
+        self.proving = None;
+        let (proof, accumulator, prove_ms) = match outcome {
+            Outcome::Proven { proof, .. } if proof.len() > PROOF_BYTES_MAX => {
+                let message = format!("the proof has {} bytes, more than {PROOF_BYTES_MAX}", proof.len());
+                let mut messages = self.fail(&lease, FailureClass::Internal, message);
+                messages.extend(self.ask());
+                return messages;
+            }
+            Outcome::Proven {
+                proof,
+                accumulator,
+                prove_ms,
+            } => (proof, accumulator, prove_ms),
+            Outcome::Failed { class, message } => {
+                let mut messages = self.fail(&lease, class, message);
+                messages.extend(self.ask());
+                return messages;
+            }
+        };
+        let complete = Complete {
+            task_id: lease.task_id,
+            fence: lease.fence,
+            proof: proof.into(),
+            accumulator: accumulator.iter().map(|limb| limb.to_vec().into()).collect(),
+            prove_ms,
+        };
+        self.unjudged = Some(complete);
+        if self.open {
+            self.remind().into_iter().collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The coordinator judged a proof. Whatever it said, the proof's work here is over.
+    pub(super) fn completed(&mut self, completed: &Completed) -> Vec<Message> {
+        let ours = |complete: &mut Complete| {
+            complete.task_id == completed.task_id && complete.fence == completed.fence
+        };
+        if self.unjudged.take_if(ours).is_none() {
+            return Vec::new();
+        }
+        match completed.verdict() {
+            Verdict::Accepted => tracing::info!(task = %completed.task_id, "proof accepted"),
+            Verdict::NotNeeded => {
+                tracing::info!(task = %completed.task_id, reason = %completed.reason, "proof not needed")
+            }
+            Verdict::Rejected | Verdict::Unspecified => {
+                tracing::error!(task = %completed.task_id, reason = %completed.reason, "proof rejected");
+            }
+        }
+        self.ask().into_iter().collect()
+    }
+
+    /// A lease is lost. Proving goes on, since the first valid proof counts whoever holds the lease.
+    pub(super) fn lease_lost(&mut self, lost: &LeaseLost) {
+        tracing::warn!(task = %lost.task_id, fence = lost.fence, reason = %lost.reason, "lease lost; the proof is still offered");
+    }
+
+    /// A failure, told now or when the session is open again.
+    fn fail(&mut self, lease: &LeaseId, class: FailureClass, message: String) -> Vec<Message> {
+        let message = message.chars().take(FAILURE_CHARS_MAX).collect();
+        let fail = Fail {
+            task_id: lease.task_id.clone(),
+            fence: lease.fence,
+            class: class.into(),
+            message,
+        };
+        if self.open {
+            return vec![Message::Fail(fail)];
+        }
+        self.untold = Some(fail);
+        Vec::new()
+    }
+
+    /// Asks for a task when there is room for one: one task at a time, and none while a proof waits.
+    fn ask(&mut self) -> Option<Message> {
+        if !self.open || self.draining || self.asked || !self.is_idle() {
+            return None;
+        }
+        self.asked = true;
+        Some(Message::LeaseRequest(LeaseRequest { kinds: Vec::new() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(task_id: &str, fence: u64, payload: &[u8]) -> Task {
+        Task {
+            task_id: task_id.into(),
+            fence,
+            kind: TaskKind::Shard.into(),
+            payload_bytes: payload.len() as u64,
+            payload_sha256: Sha256::digest(payload).to_vec().into(),
+            ..Task::default()
+        }
+    }
+
+    fn chunk(task_id: &str, data: &[u8]) -> TaskChunk {
+        TaskChunk {
+            task_id: task_id.into(),
+            data: data.to_vec().into(),
+        }
+    }
+
+    fn lease(task_id: &str, fence: u64) -> LeaseId {
+        LeaseId {
+            task_id: task_id.into(),
+            fence,
+        }
+    }
+
+    fn proof() -> Outcome {
+        Outcome::Proven {
+            proof: vec![9; 4],
+            accumulator: Vec::new(),
+            prove_ms: 1,
+        }
+    }
+
+    fn judged(task_id: &str, fence: u64) -> Completed {
+        let verdict = Verdict::Accepted.into();
+        Completed {
+            task_id: task_id.into(),
+            fence,
+            verdict,
+            ..Completed::default()
+        }
+    }
+
+    /// The kinds of messages, in order.
+    fn kinds(messages: &[Message]) -> Vec<&'static str> {
+        let kind = |message: &Message| match message {
+            Message::Hello(_) => "hello",
+            Message::LeaseRequest(_) => "ask",
+            Message::Renew(_) => "renew",
+            Message::Progress(_) => "progress",
+            Message::Complete(_) => "complete",
+            Message::Fail(_) => "fail",
+            Message::Drain(_) => "drain",
+        };
+        messages.iter().map(kind).collect()
+    }
+
+    /// A ledger that proves task "t" under fence 1 in an open session.
+    fn at_work() -> Ledger {
+        let mut ledger = Ledger::default();
+        assert_eq!(kinds(&ledger.opened()), ["ask"]);
+        assert_eq!(ledger.task(task("t", 1, b"abc")), Ok((None, Vec::new())));
+        assert_eq!(ledger.chunk(chunk("t", b"ab")), Ok((None, Vec::new())));
+        let (job, messages) = ledger.chunk(chunk("t", b"c")).unwrap();
+        assert_eq!(job.unwrap().payload, b"abc");
+        assert_eq!(messages, []);
+        ledger
+    }
+
+    #[test]
+    fn a_task_is_taken_proven_and_followed_by_the_next() {
+        let mut ledger = at_work();
+        assert_eq!(kinds(&ledger.renew()), ["renew"]);
+        assert!(ledger.progress("prove", 0.5).is_some());
+        assert_eq!(kinds(&ledger.proven(lease("t", 1), proof())), ["complete"]);
+        assert!(ledger.progress("prove", 0.5).is_none());
+        assert_eq!(
+            kinds(&ledger.renew()),
+            ["renew"],
+            "the lease is kept until the proof is judged"
+        );
+        assert_eq!(kinds(&ledger.completed(&judged("t", 1))), ["ask"]);
+        assert!(ledger.is_idle());
+        assert_eq!(kinds(&ledger.renew()), [""; 0]);
+    }
+
+    #[test]
+    fn a_proof_is_reported_until_it_is_judged() {
+        let mut ledger = at_work();
+        ledger.closed();
+        assert_eq!(
+            kinds(&ledger.proven(lease("t", 1), proof())),
+            [""; 0],
+            "nobody to tell"
+        );
+        assert_eq!(
+            kinds(&ledger.opened()),
+            ["renew", "complete"],
+            "and no new task beside it"
+        );
+        ledger.closed();
+        assert_eq!(kinds(&ledger.opened()), ["renew", "complete"]);
+        assert_eq!(
+            kinds(&ledger.remind().into_iter().collect::<Vec<_>>()),
+            ["complete"]
+        );
+        assert_eq!(
+            kinds(&ledger.completed(&judged("t", 7))),
+            [""; 0],
+            "another lease's judgement"
+        );
+        assert_eq!(kinds(&ledger.completed(&judged("t", 1))), ["ask"]);
+        assert_eq!(ledger.remind(), None);
+    }
+
+    #[test]
+    fn proving_goes_on_without_a_session_and_after_the_lease_is_lost() {
+        let mut ledger = at_work();
+        ledger.closed();
+        assert!(!ledger.is_idle());
+        assert_eq!(
+            kinds(&ledger.opened()),
+            ["renew"],
+            "no second task beside the first"
+        );
+        ledger.lease_lost(&LeaseLost {
+            task_id: "t".into(),
+            fence: 1,
+            reason: String::new(),
+        });
+        assert_eq!(kinds(&ledger.proven(lease("t", 1), proof())), ["complete"]);
+    }
+
+    #[test]
+    fn a_failure_without_a_session_is_told_on_the_next() {
+        let mut ledger = at_work();
+        ledger.closed();
+        let failed = Outcome::Failed {
+            class: FailureClass::Internal,
+            message: "x".repeat(5000),
+        };
+        assert_eq!(kinds(&ledger.proven(lease("t", 1), failed)), [""; 0]);
+        let messages = ledger.opened();
+        assert_eq!(kinds(&messages), ["fail", "ask"]);
+        let Message::Fail(fail) = &messages[0] else {
+            unreachable!("just compared")
+        };
+        assert_eq!(fail.message.len(), FAILURE_CHARS_MAX);
+        ledger.closed();
+        assert_eq!(kinds(&ledger.opened()), ["ask"], "once is enough");
+    }
+
+    #[test]
+    fn draining_finishes_what_is_held_and_takes_nothing() {
+        let mut ledger = at_work();
+        assert_eq!(kinds(&ledger.drain()), ["drain"]);
+        assert_eq!(kinds(&ledger.proven(lease("t", 1), proof())), ["complete"]);
+        assert!(!ledger.is_idle());
+        assert_eq!(kinds(&ledger.completed(&judged("t", 1))), [""; 0]);
+        assert!(ledger.is_idle());
+
+        let mut ledger = Ledger::default();
+        ledger.opened();
+        ledger.drain();
+        let (job, messages) = ledger.task(task("late", 3, b"")).unwrap();
+        assert_eq!(job, None);
+        let [Message::Fail(fail)] = messages.as_slice() else {
+            panic!("given back: {messages:?}")
+        };
+        assert_eq!(fail.class(), FailureClass::Infrastructure);
+        assert!(ledger.is_idle());
+    }
+
+    #[test]
+    fn a_corrupted_payload_is_given_back() {
+        let mut ledger = Ledger::default();
+        ledger.opened();
+        ledger.task(task("t", 1, b"abc")).unwrap();
+        let (job, messages) = ledger.chunk(chunk("t", b"abd")).unwrap();
+        assert_eq!(job, None);
+        assert_eq!(kinds(&messages), ["fail", "ask"]);
+    }
+
+    #[test]
+    fn a_coordinator_that_breaks_the_protocol_is_left() {
+        let mut ledger = Ledger::default();
+        assert_eq!(
+            ledger.task(task("t", 1, b"")),
+            Err(Breach::TaskNotAsked),
+            "before the session is open"
+        );
+        ledger.opened();
+        assert_eq!(ledger.chunk(chunk("t", b"a")), Err(Breach::ChunkWithoutTask));
+        let huge = Task {
+            payload_bytes: PAYLOAD_BYTES_MAX + 1,
+            ..task("t", 1, b"")
+        };
+        assert_eq!(
+            ledger.task(huge),
+            Err(Breach::PayloadTooLong(PAYLOAD_BYTES_MAX + 1))
+        );
+        ledger.closed();
+
+        ledger.opened();
+        ledger.task(task("t", 1, b"abc")).unwrap();
+        assert_eq!(ledger.task(task("u", 1, b"abc")), Err(Breach::TaskNotAsked));
+        assert_eq!(ledger.chunk(chunk("u", b"a")), Err(Breach::ChunkWithoutTask));
+        assert_eq!(ledger.chunk(chunk("t", b"abcd")), Err(Breach::ChunkTooLong));
+        ledger.closed();
+        assert_eq!(
+            kinds(&ledger.opened()),
+            ["ask"],
+            "what was arriving is lost, and asked for anew"
+        );
+    }
+
+    #[test]
+    fn a_proof_too_long_to_send_is_a_failure() {
+        let mut ledger = at_work();
+        let long = Outcome::Proven {
+            proof: vec![0; PROOF_BYTES_MAX + 1],
+            accumulator: Vec::new(),
+            prove_ms: 1,
+        };
+        assert_eq!(kinds(&ledger.proven(lease("t", 1), long)), ["fail", "ask"]);
+    }
+}

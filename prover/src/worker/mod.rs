@@ -1,0 +1,367 @@
+//! The worker process: takes tasks from a coordinator, proves them, and hands the proofs back.
+//!
+//! Two threads besides the caller's. The session thread has an async runtime of its own that does nothing but
+//! the session: what is sent on it, renewals above all, waits for no computation. The proving thread runs the
+//! engine. A watchdog on the session thread looks whether the engine still works ([`watchdog`]).
+
+mod ledger;
+mod proving;
+mod session;
+mod watchdog;
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use proto::v1::session_response::Message as FromCoordinator;
+use proto::v1::{Device, Hello, TaskKind};
+use rand::Rng;
+use tokio::sync::{mpsc as async_mpsc, oneshot};
+use tokio::time::{Interval, MissedTickBehavior};
+use tonic::transport::Endpoint;
+
+use crate::engine::Engine;
+use ledger::{Job, Ledger};
+use proving::Event;
+use session::{Ended, Session};
+use watchdog::Watchdog;
+
+/// First pause before a reconnection; it doubles with each failure.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause before a reconnection.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A proof that was not judged after this many renewal periods is reported again on the same session.
+const REMIND_PERIODS: u32 = 5;
+
+/// What a worker needs to know.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// The coordinator's URL, `http://host:port`.
+    pub coordinator: String,
+    /// The worker's name, 1 to 128 characters. The same over restarts; different between workers.
+    pub name: String,
+    /// Version of the protocol that the engine proves.
+    pub protocol_version: u32,
+    /// Digest of the shard verifying key.
+    pub shard_vk_digest: [u8; 32],
+    /// Digest of the aggregation verifying key.
+    pub aggregation_vk_digest: [u8; 32],
+    /// Host memory that tasks may use, bytes.
+    pub memory_bytes: u64,
+    /// Longest time that a task may stand still before the worker gives itself up.
+    pub stall_max: Duration,
+    /// Longest time from the shutdown signal until the last proof is delivered.
+    pub drain_max: Duration,
+}
+
+/// Why a worker ended other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The coordinator's URL cannot be read.
+    #[error("{url:?} is not a URL of a coordinator")]
+    Url {
+        /// What was given.
+        url: String,
+        /// Why it is none.
+        source: tonic::transport::Error,
+    },
+    /// A thread or its runtime cannot be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// The coordinator does not want this worker: it has other keys or rules.
+    #[error("the coordinator refuses this worker: {reason}")]
+    Refused {
+        /// What the coordinator said.
+        reason: String,
+    },
+    /// The task stood still; the process should be replaced, since a thread that hangs cannot be ended.
+    #[error("the task in hand has made no progress for {0:?}")]
+    Stalled(Duration),
+    /// A proof could not be delivered in time after the shutdown signal.
+    #[error("the shutdown took longer than {0:?}; what was being proven is lost")]
+    DrainTimeout(Duration),
+    /// One of the worker's own threads panicked outside a task.
+    #[error("a thread of the worker panicked")]
+    ThreadDied,
+}
+
+/// Works until `shutdown` completes; then finishes and delivers the task at hand, takes no more, and returns.
+///
+/// # Errors
+/// When the worker cannot start, is refused, or stands still; a failed task is no error of the worker.
+pub async fn run(
+    config: WorkerConfig,
+    engine: Box<dyn Engine>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), WorkerError> {
+    let endpoint = Endpoint::from_shared(config.coordinator.clone()).map_err(|source| WorkerError::Url {
+        url: config.coordinator.clone(),
+        source,
+    })?;
+    let (jobs, job_queue) = mpsc::channel();
+    let (event_queue, events) = async_mpsc::unbounded_channel();
+    // The proving thread is not joined: it ends when the session thread drops its sender, and one that hangs
+    // must not keep the process.
+    proving::start(engine, job_queue, event_queue).map_err(WorkerError::Thread)?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(WorkerError::Thread)?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (done, result) = oneshot::channel();
+    let keeper = Keeper {
+        watchdog: Watchdog::new(config.stall_max),
+        config,
+        endpoint,
+        ledger: Ledger::default(),
+        jobs,
+        events,
+        stop: Some(stopped),
+        drain_until: None,
+        phase: None,
+    };
+    thread::Builder::new()
+        .name("session".into())
+        .spawn(move || {
+            // The receiver is gone only when the caller has dropped the future of `run`.
+            let _ = done.send(runtime.block_on(keeper.keep()));
+        })
+        .map_err(WorkerError::Thread)?;
+
+    tokio::pin!(shutdown, result);
+    tokio::select! {
+        result = &mut result => return result.map_err(|_| WorkerError::ThreadDied)?,
+        () = &mut shutdown => drop(stop),
+    }
+    result.await.map_err(|_| WorkerError::ThreadDied)?
+}
+
+/// The session thread: keeps a session open, and the leases alive on it.
+struct Keeper {
+    config: WorkerConfig,
+    endpoint: Endpoint,
+    ledger: Ledger,
+    watchdog: Watchdog,
+    jobs: mpsc::Sender<Job>,
+    events: async_mpsc::UnboundedReceiver<Event>,
+    /// Ends (its sender is dropped) when the worker shall drain; taken then.
+    stop: Option<oneshot::Receiver<()>>,
+    drain_until: Option<Instant>,
+    /// The phase of the task at hand, to be said again on a new session.
+    phase: Option<(&'static str, f64)>,
+}
+
+impl Keeper {
+    async fn keep(mut self) -> Result<(), WorkerError> {
+        let mut failures = 0;
+        while !self.is_done() {
+            let started = Instant::now();
+            match Session::open(&self.endpoint, self.hello()).await {
+                Ok(session) => {
+                    tracing::info!(session = session.welcome.session_id, preset = %session.welcome.preset, "session open");
+                    let ended = self.serve(session).await?;
+                    self.ledger.closed();
+                    match ended {
+                        None => return Ok(()),
+                        Some(ended) => self.check_end(ended)?,
+                    }
+                }
+                Err(ended) => self.check_end(ended)?,
+            }
+            // A session that ends as soon as it begins is no success to begin the backoff anew with.
+            failures = if started.elapsed() > BACKOFF_MAX {
+                0
+            } else {
+                failures + 1
+            };
+            self.pause(backoff(failures)).await?;
+        }
+        Ok(())
+    }
+
+    /// Logs the end of a session; an end that would repeat itself is the worker's.
+    fn check_end(&self, ended: Ended) -> Result<(), WorkerError> {
+        if ended.is_final() {
+            let Ended::Status(status) = ended else {
+                unreachable!("only a status is final")
+            };
+            return Err(WorkerError::Refused {
+                reason: status.message().to_string(),
+            });
+        }
+        let cause = std::error::Error::source(&ended).map(ToString::to_string);
+        tracing::warn!(reason = %ended, cause, "no session with the coordinator");
+        Ok(())
+    }
+
+    fn hello(&self) -> Hello {
+        let config = &self.config;
+        Hello {
+            worker_name: config.name.clone(),
+            protocol_version: config.protocol_version,
+            shard_vk_digest: config.shard_vk_digest.to_vec().into(),
+            aggregation_vk_digest: config.aggregation_vk_digest.to_vec().into(),
+            capabilities: vec![TaskKind::Shard.into(), TaskKind::Aggregation.into()],
+            devices: vec![Device {
+                name: "cpu".into(),
+                memory_bytes: 0,
+            }],
+            memory_bytes: config.memory_bytes,
+        }
+    }
+
+    /// One session, until it ends (how) or the worker is done (none).
+    async fn serve(&mut self, mut session: Session) -> Result<Option<Ended>, WorkerError> {
+        let mut renewals = ticker(Duration::from_millis(session.welcome.renew_ms));
+        let mut renewals_since_remind = 0;
+        let mut messages = self.ledger.opened();
+        messages.extend(
+            self.phase
+                .and_then(|(phase, fraction)| self.ledger.progress(phase, fraction)),
+        );
+        loop {
+            if let Err(ended) = session.send(std::mem::take(&mut messages)) {
+                return Ok(Some(ended));
+            }
+            if self.is_done() {
+                return Ok(None);
+            }
+            tokio::select! {
+                message = session.next() => match message.and_then(|message| self.message(message)) {
+                    Ok(answers) => messages = answers,
+                    Err(ended) => return Ok(Some(ended)),
+                },
+                Some(event) = self.events.recv() => messages = self.event(event),
+                _ = renewals.tick() => {
+                    self.check_time()?;
+                    messages = self.ledger.renew();
+                    renewals_since_remind += 1;
+                    if renewals_since_remind >= REMIND_PERIODS {
+                        renewals_since_remind = 0;
+                        messages.extend(self.ledger.remind());
+                    }
+                }
+                () = stopping(&mut self.stop) => messages = self.drain(),
+            }
+        }
+    }
+
+    /// Handles a message; returns the answers.
+    fn message(
+        &mut self,
+        message: FromCoordinator,
+    ) -> Result<Vec<proto::v1::session_request::Message>, Ended> {
+        let (job, answers) = match message {
+            FromCoordinator::Task(task) => self.ledger.task(task)?,
+            FromCoordinator::TaskChunk(chunk) => self.ledger.chunk(chunk)?,
+            FromCoordinator::Completed(completed) => (None, self.ledger.completed(&completed)),
+            FromCoordinator::LeaseLost(lost) => {
+                self.ledger.lease_lost(&lost);
+                (None, Vec::new())
+            }
+            FromCoordinator::Drain(_) => return Err(Ended::CoordinatorDrains),
+            FromCoordinator::Renewed(_) => (None, Vec::new()),
+            FromCoordinator::Welcome(_) => return Err(Ended::NoWelcome),
+        };
+        if let Some(job) = job {
+            self.watchdog.progress(Instant::now());
+            // The proving thread ends only after this sender; if it died of a defect, `event` never comes and
+            // the watchdog ends the worker.
+            if self.jobs.send(job).is_err() {
+                tracing::error!("the proving thread is gone");
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Handles what the proving thread says; returns what to tell the coordinator.
+    fn event(&mut self, event: Event) -> Vec<proto::v1::session_request::Message> {
+        match event {
+            Event::Phase(phase) => {
+                self.watchdog.progress(Instant::now());
+                self.phase = Some((phase.name(), phase.fraction()));
+                self.ledger
+                    .progress(phase.name(), phase.fraction())
+                    .into_iter()
+                    .collect()
+            }
+            Event::Over(lease, outcome) => {
+                self.watchdog.rest();
+                self.phase = None;
+                self.ledger.proven(lease, outcome)
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Vec<proto::v1::session_request::Message> {
+        self.stop = None;
+        self.drain_until = Some(Instant::now() + self.config.drain_max);
+        tracing::info!("draining: no more tasks are taken");
+        self.ledger.drain()
+    }
+
+    fn is_done(&self) -> bool {
+        self.drain_until.is_some() && self.ledger.is_idle()
+    }
+
+    /// Whether the work stands still, or the shutdown takes too long.
+    fn check_time(&mut self) -> Result<(), WorkerError> {
+        let now = Instant::now();
+        if self.watchdog.stalled(now, watchdog::cpu_ticks()) {
+            return Err(WorkerError::Stalled(self.config.stall_max));
+        }
+        match self.drain_until {
+            Some(until) if now > until => Err(WorkerError::DrainTimeout(self.config.drain_max)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits without a session; what the proving thread says meanwhile is kept for the next one.
+    async fn pause(&mut self, pause: Duration) -> Result<(), WorkerError> {
+        let sleep = tokio::time::sleep(pause);
+        tokio::pin!(sleep);
+        loop {
+            self.check_time()?;
+            if self.is_done() {
+                return Ok(());
+            }
+            tokio::select! {
+                () = &mut sleep => return Ok(()),
+                Some(event) = self.events.recv() => {
+                    let unsent = self.event(event);
+                    debug_assert!(unsent.is_empty(), "a ledger without a session keeps everything");
+                }
+                () = stopping(&mut self.stop) => {
+                    self.drain();
+                }
+            }
+        }
+    }
+}
+
+/// Completes when the worker shall drain; never after that was taken note of.
+async fn stopping(stop: &mut Option<oneshot::Receiver<()>>) {
+    match stop {
+        // The sender is dropped, never used: either way the channel's end is the signal.
+        Some(stop) => drop(stop.await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Ticks first after one period.
+fn ticker(period: Duration) -> Interval {
+    let period = period.max(Duration::from_millis(10));
+    let mut ticker = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}
+
+/// The pause after the given number of failures in a row, with a random part so that workers do not come back
+/// all at once.
+fn backoff(failures: u32) -> Duration {
+    let longest = BACKOFF_FIRST
+        .saturating_mul(1 << failures.min(10))
+        .min(BACKOFF_MAX);
+    longest.mul_f64(rand::thread_rng().gen_range(0.5..=1.0))
+}

@@ -1,0 +1,137 @@
+//! One session with the coordinator: from the connection until it ends.
+
+use std::time::Duration;
+
+use proto::v1::session_request::Message as ToCoordinator;
+use proto::v1::session_response::Message as FromCoordinator;
+use proto::v1::worker_service_client::WorkerServiceClient;
+use proto::v1::{Hello, SessionRequest, SessionResponse, Welcome};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Endpoint;
+
+use super::ledger::Breach;
+
+/// Time for a connection and for the handshake.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// A connection over which nothing comes is asked for a sign of life this often, and given up without one.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Messages that may wait to be sent. Far more than a healthy session ever has waiting.
+const OUTGOING_MAX: usize = 256;
+
+/// Why a session could not begin, or ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("cannot connect")]
+    Connect(#[source] tonic::transport::Error),
+    #[error("the handshake took longer than {CONNECT_MAX:?}")]
+    HandshakeTimeout,
+    #[error("the coordinator ended the session: {0}")]
+    Status(#[source] Box<tonic::Status>),
+    #[error("the coordinator closed the session")]
+    Closed,
+    #[error("the coordinator is stopping")]
+    CoordinatorDrains,
+    #[error("the coordinator does not read what is sent to it")]
+    Congested,
+    #[error("the coordinator breaks the protocol")]
+    Breach(#[from] Breach),
+    #[error("the coordinator sent no welcome first")]
+    NoWelcome,
+}
+
+impl Ended {
+    /// Whether another attempt would end the same: the coordinator proves with other keys, or knows other rules.
+    pub(super) fn is_final(&self) -> bool {
+        let Ended::Status(status) = self else { return false };
+        matches!(
+            status.code(),
+            tonic::Code::FailedPrecondition
+                | tonic::Code::InvalidArgument
+                | tonic::Code::Unauthenticated
+                | tonic::Code::PermissionDenied
+                | tonic::Code::Unimplemented
+        )
+    }
+}
+
+/// An open session.
+pub(super) struct Session {
+    outgoing: mpsc::Sender<SessionRequest>,
+    incoming: Streaming<SessionResponse>,
+    pub(super) welcome: Welcome,
+}
+
+impl Session {
+    /// Connects and says hello.
+    pub(super) async fn open(endpoint: &Endpoint, hello: Hello) -> Result<Self, Ended> {
+        match tokio::time::timeout(CONNECT_MAX, Self::handshake(endpoint, hello)).await {
+            Ok(session) => session,
+            Err(_) => Err(Ended::HandshakeTimeout),
+        }
+    }
+
+    async fn handshake(endpoint: &Endpoint, hello: Hello) -> Result<Self, Ended> {
+        let channel = endpoint
+            .clone()
+            .connect_timeout(CONNECT_MAX)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .connect()
+            .await
+            .map_err(Ended::Connect)?;
+        let (outgoing, requests) = mpsc::channel(OUTGOING_MAX);
+        // The server may wait for the hello before it answers the call, so it goes in first.
+        let hello = SessionRequest {
+            message: Some(ToCoordinator::Hello(hello)),
+        };
+        outgoing.try_send(hello).map_err(|_| Ended::Congested)?;
+        let response = WorkerServiceClient::new(channel)
+            .session(ReceiverStream::new(requests))
+            .await;
+        let mut incoming = response
+            .map_err(|status| Ended::Status(Box::new(status)))?
+            .into_inner();
+        match next(&mut incoming).await? {
+            FromCoordinator::Welcome(welcome) => Ok(Self {
+                outgoing,
+                incoming,
+                welcome,
+            }),
+            _ => Err(Ended::NoWelcome),
+        }
+    }
+
+    /// Queues messages to be sent. They arrive in order, or the session ends.
+    pub(super) fn send(&self, messages: impl IntoIterator<Item = ToCoordinator>) -> Result<(), Ended> {
+        for message in messages {
+            self.outgoing
+                .try_send(SessionRequest {
+                    message: Some(message),
+                })
+                .map_err(|_| Ended::Congested)?;
+        }
+        Ok(())
+    }
+
+    /// The next message. Losing the future loses no message.
+    pub(super) async fn next(&mut self) -> Result<FromCoordinator, Ended> {
+        next(&mut self.incoming).await
+    }
+}
+
+async fn next(incoming: &mut Streaming<SessionResponse>) -> Result<FromCoordinator, Ended> {
+    loop {
+        match incoming.message().await {
+            Ok(Some(SessionResponse {
+                message: Some(message),
+            })) => return Ok(message),
+            // A message of a later version of the interface.
+            Ok(Some(SessionResponse { message: None })) => {}
+            Ok(None) => return Err(Ended::Closed),
+            Err(status) => return Err(Ended::Status(Box::new(status))),
+        }
+    }
+}
