@@ -1,0 +1,387 @@
+//! The chain of batches: what may be appended, taken back, or tried again, and how a batch is finished.
+
+use circuits::account::{Account, AccountIndex};
+
+use super::{
+    Core, Head, Output, Task,
+    id::{BatchId, StateRoot, TaskId, TaskKind, UnixMs},
+    record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write},
+};
+
+/// A batch that was executed on the head of the chain and found right.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The caller's id.
+    pub request_id: String,
+    /// SHA-256 of the encoded batch.
+    pub sha256: [u8; 32],
+    /// Its number.
+    pub number: u64,
+    /// T, Unix seconds.
+    pub time: u64,
+    /// State root before.
+    pub old_root: StateRoot,
+    /// State root after.
+    pub new_root: StateRoot,
+    /// Operations in it.
+    pub operations: u32,
+    /// The tasks' inputs, one a shard, padding included.
+    pub shard_inputs: Vec<Vec<u8>>,
+    /// For [`ArtifactKey::Statement`].
+    pub statement: Vec<u8>,
+    /// For [`ArtifactKey::Undo`].
+    pub undo: Vec<u8>,
+    /// The accounts that it changed, as they are after it.
+    pub accounts: Vec<(AccountIndex, Account)>,
+}
+
+/// Why a batch is not appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The request id names other content.
+    #[error("request id {request_id:?} was used for batch {batch} with other content")]
+    RequestReused {
+        /// The id.
+        request_id: String,
+        /// The batch that it names.
+        batch: BatchId,
+        /// SHA-256 of that batch.
+        sha256: [u8; 32],
+    },
+    /// Too many batches are open.
+    #[error("{open} batches are accepted and not proven, the limit")]
+    QueueFull {
+        /// How many.
+        open: usize,
+    },
+    /// Not the next number.
+    #[error("batch number {found}, expected {expected}")]
+    Number {
+        /// The next number.
+        expected: u64,
+        /// The batch's.
+        found: u64,
+    },
+    /// Does not start from the head.
+    #[error("old root {found}, expected {expected}")]
+    OldRoot {
+        /// The head's root.
+        expected: StateRoot,
+        /// The batch's.
+        found: StateRoot,
+    },
+    /// Earlier than the batch before (P-9.4).
+    #[error("time {found}, expected at least {min}")]
+    Time {
+        /// The last batch's.
+        min: u64,
+        /// The batch's.
+        found: u64,
+    },
+    /// The coordinator is stopping.
+    #[error("the coordinator is stopping")]
+    Stopping,
+}
+
+/// Why a batch is not cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CancelError {
+    /// No such batch.
+    #[error("no batch {0}")]
+    Unknown(BatchId),
+    /// Its proof is there, and may be on L1.
+    #[error("batch {0} is proven")]
+    Proven(BatchId),
+    /// Another batch starts from its new root.
+    #[error("batch {on_top} is built on batch {batch}; cancel that first")]
+    BuiltOn {
+        /// The batch to be cancelled.
+        batch: BatchId,
+        /// The batch with the next number.
+        on_top: BatchId,
+    },
+}
+
+/// Why a batch is not tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RetryError {
+    /// No such batch.
+    #[error("no batch {0}")]
+    Unknown(BatchId),
+    /// It has not failed.
+    #[error("batch {batch} has not failed: it is {status:?}")]
+    NotFailed {
+        /// The batch.
+        batch: BatchId,
+        /// Where it is.
+        status: BatchStatus,
+    },
+}
+
+impl Core {
+    /// The batch that a request id already names, if its content is the same.
+    ///
+    /// # Errors
+    /// [`SubmitError::RequestReused`] if the content differs.
+    pub fn existing(&self, request_id: &str, sha256: &[u8; 32]) -> Result<Option<BatchId>, SubmitError> {
+        match self.requests.get(request_id).and_then(|id| self.batches.get(id)) {
+            None => Ok(None),
+            Some(batch) if batch.sha256 == *sha256 => Ok(Some(batch.id)),
+            Some(batch) => Err(SubmitError::RequestReused {
+                request_id: request_id.into(),
+                batch: batch.id,
+                sha256: batch.sha256,
+            }),
+        }
+    }
+
+    /// Whether a batch of this number, old root and time may be appended now.
+    ///
+    /// # Errors
+    /// Every [`SubmitError`] but [`SubmitError::RequestReused`].
+    pub fn admit(&self, number: u64, old_root: StateRoot, time: u64) -> Result<(), SubmitError> {
+        let Head { root, next_number, time: min } = self.head();
+        if self.stopping {
+            return Err(SubmitError::Stopping);
+        }
+        if number != next_number {
+            return Err(SubmitError::Number { expected: next_number, found: number });
+        }
+        if old_root != root {
+            return Err(SubmitError::OldRoot { expected: root, found: old_root });
+        }
+        if time < min {
+            return Err(SubmitError::Time { min, found: time });
+        }
+        if self.open >= self.limits.batches_open_max {
+            return Err(SubmitError::QueueFull { open: self.open });
+        }
+        Ok(())
+    }
+
+    /// Appends an executed batch to the chain and queues its shards. Idempotent by request id: the flag says that the
+    /// batch was there already.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]; then nothing changes.
+    ///
+    /// # Panics
+    /// If there is no shard: an executed batch has at least one.
+    pub fn submit(&mut self, now: UnixMs, new: Submission) -> Result<(BatchId, bool, Output), SubmitError> {
+        if let Some(id) = self.existing(&new.request_id, &new.sha256)? {
+            return Ok((id, true, Output::default()));
+        }
+        self.admit(new.number, new.old_root, new.time)?;
+        assert!(!new.shard_inputs.is_empty(), "an executed batch has a shard");
+        let id = BatchId(self.batches.last_key_value().map_or(1, |(last, _)| last.0 + 1));
+        let record = BatchRecord {
+            id,
+            request_id: new.request_id.clone(),
+            sha256: new.sha256,
+            number: new.number,
+            time: new.time,
+            old_root: new.old_root,
+            new_root: new.new_root,
+            operations: new.operations,
+            shards: u32::try_from(new.shard_inputs.len()).expect("a preset has few shards"),
+            shards_done: 0,
+            status: BatchStatus::Queued,
+            revision: 0,
+            accepted: now,
+            started: None,
+            shards_done_at: None,
+            finished: None,
+            failure: None,
+        };
+        self.batches.insert(id, record);
+        self.chain.insert(new.number, id);
+        self.requests.insert(new.request_id, id);
+        self.open += 1;
+
+        let mut output = Output::default();
+        self.save_batch(id, &mut output);
+        output.writes.push(Write::Artifact(ArtifactKey::Statement(id), new.statement));
+        output.writes.push(Write::Artifact(ArtifactKey::Undo(id), new.undo));
+        output.writes.push(Write::Accounts(new.accounts));
+        for (index, input) in (0..).zip(new.shard_inputs) {
+            output.writes.push(Write::Artifact(ArtifactKey::ShardInput(id, index), input));
+            self.add_task(TaskId::shard(id, index), now, &mut output);
+        }
+        self.assign(now, &mut output);
+        Ok((id, false, output))
+    }
+
+    /// Whether a batch may be cancelled: nothing is built on it, and it is not proven. True of a cancelled one too.
+    ///
+    /// # Errors
+    /// See [`CancelError`].
+    pub fn cancellable(&self, id: BatchId) -> Result<&BatchRecord, CancelError> {
+        let batch = self.batches.get(&id).ok_or(CancelError::Unknown(id))?;
+        match batch.status {
+            BatchStatus::Cancelled => Ok(batch),
+            BatchStatus::Proven => Err(CancelError::Proven(id)),
+            _ => match self.chain.get(&(batch.number + 1)) {
+                Some(&on_top) => Err(CancelError::BuiltOn { batch: id, on_top }),
+                None => Ok(batch),
+            },
+        }
+    }
+
+    /// Takes the last batch of the chain back. `accounts` are those of its undo. Idempotent.
+    ///
+    /// # Errors
+    /// See [`CancelError`]; then nothing changes.
+    pub fn cancel(
+        &mut self,
+        now: UnixMs,
+        id: BatchId,
+        accounts: Vec<(AccountIndex, Account)>,
+    ) -> Result<Output, CancelError> {
+        let mut output = Output::default();
+        let batch = self.cancellable(id)?;
+        if batch.status == BatchStatus::Cancelled {
+            return Ok(output);
+        }
+        let (number, request_id) = (batch.number, batch.request_id.clone());
+        self.chain.remove(&number);
+        self.requests.remove(&request_id);
+        output.writes.push(Write::Accounts(accounts));
+        output.writes.push(Write::RemoveArtifact(ArtifactKey::Statement(id)));
+        self.finish(now, id, BatchStatus::Cancelled, &mut output);
+        Ok(output)
+    }
+
+    /// Queues the tasks of a failed batch that are not done again, with fresh counters.
+    ///
+    /// # Errors
+    /// See [`RetryError`]; then nothing changes.
+    pub fn retry(&mut self, now: UnixMs, id: BatchId) -> Result<Output, RetryError> {
+        let batch = self.batches.get(&id).ok_or(RetryError::Unknown(id))?;
+        if batch.status != BatchStatus::Failed {
+            return Err(RetryError::NotFailed { batch: id, status: batch.status });
+        }
+        let mut output = Output::default();
+        let tasks: Vec<TaskId> = self.tasks_of(id).map(|task| task.record.id).collect();
+        for &task in &tasks {
+            let record = &mut self.tasks.get_mut(&task).expect("just listed").record;
+            if matches!(record.status, TaskStatus::Failed | TaskStatus::Quarantined) {
+                record.status = TaskStatus::Ready;
+                record.failures = 0;
+                record.deaths = 0;
+                record.not_before = now;
+                self.save_task(task, &mut output);
+            }
+        }
+        self.resume_batch(id);
+        self.save_batch(id, &mut output);
+        for task in tasks {
+            self.refresh(task, now);
+        }
+        self.assign(now, &mut output);
+        Ok(output)
+    }
+
+    /// Queues a new task.
+    pub(super) fn add_task(&mut self, id: TaskId, now: UnixMs, output: &mut Output) {
+        self.tasks.insert(id, Task::new(TaskRecord::new(id)));
+        self.save_task(id, output);
+        self.refresh(id, now);
+    }
+
+    /// Stores the verified proof of a task that was not done, and moves its batch on.
+    pub(super) fn task_done(&mut self, now: UnixMs, id: TaskId, proof: Vec<u8>, output: &mut Output) {
+        self.end_lease(id, "the task is done", output);
+        let task = self.tasks.get_mut(&id).expect("the caller found the task");
+        task.record.status = TaskStatus::Done;
+        task.fraction = 1.0;
+        self.save_task(id, output);
+        self.refresh(id, now);
+        match id.kind {
+            TaskKind::Shard => self.shard_done(now, id, proof, output),
+            TaskKind::Aggregation => {
+                output.writes.push(Write::Artifact(ArtifactKey::RootProof(id.batch), proof));
+                self.finish(now, id.batch, BatchStatus::Proven, output);
+            }
+        }
+    }
+
+    fn shard_done(&mut self, now: UnixMs, id: TaskId, proof: Vec<u8>, output: &mut Output) {
+        output.writes.push(Write::Artifact(ArtifactKey::ShardProof(id.batch, id.index), proof));
+        output.writes.push(Write::RemoveArtifact(ArtifactKey::ShardInput(id.batch, id.index)));
+        let batch = self.batches.get_mut(&id.batch).expect("a task has a batch");
+        batch.shards_done += 1;
+        let all_done = batch.shards_done == batch.shards;
+        if all_done {
+            batch.shards_done_at = Some(now);
+        }
+        let was_failed = batch.status == BatchStatus::Failed;
+        let still_failed = was_failed
+            && self
+                .tasks_of(id.batch)
+                .any(|task| matches!(task.record.status, TaskStatus::Failed | TaskStatus::Quarantined));
+        if !still_failed {
+            self.resume_batch(id.batch);
+        }
+        self.save_batch(id.batch, output);
+        if all_done {
+            self.add_task(TaskId::aggregation(id.batch), now, output);
+        } else if was_failed && !still_failed {
+            let tasks: Vec<TaskId> = self.tasks_of(id.batch).map(|task| task.record.id).collect();
+            for task in tasks {
+                self.refresh(task, now);
+            }
+        }
+    }
+
+    /// Sets the status of a batch that runs from what is done of it.
+    pub(super) fn resume_batch(&mut self, id: BatchId) {
+        let batch = self.batches.get_mut(&id).expect("the caller found the batch");
+        batch.failure = None;
+        batch.status = match batch.started {
+            _ if batch.shards_done == batch.shards => BatchStatus::Aggregating,
+            Some(_) => BatchStatus::Proving,
+            None => BatchStatus::Queued,
+        };
+    }
+
+    /// Marks a batch as failed because of `task`: none of its tasks is leased until it is tried again.
+    pub(super) fn fail_batch(&mut self, now: UnixMs, task: TaskId, why: &str, output: &mut Output) {
+        let batch = self.batches.get_mut(&task.batch).expect("a task has a batch");
+        batch.status = BatchStatus::Failed;
+        batch.failure = Some(format!("task {task}: {why}"));
+        self.save_batch(task.batch, output);
+        let tasks: Vec<TaskId> = self.tasks_of(task.batch).map(|task| task.record.id).collect();
+        for task in tasks {
+            self.refresh(task, now);
+        }
+    }
+
+    /// Makes a batch final and drops its tasks with what only they needed.
+    fn finish(&mut self, now: UnixMs, id: BatchId, status: BatchStatus, output: &mut Output) {
+        let batch = self.batches.get_mut(&id).expect("the caller found the batch");
+        batch.status = status;
+        batch.finished = Some(now);
+        batch.failure = None;
+        let shards = batch.shards;
+        self.open -= 1;
+        self.save_batch(id, output);
+        let tasks: Vec<TaskId> = self.tasks_of(id).map(|task| task.record.id).collect();
+        for task in tasks {
+            self.end_lease(task, "the batch is final", output);
+            self.tasks.remove(&task);
+            self.refresh(task, now);
+            output.writes.push(Write::RemoveTask(task));
+        }
+        for index in 0..shards {
+            output.writes.push(Write::RemoveArtifact(ArtifactKey::ShardInput(id, index)));
+            output.writes.push(Write::RemoveArtifact(ArtifactKey::ShardProof(id, index)));
+        }
+        output.writes.push(Write::RemoveArtifact(ArtifactKey::Undo(id)));
+        self.assign(now, output);
+    }
+
+    /// Takes no more batches and sessions, and gives no more work out.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+}

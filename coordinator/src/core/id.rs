@@ -1,0 +1,141 @@
+//! Names of batches, tasks, sessions and moments.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A batch, numbered in the order of acceptance from 1 and never again. Written `b17`.
+///
+/// It is not the batch's number in the rollup: a cancelled batch's number is given again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BatchId(pub u64);
+
+/// What a task proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TaskKind {
+    /// One shard.
+    Shard,
+    /// The aggregation of a batch's shards.
+    Aggregation,
+}
+
+/// A task. Written `b17-s3` for a shard, `b17-a` for the aggregation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TaskId {
+    /// Its batch.
+    pub batch: BatchId,
+    /// What it proves.
+    pub kind: TaskKind,
+    /// Place of the shard in the batch, from 0. 0 for the aggregation.
+    pub index: u32,
+}
+
+/// A worker's session, numbered from 1 within one run of the coordinator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// Number of a lease of a task, from 1; each lease of a task has a greater one than those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Fence(pub u64);
+
+/// A moment: milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UnixMs(pub u64);
+
+/// A state root: a field element, 32 bytes, big endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateRoot(pub [u8; 32]);
+
+/// A text that names no batch or task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of this service")]
+pub struct UnknownId;
+
+impl UnixMs {
+    /// This moment and `ms` milliseconds.
+    pub fn after(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `self` until `later`; 0 if that is past.
+    pub fn until(self, later: Self) -> u64 {
+        later.0.saturating_sub(self.0)
+    }
+}
+
+impl TaskId {
+    /// The task of shard `index`.
+    pub fn shard(batch: BatchId, index: u32) -> Self {
+        Self { batch, kind: TaskKind::Shard, index }
+    }
+
+    /// The aggregation of `batch`.
+    pub fn aggregation(batch: BatchId) -> Self {
+        Self { batch, kind: TaskKind::Aggregation, index: 0 }
+    }
+}
+
+impl fmt::Display for StateRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{}", hex::encode(self.0))
+    }
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b{}", self.0)
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            TaskKind::Shard => write!(f, "{}-s{}", self.batch, self.index),
+            TaskKind::Aggregation => write!(f, "{}-a", self.batch),
+        }
+    }
+}
+
+/// Decimal digits without a leading zero or sign, so that an id has one spelling.
+fn number<N: FromStr + fmt::Display>(text: &str) -> Result<N, UnknownId> {
+    let number = text.parse::<N>().map_err(|_| UnknownId)?;
+    if number.to_string() == text { Ok(number) } else { Err(UnknownId) }
+}
+
+impl FromStr for BatchId {
+    type Err = UnknownId;
+
+    fn from_str(text: &str) -> Result<Self, UnknownId> {
+        text.strip_prefix('b').ok_or(UnknownId).and_then(number).map(Self)
+    }
+}
+
+impl FromStr for TaskId {
+    type Err = UnknownId;
+
+    fn from_str(text: &str) -> Result<Self, UnknownId> {
+        let (batch, task) = text.split_once('-').ok_or(UnknownId)?;
+        let batch = batch.parse()?;
+        match task.strip_prefix('s') {
+            Some(index) => Ok(Self::shard(batch, number(index)?)),
+            None if task == "a" => Ok(Self::aggregation(batch)),
+            None => Err(UnknownId),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_as_they_are_written() {
+        for id in [TaskId::shard(BatchId(17), 0), TaskId::shard(BatchId(1), 31), TaskId::aggregation(BatchId(2))] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+            assert_eq!(id.batch.to_string().parse(), Ok(id.batch));
+        }
+        for bad in ["", "b", "b-", "b1", "b01-a", "b1-s", "b1-s+1", "b1-s01", "b1-b", "1-a", "b1-a "] {
+            assert_eq!(bad.parse::<TaskId>(), Err(UnknownId), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! Leases: which worker gets which task for how long, and what counts when it reports.
+//!
+//! A lease is a task, a fence and a deadline. Only the newest fence can renew, report progress or fail; every fence that was
+//! ever given can complete, since the proof speaks for itself. A lease that ends without a report is a worker's death, and
+//! is counted for the task, unless the coordinator itself was away.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Core, Effect, Output, Session,
+    id::{Fence, SessionId, TaskId, TaskKind, UnixMs},
+    record::{BatchStatus, TaskStatus},
+};
+
+/// Most characters kept of a phase.
+const PHASE_CHARS_MAX: usize = 64;
+/// Most characters kept of a failure's message.
+const MESSAGE_CHARS_MAX: usize = 1_024;
+
+/// Why a worker gave a task up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The payload cannot be read.
+    Input,
+    /// The statement does not hold.
+    Execution,
+    /// Too little memory or a full device.
+    Resource,
+    /// Device, network or disk; or the worker stops; or its proof does not verify.
+    Infrastructure,
+    /// A defect of the worker.
+    Internal,
+}
+
+impl FailureClass {
+    /// Whether another attempt may end better.
+    fn is_retried(self) -> bool {
+        matches!(self, Self::Resource | Self::Infrastructure)
+    }
+}
+
+/// Too many sessions, or the coordinator is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SessionRefused {
+    /// The limit is reached.
+    #[error("{0} sessions are connected, the limit")]
+    TooMany(usize),
+    /// The coordinator is stopping.
+    #[error("the coordinator is stopping")]
+    Stopping,
+}
+
+/// A report about a lease that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseLost {
+    /// No such task, or its batch is final.
+    #[error("the task is not needed")]
+    NotNeeded,
+    /// The lease has ended, or another has begun.
+    #[error("the lease is over")]
+    Over,
+}
+
+/// What to do with a proof that came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Verify it, then call [`Core::accept`] or [`Core::reject`].
+    Verify,
+    /// Drop it: the task is done, or its batch final.
+    NotNeeded,
+    /// No such lease was ever given.
+    Unknown,
+}
+
+impl Core {
+    /// Opens a worker's session.
+    ///
+    /// # Errors
+    /// See [`SessionRefused`].
+    pub fn open_session(
+        &mut self,
+        worker: String,
+        capabilities: BTreeSet<TaskKind>,
+    ) -> Result<SessionId, SessionRefused> {
+        if self.stopping {
+            return Err(SessionRefused::Stopping);
+        }
+        if self.sessions.len() >= self.limits.sessions_max {
+            return Err(SessionRefused::TooMany(self.sessions.len()));
+        }
+        let id = SessionId(self.next_session);
+        self.next_session += 1;
+        let session =
+            Session { worker, capabilities, request: None, draining: false, leases: BTreeSet::new() };
+        self.sessions.insert(id, session);
+        Ok(id)
+    }
+
+    /// A worker asks for one task of `kinds`, or of any that it can do if `kinds` is empty. An open request is replaced
+    /// and keeps its place in the queue.
+    pub fn request_lease(&mut self, now: UnixMs, id: SessionId, kinds: BTreeSet<TaskKind>) -> Output {
+        let mut output = Output::default();
+        if let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.draining) {
+            let kinds = if kinds.is_empty() { session.capabilities.clone() } else { &kinds & &session.capabilities };
+            let place = session.request.as_ref().map_or(self.next_request, |(place, _)| *place);
+            self.next_request = self.next_request.max(place + 1);
+            session.request = Some((place, kinds));
+            self.waiting.insert(place, id);
+            self.assign(now, &mut output);
+        }
+        output
+    }
+
+    /// A worker takes no more tasks.
+    pub fn drain(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.draining = true;
+            if let Some((place, _)) = session.request.take() {
+                self.waiting.remove(&place);
+            }
+        }
+    }
+
+    /// A session's stream ended. Its leases have the grace time to be renewed in another one.
+    pub fn close_session(&mut self, now: UnixMs, id: SessionId) -> Output {
+        let mut output = Output::default();
+        let Some(session) = self.sessions.remove(&id) else { return output };
+        if let Some((place, _)) = session.request {
+            self.waiting.remove(&place);
+        }
+        let grace = now.after(self.limits.reconnect_grace_ms);
+        for task_id in session.leases {
+            let Some(task) = self.tasks.get_mut(&task_id) else { continue };
+            self.timers.remove(&(task.deadline, task_id));
+            task.deadline = task.deadline.min(grace);
+            self.timers.insert((task.deadline, task_id));
+        }
+        // With this worker gone, a task may be free for one that was to avoid it.
+        self.assign(now, &mut output);
+        output
+    }
+
+    /// Extends a lease by a full lease's time, and takes it over into this session.
+    ///
+    /// # Errors
+    /// The lease is over.
+    pub fn renew(&mut self, now: UnixMs, id: SessionId, task_id: TaskId, fence: Fence) -> Result<(), LeaseLost> {
+        self.held(id, task_id, fence)?;
+        let task = self.tasks.get_mut(&task_id).expect("just found");
+        self.sessions.get_mut(&id).expect("just found").leases.insert(task_id);
+        if let Some(before) = task.session.replace(id).filter(|before| *before != id)
+            && let Some(session) = self.sessions.get_mut(&before)
+        {
+            session.leases.remove(&task_id);
+        }
+        self.timers.remove(&(task.deadline, task_id));
+        task.deadline = now.after(self.limits.lease_ms);
+        self.timers.insert((task.deadline, task_id));
+        Ok(())
+    }
+
+    /// Notes how far a task is.
+    ///
+    /// # Errors
+    /// The lease is over.
+    pub fn progress(
+        &mut self,
+        id: SessionId,
+        task_id: TaskId,
+        fence: Fence,
+        phase: &str,
+        fraction: f64,
+    ) -> Result<Output, LeaseLost> {
+        self.held(id, task_id, fence)?;
+        let task = self.tasks.get_mut(&task_id).expect("just found");
+        task.phase = phase.chars().take(PHASE_CHARS_MAX).collect();
+        task.fraction = if fraction.is_finite() { fraction.clamp(0.0, 1.0) } else { 0.0 };
+        let mut output = Output::default();
+        self.touch(task_id.batch, &mut output);
+        Ok(output)
+    }
+
+    /// A worker gives a task up.
+    ///
+    /// # Errors
+    /// The lease is over.
+    pub fn fail(
+        &mut self,
+        now: UnixMs,
+        id: SessionId,
+        task_id: TaskId,
+        fence: Fence,
+        class: FailureClass,
+        message: &str,
+    ) -> Result<Output, LeaseLost> {
+        self.held(id, task_id, fence)?;
+        let mut output = Output::default();
+        self.attempt_failed(now, task_id, class, message, &mut output);
+        self.assign(now, &mut output);
+        Ok(output)
+    }
+
+    /// A proof came in: is it wanted?
+    pub fn claim(&self, task_id: TaskId, fence: Fence) -> Claim {
+        match (self.tasks.get(&task_id), self.batches.get(&task_id.batch)) {
+            (Some(task), _) if task.record.status == TaskStatus::Done => Claim::NotNeeded,
+            (Some(task), _) if fence.0 >= 1 && fence <= task.record.fence => Claim::Verify,
+            (None, Some(batch)) if batch.is_final() => Claim::NotNeeded,
+            _ => Claim::Unknown,
+        }
+    }
+
+    /// A proof was verified. The first one of a task wins; the flag says whether this is it.
+    pub fn accept(&mut self, now: UnixMs, id: SessionId, task_id: TaskId, proof: Vec<u8>) -> (bool, Output) {
+        let mut output = Output::default();
+        let Some(task) = self.tasks.get_mut(&task_id).filter(|task| task.record.status != TaskStatus::Done) else {
+            return (false, output);
+        };
+        // The worker that holds the lease is told if it is another one than that whose proof this is.
+        if task.session == Some(id) {
+            task.session = None;
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.leases.remove(&task_id);
+            task.record.worker = Some(session.worker.clone());
+        }
+        self.task_done(now, task_id, proof, &mut output);
+        self.assign(now, &mut output);
+        (true, output)
+    }
+
+    /// A proof did not verify. If its lease is the task's newest, the attempt has failed.
+    pub fn reject(&mut self, now: UnixMs, id: SessionId, task_id: TaskId, fence: Fence, why: &str) -> Output {
+        let mut output = Output::default();
+        if self.held(id, task_id, fence).is_ok() {
+            let message = format!("the proof does not verify: {why}");
+            self.attempt_failed(now, task_id, FailureClass::Infrastructure, &message, &mut output);
+            self.assign(now, &mut output);
+        }
+        output
+    }
+
+    /// Ends leases whose time is over and gives out what may be given out.
+    pub fn tick(&mut self, now: UnixMs) -> Output {
+        let mut output = Output::default();
+        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, id));
+            let Some(task) = self.tasks.get(&id) else { continue };
+            if task.record.status == TaskStatus::Leased && task.deadline <= now {
+                self.expire(now, id, &mut output);
+            }
+            self.refresh(id, now);
+        }
+        self.assign(now, &mut output);
+        output
+    }
+
+    /// Whether this session's worker holds the task's newest lease.
+    fn held(&self, id: SessionId, task_id: TaskId, fence: Fence) -> Result<(), LeaseLost> {
+        let task = self.tasks.get(&task_id).ok_or(LeaseLost::NotNeeded)?;
+        let leased = task.record.status == TaskStatus::Leased && task.record.fence == fence;
+        // By name and not by session: the lease may be from before a restart or a reconnection.
+        let session = self.sessions.get(&id).ok_or(LeaseLost::Over)?;
+        if leased && task.record.worker.as_ref() == Some(&session.worker) {
+            Ok(())
+        } else {
+            Err(LeaseLost::Over)
+        }
+    }
+
+    /// Takes a task out of the hands of the session that holds it, and tells the worker.
+    pub(super) fn end_lease(&mut self, task_id: TaskId, reason: &'static str, output: &mut Output) {
+        let Some(task) = self.tasks.get_mut(&task_id) else { return };
+        if task.record.status != TaskStatus::Leased {
+            return;
+        }
+        self.timers.remove(&(task.deadline, task_id));
+        if let Some(id) = task.session.take()
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            session.leases.remove(&task_id);
+            let fence = task.record.fence;
+            output.effects.push(Effect::LeaseLost { session: id, task: task_id, fence, reason });
+        }
+    }
+
+    /// The lease's time is over: its worker counts as lost, unless it never had the chance to renew since a restart.
+    fn expire(&mut self, now: UnixMs, task_id: TaskId, output: &mut Output) {
+        let task = &self.tasks[&task_id];
+        let counts = task.session.is_some();
+        self.end_lease(task_id, "the lease was not renewed in time", output);
+        let task = self.tasks.get_mut(&task_id).expect("just found");
+        task.phase.clear();
+        task.fraction = 0.0;
+        let record = &mut task.record;
+        record.status = TaskStatus::Ready;
+        record.not_before = now;
+        if counts {
+            record.deaths += 1;
+            record.avoid_until = now.after(self.limits.avoid_ms);
+            record.last_failure =
+                Some(format!("worker {} was lost", record.worker.as_deref().unwrap_or_default()));
+        }
+        let deaths = record.deaths;
+        if deaths >= self.limits.deaths_max {
+            record.status = TaskStatus::Quarantined;
+            self.save_task(task_id, output);
+            self.fail_batch(now, task_id, &format!("quarantined after {deaths} lost workers"), output);
+        } else {
+            self.save_task(task_id, output);
+            self.refresh(task_id, now);
+            self.touch(task_id.batch, output);
+        }
+    }
+
+    fn attempt_failed(
+        &mut self,
+        now: UnixMs,
+        task_id: TaskId,
+        class: FailureClass,
+        message: &str,
+        output: &mut Output,
+    ) {
+        // The worker itself ended the lease, so it need not be told.
+        let task = self.tasks.get_mut(&task_id).expect("the caller found the task");
+        if let Some(session) = task.session.take().and_then(|id| self.sessions.get_mut(&id)) {
+            session.leases.remove(&task_id);
+        }
+        task.phase.clear();
+        task.fraction = 0.0;
+        self.timers.remove(&(task.deadline, task_id));
+        let message: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
+        let record = &mut task.record;
+        let wait = self.limits.retry_ms_min.checked_shl(record.failures).unwrap_or(u64::MAX);
+        record.failures = record.failures.saturating_add(1);
+        record.last_failure = Some(message.clone());
+        record.status = TaskStatus::Ready;
+        record.not_before = now.after(wait.min(self.limits.retry_ms_max));
+        record.avoid_until = now.after(self.limits.avoid_ms);
+        if !class.is_retried() || record.failures >= self.limits.failures_max {
+            record.status = TaskStatus::Failed;
+            self.save_task(task_id, output);
+            self.fail_batch(now, task_id, &format!("{class:?}: {message}"), output);
+        } else {
+            self.save_task(task_id, output);
+            self.refresh(task_id, now);
+            self.touch(task_id.batch, output);
+        }
+    }
+
+    /// Gives ready tasks to the sessions that wait.
+    pub(super) fn assign(&mut self, now: UnixMs, output: &mut Output) {
+        if self.stopping || self.ready.is_empty() {
+            return;
+        }
+        let waiting: Vec<SessionId> = self.waiting.values().copied().collect();
+        for id in waiting {
+            if let Some(task) = self.choose(now, id) {
+                self.grant(now, id, task, output);
+            }
+        }
+    }
+
+    /// The first ready task that a waiting session may have.
+    fn choose(&self, now: UnixMs, id: SessionId) -> Option<TaskId> {
+        let session = self.sessions.get(&id)?;
+        let (_, kinds) = session.request.as_ref()?;
+        if session.leases.len() >= self.limits.session_leases_max {
+            return None;
+        }
+        let best_first = [TaskKind::Aggregation, TaskKind::Shard].into_iter().filter(|kind| kinds.contains(kind));
+        best_first.flat_map(|kind| self.ready.range(Self::places(kind))).map(|(_, task)| *task).find(|task| {
+            let record = &self.tasks[task].record;
+            let avoided = record.avoid_until > now && record.worker.as_ref() == Some(&session.worker);
+            !avoided || !self.another_can(task.kind, &session.worker)
+        })
+    }
+
+    /// Whether a worker other than `name` is connected that proves `kind`.
+    fn another_can(&self, kind: TaskKind, name: &str) -> bool {
+        self.sessions.values().any(|s| s.worker != name && !s.draining && s.capabilities.contains(&kind))
+    }
+
+    fn grant(&mut self, now: UnixMs, id: SessionId, task_id: TaskId, output: &mut Output) {
+        let session = self.sessions.get_mut(&id).expect("the caller found the session");
+        let task = self.tasks.get_mut(&task_id).expect("a ready task exists");
+        if let Some((place, _)) = session.request.take() {
+            self.waiting.remove(&place);
+        }
+        session.leases.insert(task_id);
+        task.record.fence.0 += 1;
+        task.record.status = TaskStatus::Leased;
+        task.record.worker = Some(session.worker.clone());
+        task.session = Some(id);
+        task.deadline = now.after(self.limits.lease_ms);
+        self.timers.insert((task.deadline, task_id));
+        let fence = task.record.fence;
+        self.save_task(task_id, output);
+        self.refresh(task_id, now);
+        let batch = self.batches.get_mut(&task_id.batch).expect("a task has a batch");
+        if batch.started.is_none() {
+            batch.started = Some(now);
+            batch.status = BatchStatus::Proving;
+            self.save_batch(task_id.batch, output);
+        } else {
+            self.touch(task_id.batch, output);
+        }
+        output.effects.push(Effect::Grant { session: id, task: task_id, fence });
+    }
+}

@@ -1,0 +1,333 @@
+//! The coordinator's rules as a state machine: no input or output, no clock, no randomness.
+//!
+//! Every step takes the time and returns its answer with a [`Output`]: first the writes, which the shell commits together
+//! before anything else, then the effects, which it performs in order. A shell that cannot commit stops: its core is
+//! ahead of its store from then on. [`Core::restore`] makes the core of a store again.
+//!
+//! - [`chain`]: which batch may come next, be cancelled, be tried again; what becomes of one when its tasks are done.
+//! - [`lease`]: which worker gets which task for how long, and what counts when it reports.
+
+pub mod chain;
+pub mod id;
+pub mod lease;
+pub mod record;
+#[cfg(test)]
+mod simulation;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::RangeInclusive,
+};
+
+use id::{BatchId, Fence, SessionId, StateRoot, TaskId, TaskKind, UnixMs};
+use record::{BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write};
+
+/// Limits and times of the core.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Batches that may be accepted and not final at once.
+    pub batches_open_max: usize,
+    /// Sessions at once.
+    pub sessions_max: usize,
+    /// Leases that a session may hold when it asks for another.
+    pub session_leases_max: usize,
+    /// Time of a lease, counted from the last renewal.
+    pub lease_ms: u64,
+    /// How long leases outlive the session they were given in.
+    pub reconnect_grace_ms: u64,
+    /// Wait after a task's first failure; doubles with each.
+    pub retry_ms_min: u64,
+    /// Longest wait after a failure.
+    pub retry_ms_max: u64,
+    /// How long a task that failed is kept from the worker that failed, while there are others.
+    pub avoid_ms: u64,
+    /// Failures of a retried class after which a task has failed for good.
+    pub failures_max: u32,
+    /// Lost workers after which a task is quarantined.
+    pub deaths_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            batches_open_max: 64,
+            sessions_max: 10_000,
+            session_leases_max: 8,
+            lease_ms: 60_000,
+            reconnect_grace_ms: 3_000,
+            retry_ms_min: 500,
+            retry_ms_max: 60_000,
+            avoid_ms: 120_000,
+            failures_max: 8,
+            deaths_max: 4,
+        }
+    }
+}
+
+/// The result of a step: what to commit, then what to do.
+#[derive(Debug, Default, PartialEq)]
+pub struct Output {
+    /// To be committed together before the effects are performed or the answer is given.
+    pub writes: Vec<Write>,
+    /// To be performed in order.
+    pub effects: Vec<Effect>,
+}
+
+/// Something that the shell does.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Sends a task to the worker of a session.
+    Grant {
+        /// To whom.
+        session: SessionId,
+        /// The task.
+        task: TaskId,
+        /// Of the lease.
+        fence: Fence,
+    },
+    /// Tells a worker that a lease is over.
+    LeaseLost {
+        /// Whom.
+        session: SessionId,
+        /// The task.
+        task: TaskId,
+        /// Of the lease.
+        fence: Fence,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Wakes those that watch a batch.
+    Changed(BatchId),
+}
+
+/// What a store gives back at its opening.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// How often the store was opened, this time included.
+    pub epoch: u32,
+    /// All batches.
+    pub batches: Vec<BatchRecord>,
+    /// All tasks.
+    pub tasks: Vec<TaskRecord>,
+}
+
+/// The end of the chain of accepted batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Root that the next batch starts from.
+    pub root: StateRoot,
+    /// Number of the next batch.
+    pub next_number: u64,
+    /// Time of the last batch, Unix seconds; 0 without one.
+    pub time: u64,
+}
+
+/// A task and what is not kept of it.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// What is kept.
+    pub record: TaskRecord,
+    /// Of the worker's last report.
+    pub phase: String,
+    /// Of the worker's last report, 0 to 1.
+    pub fraction: f64,
+    /// When the lease ends. Meaningful while leased.
+    deadline: UnixMs,
+    /// Session that renewed it last; none when the lease is from before a restart.
+    session: Option<SessionId>,
+}
+
+impl Task {
+    fn new(record: TaskRecord) -> Self {
+        Self { record, phase: String::new(), fraction: 0.0, deadline: UnixMs(0), session: None }
+    }
+}
+
+/// A worker's session.
+#[derive(Debug, Clone)]
+struct Session {
+    worker: String,
+    capabilities: BTreeSet<TaskKind>,
+    /// An open lease request: its place in the queue, and the kinds wanted.
+    request: Option<(u64, BTreeSet<TaskKind>)>,
+    draining: bool,
+    leases: BTreeSet<TaskId>,
+}
+
+/// Place of a task among the ready ones: aggregations first, then the oldest batch.
+type Place = (u8, TaskId);
+
+fn rank(kind: TaskKind) -> u8 {
+    match kind {
+        TaskKind::Aggregation => 0,
+        TaskKind::Shard => 1,
+    }
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Core {
+    limits: Limits,
+    genesis_root: StateRoot,
+    /// Revisions of this run start here, above all of the runs before.
+    revision_min: u64,
+    batches: BTreeMap<BatchId, BatchRecord>,
+    /// The batches of the chain, by number: all that are not cancelled.
+    chain: BTreeMap<u64, BatchId>,
+    /// The batches of the chain, by request id.
+    requests: HashMap<String, BatchId>,
+    open: usize,
+    tasks: BTreeMap<TaskId, Task>,
+    /// Tasks that may be leased now.
+    ready: BTreeSet<Place>,
+    /// Moments at which a task wants to be looked at. Stale ones do no harm.
+    timers: BTreeSet<(UnixMs, TaskId)>,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Sessions with an open request, in the order of asking.
+    waiting: BTreeMap<u64, SessionId>,
+    next_session: u64,
+    next_request: u64,
+    stopping: bool,
+}
+
+impl Core {
+    /// The core as it was when `snapshot` was written. Leases of before get a full lease's time from `now` to be renewed.
+    pub fn restore(limits: Limits, genesis_root: StateRoot, snapshot: Snapshot, now: UnixMs) -> Self {
+        let mut core = Self {
+            limits,
+            genesis_root,
+            revision_min: u64::from(snapshot.epoch) << 32,
+            batches: BTreeMap::new(),
+            chain: BTreeMap::new(),
+            requests: HashMap::new(),
+            open: 0,
+            tasks: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next_session: 1,
+            next_request: 1,
+            stopping: false,
+        };
+        for mut batch in snapshot.batches {
+            if batch.status != BatchStatus::Cancelled {
+                core.chain.insert(batch.number, batch.id);
+                core.requests.insert(batch.request_id.clone(), batch.id);
+            }
+            if !batch.is_final() {
+                // Revisions given to watchers for unsaved progress may lie above the saved one.
+                batch.revision = core.revision_min;
+                core.open += 1;
+            }
+            core.batches.insert(batch.id, batch);
+        }
+        for record in snapshot.tasks {
+            let mut task = Task::new(record);
+            let id = task.record.id;
+            if task.record.status == TaskStatus::Leased {
+                task.deadline = now.after(core.limits.lease_ms);
+                core.timers.insert((task.deadline, id));
+            }
+            core.tasks.insert(id, task);
+            core.refresh(id, now);
+        }
+        core
+    }
+
+    /// The end of the chain.
+    pub fn head(&self) -> Head {
+        match self.chain.last_key_value().and_then(|(_, id)| self.batches.get(id)) {
+            Some(last) => Head { root: last.new_root, next_number: last.number + 1, time: last.time },
+            None => Head { root: self.genesis_root, next_number: 0, time: 0 },
+        }
+    }
+
+    /// A batch.
+    pub fn batch(&self, id: BatchId) -> Option<&BatchRecord> {
+        self.batches.get(&id)
+    }
+
+    /// The batches with an id below `before`, newest first.
+    pub fn batches_before(&self, before: BatchId) -> impl Iterator<Item = &BatchRecord> {
+        self.batches.range(..before).rev().map(|(_, batch)| batch)
+    }
+
+    /// A batch's tasks, shards first. Empty once the batch is final.
+    pub fn tasks_of(&self, batch: BatchId) -> impl Iterator<Item = &Task> {
+        self.tasks.range(TaskId::shard(batch, 0)..=TaskId::aggregation(batch)).map(|(_, task)| task)
+    }
+
+    /// Batches accepted and not final.
+    pub fn open_batches(&self) -> usize {
+        self.open
+    }
+
+    /// Sessions connected.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// When [`Core::tick`] has something to do next.
+    pub fn next_timer(&self) -> Option<UnixMs> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    fn place(id: TaskId) -> Place {
+        (rank(id.kind), id)
+    }
+
+    /// The places of all tasks of a kind.
+    fn places(kind: TaskKind) -> RangeInclusive<Place> {
+        let bound = |batch, index| (rank(kind), TaskId { batch: BatchId(batch), kind, index });
+        bound(0, 0)..=bound(u64::MAX, u32::MAX)
+    }
+
+    /// Puts a task among the ready ones if it may be leased now, takes it out if not, and sets the timer for later.
+    fn refresh(&mut self, id: TaskId, now: UnixMs) {
+        let batch_runs = self.batches.get(&id.batch).is_some_and(|b| b.status != BatchStatus::Failed && !b.is_final());
+        let record = self.tasks.get(&id).map(|task| &task.record);
+        match record.filter(|record| batch_runs && record.status == TaskStatus::Ready) {
+            Some(record) if record.not_before <= now => {
+                if record.avoid_until > now {
+                    self.timers.insert((record.avoid_until, id));
+                }
+                self.ready.insert(Self::place(id));
+            }
+            Some(record) => {
+                self.timers.insert((record.not_before, id));
+                self.ready.remove(&Self::place(id));
+            }
+            None => {
+                self.ready.remove(&Self::place(id));
+            }
+        }
+    }
+
+    /// Counts a change of a batch.
+    fn touch(&mut self, id: BatchId, output: &mut Output) {
+        if let Some(batch) = self.batches.get_mut(&id) {
+            batch.revision = (batch.revision + 1).max(self.revision_min);
+            output.effects.push(Effect::Changed(id));
+        }
+    }
+
+    /// Counts a change of a batch and writes it.
+    fn save_batch(&mut self, id: BatchId, output: &mut Output) {
+        self.touch(id, output);
+        if let Some(batch) = self.batches.get(&id) {
+            output.writes.push(Write::Batch(batch.clone()));
+        }
+    }
+
+    fn save_task(&self, id: TaskId, output: &mut Output) {
+        if let Some(task) = self.tasks.get(&id) {
+            output.writes.push(Write::Task(task.record.clone()));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What is kept of batches and tasks.
+
+use circuits::account::{Account, AccountIndex};
+use serde::{Deserialize, Serialize};
+
+use super::id::{BatchId, Fence, StateRoot, TaskId, UnixMs};
+
+/// Where a batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BatchStatus {
+    /// Accepted; no worker has begun.
+    Queued,
+    /// Shards are being proven.
+    Proving,
+    /// Every shard is proven; the aggregation waits or runs.
+    Aggregating,
+    /// The root proof is there. Final.
+    Proven,
+    /// A task failed for good. The batch stays in the chain, since it is valid.
+    Failed,
+    /// Taken back. Final.
+    Cancelled,
+}
+
+/// A batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchRecord {
+    /// Its name.
+    pub id: BatchId,
+    /// The id that it was submitted under.
+    pub request_id: String,
+    /// SHA-256 of its encoding.
+    pub sha256: [u8; 32],
+    /// Its number in the rollup.
+    pub number: u64,
+    /// T, Unix seconds.
+    pub time: u64,
+    /// State root before.
+    pub old_root: StateRoot,
+    /// State root after.
+    pub new_root: StateRoot,
+    /// Operations in it.
+    pub operations: u32,
+    /// Shards, padding included.
+    pub shards: u32,
+    /// Shards whose proof is stored.
+    pub shards_done: u32,
+    /// Where it is.
+    pub status: BatchStatus,
+    /// Grows with every change.
+    pub revision: u64,
+    /// When it was accepted.
+    pub accepted: UnixMs,
+    /// When a worker first got a task of it.
+    pub started: Option<UnixMs>,
+    /// When the last shard was done.
+    pub shards_done_at: Option<UnixMs>,
+    /// When it became final.
+    pub finished: Option<UnixMs>,
+    /// Why it failed.
+    pub failure: Option<String>,
+}
+
+impl BatchRecord {
+    /// Whether nothing happens to it any more.
+    pub fn is_final(&self) -> bool {
+        matches!(self.status, BatchStatus::Proven | BatchStatus::Cancelled)
+    }
+}
+
+/// Where a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskStatus {
+    /// Waits for a worker.
+    Ready,
+    /// A worker holds it.
+    Leased,
+    /// Its proof is stored.
+    Done,
+    /// Failed for good.
+    Failed,
+    /// Set aside: too many workers died on it.
+    Quarantined,
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// Its name.
+    pub id: TaskId,
+    /// Where it is.
+    pub status: TaskStatus,
+    /// Fence of its newest lease; 0 before the first.
+    pub fence: Fence,
+    /// The worker that holds it, did it, or had it last.
+    pub worker: Option<String>,
+    /// Failures reported.
+    pub failures: u32,
+    /// Workers lost while they held it.
+    pub deaths: u32,
+    /// Not leased before this moment.
+    pub not_before: UnixMs,
+    /// `worker` gets it before this moment only if there is no other.
+    pub avoid_until: UnixMs,
+    /// The last failure's message.
+    pub last_failure: Option<String>,
+}
+
+impl TaskRecord {
+    /// A task that nobody has tried.
+    pub fn new(id: TaskId) -> Self {
+        Self {
+            id,
+            status: TaskStatus::Ready,
+            fence: Fence(0),
+            worker: None,
+            failures: 0,
+            deaths: 0,
+            not_before: UnixMs(0),
+            avoid_until: UnixMs(0),
+            last_failure: None,
+        }
+    }
+}
+
+/// Name of a stored byte string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ArtifactKey {
+    /// What the batch's proofs state, and what L1 needs beside the root proof. Kept.
+    Statement(BatchId),
+    /// The accounts that the batch changed, as they were before it. Until it is final.
+    Undo(BatchId),
+    /// Input of a shard's task. Until the task is done.
+    ShardInput(BatchId, u32),
+    /// A shard's proof. Until the batch is final.
+    ShardProof(BatchId, u32),
+    /// The root proof with its accumulator. Kept.
+    RootProof(BatchId),
+}
+
+/// One change of the store. The changes of one step are made together or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// Insert or replace.
+    Batch(BatchRecord),
+    /// Insert or replace.
+    Task(TaskRecord),
+    /// Remove.
+    RemoveTask(TaskId),
+    /// Insert or replace.
+    Artifact(ArtifactKey, Vec<u8>),
+    /// Remove, if it is there.
+    RemoveArtifact(ArtifactKey),
+    /// Insert or replace accounts of the state.
+    Accounts(Vec<(AccountIndex, Account)>),
+}

@@ -1,0 +1,644 @@
+//! The core under random faults in simulated time, against a store that is a map.
+//!
+//! Each schedule is a seed; a failure prints it. Between any two steps a worker may die, report late or twice, or the
+//! coordinator may start again from its store. After every step the invariants of [`World::check`] hold, and once the
+//! faults stop, every batch is proven.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rand::{Rng, SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    Core, Effect, Limits, Output, Snapshot,
+    chain::{Submission, SubmitError},
+    id::{BatchId, Fence, SessionId, StateRoot, TaskId, TaskKind, UnixMs},
+    lease::{Claim, FailureClass, LeaseLost},
+    record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write},
+};
+
+const GENESIS: StateRoot = StateRoot([7; 32]);
+
+fn limits() -> Limits {
+    Limits {
+        batches_open_max: 6,
+        sessions_max: 5,
+        session_leases_max: 2,
+        lease_ms: 1_000,
+        reconnect_grace_ms: 100,
+        retry_ms_min: 50,
+        retry_ms_max: 400,
+        avoid_ms: 2_000,
+        failures_max: 4,
+        deaths_max: 3,
+    }
+}
+
+/// The store's contents.
+#[derive(Debug, Default, Clone)]
+struct Disk {
+    epoch: u32,
+    batches: BTreeMap<BatchId, BatchRecord>,
+    tasks: BTreeMap<TaskId, TaskRecord>,
+    artifacts: BTreeMap<ArtifactKey, Vec<u8>>,
+}
+
+impl Disk {
+    fn commit(&mut self, writes: Vec<Write>) {
+        for write in writes {
+            match write {
+                Write::Batch(record) => drop(self.batches.insert(record.id, record)),
+                Write::Task(record) => drop(self.tasks.insert(record.id, record)),
+                Write::RemoveTask(id) => drop(self.tasks.remove(&id)),
+                Write::Artifact(key, bytes) => drop(self.artifacts.insert(key, bytes)),
+                Write::RemoveArtifact(key) => drop(self.artifacts.remove(&key)),
+                Write::Accounts(_) => {}
+            }
+        }
+    }
+
+    fn open(&mut self, now: UnixMs) -> Core {
+        self.epoch += 1;
+        let snapshot = Snapshot {
+            epoch: self.epoch,
+            batches: self.batches.values().cloned().collect(),
+            tasks: self.tasks.values().cloned().collect(),
+        };
+        Core::restore(limits(), GENESIS, snapshot, now)
+    }
+}
+
+struct World {
+    rng: ChaCha8Rng,
+    now: UnixMs,
+    disk: Disk,
+    core: Core,
+    /// Sessions that are connected, by worker name.
+    sessions: BTreeMap<SessionId, String>,
+    /// Sessions with an open lease request.
+    asking: BTreeSet<SessionId>,
+    /// Every lease ever given.
+    grants: Vec<(TaskId, Fence, String)>,
+    newest: HashMap<TaskId, Fence>,
+    /// Proofs under verification.
+    verifying: Vec<(SessionId, TaskId, Fence)>,
+    accepted: BTreeSet<TaskId>,
+    acknowledged: Vec<(Submission, BatchId)>,
+    cancelled: BTreeSet<BatchId>,
+    revisions: HashMap<BatchId, u64>,
+    submitted: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut disk = Disk::default();
+        let now = UnixMs(1_000_000);
+        let core = disk.open(now);
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            now,
+            disk,
+            core,
+            sessions: BTreeMap::new(),
+            asking: BTreeSet::new(),
+            grants: Vec::new(),
+            newest: HashMap::new(),
+            verifying: Vec::new(),
+            accepted: BTreeSet::new(),
+            acknowledged: Vec::new(),
+            cancelled: BTreeSet::new(),
+            revisions: HashMap::new(),
+            submitted: 0,
+        }
+    }
+
+    /// Commits and performs, as the shell does.
+    fn apply(&mut self, output: Output) {
+        self.disk.commit(output.writes);
+        for effect in output.effects {
+            match effect {
+                Effect::Grant { session, task, fence } => self.granted(session, task, fence),
+                Effect::LeaseLost { session, task, fence, .. } => {
+                    assert!(self.sessions.contains_key(&session) || session.0 > 0);
+                    assert!(fence <= self.newest[&task]);
+                }
+                Effect::Changed(batch) => {
+                    let revision = self.core.batch(batch).expect("a changed batch exists").revision;
+                    let last = self.revisions.insert(batch, revision).unwrap_or(0);
+                    assert!(revision >= last, "revision fell from {last} to {revision}");
+                }
+            }
+        }
+    }
+
+    fn granted(&mut self, session: SessionId, task: TaskId, fence: Fence) {
+        let worker = self.sessions.get(&session).expect("granted to a session that is connected").clone();
+        assert!(self.asking.remove(&session), "granted without a request");
+        assert!(!self.accepted.contains(&task), "{task} was granted after it was done");
+        let before = self.newest.insert(task, fence);
+        assert!(before < Some(fence), "fence {fence:?} of {task} follows {before:?}");
+        assert_eq!(self.disk.tasks[&task].fence, fence, "a lease is on disk before it is sent");
+        if task.kind == TaskKind::Aggregation {
+            let shards = self.disk.batches[&task.batch].shards;
+            for index in 0..shards {
+                assert!(self.disk.artifacts.contains_key(&ArtifactKey::ShardProof(task.batch, index)));
+            }
+        } else {
+            assert!(self.disk.artifacts.contains_key(&ArtifactKey::ShardInput(task.batch, task.index)));
+        }
+        self.grants.push((task, fence, worker));
+    }
+
+    fn submission(&mut self) -> Submission {
+        self.submitted += 1;
+        let head = self.core.head();
+        let mut root = [0; 32];
+        root[..8].copy_from_slice(&self.submitted.to_be_bytes());
+        Submission {
+            request_id: format!("r{}", self.submitted),
+            sha256: root,
+            number: head.next_number,
+            time: head.time + self.rng.gen_range(0..3),
+            old_root: head.root,
+            new_root: StateRoot(root),
+            operations: 1,
+            shard_inputs: vec![vec![1]; self.rng.gen_range(1..4)],
+            statement: vec![2],
+            undo: vec![3],
+            accounts: vec![],
+        }
+    }
+
+    fn submit_new(&mut self) {
+        let submission = self.submission();
+        match self.core.submit(self.now, submission.clone()) {
+            Ok((id, existed, output)) => {
+                assert!(!existed);
+                self.apply(output);
+                self.acknowledged.push((submission, id));
+            }
+            Err(SubmitError::QueueFull { open }) => assert_eq!(open, limits().batches_open_max),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn submit_again(&mut self) {
+        let Some((mut submission, id)) = self.acknowledged.choose(&mut self.rng).cloned() else { return };
+        if self.cancelled.contains(&id) {
+            return;
+        }
+        let changed = self.rng.gen_bool(0.3);
+        if changed {
+            submission.sha256[31] ^= 1;
+        }
+        match self.core.submit(self.now, submission) {
+            Ok((found, existed, output)) => {
+                assert!(existed && !changed);
+                assert_eq!((found, output), (id, Output::default()));
+            }
+            Err(SubmitError::RequestReused { batch, .. }) => assert!(changed && batch == id),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn connect(&mut self) {
+        let worker = format!("w{}", self.rng.gen_range(0..4));
+        let mut kinds = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
+        if self.rng.gen_bool(0.1) {
+            kinds.remove(&TaskKind::Aggregation);
+        }
+        if let Ok(id) = self.core.open_session(worker.clone(), kinds) {
+            self.sessions.insert(id, worker);
+        } else {
+            assert_eq!(self.sessions.len(), limits().sessions_max);
+        }
+    }
+
+    fn any_session(&mut self) -> Option<SessionId> {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        ids.choose(&mut self.rng).copied()
+    }
+
+    fn request(&mut self, id: SessionId) {
+        self.asking.insert(id);
+        let output = self.core.request_lease(self.now, id, BTreeSet::new());
+        self.apply(output);
+    }
+
+    fn disconnect(&mut self, id: SessionId) {
+        self.sessions.remove(&id);
+        self.asking.remove(&id);
+        let output = self.core.close_session(self.now, id);
+        self.apply(output);
+    }
+
+    /// A lease of the past, newer ones rather than older ones.
+    fn any_grant(&mut self) -> Option<(TaskId, Fence, String)> {
+        let from = self.grants.len().saturating_sub(12);
+        self.grants[from..].choose(&mut self.rng).cloned()
+    }
+
+    fn report(&mut self) {
+        let (Some((task, fence, worker)), Some(id)) = (self.any_grant(), self.any_session()) else { return };
+        let is_newest = self.newest[&task] == fence && self.sessions[&id] == worker;
+        let outcome = match self.rng.gen_range(0..10) {
+            0..=3 => self.core.renew(self.now, id, task, fence).map(|()| Output::default()),
+            4..=6 => self.core.progress(id, task, fence, "phase", self.rng.gen_range(-1.0..2.0)),
+            7..=8 => self.core.fail(self.now, id, task, fence, FailureClass::Resource, "out of memory"),
+            _ if self.rng.gen_bool(0.2) => {
+                self.core.fail(self.now, id, task, fence, FailureClass::Internal, "panic")
+            }
+            _ => Err(LeaseLost::Over),
+        };
+        match outcome {
+            Ok(output) => {
+                assert!(is_newest, "a report with an old fence or of another worker counted");
+                self.apply(output);
+            }
+            Err(LeaseLost::Over | LeaseLost::NotNeeded) => {}
+        }
+    }
+
+    fn complete(&mut self) {
+        let (Some((task, fence, _)), Some(id)) = (self.any_grant(), self.any_session()) else { return };
+        match self.core.claim(task, fence) {
+            Claim::Verify => self.verifying.push((id, task, fence)),
+            Claim::NotNeeded => {
+                let over = self.cancelled.contains(&task.batch);
+                assert!(over || self.accepted.contains(&task));
+            }
+            Claim::Unknown => panic!("{task} {fence:?} was granted"),
+        }
+    }
+
+    fn verified(&mut self) {
+        if self.verifying.is_empty() {
+            return;
+        }
+        let at = self.rng.gen_range(0..self.verifying.len());
+        let (id, task, fence) = self.verifying.swap_remove(at);
+        if self.rng.gen_bool(0.9) {
+            let (won, output) = self.core.accept(self.now, id, task, b"proof".to_vec());
+            self.apply(output);
+            if won {
+                assert!(self.accepted.insert(task), "{task} was done twice");
+            }
+        } else {
+            let output = self.core.reject(self.now, id, task, fence, "wrong");
+            self.apply(output);
+        }
+    }
+
+    fn cancel(&mut self) {
+        let Some(&(_, id)) = self.acknowledged.last() else { return };
+        if let Ok(output) = self.core.cancel(self.now, id, vec![]) {
+            self.apply(output);
+            self.cancelled.insert(id);
+        }
+    }
+
+    fn retry(&mut self) {
+        let failed = self.disk.batches.values().find(|batch| batch.status == BatchStatus::Failed).map(|b| b.id);
+        if let Some(id) = failed {
+            let output = self.core.retry(self.now, id).expect("it has failed");
+            self.apply(output);
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = self.now.after(ms);
+        let output = self.core.tick(self.now);
+        self.apply(output);
+    }
+
+    /// The process is killed and started again.
+    fn restart(&mut self) {
+        self.sessions.clear();
+        self.asking.clear();
+        self.verifying.clear();
+        self.core = self.disk.open(self.now);
+    }
+
+    fn step(&mut self) {
+        match self.rng.gen_range(0..100) {
+            0..=9 => self.submit_new(),
+            10..=13 => self.submit_again(),
+            14..=21 => self.connect(),
+            22..=41 => {
+                if let Some(id) = self.any_session() {
+                    self.request(id);
+                }
+            }
+            42..=46 => {
+                if let Some(id) = self.any_session() {
+                    self.disconnect(id);
+                }
+            }
+            47..=58 => self.report(),
+            59..=73 => self.complete(),
+            74..=86 => self.verified(),
+            87 => self.cancel(),
+            88 => self.retry(),
+            89 => {
+                if let Some(id) = self.any_session() {
+                    self.core.drain(id);
+                    self.asking.remove(&id);
+                }
+            }
+            90..=92 => self.restart(),
+            _ => {
+                let ms = self.rng.gen_range(1..600);
+                self.pass(ms);
+            }
+        }
+    }
+
+    fn check(&self) {
+        let mut head = GENESIS;
+        for (number, id) in &self.core.chain {
+            let batch = &self.core.batches[id];
+            assert_eq!((batch.number, batch.old_root), (*number, head), "the chain is broken at {id}");
+            head = batch.new_root;
+        }
+        for (submission, id) in &self.acknowledged {
+            let batch = self.disk.batches.get(id).expect("an acknowledged batch was lost");
+            assert_eq!(batch.sha256, submission.sha256);
+            assert_eq!(batch.status == BatchStatus::Cancelled, self.cancelled.contains(id));
+        }
+        for (id, batch) in &self.core.batches {
+            let stored = BatchRecord { revision: batch.revision, ..self.disk.batches[id].clone() };
+            assert_eq!(*batch, stored, "core and store differ");
+            self.check_batch(batch);
+        }
+        for (id, task) in &self.core.tasks {
+            assert_eq!(task.record, self.disk.tasks[id], "core and store differ");
+            let runs = !matches!(self.core.batches[&id.batch].status, BatchStatus::Failed);
+            let is_ready = self.core.ready.contains(&Core::place(*id));
+            assert_eq!(is_ready && !(runs && task.record.status == TaskStatus::Ready), false, "{task:?}");
+            let has_timer = |at: UnixMs| self.core.timers.contains(&(at, *id));
+            match task.record.status {
+                TaskStatus::Leased => assert!(has_timer(task.deadline), "a lease without an end: {task:?}"),
+                TaskStatus::Ready if runs && !is_ready => assert!(has_timer(task.record.not_before), "{task:?}"),
+                _ => {}
+            }
+        }
+        assert_eq!(self.core.tasks.len(), self.disk.tasks.len());
+        assert_eq!(self.core.open, self.core.batches.values().filter(|batch| !batch.is_final()).count());
+    }
+
+    fn check_batch(&self, batch: &BatchRecord) {
+        let tasks: Vec<_> = self.core.tasks_of(batch.id).collect();
+        let has = |key| self.disk.artifacts.contains_key(&key);
+        if batch.is_final() {
+            assert!(tasks.is_empty());
+            assert_eq!(has(ArtifactKey::RootProof(batch.id)), batch.status == BatchStatus::Proven);
+            assert_eq!(has(ArtifactKey::Statement(batch.id)), batch.status == BatchStatus::Proven);
+            assert!(!has(ArtifactKey::Undo(batch.id)));
+            assert!((0..batch.shards).all(|at| !has(ArtifactKey::ShardInput(batch.id, at))));
+            return;
+        }
+        let done = tasks
+            .iter()
+            .filter(|task| task.record.id.kind == TaskKind::Shard && task.record.status == TaskStatus::Done)
+            .count();
+        assert_eq!(done, batch.shards_done as usize);
+        let aggregations = tasks.len() - batch.shards as usize;
+        assert_eq!(aggregations, usize::from(batch.shards_done == batch.shards), "aggregation after all shards");
+        let failed = tasks
+            .iter()
+            .any(|task| matches!(task.record.status, TaskStatus::Failed | TaskStatus::Quarantined));
+        assert_eq!(failed, batch.status == BatchStatus::Failed, "{batch:?}");
+    }
+
+    /// A worker that makes no mistakes, until everything is proven.
+    fn settle(&mut self) {
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.disconnect(id);
+        }
+        self.verifying.clear();
+        self.sessions.clear();
+        let all = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
+        let id = self.core.open_session("good".into(), all).expect("all others are gone");
+        self.sessions.insert(id, "good".into());
+        let mut seen = self.grants.len();
+        for _ in 0..2_000 {
+            if self.core.open_batches() == 0 {
+                return;
+            }
+            self.retry();
+            self.request(id);
+            for (task, fence, _) in self.grants.split_off(seen) {
+                assert_eq!(self.core.claim(task, fence), Claim::Verify);
+                let (won, output) = self.core.accept(self.now, id, task, b"proof".to_vec());
+                assert!(won);
+                self.accepted.insert(task);
+                self.apply(output);
+            }
+            seen = seen.min(self.grants.len());
+            self.check();
+            let wait = self.core.next_timer().map_or(1, |at| self.now.until(at).max(1));
+            self.pass(wait);
+        }
+        panic!("{} batches are still open", self.core.open_batches());
+    }
+}
+
+#[test]
+fn random_fault_schedules_keep_the_invariants_and_end() {
+    for seed in 0..300 {
+        // Printed only if the test fails.
+        println!("seed {seed}");
+        let mut world = World::new(seed);
+        for _ in 0..400 {
+            world.step();
+            world.check();
+        }
+        world.settle();
+    }
+}
+
+/// One batch of `shards` shards and a worker that can do everything.
+fn world_with_batch(shards: usize) -> (World, BatchId, SessionId) {
+    let mut world = World::new(0);
+    let submission = Submission { shard_inputs: vec![vec![1]; shards], ..world.submission() };
+    let (batch, _, output) = world.core.submit(world.now, submission).expect("it is the next batch");
+    world.apply(output);
+    let id = world.join("w0");
+    (world, batch, id)
+}
+
+impl World {
+    fn join(&mut self, worker: &str) -> SessionId {
+        let all = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
+        let id = self.core.open_session(worker.into(), all).expect("below the limit");
+        self.sessions.insert(id, worker.into());
+        id
+    }
+
+    /// The lease that the next request brings.
+    fn lease(&mut self, id: SessionId) -> Option<(TaskId, Fence)> {
+        let before = self.grants.len();
+        self.request(id);
+        self.grants.get(before).map(|(task, fence, _)| (*task, *fence))
+    }
+
+    fn prove(&mut self, id: SessionId, task: TaskId) -> bool {
+        let (won, output) = self.core.accept(self.now, id, task, b"proof".to_vec());
+        self.apply(output);
+        won
+    }
+}
+
+#[test]
+fn aggregation_comes_before_older_and_younger_shards() {
+    let (mut world, first, id) = world_with_batch(1);
+    let (task, _) = world.lease(id).expect("a shard is ready");
+    world.submit_new();
+    assert!(world.prove(id, task));
+    assert_eq!(world.lease(id).map(|(task, _)| task), Some(TaskId::aggregation(first)));
+}
+
+#[test]
+fn a_late_proof_wins_against_the_new_holder() {
+    let (mut world, batch, slow) = world_with_batch(1);
+    let (task, fence) = world.lease(slow).expect("a shard is ready");
+    world.pass(limits().lease_ms);
+    let fast = world.join("w1");
+    let (again, newer) = world.lease(fast).expect("the lease is over");
+    assert_eq!((again, newer), (task, Fence(fence.0 + 1)));
+    assert_eq!(world.core.renew(world.now, slow, task, fence), Err(LeaseLost::Over));
+    let late = world.core.fail(world.now, slow, task, fence, FailureClass::Resource, "");
+    assert_eq!(late, Err(LeaseLost::Over));
+    assert_eq!(world.core.claim(task, fence), Claim::Verify);
+    assert!(world.prove(slow, task));
+    assert_eq!(world.core.claim(task, newer), Claim::NotNeeded);
+    assert!(!world.prove(fast, task));
+    assert_eq!(world.core.batch(batch).map(|b| b.shards_done), Some(1));
+}
+
+#[test]
+fn a_fence_that_was_never_given_completes_nothing() {
+    let (mut world, batch, id) = world_with_batch(1);
+    let task = TaskId::shard(batch, 0);
+    assert_eq!(world.core.claim(task, Fence(1)), Claim::Unknown);
+    world.lease(id).expect("a shard is ready");
+    assert_eq!(world.core.claim(task, Fence(0)), Claim::Unknown);
+    assert_eq!(world.core.claim(task, Fence(2)), Claim::Unknown);
+    assert_eq!(world.core.claim(TaskId::shard(batch, 1), Fence(1)), Claim::Unknown);
+    assert_eq!(world.core.claim(TaskId::shard(BatchId(9), 0), Fence(1)), Claim::Unknown);
+}
+
+#[test]
+fn a_failed_task_goes_to_another_worker_first() {
+    let (mut world, _, first) = world_with_batch(1);
+    let (task, fence) = world.lease(first).expect("a shard is ready");
+    let output = world.core.fail(world.now, first, task, fence, FailureClass::Resource, "no memory").expect("held");
+    world.apply(output);
+    let second = world.join("w1");
+    assert_eq!(world.lease(first), None);
+    world.pass(limits().retry_ms_min);
+    assert_eq!(world.newest[&task], fence, "the worker that failed waits while there is another");
+    assert_eq!(world.lease(second).map(|(task, _)| task), Some(task));
+}
+
+#[test]
+fn a_lone_worker_gets_its_failed_task_again_after_the_wait() {
+    let (mut world, _, id) = world_with_batch(1);
+    let (task, fence) = world.lease(id).expect("a shard is ready");
+    let output = world.core.fail(world.now, id, task, fence, FailureClass::Infrastructure, "").expect("held");
+    world.apply(output);
+    assert_eq!(world.lease(id), None);
+    world.pass(limits().retry_ms_min);
+    assert_eq!(world.newest[&task], Fence(2));
+}
+
+#[test]
+fn a_failure_of_another_class_fails_the_batch_until_it_is_tried_again() {
+    let (mut world, batch, id) = world_with_batch(2);
+    let (task, fence) = world.lease(id).expect("a shard is ready");
+    let output = world.core.fail(world.now, id, task, fence, FailureClass::Internal, "panic").expect("held");
+    world.apply(output);
+    assert_eq!(world.core.batch(batch).map(|b| b.status), Some(BatchStatus::Failed));
+    assert_eq!(world.lease(id), None, "no task of a failed batch is given out");
+    let output = world.core.retry(world.now, batch).expect("it has failed");
+    world.apply(output);
+    assert_eq!(world.newest[&task], Fence(2), "the open request is answered");
+    world.check();
+}
+
+#[test]
+fn a_task_that_loses_its_workers_is_quarantined() {
+    let (mut world, batch, _) = world_with_batch(1);
+    for at in 0..limits().deaths_max {
+        let id = world.join(&format!("victim {at}"));
+        world.lease(id).expect("the task is ready");
+        world.disconnect(id);
+        world.pass(limits().reconnect_grace_ms);
+    }
+    let status = world.core.tasks_of(batch).next().map(|task| task.record.status);
+    assert_eq!(status, Some(TaskStatus::Quarantined));
+    assert_eq!(world.core.batch(batch).map(|b| b.status), Some(BatchStatus::Failed));
+}
+
+#[test]
+fn a_worker_that_reconnects_keeps_its_lease() {
+    let (mut world, _, id) = world_with_batch(1);
+    let (task, fence) = world.lease(id).expect("a shard is ready");
+    world.disconnect(id);
+    let again = world.join("w0");
+    assert_eq!(world.core.renew(world.now, again, task, fence), Ok(()));
+    world.pass(limits().reconnect_grace_ms);
+    let other = world.join("w1");
+    assert_eq!(world.lease(other), None);
+}
+
+#[test]
+fn a_restart_keeps_leases_and_counts_no_death() {
+    let (mut world, _, id) = world_with_batch(1);
+    let (task, fence) = world.lease(id).expect("a shard is ready");
+    world.restart();
+    let other = world.join("w1");
+    assert_eq!(world.lease(other), None, "the lease has its time");
+    assert_eq!(world.core.claim(task, fence), Claim::Verify);
+    world.pass(limits().lease_ms);
+    assert_eq!(world.newest[&task], Fence(2));
+    assert_eq!(world.disk.tasks[&task].deaths, 0);
+}
+
+#[test]
+fn only_the_newest_unproven_batch_is_cancelled_and_its_ids_are_free_again() {
+    use super::chain::CancelError;
+    let (mut world, first, _) = world_with_batch(1);
+    world.submit_new();
+    let (submission, second) = world.acknowledged[0].clone();
+    let refused = world.core.cancel(world.now, first, vec![]);
+    assert_eq!(refused, Err(CancelError::BuiltOn { batch: first, on_top: second }));
+    let output = world.core.cancel(world.now, second, vec![]).expect("it is the newest");
+    world.apply(output);
+    assert_eq!(world.core.cancel(world.now, second, vec![]), Ok(Output::default()), "idempotent");
+    let (third, existed, output) = world.core.submit(world.now, submission).expect("the ids are free");
+    world.apply(output);
+    assert!(!existed && third != second);
+    assert_eq!(world.core.cancel(world.now, BatchId(99), vec![]), Err(CancelError::Unknown(BatchId(99))));
+}
+
+#[test]
+fn a_batch_that_is_not_next_is_refused() {
+    let (mut world, _, _) = world_with_batch(1);
+    let good = Submission { time: 5, ..world.submission() };
+    let (_, _, output) = world.core.submit(world.now, good).expect("it is the next batch");
+    world.apply(output);
+    let next = world.submission();
+    let refuse = |world: &mut World, submission| world.core.submit(world.now, submission).map(drop);
+    let wrong = Submission { number: 9, ..next.clone() };
+    assert_eq!(refuse(&mut world, wrong), Err(SubmitError::Number { expected: 2, found: 9 }));
+    let wrong = Submission { old_root: GENESIS, ..next.clone() };
+    assert_eq!(
+        refuse(&mut world, wrong),
+        Err(SubmitError::OldRoot { expected: next.old_root, found: GENESIS })
+    );
+    let wrong = Submission { time: 4, ..next.clone() };
+    assert_eq!(refuse(&mut world, wrong), Err(SubmitError::Time { min: 5, found: 4 }));
+    world.core.stop();
+    assert_eq!(refuse(&mut world, next), Err(SubmitError::Stopping));
+}

@@ -1,0 +1,103 @@
+//! Artifacts as files: written beside their name, synced, then renamed, so that a name always has whole contents.
+//!
+//! Files are no truth of their own: the database says which exist and what is in them. One that it does not list is the
+//! rest of a commit that never happened, or of a removal, and is swept away at the next opening.
+
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io::{self, ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
+
+use super::StoreError;
+use crate::core::record::ArtifactKey;
+
+/// A folder of artifacts.
+#[derive(Debug)]
+pub(super) struct ArtifactFolder {
+    path: PathBuf,
+}
+
+/// The file name of an artifact.
+pub(super) fn file_name(key: ArtifactKey) -> String {
+    match key {
+        ArtifactKey::Statement(batch) => format!("{batch}-statement"),
+        ArtifactKey::Undo(batch) => format!("{batch}-undo"),
+        ArtifactKey::ShardInput(batch, index) => format!("{batch}-s{index}-input"),
+        ArtifactKey::ShardProof(batch, index) => format!("{batch}-s{index}-proof"),
+        ArtifactKey::RootProof(batch) => format!("{batch}-root-proof"),
+    }
+}
+
+impl ArtifactFolder {
+    /// Opens the folder, making it if need be.
+    pub(super) fn open(path: PathBuf) -> Result<Self, StoreError> {
+        fs::create_dir_all(&path).map_err(io_error(&path))?;
+        Ok(Self { path })
+    }
+
+    /// Writes artifacts; when this returns, they survive a loss of power.
+    pub(super) fn write<'a>(
+        &self,
+        artifacts: impl Iterator<Item = (ArtifactKey, &'a [u8])>,
+    ) -> Result<(), StoreError> {
+        let mut any = false;
+        for (key, bytes) in artifacts {
+            let path = self.path.join(file_name(key));
+            let temporary = path.with_extension("tmp");
+            write_synced(&temporary, bytes).map_err(io_error(&temporary))?;
+            fs::rename(&temporary, &path).map_err(io_error(&path))?;
+            any = true;
+        }
+        if any {
+            File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(io_error(&self.path))?;
+        }
+        Ok(())
+    }
+
+    /// Reads an artifact; none if there is no file.
+    pub(super) fn read(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path.join(file_name(key));
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error(&path)(error)),
+        }
+    }
+
+    /// Removes an artifact if it is there.
+    pub(super) fn remove(&self, key: ArtifactKey) -> Result<(), StoreError> {
+        remove_file(&self.path.join(file_name(key)))
+    }
+
+    /// Removes every file that is not listed.
+    pub(super) fn sweep(&self, listed: &HashSet<String>) -> Result<(), StoreError> {
+        for entry in fs::read_dir(&self.path).map_err(io_error(&self.path))? {
+            let entry = entry.map_err(io_error(&self.path))?;
+            if !entry.file_name().to_str().is_some_and(|name| listed.contains(name)) {
+                remove_file(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Names the path in an error.
+pub(super) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { path, source }
+}

@@ -1,0 +1,135 @@
+//! What survives a crash: the rollup's accounts, batches, tasks and artifacts.
+//!
+//! A store belongs to one rollup, one genesis and one set of keys ([`Identity`]), and to one process at a time.
+
+mod artifacts;
+mod sled;
+
+use std::path::PathBuf;
+
+use circuits::account::{Account, AccountIndex};
+use serde::{Deserialize, Serialize};
+
+use crate::core::{
+    Snapshot,
+    record::{ArtifactKey, Write},
+};
+
+pub use self::sled::SledStore;
+
+/// Version of the store's layout and encodings.
+pub const SCHEMA: u32 = 1;
+
+/// What a store was made for. A store is only ever opened for the same again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// [`SCHEMA`] of the code that made it.
+    pub schema: u32,
+    /// Version of PROTOCOL.md.
+    pub protocol_version: u32,
+    /// Name of the preset.
+    pub preset: String,
+    /// Digest of the reference string.
+    pub srs_digest: [u8; 32],
+    /// Digest of the shard verifying key.
+    pub shard_vk_digest: [u8; 32],
+    /// Digest of the aggregation verifying key.
+    pub aggregation_vk_digest: [u8; 32],
+    /// Chain id of the rollup.
+    pub chain_id: u64,
+    /// Contract of the rollup.
+    pub contract: [u8; 20],
+    /// Root of the genesis state.
+    pub genesis_root: [u8; 32],
+}
+
+/// Why the store cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error("the store {path} is in use by another process")]
+    InUse {
+        /// The store.
+        path: PathBuf,
+    },
+    /// It was made for something else.
+    #[error("the store {path} was made with {field} {stored}, but {found} was asked for")]
+    Mismatch {
+        /// The store.
+        path: PathBuf,
+        /// The field of [`Identity`].
+        field: &'static str,
+        /// Its value in the store.
+        stored: String,
+        /// Its value here.
+        found: String,
+    },
+    /// Something in it does not read as it was written.
+    #[error("the store is damaged: {what}")]
+    Corrupt {
+        /// What does not.
+        what: String,
+    },
+    /// The file system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database refused.
+    #[error("database: {0}")]
+    Database(#[from] ::sled::Error),
+}
+
+/// A place where the coordinator keeps everything that it must not lose.
+///
+/// The next implementation is one in a shared database, for coordinators that take over from each other.
+pub trait Store: Send + Sync {
+    /// All batches and tasks, and how often the store was opened.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn snapshot(&self) -> Result<Snapshot, StoreError>;
+
+    /// All accounts of the state after the last batch of the chain, in the order of their indices.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn accounts(&self) -> Result<Vec<(AccountIndex, Account)>, StoreError>;
+
+    /// Makes all the changes or none. When it returns, they survive a loss of power.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; then it is not known whether they were made.
+    fn commit(&self, writes: &[Write]) -> Result<(), StoreError>;
+
+    /// A stored byte string, checked by its digest.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError>;
+}
+
+impl Identity {
+    /// The first field in which `found` differs from `self`, the identity stored.
+    fn difference(&self, found: &Self) -> Option<(&'static str, String, String)> {
+        let digest = |bytes: &[u8]| format!("0x{}", hex::encode(bytes));
+        let fields = |i: &Self| {
+            [
+                ("schema", i.schema.to_string()),
+                ("protocol version", i.protocol_version.to_string()),
+                ("preset", i.preset.clone()),
+                ("reference string", digest(&i.srs_digest)),
+                ("shard verifying key", digest(&i.shard_vk_digest)),
+                ("aggregation verifying key", digest(&i.aggregation_vk_digest)),
+                ("chain id", i.chain_id.to_string()),
+                ("contract", digest(&i.contract)),
+                ("genesis root", digest(&i.genesis_root)),
+            ]
+        };
+        let pairs = fields(self).into_iter().zip(fields(found));
+        pairs.into_iter().find(|(a, b)| a != b).map(|((name, stored), (_, found))| (name, stored, found))
+    }
+}

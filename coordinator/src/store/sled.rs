@@ -1,0 +1,234 @@
+//! The store in one folder: sled for records, files for artifacts.
+//!
+//! All records are in one tree, so that one sled batch is one atomic change: a byte for the kind, then the key in big
+//! endian, then postcard. sled acknowledges before it syncs, so each commit ends with a flush, which does.
+
+use std::{
+    collections::HashSet,
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use circuits::account::{Account, AccountIndex};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Identity, Store, StoreError,
+    artifacts::{ArtifactFolder, file_name, io_error},
+};
+use crate::core::{
+    Snapshot,
+    id::{TaskId, TaskKind},
+    record::{ArtifactKey, BatchRecord, TaskRecord, Write},
+};
+
+/// Memory that sled may use for its cache, bytes.
+const CACHE_BYTES: u64 = 64 << 20;
+
+const IDENTITY: u8 = 0;
+const EPOCH: u8 = 1;
+const BATCH: u8 = 2;
+const TASK: u8 = 3;
+const ACCOUNT: u8 = 4;
+const ARTIFACT: u8 = 5;
+
+/// What the database knows of an artifact.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct ArtifactEntry {
+    bytes: u64,
+    sha256: [u8; 32],
+}
+
+/// A store in a folder.
+#[derive(Debug)]
+pub struct SledStore {
+    database: sled::Db,
+    artifacts: ArtifactFolder,
+    epoch: u32,
+    /// Held for as long as the store is open.
+    _lock: File,
+}
+
+impl SledStore {
+    /// Opens the store in `path`. A folder without a store becomes one, with the accounts of `genesis`.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`], [`StoreError::Mismatch`] if it was made for another identity, and the others.
+    pub fn open(
+        path: &Path,
+        identity: &Identity,
+        genesis: impl FnOnce() -> Vec<(AccountIndex, Account)>,
+    ) -> Result<Self, StoreError> {
+        fs::create_dir_all(path).map_err(io_error(path))?;
+        let lock = lock(path)?;
+        let database = sled::Config::new()
+            .path(path.join("database"))
+            .cache_capacity(CACHE_BYTES)
+            // Every commit flushes by itself.
+            .flush_every_ms(None)
+            .open()?;
+        let epoch = match database.get([IDENTITY])? {
+            None => 1,
+            Some(stored) => {
+                let stored: Identity = decode("the identity", &stored)?;
+                if let Some((field, stored, found)) = stored.difference(identity) {
+                    return Err(StoreError::Mismatch { path: path.into(), field, stored, found });
+                }
+                let epoch = database.get([EPOCH])?.ok_or_else(|| corrupt("the epoch is missing"))?;
+                decode::<u32>("the epoch", &epoch)? + 1
+            }
+        };
+        let mut batch = sled::Batch::default();
+        batch.insert(&[EPOCH], encode(&epoch));
+        if epoch == 1 {
+            batch.insert(&[IDENTITY], encode(identity));
+            for (index, account) in genesis() {
+                batch.insert(account_key(index), encode(&account));
+            }
+        }
+        database.apply_batch(batch)?;
+        database.flush()?;
+        let store = Self { database, artifacts: ArtifactFolder::open(path.join("artifacts"))?, epoch, _lock: lock };
+        store.artifacts.sweep(&store.listed_artifacts()?)?;
+        Ok(store)
+    }
+
+    fn listed_artifacts(&self) -> Result<HashSet<String>, StoreError> {
+        self.database
+            .scan_prefix([ARTIFACT])
+            .keys()
+            .map(|key| {
+                let name = key?[1..].to_vec();
+                String::from_utf8(name).map_err(|_| corrupt("an artifact's name is no text"))
+            })
+            .collect()
+    }
+
+    fn all<T: DeserializeOwned>(&self, kind: u8, what: &'static str) -> Result<Vec<T>, StoreError> {
+        self.database.scan_prefix([kind]).values().map(|value| decode(what, &value?)).collect()
+    }
+}
+
+impl Store for SledStore {
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Ok(Snapshot {
+            epoch: self.epoch,
+            batches: self.all::<BatchRecord>(BATCH, "a batch")?,
+            tasks: self.all::<TaskRecord>(TASK, "a task")?,
+        })
+    }
+
+    fn accounts(&self) -> Result<Vec<(AccountIndex, Account)>, StoreError> {
+        self.database
+            .scan_prefix([ACCOUNT])
+            .map(|item| {
+                let (key, value) = item?;
+                let index = key[1..].try_into().map(u64::from_be_bytes).ok();
+                let index = index.and_then(|index| AccountIndex::new(index).ok());
+                let index = index.ok_or_else(|| corrupt("an account's index is out of range"))?;
+                Ok((index, decode("an account", &value)?))
+            })
+            .collect()
+    }
+
+    fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        // Files first: the database never lists one that is not there.
+        self.artifacts.write(writes.iter().filter_map(|write| match write {
+            Write::Artifact(key, bytes) => Some((*key, bytes.as_slice())),
+            _ => None,
+        }))?;
+        let mut batch = sled::Batch::default();
+        for write in writes {
+            add(&mut batch, write);
+        }
+        self.database.apply_batch(batch)?;
+        self.database.flush()?;
+        for write in writes {
+            if let Write::RemoveArtifact(key) = write {
+                self.artifacts.remove(*key)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(entry) = self.database.get(artifact_key(key))? else { return Ok(None) };
+        let entry: ArtifactEntry = decode("an artifact's entry", &entry)?;
+        match self.artifacts.read(key)? {
+            Some(bytes) if ArtifactEntry::of(&bytes) == entry => Ok(Some(bytes)),
+            // Its removal may have come between the two reads.
+            None if self.database.get(artifact_key(key))?.is_none() => Ok(None),
+            found => {
+                let state = if found.is_some() { "changed" } else { "missing" };
+                Err(corrupt(&format!("artifact {} is {state}", file_name(key))))
+            }
+        }
+    }
+}
+
+impl ArtifactEntry {
+    fn of(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.len() as u64, sha256: Sha256::digest(bytes).into() }
+    }
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let file_path: PathBuf = path.join("lock");
+    let file = File::create(&file_path).map_err(io_error(&file_path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.into() }),
+        Err(TryLockError::Error(source)) => Err(io_error(&file_path)(source)),
+    }
+}
+
+fn add(batch: &mut sled::Batch, write: &Write) {
+    match write {
+        Write::Batch(record) => batch.insert(key(BATCH, &record.id.0.to_be_bytes()), encode(record)),
+        Write::Task(record) => batch.insert(task_key(record.id), encode(record)),
+        Write::RemoveTask(id) => batch.remove(task_key(*id)),
+        Write::Artifact(name, bytes) => batch.insert(artifact_key(*name), encode(&ArtifactEntry::of(bytes))),
+        Write::RemoveArtifact(name) => batch.remove(artifact_key(*name)),
+        Write::Accounts(accounts) => {
+            for (index, account) in accounts {
+                batch.insert(account_key(*index), encode(account));
+            }
+        }
+    }
+}
+
+fn key(kind: u8, rest: &[u8]) -> Vec<u8> {
+    [&[kind], rest].concat()
+}
+
+fn task_key(id: TaskId) -> Vec<u8> {
+    let kind = match id.kind {
+        TaskKind::Shard => 0,
+        TaskKind::Aggregation => 1,
+    };
+    [&[TASK], &id.batch.0.to_be_bytes()[..], &[kind], &id.index.to_be_bytes()].concat()
+}
+
+fn account_key(index: AccountIndex) -> Vec<u8> {
+    key(ACCOUNT, &index.get().to_be_bytes())
+}
+
+fn artifact_key(name: ArtifactKey) -> Vec<u8> {
+    key(ARTIFACT, file_name(name).as_bytes())
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("plain data encodes")
+}
+
+fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
+    postcard::from_bytes(bytes).map_err(|error| corrupt(&format!("{what}: {error}")))
+}
+
+fn corrupt(what: &str) -> StoreError {
+    StoreError::Corrupt { what: what.into() }
+}
