@@ -478,3 +478,6 @@ fn constrain(
     exposed.extend(ROOT_FROM_LAST.map(|at| last[at]));
     circuit
 }
+
+#[cfg(test)]
+mod tests;

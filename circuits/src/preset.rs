@@ -40,15 +40,15 @@ pub const CI: Preset = Preset {
     name: "ci",
     shard: ShardParams { k: 17, capacity: 25 },
     children: 2,
-    aggregation_k: 20,
-    lookup_bits: 19,
+    aggregation_k: 21,
+    lookup_bits: 20,
 };
 
 /// For one large GPU. These sizes are computed from the cells that smaller presets use; they have not been run.
 pub const GPU: Preset = Preset {
     name: "gpu",
     shard: ShardParams { k: 20, capacity: 230 },
-    children: 16,
+    children: 13,
     aggregation_k: 23,
     lookup_bits: 22,
 };

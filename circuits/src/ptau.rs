@@ -2,7 +2,8 @@
 //!
 //! The file is `"ptau"`, a version (1), a number of sections, then sections of `(id: u32, size: u64, bytes)`. Integers
 //! are little endian. Section 1 is `(32, base field modulus, power: u32, ceremony power: u32)`; section 2 holds
-//! `2^(power+1) - 1` powers in G1, section 3 `2^power` powers in G2, both in Montgomery form, little endian.
+//! `2^(power+1) - 1` powers in G1, section 3 `2^power` powers in G2, both in Montgomery form, little endian. A file that
+//! was prepared for phase 2 has a section 12 with the Lagrange bases of `1, 2, 4, …` points, one after the other.
 
 use std::{
     fs::File,
@@ -16,8 +17,8 @@ use halo2curves::group::prime::PrimeCurveAffine;
 use num_bigint::BigUint;
 
 use crate::srs::{
-    G1_BYTES, G2_BYTES, K_MAX, OpeningKey, Srs, SrsError, SrsId, check_powers, params_from_parts, parse_g1,
-    parse_g2,
+    G1_BYTES, G2_BYTES, K_MAX, OpeningKey, Srs, SrsError, SrsId, check_lagrange, check_powers,
+    params_from_parts, parse_g1, parse_g2,
 };
 
 const FORMAT: &str = "ptau";
@@ -34,7 +35,8 @@ pub fn ptau_id(path: &Path) -> Result<SrsId, SrsError> {
     Ok(SrsId::new(&Ptau::open(path)?.opening_key()?, false))
 }
 
-/// Reads the first `2^k` powers and checks them: points, subgroup, pairing. The Lagrange basis is computed from them.
+/// Reads the first `2^k` powers and checks them: points, subgroup, pairing. The Lagrange basis is read and checked
+/// likewise if the file was prepared for phase 2, and else computed, which takes minutes above `k = 16`.
 ///
 /// # Errors
 /// [`SrsError`] naming the first thing that is wrong.
@@ -49,7 +51,16 @@ pub fn read_ptau(path: &Path, k: u32) -> Result<Srs, SrsError> {
     let key = ptau.opening_key()?;
     let g = parse_g1("tau_g1", &ptau.read(ptau.tau_g1.start, G1_BYTES << k)?)?;
     check_powers(&g, &key)?;
-    let g_lagrange = g_to_lagrange(g.iter().map(PrimeCurveAffine::to_curve).collect(), k);
+    let g_lagrange = match ptau.lagrange_g1.clone() {
+        Some(section) => {
+            let from = section.start + ((1 << k) - 1) * G1_BYTES as u64;
+            expect_within("section 12", &section, from + ((G1_BYTES as u64) << k))?;
+            let points = parse_g1("lagrange_g1", &ptau.read(from, G1_BYTES << k)?)?;
+            check_lagrange(k, &g, &points)?;
+            points
+        }
+        None => g_to_lagrange(g.iter().map(PrimeCurveAffine::to_curve).collect(), k),
+    };
     Ok(Srs {
         id: SrsId::new(&key, false),
         params: params_from_parts(k, g, g_lagrange, key.g2, key.s_g2),
@@ -64,6 +75,7 @@ struct Ptau<'a> {
     power: u32,
     tau_g1: Range<u64>,
     tau_g2: Range<u64>,
+    lagrange_g1: Option<Range<u64>>,
 }
 
 impl<'a> Ptau<'a> {
@@ -81,11 +93,15 @@ impl<'a> Ptau<'a> {
             power: 0,
             tau_g1: 0..0,
             tau_g2: 0..0,
+            lagrange_g1: None,
         };
         let sections = ptau.sections()?;
         ptau.power = ptau.read_header(&one(&sections, 1)?)?;
         ptau.tau_g1 = one(&sections, 2)?;
         ptau.tau_g2 = one(&sections, 3)?;
+        if sections.iter().any(|(id, _)| *id == 12) {
+            ptau.lagrange_g1 = Some(one(&sections, 12)?);
+        }
         let powers = 1_u64 << ptau.power;
         expect_length("section 2", &ptau.tau_g1, (2 * powers - 1) * G1_BYTES as u64)?;
         expect_length("section 3", &ptau.tau_g2, powers * G2_BYTES as u64)?;
@@ -199,6 +215,18 @@ fn one(sections: &[(u32, Range<u64>)], section: u32) -> Result<Range<u64>, SrsEr
 fn expect_length(part: &'static str, section: &Range<u64>, expected: u64) -> Result<(), SrsError> {
     let found = section.end - section.start;
     if found != expected {
+        return Err(SrsError::Length {
+            part,
+            found,
+            expected,
+        });
+    }
+    Ok(())
+}
+
+fn expect_within(part: &'static str, section: &Range<u64>, end: u64) -> Result<(), SrsError> {
+    if end > section.end {
+        let (found, expected) = (section.end - section.start, end - section.start);
         return Err(SrsError::Length {
             part,
             found,

@@ -50,7 +50,8 @@ pub(super) fn make_srs(
     }
 }
 
-/// Keys of a circuit. Selectors stay columns of their own: the circuits are laid out for that.
+/// Keys of a circuit. With `compress_selectors`, selectors that exclude each other share fixed columns where the degree
+/// allows: fewer commitments for whoever verifies the proofs.
 ///
 /// # Errors
 /// [`KeyError::Keygen`] when the circuit does not fit its size.
@@ -58,11 +59,10 @@ pub fn generate<C: Circuit<Fr>>(
     params: &ParamsKZG<Bn256>,
     circuit: &C,
     name: &'static str,
+    compress_selectors: bool,
 ) -> Result<ProvingKey<G1Affine>, KeyError> {
-    keygen_pk2(params, circuit, false).map_err(|error| KeyError::Keygen {
-        circuit: name,
-        reason: error.to_string(),
-    })
+    keygen_pk2(params, circuit, compress_selectors)
+        .map_err(|error| KeyError::Keygen { circuit: name, reason: error.to_string() })
 }
 
 /// Writes an SRS to the cache: both bases, then the two points in G2, in raw form.

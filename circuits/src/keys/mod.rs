@@ -45,6 +45,10 @@ use generate::{make_srs, read_srs, srs_id, write_srs};
 /// The test `the_aggregation_circuit_is_pinned` fails until it is.
 pub const AGGREGATION_REVISION: u32 = 1;
 
+/// The aggregation pays about 140,000 cells for each of a child's fixed columns, so the shard's selectors are compressed.
+/// Those of the aggregation are all on in the same rows: nothing to gain.
+pub const COMPRESS_SHARD_SELECTORS: bool = true;
+
 /// Environment variable that names the key folder.
 pub const KEYS_VARIABLE: &str = "ROLLUP_PROVER_KEYS";
 
@@ -430,6 +434,7 @@ impl Plan {
         for number in [
             u64::from(PROTOCOL_VERSION),
             u64::from(AGGREGATION_REVISION),
+            u64::from(COMPRESS_SHARD_SELECTORS),
             u64::from(shard.k),
             shard.capacity as u64,
             children as u64,
@@ -560,7 +565,7 @@ impl Plan {
         let preset = &config.preset;
         let srs = self.srs(preset.shard.k, progress)?;
         progress(KeyPhase::ShardKeys, 0.0);
-        let pk = generate(&srs.params, &ShardCircuit::new(preset.shard, None)?, "shard")?;
+        let pk = generate(&srs.params, &ShardCircuit::new(preset.shard, None)?, "shard", COMPRESS_SHARD_SELECTORS)?;
         folder.write_keys([Kind::ShardPk, Kind::ShardVk], folder.shard_owner(), &pk)?;
         progress(KeyPhase::ShardKeys, 1.0);
         let shard = ShardVerifier::new(pk.get_vk().clone(), &srs.opening_key());
@@ -569,7 +574,7 @@ impl Plan {
         let srs = self.srs(preset.aggregation_k, progress)?;
         progress(KeyPhase::AggregationKeys, 0.0);
         let circuit = keygen_circuit(preset, &shard);
-        let pk = generate(&srs.params, &circuit, "aggregation")?;
+        let pk = generate(&srs.params, &circuit, "aggregation", false)?;
         let shape = shape(&circuit);
         folder.write_keys(
             [Kind::AggregationPk, Kind::AggregationVk],

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::Digest;
 
-pub(crate) use check::{G1_BYTES, G2_BYTES, check_powers, parse_g1, parse_g2};
+pub(crate) use check::{G1_BYTES, G2_BYTES, check_lagrange, check_powers, parse_g1, parse_g2};
 pub use development::{DEVELOPMENT_SEED, development, development_id};
 pub use halo2::{halo2_id, read_halo2};
 
