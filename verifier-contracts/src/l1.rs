@@ -159,8 +159,11 @@ impl L1 {
         name.map(str::to_owned).ok_or_else(missing)
     }
 
-    /// Calls without a transaction.
-    async fn call(&self, to: Address, data: Vec<u8>) -> Result<Bytes, L1Error> {
+    /// Calls without a transaction, with all the gas that one may have.
+    ///
+    /// # Errors
+    /// [`L1Error::Rejected`] when the called contract reverts.
+    pub async fn call(&self, to: Address, data: Vec<u8>) -> Result<Bytes, L1Error> {
         let request = self.request(data).with_to(to);
         self.provider.call(request).await.map_err(refusal)
     }

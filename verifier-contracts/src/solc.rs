@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 use thiserror::Error;
 
-use crate::tools::{Tools, tail};
+use crate::tools::{Tools, excerpt};
 
 /// The EVM's limit on a contract's runtime code, in bytes (EIP-170).
 pub const RUNTIME_BYTES_MAX: usize = 24_576;
@@ -23,7 +23,7 @@ pub enum CompileError {
     Failed {
         /// Its exit status.
         status: String,
-        /// The end of what it said.
+        /// The beginning of what it said.
         stderr: String,
     },
     /// The compiler could not be started or spoken to.
@@ -126,7 +126,7 @@ fn run(tools: &Tools, request: &[u8]) -> Result<Vec<u8>, CompileError> {
     if !output.status.success() {
         return Err(CompileError::Failed {
             status: output.status.to_string(),
-            stderr: tail(&output.stderr),
+            stderr: excerpt(&output.stderr),
         });
     }
     Ok(output.stdout)

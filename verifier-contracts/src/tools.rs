@@ -28,8 +28,8 @@ pub enum ToolsError {
         /// `node` or `npm`.
         program: &'static str,
     },
-    /// anvil and forge are not published for this machine.
-    #[error("anvil and forge are not published for {os} on {arch}")]
+    /// The pinned anvil and forge are programs of another platform.
+    #[error("anvil and forge are pinned for linux on x86_64, this is {os} on {arch}: change package.json")]
     Platform {
         /// Operating system, as Rust names it.
         os: &'static str,
@@ -41,7 +41,7 @@ pub enum ToolsError {
     Fetch {
         /// npm's exit status.
         status: String,
-        /// The end of what npm said.
+        /// The beginning of what npm said.
         stderr: String,
     },
     /// A fetched tool is absent or does not run.
@@ -68,7 +68,6 @@ pub enum ToolsError {
 #[derive(Clone, Debug)]
 pub struct Tools {
     dir: PathBuf,
-    platform: String,
 }
 
 impl Tools {
@@ -85,10 +84,9 @@ impl Tools {
     /// # Errors
     /// [`ToolsError`] names what is missing.
     pub fn ensure_in(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self, ToolsError> {
-        let dir = root.join(&digest()[..16]);
+        check_platform()?;
         let tools = Self {
-            dir,
-            platform: platform()?,
+            dir: root.join(&digest()[..16]),
         };
         require("node")?;
         fs::create_dir_all(root).map_err(at(root))?;
@@ -104,24 +102,17 @@ impl Tools {
 
     /// anvil's executable.
     pub fn anvil(&self) -> PathBuf {
-        self.foundry(&self.dir, "anvil")
+        foundry(&self.dir, "anvil")
     }
 
     /// forge's executable.
     pub fn forge(&self) -> PathBuf {
-        self.foundry(&self.dir, "forge")
+        foundry(&self.dir, "forge")
     }
 
     /// An executable that speaks the compiler's standard JSON, as `forge --use` takes it.
     pub fn solc(&self) -> PathBuf {
         self.dir.join("solc.js")
-    }
-
-    fn foundry(&self, dir: &Path, tool: &str) -> PathBuf {
-        dir.join(format!(
-            "node_modules/@foundry-rs/{tool}-{}/bin/{tool}",
-            self.platform
-        ))
     }
 
     /// Installs beside the final directory and renames, so that the final directory is always complete.
@@ -155,11 +146,11 @@ impl Tools {
         if !output.status.success() {
             return Err(ToolsError::Fetch {
                 status: output.status.to_string(),
-                stderr: tail(&output.stderr),
+                stderr: excerpt(&output.stderr),
             });
         }
-        run_once("anvil", &self.foundry(&partial, "anvil"))?;
-        run_once("forge", &self.foundry(&partial, "forge"))?;
+        run_once("anvil", &foundry(&partial, "anvil"))?;
+        run_once("forge", &foundry(&partial, "forge"))?;
         run_once("solc", &partial.join("solc.js"))?;
         fs::rename(&partial, &self.dir).map_err(at(&self.dir))
     }
@@ -173,6 +164,10 @@ pub fn default_dir() -> PathBuf {
     target.unwrap_or(Path::new("target")).join("tools")
 }
 
+fn foundry(dir: &Path, tool: &str) -> PathBuf {
+    dir.join(format!("node_modules/@foundry-rs/{tool}-linux-amd64/bin/{tool}"))
+}
+
 /// Names one state of everything that is fetched or written.
 fn digest() -> String {
     let mut hasher = Sha256::new();
@@ -183,21 +178,12 @@ fn digest() -> String {
     hex::encode(hasher.finalize())
 }
 
-/// The suffix of foundry's packages for this machine.
-fn platform() -> Result<String, ToolsError> {
-    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    let unsupported = || ToolsError::Platform { os, arch };
-    let system = match os {
-        "linux" => "linux",
-        "macos" => "darwin",
-        _ => return Err(unsupported()),
-    };
-    let processor = match arch {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        _ => return Err(unsupported()),
-    };
-    Ok(format!("{system}-{processor}"))
+/// The packages of anvil and forge are programs of one platform, and those of [`PACKAGE`] are this one's.
+fn check_platform() -> Result<(), ToolsError> {
+    match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "x86_64") => Ok(()),
+        (os, arch) => Err(ToolsError::Platform { os, arch }),
+    }
 }
 
 fn require(program: &'static str) -> Result<(), ToolsError> {
@@ -220,7 +206,7 @@ fn run_once(tool: &'static str, path: &Path) -> Result<(), ToolsError> {
     if output.status.success() {
         Ok(())
     } else {
-        Err(broken(tail(&output.stderr)))
+        Err(broken(excerpt(&output.stderr)))
     }
 }
 
@@ -240,12 +226,15 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> ToolsError {
     move |source| ToolsError::Io { path, source }
 }
 
-/// The last part of a program's output, short enough for an error message.
-pub(crate) fn tail(output: &[u8]) -> String {
+/// The beginning of a program's output, short enough for an error message.
+pub(crate) fn excerpt(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let text = text.trim();
-    let start = text.char_indices().rev().nth(1_999).map_or(0, |(index, _)| index);
-    text[start..].to_owned()
+    let end = text
+        .char_indices()
+        .nth(1_000)
+        .map_or(text.len(), |(index, _)| index);
+    text[..end].to_owned()
 }
 
 #[cfg(test)]
@@ -258,10 +247,10 @@ mod tests {
     }
 
     #[test]
-    fn tail_keeps_the_end_of_long_output() {
-        let long = "é".repeat(3_000) + "end";
-        assert_eq!(tail(long.as_bytes()).chars().count(), 2_000);
-        assert!(tail(long.as_bytes()).ends_with("end"));
-        assert_eq!(tail(b" short \n"), "short");
+    fn an_excerpt_is_the_beginning_of_long_output() {
+        let long = "start".to_owned() + &"é".repeat(3_000);
+        assert_eq!(excerpt(long.as_bytes()).chars().count(), 1_000);
+        assert!(excerpt(long.as_bytes()).starts_with("start"));
+        assert_eq!(excerpt(b" short \n"), "short");
     }
 }

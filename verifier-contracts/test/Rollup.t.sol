@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.19;
+
+import {IRollup} from "../contracts/IRollup.sol";
+import {Rollup} from "../contracts/Rollup.sol";
+import {AcceptsAll, AcceptsOne, BurnsAll, RejectsAll} from "./StandIns.sol";
+import {Vm, vm} from "./Vm.sol";
+
+/// @title Every rule of PROTOCOL.md section 9 that needs no real proof, each broken alone.
+contract RollupTest {
+    uint256 internal constant R =
+        21888242871839275222246405745257275088548364400416034343698204186575808495617;
+    uint256 internal constant GENESIS = 0x1234;
+    uint256 internal constant GAS_CAP = 1_000_000;
+    uint256 internal constant AGE_MAX = 3_600;
+    uint256 internal constant PROOF_LENGTH = 96;
+    uint256 internal constant NOW = 1_800_000_000;
+
+    Rollup internal rollup;
+    bytes internal proof = new bytes(PROOF_LENGTH);
+    bytes internal data = new bytes(62);
+
+    function setUp() public {
+        vm.warp(NOW);
+        rollup = _deploy(address(new AcceptsAll()));
+        data[3] = 0x55;
+        data[61] = 0x66;
+        proof[95] = 0x77;
+    }
+
+    // Construction.
+
+    function test_the_constructor_fixes_what_it_is_given() public {
+        AcceptsAll verifier = new AcceptsAll();
+        Rollup made = _deploy(address(verifier));
+        vm.assertEq(made.verifier(), address(verifier));
+        vm.assertEq(made.stateRoot(), GENESIS);
+        vm.assertEq(made.verifierGasCap(), GAS_CAP);
+        vm.assertEq(made.maxBatchAge(), AGE_MAX);
+        vm.assertEq(made.proofLength(), PROOF_LENGTH);
+        vm.assertEq(made.nextBatchNumber(), 0);
+        vm.assertEq(made.lastBatchTime(), 0);
+    }
+
+    function test_the_rollup_id_is_chain_and_address() public {
+        address verifier = address(new AcceptsAll());
+        vm.assertEq(rollup.rollupId(), block.chainid * 2 ** 160 + uint160(address(rollup)));
+        vm.chainId(type(uint64).max);
+        Rollup other = _deploy(verifier);
+        vm.assertEq(other.rollupId(), uint256(type(uint64).max) * 2 ** 160 + uint160(address(other)));
+    }
+
+    function test_a_verifier_without_code_is_refused() public {
+        vm.expectRevert(abi.encodeWithSelector(IRollup.VerifierHasNoCode.selector, address(0xdead)));
+        _deploy(address(0xdead));
+    }
+
+    function test_a_genesis_root_that_is_not_canonical_is_refused() public {
+        address verifier = address(new AcceptsAll());
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotCanonical.selector, 15, R));
+        new Rollup(verifier, R, GAS_CAP, AGE_MAX, PROOF_LENGTH);
+        new Rollup(verifier, R - 1, GAS_CAP, AGE_MAX, PROOF_LENGTH);
+    }
+
+    // Acceptance.
+
+    function test_an_accepted_batch_moves_root_number_and_time() public {
+        IRollup.BatchHeader memory header = _header();
+        _submit(header);
+        vm.assertEq(rollup.stateRoot(), header.newRoot);
+        vm.assertEq(rollup.nextBatchNumber(), 1);
+        vm.assertEq(rollup.lastBatchTime(), header.time);
+
+        header.number = 1;
+        (header.oldRoot, header.newRoot) = (header.newRoot, 0x9999);
+        _submit(header);
+        vm.assertEq(rollup.stateRoot(), 0x9999);
+        vm.assertEq(rollup.nextBatchNumber(), 2);
+    }
+
+    function test_an_accepted_batch_is_recorded_by_one_event() public {
+        IRollup.BatchHeader memory header = _header();
+        vm.recordLogs();
+        _submit(header);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        vm.assertEq(logs.length, 1);
+        vm.assertEq(logs[0].emitter, address(rollup));
+        vm.assertEq(logs[0].topics.length, 2);
+        bytes32 signature = keccak256("BatchAccepted(uint64,uint64,uint256,uint256,uint256)");
+        vm.assertEq(uint256(logs[0].topics[0]), uint256(signature));
+        vm.assertEq(uint256(logs[0].topics[1]), header.number);
+        (uint64 time, uint256 oldRoot, uint256 newRoot, uint256 verifierGas) =
+            abi.decode(logs[0].data, (uint64, uint256, uint256, uint256));
+        vm.assertEq(time, header.time);
+        vm.assertEq(oldRoot, GENESIS);
+        vm.assertEq(newRoot, header.newRoot);
+        vm.assertEq(verifierGas > 0 && verifierGas < GAS_CAP ? 1 : 0, 1);
+    }
+
+    function test_the_verifier_gets_the_instances_in_order_and_the_proof() public {
+        IRollup.BatchHeader memory header = _header();
+        Rollup probe = rollup;
+        uint256[21] memory rows = probe.instances(header, "", data);
+        for (uint256 i = 0; i < 12; i++) {
+            vm.assertEq(rows[i], header.accumulator[i]);
+        }
+        vm.assertEq(rows[12], probe.rollupId());
+        vm.assertEq(rows[13], header.time);
+        vm.assertEq(rows[14], probe.challenge(0, header.commitmentA, header.commitmentB, "", data));
+        vm.assertEq(rows[15], header.oldRoot);
+        vm.assertEq(rows[16], header.newRoot);
+        vm.assertEq(rows[17], header.commitmentA);
+        vm.assertEq(rows[18], 0);
+        vm.assertEq(rows[19], header.commitmentB);
+        vm.assertEq(rows[20], _evaluateByPowers(data, rows[14]));
+
+        bytes memory expected = bytes.concat();
+        for (uint256 i = 0; i < 21; i++) {
+            expected = bytes.concat(expected, bytes32(rows[i]));
+        }
+        expected = bytes.concat(expected, proof);
+        vm.etch(rollup.verifier(), address(new AcceptsOne(keccak256(expected))).code);
+        _submit(header);
+        vm.assertEq(rollup.nextBatchNumber(), 1);
+    }
+
+    // Order (P-9.2).
+
+    function test_a_replayed_batch_is_refused() public {
+        IRollup.BatchHeader memory header = _header();
+        _submit(header);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongBatchNumber.selector, 1, 0));
+        _submit(header);
+    }
+
+    function test_a_batch_ahead_of_its_turn_is_refused() public {
+        IRollup.BatchHeader memory header = _header();
+        header.number = 1;
+        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongBatchNumber.selector, 0, 1));
+        _submit(header);
+    }
+
+    function test_a_batch_on_another_root_is_refused() public {
+        IRollup.BatchHeader memory header = _header();
+        header.oldRoot = GENESIS + R;
+        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongOldRoot.selector, GENESIS, GENESIS + R));
+        _submit(header);
+        header.oldRoot = GENESIS + 1;
+        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongOldRoot.selector, GENESIS, GENESIS + 1));
+        _submit(header);
+    }
+
+    // Canonical field elements (P-9.3).
+
+    function test_every_given_element_at_or_above_the_modulus_is_refused(uint256 value) public {
+        _refuseElements(R + value % (type(uint256).max - R + 1));
+        _refuseElements(R);
+        _refuseElements(type(uint256).max);
+    }
+
+    function test_every_given_element_just_below_the_modulus_is_accepted() public {
+        IRollup.BatchHeader memory header = _header();
+        for (uint256 i = 0; i < 12; i++) {
+            header.accumulator[i] = R - 1;
+        }
+        header.newRoot = R - 1;
+        header.commitmentA = R - 1;
+        header.commitmentB = R - 1;
+        _submit(header);
+        vm.assertEq(rollup.stateRoot(), R - 1);
+    }
+
+    function _refuseElements(uint256 value) private {
+        for (uint256 i = 0; i < 12; i++) {
+            IRollup.BatchHeader memory limbs = _header();
+            limbs.accumulator[i] = value;
+            vm.expectRevert(abi.encodeWithSelector(IRollup.NotCanonical.selector, i, value));
+            _submit(limbs);
+        }
+        IRollup.BatchHeader memory root = _header();
+        root.newRoot = value;
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotCanonical.selector, 16, value));
+        _submit(root);
+        IRollup.BatchHeader memory first = _header();
+        first.commitmentA = value;
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotCanonical.selector, 17, value));
+        _submit(first);
+        IRollup.BatchHeader memory second = _header();
+        second.commitmentB = value;
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotCanonical.selector, 19, value));
+        _submit(second);
+    }
+
+    // Time (P-9.4).
+
+    function test_a_batch_of_this_block_is_accepted_and_of_the_next_second_refused() public {
+        IRollup.BatchHeader memory header = _header();
+        header.time = uint64(NOW + 1);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.TimeInFuture.selector, NOW, NOW + 1));
+        _submit(header);
+        header.time = uint64(NOW);
+        _submit(header);
+        vm.assertEq(rollup.lastBatchTime(), NOW);
+    }
+
+    function test_a_batch_of_the_maximum_age_is_accepted_and_a_second_older_refused() public {
+        IRollup.BatchHeader memory header = _header();
+        header.time = uint64(NOW - AGE_MAX - 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(IRollup.BatchTooOld.selector, NOW - AGE_MAX, NOW - AGE_MAX - 1)
+        );
+        _submit(header);
+        header.time = uint64(NOW - AGE_MAX);
+        _submit(header);
+        vm.assertEq(rollup.lastBatchTime(), NOW - AGE_MAX);
+    }
+
+    function test_a_batch_of_the_last_batches_time_is_accepted_and_a_second_before_refused() public {
+        IRollup.BatchHeader memory header = _header();
+        _submit(header);
+        header.number = 1;
+        header.oldRoot = header.newRoot;
+        header.time -= 1;
+        vm.expectRevert(
+            abi.encodeWithSelector(IRollup.TimeBeforeLastBatch.selector, header.time + 1, header.time)
+        );
+        _submit(header);
+        header.time += 1;
+        _submit(header);
+        vm.assertEq(rollup.nextBatchNumber(), 2);
+    }
+
+    function test_a_time_of_41_bits_is_refused_even_when_the_block_is_later() public {
+        IRollup.BatchHeader memory header = _header();
+        vm.warp(2 ** 40);
+        header.time = 2 ** 40;
+        vm.expectRevert(abi.encodeWithSelector(IRollup.TimeTooLarge.selector, 2 ** 40));
+        _submit(header);
+        header.time = 2 ** 40 - 1;
+        _submit(header);
+    }
+
+    // Data and proof (P-9.5, P-9.6).
+
+    function test_data_in_stream_a_is_refused() public {
+        vm.expectRevert(abi.encodeWithSelector(IRollup.DataANotEmpty.selector, 31));
+        rollup.submitBatch(_header(), new bytes(31), data, proof);
+    }
+
+    function test_data_of_any_other_length_than_whole_elements_is_refused() public {
+        for (uint256 length = 0; length < 94; length++) {
+            if (length % 31 != 0) {
+                vm.expectRevert(abi.encodeWithSelector(IRollup.DataNotWhole.selector, length));
+                rollup.submitBatch(_header(), "", new bytes(length), proof);
+            }
+        }
+    }
+
+    function test_an_empty_batch_is_data_too() public {
+        rollup.submitBatch(_header(), "", "", proof);
+        vm.assertEq(rollup.nextBatchNumber(), 1);
+    }
+
+    function test_a_proof_of_another_length_is_refused() public {
+        uint256[5] memory lengths = [uint256(0), 95, 97, 64, 128];
+        for (uint256 i = 0; i < lengths.length; i++) {
+            vm.expectRevert(
+                abi.encodeWithSelector(IRollup.WrongProofLength.selector, PROOF_LENGTH, lengths[i])
+            );
+            rollup.submitBatch(_header(), "", data, new bytes(lengths[i]));
+        }
+    }
+
+    // The verifier (P-9.6).
+
+    function test_a_rejected_proof_moves_nothing() public {
+        vm.etch(rollup.verifier(), address(new RejectsAll()).code);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.ProofRejected.selector));
+        _submit(_header());
+        vm.assertEq(rollup.stateRoot(), GENESIS);
+        vm.assertEq(rollup.nextBatchNumber(), 0);
+        vm.assertEq(rollup.lastBatchTime(), 0);
+    }
+
+    function test_a_burning_verifier_gets_no_more_than_the_cap() public {
+        vm.etch(rollup.verifier(), address(new BurnsAll()).code);
+        uint256 before = gasleft();
+        vm.expectRevert(abi.encodeWithSelector(IRollup.VerifierOutOfGas.selector, GAS_CAP));
+        _submit(_header());
+        uint256 used = before - gasleft();
+        vm.assertEq(used > GAS_CAP && used < GAS_CAP + 100_000 ? 1 : 0, 1);
+    }
+
+    function test_a_verifier_whose_code_is_gone_is_refused() public {
+        address verifier = rollup.verifier();
+        vm.etch(verifier, "");
+        vm.expectRevert(abi.encodeWithSelector(IRollup.VerifierHasNoCode.selector, verifier));
+        _submit(_header());
+    }
+
+    function test_a_caller_cannot_starve_the_verifier() public {
+        IRollup.BatchHeader memory header = _header();
+        bytes memory call = abi.encodeCall(IRollup.submitBatch, (header, "", data, proof));
+        (bool accepted, bytes memory answer) = address(rollup).call{gas: GAS_CAP}(call);
+        vm.assertEq(accepted ? 1 : 0, 0);
+        vm.assertEq(uint32(bytes4(answer)), uint32(IRollup.TooLittleGas.selector));
+        vm.assertEq(rollup.nextBatchNumber(), 0);
+    }
+
+    // Evaluation and challenge (P-6.4, P-6.6).
+
+    function test_evaluation_equals_the_sum_of_powers(bytes31[] memory elements, uint256 x) public view {
+        bytes memory posted = "";
+        for (uint256 i = 0; i < elements.length; i++) {
+            posted = bytes.concat(posted, elements[i]);
+        }
+        vm.assertEq(rollup.evaluate(posted, x), _evaluateByPowers(posted, x));
+    }
+
+    function test_the_first_element_is_the_constant_term() public view {
+        bytes memory three = bytes.concat(bytes31(uint248(5)), bytes31(uint248(6)), bytes31(uint248(7)));
+        vm.assertEq(rollup.evaluate(three, 0), 5);
+        vm.assertEq(rollup.evaluate(three, 1), 18);
+        vm.assertEq(rollup.evaluate(three, 10), 765);
+        vm.assertEq(rollup.evaluate("", 10), 0);
+        vm.assertEq(rollup.evaluate(bytes.concat(bytes31(type(uint248).max)), 9), type(uint248).max);
+    }
+
+    function test_zero_groups_at_the_end_change_no_evaluation(uint256 x) public view {
+        vm.assertEq(rollup.evaluate(bytes.concat(data, new bytes(310)), x), rollup.evaluate(data, x));
+    }
+
+    function test_the_challenge_binds_everything(uint256 a, uint256 b) public {
+        uint256 x = rollup.challenge(0, a, b, "", data);
+        uint256[7] memory others = [
+            rollup.challenge(1, a, b, "", data),
+            rollup.challenge(0, a ^ 1, b, "", data),
+            rollup.challenge(0, a, b ^ 1, "", data),
+            rollup.challenge(0, a, b, data, ""),
+            rollup.challenge(0, a, b, "", proof),
+            rollup.challenge(0, a, b, "", bytes.concat(data, new bytes(31))),
+            _deploy(rollup.verifier()).challenge(0, a, b, "", data)
+        ];
+        for (uint256 i = 0; i < others.length; i++) {
+            vm.assertEq(others[i] == x ? 1 : 0, 0);
+        }
+        vm.assertEq(x < R ? 1 : 0, 1);
+    }
+
+    /// @dev Vectors of the native implementation, rewritten by the Rust test `vectors_for_solidity_are_current`.
+    function test_challenge_and_evaluation_equal_the_native_ones() public {
+        string memory json = vm.readFile("test/vectors.json");
+        uint256[] memory contracts = vm.parseJsonUintArray(json, ".contracts");
+        uint256[] memory chains = vm.parseJsonUintArray(json, ".chains");
+        uint256[] memory numbers = vm.parseJsonUintArray(json, ".numbers");
+        uint256[] memory first = vm.parseJsonUintArray(json, ".commitments_a");
+        uint256[] memory second = vm.parseJsonUintArray(json, ".commitments_b");
+        uint256[] memory xs = vm.parseJsonUintArray(json, ".x");
+        uint256[] memory ys = vm.parseJsonUintArray(json, ".y");
+        bytes[] memory posted = vm.parseJsonBytesArray(json, ".data");
+        vm.assertEq(xs.length > 3 ? 1 : 0, 1);
+        bytes memory creation = abi.encodePacked(
+            type(Rollup).creationCode, abi.encode(rollup.verifier(), GENESIS, GAS_CAP, AGE_MAX, PROOF_LENGTH)
+        );
+        for (uint256 i = 0; i < xs.length; i++) {
+            // The creation code runs at the vector's address and chain, so that it computes the vector's rollup id.
+            vm.chainId(chains[i]);
+            address at = address(uint160(contracts[i]));
+            vm.etch(at, creation);
+            (bool created, bytes memory runtime) = at.call("");
+            vm.assertEq(created ? 1 : 0, 1);
+            vm.etch(at, runtime);
+            uint256 x = Rollup(at).challenge(uint64(numbers[i]), first[i], second[i], "", posted[i]);
+            vm.assertEq(x, xs[i]);
+            vm.assertEq(rollup.evaluate(posted[i], x), ys[i]);
+        }
+    }
+
+    // What the tests above share.
+
+    function _deploy(address verifier) private returns (Rollup) {
+        return new Rollup(verifier, GENESIS, GAS_CAP, AGE_MAX, PROOF_LENGTH);
+    }
+
+    function _submit(IRollup.BatchHeader memory header) private {
+        rollup.submitBatch(header, "", data, proof);
+    }
+
+    function _header() private pure returns (IRollup.BatchHeader memory header) {
+        header.number = 0;
+        header.time = uint64(NOW - 60);
+        header.oldRoot = GENESIS;
+        header.newRoot = 0x5678;
+        header.commitmentA = 0;
+        header.commitmentB = 0xb;
+        for (uint256 i = 0; i < 12; i++) {
+            header.accumulator[i] = 0xacc + i;
+        }
+    }
+
+    function _evaluateByPowers(bytes memory bytes_, uint256 x) private pure returns (uint256 y) {
+        uint256 power = 1;
+        for (uint256 i = 0; i < bytes_.length; i += 31) {
+            uint256 element = 0;
+            for (uint256 j = 0; j < 31; j++) {
+                element = element * 256 + uint8(bytes_[i + j]);
+            }
+            y = addmod(y, mulmod(element, power, R), R);
+            power = mulmod(power, x, R);
+        }
+    }
+}

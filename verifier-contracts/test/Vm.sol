@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.19;
+
+/// @title The cheat codes of forge that the tests use.
+interface Vm {
+    struct Log {
+        bytes32[] topics;
+        bytes data;
+        address emitter;
+    }
+
+    function assertEq(uint256 left, uint256 right) external pure;
+    function assertEq(address left, address right) external pure;
+    function chainId(uint256 id) external;
+    function etch(address target, bytes calldata code) external;
+    function expectRevert(bytes calldata data) external;
+    function parseJsonUintArray(string calldata json, string calldata key)
+        external
+        pure
+        returns (uint256[] memory);
+    function parseJsonBytesArray(string calldata json, string calldata key)
+        external
+        pure
+        returns (bytes[] memory);
+    function getRecordedLogs() external returns (Log[] memory);
+    function readFile(string calldata path) external view returns (string memory);
+    function recordLogs() external;
+    function warp(uint256 timestamp) external;
+}
+
+/// @dev Where forge answers the cheat codes.
+Vm constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));

@@ -1,0 +1,458 @@
+//! A real root proof on a real anvil: accepted as it is, and refused by the exact error when anything differs.
+//!
+//! Refusals are asked by `eth_call`, acceptance is a transaction. Run with `--nocapture` for the figures of GAS.md.
+
+use alloy::primitives::{Bytes, U256};
+use alloy::sol_types::SolCall;
+use circuits::{Fr, preset::Preset};
+use prover::fixtures::{self, Fixture, ROLLUP_ID};
+use verifier_contracts::{
+    anvil::Anvil,
+    l1::{ANVIL_KEY, Accepted, DeployConfig, DeployGas, Deployment, L1, L1Error},
+    rollup::{self, IRollup, Rejection, RootSubmission, from_u256, to_u256},
+    solc::{self, Optimizer, RUNTIME_BYTES_MAX},
+    tools::Tools,
+    verifier::{self, CompiledVerifier},
+};
+
+type Call = IRollup::submitBatchCall;
+
+/// Everything the tests share: the fixture's proof, and a fresh anvil with the contracts at the fixture's address.
+struct Stage {
+    _anvil: Anvil,
+    fixture: Fixture,
+    verifier: CompiledVerifier,
+    rollup_bytes: usize,
+    deployment: Deployment,
+    gas: DeployGas,
+    submission: RootSubmission,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let tools = Tools::ensure(&mut |line| eprintln!("{line}")).expect("the L1 tools");
+        let preset = Preset::by_name("tiny").expect("a preset");
+        let fixture = fixtures::root_proof(preset).expect("the fixture's proof");
+        let keys = fixtures::keys(preset).expect("the fixture's keys");
+        let verifier = verifier::compile(&tools, verifier::render(&keys)).expect("compiles");
+        assert_eq!(
+            verifier.proof_bytes,
+            keys.root_verifier().proof_bytes(),
+            "the code reads another length"
+        );
+        let rollup = rollup::compile(&tools).expect("compiles");
+
+        let anvil = Anvil::spawn(&tools).expect("anvil");
+        let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
+        let mut config = DeployConfig::new(fixture.batch.old_root);
+        // The fixture's time is fixed, in the past.
+        config.batch_age_s_max = 1 << 40;
+        let (deployment, gas) = Deployment::deploy(&l1, &verifier, &rollup, &config)
+            .await
+            .expect("deploys");
+        assert_eq!(deployment.addresses().rollup.into_array(), ROLLUP_ID.contract);
+        assert_eq!(l1.chain_id().await.expect("asks the chain"), ROLLUP_ID.chain_id);
+        let posted = fixture.posted_b.clone();
+        let submission = RootSubmission::new(
+            fixture.batch.number,
+            &fixture.instances,
+            vec![],
+            posted,
+            fixture.proof.clone(),
+        )
+        .expect("21 instances");
+        let rollup_bytes = rollup.runtime_bytes;
+        Self {
+            _anvil: anvil,
+            fixture,
+            verifier,
+            rollup_bytes,
+            deployment,
+            gas,
+            submission,
+        }
+    }
+
+    /// The contract's reason to refuse the true submission after a change.
+    async fn refusal(&self, change: impl FnOnce(&mut Call)) -> Rejection {
+        let mut call = self.submission.to_call();
+        change(&mut call);
+        refusal(self.deployment.check(&call).await)
+    }
+}
+
+fn refusal(result: Result<impl std::fmt::Debug, L1Error>) -> Rejection {
+    match result.expect_err("L1 must refuse") {
+        L1Error::Rejected(rejection) => rejection,
+        other => panic!("not refused by the contract: {other}"),
+    }
+}
+
+fn modulus() -> U256 {
+    to_u256(&-Fr::one()) + U256::from(1)
+}
+
+/// A proof whose points are off the curve costs the verifier all its gas; any other bad proof does not.
+fn is_rejected(rejection: &Rejection) -> bool {
+    matches!(
+        rejection,
+        Rejection::ProofRejected | Rejection::VerifierOutOfGas { .. }
+    )
+}
+
+#[tokio::test]
+async fn a_real_proof_moves_the_root_once() {
+    let stage = Stage::set().await;
+    let rows = stage.instances().await;
+    assert_eq!(
+        rows, stage.fixture.instances,
+        "L1 verifies against other instances than the prover"
+    );
+    let accepted = stage
+        .deployment
+        .submit_batch(&stage.submission)
+        .await
+        .expect("L1 accepts");
+    let deployment = &stage.deployment;
+    assert_eq!(
+        deployment.state_root().await.expect("reads"),
+        stage.fixture.batch.new_root
+    );
+    assert_eq!(deployment.next_batch_number().await.expect("reads"), 1);
+    assert_eq!(accepted.new_root, stage.fixture.batch.new_root);
+    stage.print(&accepted).await;
+
+    // The same again, and the same under the next number.
+    let replay = refusal(deployment.submit_batch(&stage.submission).await);
+    assert_eq!(
+        replay,
+        Rejection::WrongBatchNumber {
+            expected: 1,
+            given: 0
+        }
+    );
+    let expected = to_u256(&stage.fixture.batch.new_root);
+    let given = to_u256(&stage.fixture.batch.old_root);
+    let renumbered = stage.refusal(|call| call.header.number = 1).await;
+    assert_eq!(renumbered, Rejection::WrongOldRoot { expected, given });
+}
+
+#[tokio::test]
+async fn every_changed_instance_is_refused() {
+    let stage = Stage::set().await;
+    let one = U256::from(1);
+    stage
+        .deployment
+        .check(&stage.submission.to_call())
+        .await
+        .expect("the true submission is accepted");
+    for limb in 0..12 {
+        // Up or down: the limb stays 88 bits, and what it encodes becomes no point of the curve.
+        let rejection = stage.refusal(|call| call.header.accumulator[limb] ^= one).await;
+        assert!(is_rejected(&rejection), "limb {limb}: {rejection}");
+    }
+    // Rollup id, x and evaluations are L1's own. T is bounded by P-9.4 and fixed by the proof.
+    let rejection = stage.refusal(|call| call.header.time += 1).await;
+    assert_eq!(rejection, Rejection::ProofRejected);
+    let old = to_u256(&stage.submission.old_root);
+    let rejection = stage.refusal(|call| call.header.oldRoot += one).await;
+    assert_eq!(
+        rejection,
+        Rejection::WrongOldRoot {
+            expected: old,
+            given: old + one
+        }
+    );
+    let rejection = stage.refusal(|call| call.header.newRoot += one).await;
+    assert_eq!(rejection, Rejection::ProofRejected);
+    let rejection = stage.refusal(|call| call.header.commitmentA += one).await;
+    assert_eq!(rejection, Rejection::ProofRejected);
+    let rejection = stage.refusal(|call| call.header.commitmentB += one).await;
+    assert_eq!(rejection, Rejection::ProofRejected);
+    let rejection = stage.refusal(|call| call.header.number += 1).await;
+    assert_eq!(
+        rejection,
+        Rejection::WrongBatchNumber {
+            expected: 0,
+            given: 1
+        }
+    );
+}
+
+#[tokio::test]
+async fn every_instance_plus_the_modulus_is_refused() {
+    let stage = Stage::set().await;
+    let r = modulus();
+    for limb in 0..12 {
+        let value = to_u256(&stage.submission.accumulator[limb]) + r;
+        let rejection = stage.refusal(|call| call.header.accumulator[limb] = value).await;
+        assert_eq!(
+            rejection,
+            Rejection::NotCanonical {
+                instance: U256::from(limb),
+                value
+            }
+        );
+    }
+    let expected = to_u256(&stage.submission.old_root);
+    let rejection = stage.refusal(|call| call.header.oldRoot += r).await;
+    assert_eq!(
+        rejection,
+        Rejection::WrongOldRoot {
+            expected,
+            given: expected + r
+        }
+    );
+    let value = to_u256(&stage.submission.new_root) + r;
+    let rejection = stage.refusal(|call| call.header.newRoot = value).await;
+    assert_eq!(
+        rejection,
+        Rejection::NotCanonical {
+            instance: U256::from(16),
+            value
+        }
+    );
+    let value = to_u256(&stage.submission.commitment_a) + r;
+    let rejection = stage.refusal(|call| call.header.commitmentA = value).await;
+    assert_eq!(
+        rejection,
+        Rejection::NotCanonical {
+            instance: U256::from(17),
+            value
+        }
+    );
+    let value = to_u256(&stage.submission.commitment_b) + r;
+    let rejection = stage.refusal(|call| call.header.commitmentB = value).await;
+    assert_eq!(
+        rejection,
+        Rejection::NotCanonical {
+            instance: U256::from(19),
+            value
+        }
+    );
+}
+
+/// The generated verifier alone takes an instance plus the modulus, which is why the contract must not.
+#[tokio::test]
+async fn the_verifier_alone_takes_a_non_canonical_instance() {
+    let stage = Stage::set().await;
+    let mut rows: Vec<U256> = stage.fixture.instances.iter().map(to_u256).collect();
+    assert!(stage.verifies(&rows, &stage.fixture.proof).await);
+    rows[16] += modulus();
+    assert!(
+        stage.verifies(&rows, &stage.fixture.proof).await,
+        "the generator checks now: say so in IRollup.sol"
+    );
+    rows[16] -= U256::from(1);
+    assert!(!stage.verifies(&rows, &stage.fixture.proof).await);
+}
+
+#[tokio::test]
+async fn every_changed_word_of_the_proof_is_refused() {
+    let stage = Stage::set().await;
+    let words = stage.fixture.proof.len() / 32;
+    assert_eq!(words * 32, stage.fixture.proof.len());
+    let (mut rejected, mut out_of_gas) = (0, 0);
+    for word in 0..words {
+        let rejection = stage
+            .refusal(|call| {
+                let mut proof = call.proof.to_vec();
+                proof[32 * word + 31] ^= 1;
+                call.proof = proof.into();
+            })
+            .await;
+        match rejection {
+            Rejection::ProofRejected => rejected += 1,
+            Rejection::VerifierOutOfGas { .. } => out_of_gas += 1,
+            other => panic!("word {word}: {other}"),
+        }
+    }
+    println!("{words} words changed: {rejected} rejected, {out_of_gas} out of gas");
+}
+
+#[tokio::test]
+async fn a_proof_of_another_length_is_refused() {
+    let stage = Stage::set().await;
+    let length = stage.verifier.proof_bytes;
+    assert_eq!(stage.fixture.proof.len(), length);
+    for given in [0, 32, length - 32, length - 1, length + 1, length + 32] {
+        let rejection = stage
+            .refusal(|call| {
+                let mut proof = call.proof.to_vec();
+                proof.resize(given, 0);
+                call.proof = proof.into();
+            })
+            .await;
+        let expected = Rejection::WrongProofLength {
+            expected: U256::from(length),
+            given: U256::from(given),
+        };
+        assert_eq!(rejection, expected);
+    }
+}
+
+#[tokio::test]
+async fn other_data_is_refused() {
+    let stage = Stage::set().await;
+    let posted = stage.submission.data_b.clone();
+    assert!(posted.len() >= 62);
+    for byte in 0..posted.len() {
+        let rejection = stage
+            .refusal(|call| {
+                let mut data = posted.clone();
+                data[byte] ^= 1;
+                call.dataB = data.into();
+            })
+            .await;
+        assert_eq!(rejection, Rejection::ProofRejected, "byte {byte}");
+    }
+    // Shorter, longer (with zeros, which change the evaluation's point but not the polynomial), none, swapped.
+    let mut swapped = posted.clone();
+    swapped.rotate_left(31);
+    for data in [
+        posted[31..].to_vec(),
+        [&posted[..], &[0; 62]].concat(),
+        Vec::new(),
+        swapped,
+    ] {
+        let rejection = stage.refusal(|call| call.dataB = data.into()).await;
+        assert_eq!(rejection, Rejection::ProofRejected);
+    }
+    let rejection = stage
+        .refusal(|call| call.dataB = Bytes::copy_from_slice(&posted[1..]))
+        .await;
+    assert_eq!(
+        rejection,
+        Rejection::DataNotWhole {
+            length: U256::from(posted.len() - 1)
+        }
+    );
+    let rejection = stage
+        .refusal(|call| std::mem::swap(&mut call.dataA, &mut call.dataB))
+        .await;
+    assert_eq!(
+        rejection,
+        Rejection::DataANotEmpty {
+            length: U256::from(posted.len())
+        }
+    );
+}
+
+/// The contract at another address has another rollup id: the proof is worth nothing there (P-5.2).
+#[tokio::test]
+async fn the_proof_is_refused_by_another_rollup() {
+    let stage = Stage::set().await;
+    let tools = Tools::ensure(&mut |_| {}).expect("the L1 tools");
+    let rollup = rollup::compile(&tools).expect("compiles");
+    let l1 = stage.deployment.l1();
+    let mut config = DeployConfig::new(stage.fixture.batch.old_root);
+    config.batch_age_s_max = 1 << 40;
+    let verifier = stage.deployment.addresses().verifier;
+    let bytes = stage.verifier.proof_bytes;
+    let (other, _) = Deployment::deploy_over(l1, verifier, bytes, &rollup, &config)
+        .await
+        .expect("deploys");
+    assert_eq!(
+        refusal(other.submit_batch(&stage.submission).await),
+        Rejection::ProofRejected
+    );
+
+    // And the fixture's age is refused by a contract with the maximum age of production.
+    let config = DeployConfig::new(stage.fixture.batch.old_root);
+    let (strict, _) = Deployment::deploy_over(l1, verifier, bytes, &rollup, &config)
+        .await
+        .expect("deploys");
+    let rejection = refusal(strict.submit_batch(&stage.submission).await);
+    assert!(matches!(rejection, Rejection::BatchTooOld { given, .. } if given == stage.submission.time));
+}
+
+/// A verifier of any other contract that reverts, and none at all, are no way around the real one.
+#[tokio::test]
+async fn a_real_proof_is_worth_nothing_to_a_foreign_verifier() {
+    let stage = Stage::set().await;
+    let tools = Tools::ensure(&mut |_| {}).expect("the L1 tools");
+    let rollup = rollup::compile(&tools).expect("compiles");
+    let sources = [("StandIns.sol", include_str!("../test/StandIns.sol"))];
+    let l1 = stage.deployment.l1();
+    let config = DeployConfig {
+        batch_age_s_max: 1 << 40,
+        ..DeployConfig::new(stage.fixture.batch.old_root)
+    };
+    let cap = U256::from(config.verifier_gas_cap);
+    let expected = [
+        ("RejectsAll", Rejection::ProofRejected),
+        ("BurnsAll", Rejection::VerifierOutOfGas { gas_cap: cap }),
+    ];
+    for (contract, expected) in expected {
+        let code =
+            solc::compile(&tools, &sources, "StandIns.sol", contract, Optimizer::On).expect("compiles");
+        let foreign = CompiledVerifier {
+            solidity: String::new(),
+            code,
+            proof_bytes: stage.verifier.proof_bytes,
+        };
+        let (other, _) = Deployment::deploy(l1, &foreign, &rollup, &config)
+            .await
+            .expect("deploys");
+        assert_eq!(refusal(other.submit_batch(&stage.submission).await), expected);
+    }
+}
+
+impl Stage {
+    /// The instances that L1 derives for the true submission.
+    async fn instances(&self) -> Vec<Fr> {
+        let Call {
+            header, dataA, dataB, ..
+        } = self.submission.to_call();
+        let rows = self
+            .deployment
+            .read(IRollup::instancesCall { header, dataA, dataB })
+            .await
+            .expect("a view");
+        rows.iter()
+            .map(|row| from_u256(row).expect("canonical"))
+            .collect()
+    }
+
+    /// Whether the verifier alone accepts.
+    async fn verifies(&self, rows: &[U256], proof: &[u8]) -> bool {
+        let rows: Vec<u8> = rows.iter().flat_map(|row| row.to_be_bytes::<32>()).collect();
+        let to = self.deployment.addresses().verifier;
+        match self.deployment.l1().call(to, [&rows, proof].concat()).await {
+            Ok(answer) => {
+                assert!(answer.is_empty());
+                true
+            }
+            Err(L1Error::Rejected(_)) => false,
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// The figures of GAS.md.
+    async fn print(&self, accepted: &Accepted) {
+        let fork = self.deployment.l1().anvil_hard_fork().await.expect("anvil says");
+        let (code, proof) = (self.verifier.code.runtime_bytes, self.verifier.proof_bytes);
+        assert!(code <= RUNTIME_BYTES_MAX);
+        assert_eq!(
+            accepted.calldata_bytes,
+            Call::abi_encoded_size(&self.submission.to_call()) + 4
+        );
+        println!("hard fork {fork}");
+        println!(
+            "verifier: {code} bytes of runtime code, proof {proof} bytes, deployment {} gas",
+            self.gas.verifier
+        );
+        println!(
+            "rollup: {} bytes of runtime code, deployment {} gas",
+            self.rollup_bytes, self.gas.rollup
+        );
+        println!(
+            "batch of {} transfers: {} bytes of data, {} of calldata, verifier {} gas, transaction {} gas",
+            self.fixture.batch.operations.len(),
+            self.submission.data_b.len(),
+            accepted.calldata_bytes,
+            accepted.verifier_gas,
+            accepted.gas_used,
+        );
+    }
+}

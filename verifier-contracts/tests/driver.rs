@@ -1,0 +1,250 @@
+//! The L1 driver on a real anvil, with a stand-in for the verifier: what needs no proof.
+
+use std::path::Path;
+
+use alloy::primitives::{Address, U256};
+use circuits::{
+    Fr,
+    operation::RollupId,
+    stream::{DaMode, derive_x, evaluate_posted, posted_bytes},
+};
+use verifier_contracts::{
+    anvil::Anvil,
+    l1::{ANVIL_KEY, DeployConfig, Deployment, L1, L1Error, predict_addresses},
+    rollup::{self, IRollup, Rejection, RootSubmission, from_u256},
+    solc::{self, CompileError, Optimizer},
+    tools::Tools,
+    verifier::CompiledVerifier,
+};
+
+const STAND_INS: &str = include_str!("../test/StandIns.sol");
+const PROOF_BYTES: usize = 64;
+
+fn tools() -> Tools {
+    Tools::ensure(&mut |line| eprintln!("{line}")).expect("the L1 tools")
+}
+
+fn stand_in(tools: &Tools, contract: &'static str) -> CompiledVerifier {
+    let sources = [("StandIns.sol", STAND_INS)];
+    let code = solc::compile(tools, &sources, "StandIns.sol", contract, Optimizer::On).expect("compiles");
+    CompiledVerifier {
+        solidity: String::new(),
+        code,
+        proof_bytes: PROOF_BYTES,
+    }
+}
+
+async fn deploy(l1: &L1, tools: &Tools, contract: &'static str) -> Deployment {
+    let rollup = rollup::compile(tools).expect("compiles");
+    let config = DeployConfig::new(Fr::from(5));
+    Deployment::deploy(l1, &stand_in(tools, contract), &rollup, &config)
+        .await
+        .expect("deploys")
+        .0
+}
+
+/// A submission whose instances are counted up, for a verifier that does not look at them.
+fn submission(number: u64, old: u64, time: u64, words: &[u128]) -> RootSubmission {
+    let mut rows: Vec<Fr> = (100..121).map(Fr::from).collect();
+    rows[13] = Fr::from(time);
+    rows[15] = Fr::from(old);
+    rows[16] = Fr::from(old + 1);
+    RootSubmission::new(number, &rows, vec![], posted_bytes(words), vec![1; PROOF_BYTES]).expect("21 rows")
+}
+
+fn rejection(result: Result<impl std::fmt::Debug, L1Error>) -> Rejection {
+    match result.expect_err("L1 must refuse") {
+        L1Error::Rejected(rejection) => rejection,
+        other => panic!("not refused by the contract: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn accepted_batches_move_the_root_and_report_their_gas() {
+    let tools = tools();
+    let anvil = Anvil::spawn(&tools).expect("anvil");
+    let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
+    let predicted = l1.predict().await.expect("asks the nonce");
+    let deployment = deploy(&l1, &tools, "AcceptsAll").await;
+    assert_eq!(deployment.addresses(), predicted);
+    assert_eq!(predicted, predict_addresses(l1.account(), 0));
+    assert_eq!(deployment.state_root().await.expect("reads"), Fr::from(5));
+
+    let time = l1.block_time().await.expect("asks the block");
+    for batch in 0..2u64 {
+        let submission = submission(batch, 5 + batch, time, &[7; 12]);
+        let accepted = deployment.submit_batch(&submission).await.expect("accepts");
+        assert_eq!(accepted.number, batch);
+        assert_eq!(
+            (accepted.old_root, accepted.new_root),
+            (submission.old_root, submission.new_root)
+        );
+        assert!(accepted.verifier_gas > 0 && accepted.verifier_gas < accepted.gas_used);
+        // Selector, header of 18 words, three offsets, three lengths, 6 elements of 31 bytes in 6 words, the proof.
+        assert_eq!(accepted.calldata_bytes, 4 + 32 * (18 + 3 + 3 + 6) + PROOF_BYTES);
+        assert_eq!(deployment.state_root().await.expect("reads"), submission.new_root);
+        assert_eq!(deployment.next_batch_number().await.expect("reads"), batch + 1);
+    }
+    let again = Deployment::at(&l1, predicted.rollup).await.expect("is there");
+    assert_eq!(again.addresses(), predicted);
+}
+
+#[tokio::test]
+async fn the_contract_derives_the_instances_that_native_code_derives() {
+    let tools = tools();
+    let anvil = Anvil::spawn(&tools).expect("anvil");
+    let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
+    let deployment = deploy(&l1, &tools, "AcceptsAll").await;
+    let rollup_id = RollupId {
+        chain_id: l1.chain_id().await.expect("asks the chain"),
+        contract: deployment.addresses().rollup.into_array(),
+    };
+    let words: Vec<u128> = (1..23u128).map(|i| (i << 80) + i * i).collect();
+    let submission = submission(3, 5, 1_700_000_000, &words);
+    let call = submission.to_call();
+    let rows = deployment
+        .read(IRollup::instancesCall {
+            header: call.header,
+            dataA: call.dataA,
+            dataB: call.dataB,
+        })
+        .await
+        .expect("a view");
+    let rows = rows.map(|row| from_u256(&row).expect("canonical"));
+    let (c_a, c_b) = (submission.commitment_a, submission.commitment_b);
+    let x = derive_x(
+        &rollup_id,
+        3,
+        DaMode::Calldata,
+        &c_a,
+        &c_b,
+        &[],
+        &submission.data_b,
+    );
+    let y_b = evaluate_posted(&submission.data_b, &x).expect("whole elements");
+    assert_eq!(rows[..12], submission.accumulator);
+    let roots = [submission.old_root, submission.new_root];
+    let time = Fr::from(submission.time);
+    let expected = [
+        rollup_id.to_fr(),
+        time,
+        x,
+        roots[0],
+        roots[1],
+        c_a,
+        Fr::zero(),
+        c_b,
+        y_b,
+    ];
+    assert_eq!(rows[12..], expected);
+}
+
+#[tokio::test]
+async fn refusals_carry_the_contracts_reason() {
+    let tools = tools();
+    let anvil = Anvil::spawn(&tools).expect("anvil");
+    let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
+    let deployment = deploy(&l1, &tools, "RejectsAll").await;
+    let time = l1.block_time().await.expect("asks the block");
+
+    let refused = rejection(deployment.submit_batch(&submission(0, 5, time, &[1])).await);
+    assert_eq!(refused, Rejection::ProofRejected);
+    let refused = rejection(deployment.submit_batch(&submission(1, 5, time, &[1])).await);
+    assert_eq!(
+        refused,
+        Rejection::WrongBatchNumber {
+            expected: 0,
+            given: 1
+        }
+    );
+    let refused = rejection(deployment.submit_batch(&submission(0, 6, time, &[1])).await);
+    assert_eq!(
+        refused,
+        Rejection::WrongOldRoot {
+            expected: U256::from(5),
+            given: U256::from(6)
+        }
+    );
+    let refused = rejection(
+        deployment
+            .submit_batch(&submission(0, 5, time + 3_600, &[1]))
+            .await,
+    );
+    assert!(matches!(refused, Rejection::TimeInFuture { given, .. } if given == time + 3_600));
+    assert_eq!(deployment.next_batch_number().await.expect("reads"), 0);
+}
+
+#[tokio::test]
+async fn a_burning_verifier_costs_no_more_than_its_cap() {
+    let tools = tools();
+    let anvil = Anvil::spawn(&tools).expect("anvil");
+    let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
+    let deployment = deploy(&l1, &tools, "BurnsAll").await;
+    let time = l1.block_time().await.expect("asks the block");
+    let refused = rejection(deployment.submit_batch(&submission(0, 5, time, &[1])).await);
+    assert_eq!(
+        refused,
+        Rejection::VerifierOutOfGas {
+            gas_cap: U256::from(1_000_000)
+        }
+    );
+}
+
+#[tokio::test]
+async fn an_absent_verifier_is_refused_at_deployment() {
+    let tools = tools();
+    let anvil = Anvil::spawn(&tools).expect("anvil");
+    let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
+    let rollup = rollup::compile(&tools).expect("compiles");
+    let nobody = Address::repeat_byte(0xdd);
+    let config = DeployConfig::new(Fr::zero());
+    let refused = rejection(Deployment::deploy_over(&l1, nobody, 64, &rollup, &config).await);
+    assert_eq!(refused, Rejection::VerifierHasNoCode { verifier: nobody });
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_gone_is_no_refusal() {
+    let tools = tools();
+    let anvil = Anvil::spawn(&tools).expect("anvil");
+    let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
+    let pid = anvil.pid();
+    assert!(l1.chain_id().await.is_ok());
+    drop(anvil);
+    assert!(
+        !Path::new(&format!("/proc/{pid}")).exists(),
+        "dropping ends the process"
+    );
+    assert!(matches!(l1.chain_id().await, Err(L1Error::Endpoint(_))));
+}
+
+#[test]
+fn a_wrong_key_or_address_is_refused_before_anything_is_sent() {
+    assert!(matches!(
+        L1::connect("http://127.0.0.1:1", "0x12"),
+        Err(L1Error::Key)
+    ));
+    assert!(matches!(
+        L1::connect("not an address", ANVIL_KEY),
+        Err(L1Error::Url { .. })
+    ));
+}
+
+#[test]
+fn the_compiler_names_what_it_refuses() {
+    let tools = tools();
+    let compile = |content| solc::compile(&tools, &[("A.sol", content)], "A.sol", "A", Optimizer::Off);
+    let head = "// SPDX-License-Identifier: MIT\npragma solidity 0.8.19;\n";
+    let broken = format!("{head}contract A {{ uint256 x = y; }}");
+    assert!(
+        matches!(compile(&broken), Err(CompileError::Source { messages, .. }) if messages.contains("Undeclared"))
+    );
+    let other = format!("{head}contract B {{}}");
+    assert!(matches!(compile(&other), Err(CompileError::Answer { .. })));
+    let newer = "// SPDX-License-Identifier: MIT\npragma solidity 0.8.20;\ncontract A {}";
+    assert!(matches!(compile(newer), Err(CompileError::Source { .. })));
+    let large = format!(
+        "{head}contract A {{ function f() external pure returns (bytes memory) {{ return hex\"{}\"; }} }}",
+        "ab".repeat(24_576)
+    );
+    assert!(matches!(compile(&large), Err(CompileError::TooLarge { found, .. }) if found > 24_576));
+}
