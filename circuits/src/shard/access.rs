@@ -49,13 +49,23 @@ impl Sheet {
             self.equal(before, after);
         }
         let (nonce, balance) = (both(self, 1), both(self, 2));
-        let (token, owner) = (leaf.input(self, 0, 0), [leaf.input(self, 0, 3), leaf.input(self, 0, 4)]);
+        let (token, owner) = (
+            leaf.input(self, 0, 0),
+            [leaf.input(self, 0, 3), leaf.input(self, 0, 4)],
+        );
 
         self.label("P-4.6: an empty leaf in a no-op");
         let children = self.mask(is_op, [leaf.out(self, 0), leaf.out(self, 1)]);
         self.label("P-3.4: path");
         let (index, root) = self.path(children, update);
-        Access { index, token, owner, nonce, balance, root }
+        Access {
+            index,
+            token,
+            owner,
+            nonce,
+            balance,
+            root,
+        }
     }
 
     /// P-4.6: the row after the leaves' hashes holds `is_op` times them.
@@ -98,6 +108,9 @@ impl Sheet {
         // P-3.4: nothing of the index lies above the tree's root.
         self.equal_constant(above.expect("the tree has levels"), Fr::ZERO);
         let row = self.lane_row - 1;
-        (index.expect("the tree has levels"), [var(self, X[0], row), var(self, X[1], row)])
+        (
+            index.expect("the tree has levels"),
+            [var(self, X[0], row), var(self, X[1], row)],
+        )
     }
 }

@@ -163,14 +163,20 @@ impl Lane<'_, '_> {
     fn middle(&mut self, mds: &[[Fr; 9]; 9]) -> (Vec<E>, Vec<E>) {
         let y: Vec<E> = (0..9).map(|i| self.y(i)).collect();
         let inputs = (0..9).map(|i| linear(&mds[i], &y) + self.rc(1, i)).collect();
-        let squares = (0..9).map(|i| if i < 5 { self.x(9 + i) } else { self.u(4 + i) }).collect();
+        let squares = (0..9)
+            .map(|i| if i < 5 { self.x(9 + i) } else { self.u(4 + i) })
+            .collect();
         (inputs, squares)
     }
 
     /// The outputs of a double round's second S-box layer.
     fn double_round(&mut self, mds: &[[Fr; 9]; 9]) -> Vec<E> {
         let (inputs, squares) = self.middle(mds);
-        inputs.into_iter().zip(squares).map(|(x, w)| w.clone() * w * x).collect()
+        inputs
+            .into_iter()
+            .zip(squares)
+            .map(|(x, w)| w.clone() * w * x)
+            .collect()
     }
 
     /// `form` over the partial rounds that begin at `row`, with `before` as its `x` part if that is not the rows' own.
@@ -217,7 +223,12 @@ impl ShardConfig {
             Gate::Next9 | Gate::Init9 | Gate::Out9 => meta.complex_selector(),
             _ => meta.selector(),
         });
-        let config = Self { advice, fixed, instance, selectors };
+        let config = Self {
+            advice,
+            fixed,
+            instance,
+            selectors,
+        };
         config.quart(meta);
         let spec = poseidon::spec9();
         for lane in 0..2 {
@@ -238,7 +249,12 @@ impl ShardConfig {
     }
 
     fn lane<'a, 'b>(&self, cells: &'a mut VirtualCells<'b, Fr>, lane: usize) -> Lane<'a, 'b> {
-        Lane { cells, x: self.advice[X[lane]], u: self.advice[U[lane]], rc: self.fixed }
+        Lane {
+            cells,
+            x: self.advice[X[lane]],
+            u: self.advice[U[lane]],
+            rc: self.fixed,
+        }
     }
 
     /// P-2.1: the S-box, with the fourth power in a cell.
@@ -278,8 +294,12 @@ impl ShardConfig {
             let selector = cells.query_selector(self.selector(Gate::Next9));
             let mut lane = self.lane(cells, lane);
             let y = lane.double_round(&spec.mds);
-            let next = (0..9)
-                .map(|i| ("state after a double round", lane.x(DOUBLE_ROUND_ROWS + i) - linear(&spec.mds[i], &y)));
+            let next = (0..9).map(|i| {
+                (
+                    "state after a double round",
+                    lane.x(DOUBLE_ROUND_ROWS + i) - linear(&spec.mds[i], &y),
+                )
+            });
             Constraints::with_selector(selector, next.collect::<Vec<_>>())
         });
         meta.create_gate(names(["init9/0", "init9/1"]), |cells| {
@@ -299,7 +319,13 @@ impl ShardConfig {
             let out = lane.x(DOUBLE_ROUND_ROWS) - linear(&spec.mds[0], &y);
             Constraints::with_selector(selector, [("hash", out)])
         });
-        self.partial(meta, lane, [Gate::Recur9, Gate::Last9], names(["partial9/0", "partial9/1"]), partial);
+        self.partial(
+            meta,
+            lane,
+            [Gate::Recur9, Gate::Last9],
+            names(["partial9/0", "partial9/1"]),
+            partial,
+        );
     }
 
     /// P-2.1 at width 6 in lane 0: the challenge of a signature, once an operation, so rounds one by one.
@@ -308,7 +334,12 @@ impl ShardConfig {
             let selector = cells.query_selector(self.selector(Gate::Full6));
             let mut lane = self.lane(cells, 0);
             let y: Vec<E> = (0..6).map(|i| lane.y(i)).collect();
-            let next = (0..6).map(|i| ("state after a full round", lane.x(6 + i) - linear(&spec.mds[i], &y)));
+            let next = (0..6).map(|i| {
+                (
+                    "state after a full round",
+                    lane.x(6 + i) - linear(&spec.mds[i], &y),
+                )
+            });
             Constraints::with_selector(selector, next.collect::<Vec<_>>())
         });
         meta.create_gate("init6", |cells| {
@@ -368,18 +399,30 @@ impl ShardConfig {
 
             let mut constraints: Vec<Named> = Vec::new();
             for bit in &bits {
-                constraints.push(("a digit's bit is 0 or 1", bit.clone() * (constant(1) - bit.clone())));
+                constraints.push((
+                    "a digit's bit is 0 or 1",
+                    bit.clone() * (constant(1) - bit.clone()),
+                ));
             }
             let digit = bits[0].clone() + bits[1].clone() * Fr::from(2) + bits[2].clone() * Fr::from(4);
             constraints.push(("index = digit + 8 above", here - digit - above * Fr::from(8)));
             // One-hot of the digit, as a product of three bits.
             let at = |place: usize| {
                 (0..3)
-                    .map(|b| if place >> b & 1 == 1 { bits[b].clone() } else { constant(1) - bits[b].clone() })
+                    .map(|b| {
+                        if place >> b & 1 == 1 {
+                            bits[b].clone()
+                        } else {
+                            constant(1) - bits[b].clone()
+                        }
+                    })
                     .reduce(|a, b| a * b)
                     .expect("three bits")
             };
-            let own = (0..8).map(|i| at(i) * inputs[0][i].clone()).reduce(|a, b| a + b).expect("eight children");
+            let own = (0..8)
+                .map(|i| at(i) * inputs[0][i].clone())
+                .reduce(|a, b| a + b)
+                .expect("eight children");
             constraints.push(("the node holds the child at its digit", own - child[0].clone()));
             for i in 0..8 {
                 let moved = inputs[0][i].clone() - inputs[1][i].clone();
@@ -417,7 +460,9 @@ impl ShardConfig {
         meta.create_gate("range", |cells| {
             let selector = cells.query_selector(self.selector(Gate::Range));
             let part = self.z(cells, 0) - self.z(cells, 1) * Fr::from(4);
-            let product = (1..4).map(|v| part.clone() - constant(v)).fold(part.clone(), |a, b| a * b);
+            let product = (1..4)
+                .map(|v| part.clone() - constant(v))
+                .fold(part.clone(), |a, b| a * b);
             Constraints::with_selector(selector, [("two bits", product)])
         });
     }
@@ -435,7 +480,8 @@ impl ShardConfig {
         meta.create_gate("step", |cells| {
             let selector = cells.query_selector(self.selector(Gate::Step));
             let at = |cells: &mut VirtualCells<Fr>, row: usize| self.z(cells, row as i32);
-            let last = |cells: &mut VirtualCells<Fr>, row: usize| self.z(cells, row as i32 - STEP_ROWS as i32);
+            let last =
+                |cells: &mut VirtualCells<Fr>, row: usize| self.z(cells, row as i32 - STEP_ROWS as i32);
             let (a, d) = (Fr::from(babyjub::A), Fr::from(babyjub::D));
             let one = || constant(1);
 

@@ -35,7 +35,13 @@ impl Block9 {
 
 /// An assigned advice cell as a variable.
 pub(super) fn var(sheet: &Sheet, column: usize, row: usize) -> Var {
-    Var { cell: Cell { place: Place::Advice(column), row }, value: sheet.advice[column][row] }
+    Var {
+        cell: Cell {
+            place: Place::Advice(column),
+            row,
+        },
+        value: sheet.advice[column][row],
+    }
 }
 
 fn partial9() -> &'static PartialRounds<9> {
@@ -75,7 +81,11 @@ impl Lane<'_> {
         std::array::from_fn(|i| {
             let input = mixed[i] + constants[1][i];
             let square = input.square();
-            let (column, cell) = if i < 5 { (X[self.lane], row + 9 + i) } else { (U[self.lane], row + 4 + i) };
+            let (column, cell) = if i < 5 {
+                (X[self.lane], row + 9 + i)
+            } else {
+                (U[self.lane], row + 4 + i)
+            };
             self.sheet.set(column, cell, square);
             square.square() * input
         })
@@ -141,11 +151,14 @@ impl Sheet {
         row += DOUBLE_ROUND_ROWS;
         let state = lane_rows.partial(row, &y, forms);
         row += PARTIAL_ROWS_9;
-        let y =
-            lane_rows.double_round(row, &state, [&forms.next_constants, &constants[second_half + 1]]);
+        let y = lane_rows.double_round(row, &state, [&forms.next_constants, &constants[second_half + 1]]);
         let state = mix(&spec.mds, &y);
         row += DOUBLE_ROUND_ROWS;
-        let y = lane_rows.double_round(row, &state, [&constants[second_half + 2], &constants[second_half + 3]]);
+        let y = lane_rows.double_round(
+            row,
+            &state,
+            [&constants[second_half + 2], &constants[second_half + 3]],
+        );
         self.set(X[lane], base + OUT_9, mix(&spec.mds, &y)[0]);
     }
 
@@ -158,9 +171,24 @@ impl Sheet {
         let ends = partial + PARTIAL_ROWS_9;
         let rounds = [
             (base, &constants[0], &constants[1], Gate::Next9),
-            (base + DOUBLE_ROUND_ROWS, &constants[2], &constants[3], Gate::Init9),
-            (ends, &forms.next_constants, &constants[second_half + 1], Gate::Next9),
-            (ends + DOUBLE_ROUND_ROWS, &constants[second_half + 2], &constants[second_half + 3], Gate::Out9),
+            (
+                base + DOUBLE_ROUND_ROWS,
+                &constants[2],
+                &constants[3],
+                Gate::Init9,
+            ),
+            (
+                ends,
+                &forms.next_constants,
+                &constants[second_half + 1],
+                Gate::Next9,
+            ),
+            (
+                ends + DOUBLE_ROUND_ROWS,
+                &constants[second_half + 2],
+                &constants[second_half + 3],
+                Gate::Out9,
+            ),
         ];
         for (row, first, second, gate) in rounds {
             self.enable(gate, row);
@@ -194,7 +222,10 @@ impl Sheet {
         let full = |i: usize| match i {
             0..4 => (base + 6 * i, &spec.round_constants[i]),
             4 => (base + 24 + PARTIAL_ROWS_6, &forms.next_constants),
-            _ => (base + 6 * i + PARTIAL_ROWS_6, &spec.round_constants[i + PARTIAL_ROWS_6]),
+            _ => (
+                base + 6 * i + PARTIAL_ROWS_6,
+                &spec.round_constants[i + PARTIAL_ROWS_6],
+            ),
         };
         for i in 0..8 {
             let (row, constants) = full(i);
@@ -204,7 +235,10 @@ impl Sheet {
             } else {
                 mix(&spec.mds, &y)
             };
-            self.enable([Gate::Full6, Gate::Init6, Gate::Out6][usize::from(i == 3) + 2 * usize::from(i == 7)], row);
+            self.enable(
+                [Gate::Full6, Gate::Init6, Gate::Out6][usize::from(i == 3) + 2 * usize::from(i == 7)],
+                row,
+            );
             for (j, constant) in constants.iter().enumerate() {
                 self.enable(Gate::Quart, row + j);
                 self.fixed[0][row + j] = *constant;

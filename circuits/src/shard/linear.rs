@@ -103,7 +103,9 @@ impl<const T: usize> PartialRounds<T> {
         // A form `row · state` over the window: state = inverse · (x_j - Σ_{i<j} impulse[j-1-i] y_i).
         let over_window = |row: &[Fr; T]| {
             let x = row_times(row, &inverse);
-            let y = (0..T).map(|i| -(i + 1..T).map(|j| x[j] * impulse[j - 1 - i]).sum::<Fr>()).collect();
+            let y = (0..T)
+                .map(|i| -(i + 1..T).map(|j| x[j] * impulse[j - 1 - i]).sum::<Fr>())
+                .collect();
             Window { x: x.to_vec(), y }
         };
         let mut step = over_window(&observe[T]);
@@ -138,6 +140,12 @@ impl<const T: usize> PartialRounds<T> {
             shift = times_column(m, &sum);
         }
         let next = &spec.round_constants[half + spec.partial_rounds];
-        Self { init, step, last, constants, next_constants: std::array::from_fn(|i| next[i] + shift[i]) }
+        Self {
+            init,
+            step,
+            last,
+            constants,
+            next_constants: std::array::from_fn(|i| next[i] + shift[i]),
+        }
     }
 }

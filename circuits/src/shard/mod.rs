@@ -38,7 +38,7 @@ use halo2_proofs::arithmetic::Field;
 use halo2_proofs::circuit::{Cell as Halo2Cell, Layouter, Region, SimpleFloorPlanner, Value};
 use halo2_proofs::plonk::{Any, Circuit, Column, ConstraintSystem, Error};
 use raw::RawStep;
-use sheet::{Place, Sheet, Var};
+use sheet::{CONSTANT_ROWS, Place, Sheet, Var};
 use stream::{GROUP, Running};
 use thiserror::Error as ThisError;
 use transfer::Context;
@@ -107,7 +107,9 @@ impl ShardCircuit {
     /// A capacity that is no multiple of 5, an input of another capacity, or too few rows.
     pub fn new(params: ShardParams, input: Option<&ShardInput>) -> Result<Self, ShardCircuitError> {
         if params.capacity == 0 || params.capacity % GROUP != 0 {
-            return Err(ShardCircuitError::Capacity { found: params.capacity });
+            return Err(ShardCircuitError::Capacity {
+                found: params.capacity,
+            });
         }
         let blank;
         let input = match input {
@@ -118,7 +120,10 @@ impl ShardCircuit {
             }
         };
         if input.steps.len() != params.capacity {
-            return Err(ShardCircuitError::Steps { expected: params.capacity, found: input.steps.len() });
+            return Err(ShardCircuitError::Steps {
+                expected: params.capacity,
+                found: input.steps.len(),
+            });
         }
         let steps: Vec<RawStep> = input.steps.iter().map(RawStep::from).collect();
         let sheet = lay_out(params, &input.instances()[..AFTER], &steps)?;
@@ -127,12 +132,19 @@ impl ShardCircuit {
 
     /// Rows in use.
     pub fn rows(&self) -> ShardRows {
-        ShardRows { lanes: self.sheet.lane_row, z: self.sheet.z_row, columns: self.sheet.advice.len() }
+        ShardRows {
+            lanes: self.sheet.lane_row,
+            z: self.sheet.z_row,
+            columns: self.sheet.advice.len(),
+        }
     }
 }
 
 fn blank_input(capacity: usize) -> ShardInput {
-    let rollup_id = RollupId { chain_id: 0, contract: [0; 20] };
+    let rollup_id = RollupId {
+        chain_id: 0,
+        contract: [0; 20],
+    };
     let step = StepWitness::noop(&[[Fr::ZERO; 7]; DEPTH], &rollup_id);
     let state = RunningState::initial(Fr::ZERO);
     ShardInput {
@@ -150,7 +162,12 @@ fn lay_out(params: ShardParams, instances: &[Fr], steps: &[RawStep]) -> Result<S
     let available = available_rows(params.k);
     let check_rows = |sheet: &Sheet| {
         let needed = sheet.lane_row.max(sheet.z_row);
-        let error = ShardCircuitError::Rows { capacity: params.capacity, needed, k: params.k, available };
+        let error = ShardCircuitError::Rows {
+            capacity: params.capacity,
+            needed,
+            k: params.k,
+            available,
+        };
         if needed > available { Err(error) } else { Ok(()) }
     };
     let mut sheet = Sheet::new((1 << params.k) + OPERATION_ROWS);
@@ -164,12 +181,19 @@ fn lay_out(params: ShardParams, instances: &[Fr], steps: &[RawStep]) -> Result<S
             cell
         })
         .collect();
-    let context = Context { rollup_id: given[0], time: given[1] };
+    let context = Context {
+        rollup_id: given[0],
+        time: given[1],
+    };
     let x = given[2];
     let xx = sheet.mul(x, x);
     let mut root = given[BEFORE];
     let stream_a = &given[BEFORE + 1..BEFORE + 4];
-    let mut stream_b = Running { c: given[BEFORE + 4], y: given[BEFORE + 5], p: given[BEFORE + 6] };
+    let mut stream_b = Running {
+        c: given[BEFORE + 4],
+        y: given[BEFORE + 5],
+        p: given[BEFORE + 6],
+    };
     for group in steps.chunks(GROUP) {
         let mut words = Vec::with_capacity(GROUP);
         let mut last = None;
@@ -219,8 +243,8 @@ impl Circuit<Fr> for ShardCircuit {
     }
 
     fn synthesize(&self, config: ShardConfig, mut layouter: impl Layouter<Fr>) -> Result<(), Error> {
-        let instances = layouter
-            .assign_region(|| "shard", |mut region| assign(&self.sheet, &config, &mut region))?;
+        let instances =
+            layouter.assign_region(|| "shard", |mut region| assign(&self.sheet, &config, &mut region))?;
         for (cell, row) in instances {
             layouter.constrain_instance(cell, config.instance, row);
         }
@@ -242,7 +266,7 @@ fn assign(
     }
     for (index, values) in sheet.fixed.iter().enumerate() {
         for (row, value) in values[..used].iter().enumerate() {
-            if *value != Fr::ZERO {
+            if *value != Fr::ZERO || row < CONSTANT_ROWS {
                 region.assign_fixed(config.fixed[index], row, *value);
             }
         }

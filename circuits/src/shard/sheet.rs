@@ -118,7 +118,13 @@ impl Sheet {
     /// Sets an advice cell. What constrains it is up to the gates at its row.
     pub fn set(&mut self, column: usize, row: usize, value: Fr) -> Var {
         self.advice[column][row] = value;
-        Var { cell: Cell { place: Place::Advice(column), row }, value }
+        Var {
+            cell: Cell {
+                place: Place::Advice(column),
+                row,
+            },
+            value,
+        }
     }
 
     /// Requires two cells to be equal.
@@ -134,15 +140,30 @@ impl Sheet {
 
     /// Requires a cell to equal an instance.
     pub fn equal_instance(&mut self, a: Var, row: usize) {
-        self.copy(a.cell, Cell { place: Place::Instance, row });
+        self.copy(
+            a.cell,
+            Cell {
+                place: Place::Instance,
+                row,
+            },
+        );
     }
 
     fn constant(&mut self, value: Fr) -> Var {
         let next = self.constants.len();
         let row = *self.constants.entry(crate::field::to_be(&value)).or_insert(next);
-        assert!(row < CONSTANT_ROWS, "the shard circuit has more constants than rows kept for them");
+        assert!(
+            row < CONSTANT_ROWS,
+            "the shard circuit has more constants than rows kept for them"
+        );
         self.fixed[0][row] = value;
-        Var { cell: Cell { place: Place::Constant, row }, value }
+        Var {
+            cell: Cell {
+                place: Place::Constant,
+                row,
+            },
+            value,
+        }
     }
 
     /// A new cell of `z` that nothing constrains yet: the caller must.

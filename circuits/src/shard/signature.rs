@@ -24,7 +24,11 @@ struct Projective {
 }
 
 impl Projective {
-    const IDENTITY: Self = Self { x: Fr::zero(), y: Fr::one(), z: Fr::one() };
+    const IDENTITY: Self = Self {
+        x: Fr::zero(),
+        y: Fr::one(),
+        z: Fr::one(),
+    };
 
     /// Bernstein and Lange, add-2008-bbjlp for twisted Edwards curves, with `z2 = 1`.
     fn add(&self, other: &Point) -> Self {
@@ -47,7 +51,11 @@ impl Projective {
         let e = c * Fr::from(babyjub::A);
         let f = e + d;
         let j = f - self.z.square().double();
-        Self { x: (b - c - d) * j, y: f * (e - d), z: f * j }
+        Self {
+            x: (b - c - d) * j,
+            y: f * (e - d),
+            z: f * j,
+        }
     }
 }
 
@@ -65,19 +73,28 @@ fn to_affine(points: &[Projective]) -> Vec<Point> {
     let mut affine = vec![Point::IDENTITY; points.len()];
     for (i, point) in points.iter().enumerate().rev() {
         if point.z == Fr::ZERO {
-            affine[i] = Point { x: Fr::ZERO, y: Fr::ZERO };
+            affine[i] = Point {
+                x: Fr::ZERO,
+                y: Fr::ZERO,
+            };
             continue;
         }
         let z = inverse * products[i];
         inverse *= point.z;
-        affine[i] = Point { x: point.x * z, y: point.y * z };
+        affine[i] = Point {
+            x: point.x * z,
+            y: point.y * z,
+        };
     }
     affine
 }
 
 /// Bits of a big-endian integer, most significant first, the last `count` of them.
 fn bits(be: &[u8; 32], count: usize) -> Vec<bool> {
-    (0..count).rev().map(|i| be[31 - i / 8] >> (i % 8) & 1 == 1).collect()
+    (0..count)
+        .rev()
+        .map(|i| be[31 - i / 8] >> (i % 8) & 1 == 1)
+        .collect()
 }
 
 /// Cells of the pass that the checks around it need.
@@ -93,6 +110,18 @@ struct Pass {
 impl Sheet {
     /// P-5.4: the signature `(R8, S)` over `message` verifies under the key. `r8` and `s` are what the prover claims.
     pub fn signature(&mut self, key: [Var; 2], message: Var, r8: &Point, s: &[u8; 32]) {
+        self.signature_with(key, message, r8, s, field::to_be);
+    }
+
+    /// [`Self::signature`] with the integer, big endian, that the prover takes the challenge for.
+    pub(super) fn signature_with(
+        &mut self,
+        key: [Var; 2],
+        message: Var,
+        r8: &Point,
+        s: &[u8; 32],
+        integer: fn(&Fr) -> [u8; 32],
+    ) {
         self.label("P-5.1: the key is on the curve and not of small order");
         let table = self.key_table(key);
         self.label("P-5.3: challenge");
@@ -103,7 +132,7 @@ impl Sheet {
         self.equal(signed, message);
 
         self.label("P-5.4: double-scalar multiplication");
-        let pass = self.pass(s, &field::to_be(&h.value), table);
+        let pass = self.pass(s, &integer(&h.value), table);
         self.label("P-5.4: the sum is R8, and R8.x is not 0");
         self.equal(pass.sum[0], r8_x);
         self.equal(pass.sum[1], r8_y);
@@ -172,8 +201,16 @@ impl Sheet {
 
     fn pass(&mut self, s: &[u8; 32], h: &[u8; 32], table: [Var; 4]) -> Pass {
         let (s_bits, h_bits) = (bits(s, SCALAR_BITS), bits(h, SCALAR_BITS));
-        let point = |x: Var, y: Var| Point { x: x.value, y: y.value };
-        let addends = [Point::IDENTITY, BASE8, point(table[0], table[1]), point(table[2], table[3])];
+        let point = |x: Var, y: Var| Point {
+            x: x.value,
+            y: y.value,
+        };
+        let addends = [
+            Point::IDENTITY,
+            BASE8,
+            point(table[0], table[1]),
+            point(table[2], table[3]),
+        ];
         let chosen: Vec<Point> = s_bits
             .iter()
             .zip(&h_bits)
@@ -199,26 +236,35 @@ impl Sheet {
             h_prefix = h_prefix.double() + Fr::from(u64::from(h_bits[i]));
             let (double, addend, sum) = (points[2 * i], chosen[i], points[2 * i + 1]);
             let tau = double.x * double.y * addend.x * addend.y;
-            let cells = [s_prefix, h_prefix, double.x, double.y, addend.x, addend.y, tau, sum.x, sum.y];
+            let cells = [
+                s_prefix, h_prefix, double.x, double.y, addend.x, addend.y, tau, sum.x, sum.y,
+            ];
             for (offset, value) in cells.into_iter().chain(table.map(|var| var.value)).enumerate() {
                 self.set(Z, row + offset, value);
             }
         }
-        let cell = |sheet: &Self, steps: usize, offset: usize| var(sheet, Z, first + STEP_ROWS * steps + offset);
+        let cell =
+            |sheet: &Self, steps: usize, offset: usize| var(sheet, Z, first + STEP_ROWS * steps + offset);
         Pass {
             s_top: cell(self, SCALAR_BITS - S_BITS, step::S),
             s: cell(self, SCALAR_BITS, step::S),
             h_high: cell(self, SCALAR_BITS - LOW_BITS, step::H),
             h: cell(self, SCALAR_BITS, step::H),
-            sum: [cell(self, SCALAR_BITS, step::SUM), cell(self, SCALAR_BITS, step::SUM + 1)],
+            sum: [
+                cell(self, SCALAR_BITS, step::SUM),
+                cell(self, SCALAR_BITS, step::SUM + 1),
+            ],
         }
     }
 
     /// The cells that the first step finds behind it: prefixes 0, the identity, the table.
     fn begin_pass(&mut self, row: usize, table: [Var; 4]) {
-        for (offset, value) in
-            [(step::S, Fr::ZERO), (step::H, Fr::ZERO), (step::SUM, Fr::ZERO), (step::SUM + 1, Fr::ONE)]
-        {
+        for (offset, value) in [
+            (step::S, Fr::ZERO),
+            (step::H, Fr::ZERO),
+            (step::SUM, Fr::ZERO),
+            (step::SUM + 1, Fr::ONE),
+        ] {
             let cell = self.set(Z, row + offset, value);
             self.equal_constant(cell, value);
         }
@@ -236,7 +282,12 @@ impl Sheet {
         let most_high = field::reduce(&(&most >> LOW_BITS));
         let most_low = field::reduce(&(&most % (num_bigint::BigUint::from(1u32) << LOW_BITS)));
         let low_value = h.value - high.value * two;
-        let low = self.arith([Term::Witness(low_value), Term::Constant(two), high.into(), h.into()])[0];
+        let low = self.arith([
+            Term::Witness(low_value),
+            Term::Constant(two),
+            high.into(),
+            h.into(),
+        ])[0];
         let borrow = self.boolean(field::to_be(&low_value) > field::to_be(&most_low));
         let available = self.mul_add(Term::Constant(most_low), Term::Constant(two), borrow);
         let rest_low = self.sub(available, low);

@@ -21,7 +21,9 @@ pub(super) struct Running {
 impl Sheet {
     /// Takes one group into the stream; `x` and its square are given. The commitment is hashed in lane 1 of `block`.
     pub fn group(&mut self, [x, xx]: [Var; 2], words: &[Word], block: &Block9, running: Running) -> Running {
-        let [w0, w1, w2, w3, w4] = words else { unreachable!("a group has five words") };
+        let [w0, w1, w2, w3, w4] = words else {
+            unreachable!("a group has five words")
+        };
         self.label("P-6.2: elements");
         let [low, high] = self.cut(w2);
         let first = self.pack(w0.whole, &[(w1.whole, 99), (low, 198)]);
@@ -44,7 +46,12 @@ impl Sheet {
         self.label("P-6.4: evaluation");
         let pair = self.mul_add(first, x, second);
         let y = self.mul_add(running.y, running.p, pair);
-        let p = self.arith([ZERO, running.p.into(), xx.into(), Term::Witness(running.p.value * xx.value)])[3];
+        let p = self.arith([
+            ZERO,
+            running.p.into(),
+            xx.into(),
+            Term::Witness(running.p.value * xx.value),
+        ])[3];
         Running { c, y, p }
     }
 }

@@ -69,13 +69,24 @@ impl Sheet {
         self.arith([ZERO, word.whole.into(), is_op.into(), word.whole.into()]);
 
         self.label("P-5.2: message");
-        let message =
-            [context.rollup_id.value, word.whole.value, sender.nonce[0].value, expiry.value, sender.token.value];
+        let message = [
+            context.rollup_id.value,
+            word.whole.value,
+            sender.nonce[0].value,
+            expiry.value,
+            sender.token.value,
+        ];
         let mut inputs = [Fr::ZERO; 8];
         inputs[..5].copy_from_slice(&message);
         inputs[7] = poseidon::tag_transfer();
         let block = self.block9([inputs, [Fr::ZERO; 8]]);
-        let signed = [context.rollup_id, word.whole, sender.nonce[0], expiry, sender.token];
+        let signed = [
+            context.rollup_id,
+            word.whole,
+            sender.nonce[0],
+            expiry,
+            sender.token,
+        ];
         for (i, var) in signed.into_iter().enumerate() {
             self.equal(block.input(self, 0, i), var);
         }
@@ -99,9 +110,24 @@ impl Sheet {
         self.equal(collector.nonce[0], collector.nonce[1]);
         self.label("P-4.5: balances");
         let debit = self.add(amount, fee);
-        self.arith([sender.balance[1].into(), ONE, debit.into(), sender.balance[0].into()]);
-        self.arith([receiver.balance[0].into(), ONE, amount.into(), receiver.balance[1].into()]);
-        self.arith([collector.balance[0].into(), ONE, fee.into(), collector.balance[1].into()]);
+        self.arith([
+            sender.balance[1].into(),
+            ONE,
+            debit.into(),
+            sender.balance[0].into(),
+        ]);
+        self.arith([
+            receiver.balance[0].into(),
+            ONE,
+            amount.into(),
+            receiver.balance[1].into(),
+        ]);
+        self.arith([
+            collector.balance[0].into(),
+            ONE,
+            fee.into(),
+            collector.balance[1].into(),
+        ]);
         self.label("P-4.4.7: the sender's balance after");
         self.range(sender.balance[1], BALANCE_PARTS);
         self.label("P-4.4.9: the receiver's balance after");
@@ -114,10 +140,15 @@ impl Sheet {
     fn float(&mut self, raw: RawFloat, bits: u32, least: u32) -> Float {
         let mantissa = self.witness(raw.mantissa);
         let parts = bits as usize / 2;
-        let chain =
-            if bits % 2 == 1 { self.range_odd(mantissa, parts) } else { self.range(mantissa, parts) };
+        let chain = if bits % 2 == 1 {
+            self.range_odd(mantissa, parts)
+        } else {
+            self.range(mantissa, parts)
+        };
 
-        let digits: Vec<Var> = (0..EXPONENT_BITS).map(|i| self.boolean(raw.exponent >> i & 1 == 1)).collect();
+        let digits: Vec<Var> = (0..EXPONENT_BITS)
+            .map(|i| self.boolean(raw.exponent >> i & 1 == 1))
+            .collect();
         let shifted: Vec<(Var, u32)> = digits[1..].iter().copied().zip(1..).collect();
         let exponent = self.pack(digits[0], &shifted);
         let mut value = mantissa;
@@ -132,7 +163,12 @@ impl Sheet {
         let required = self.mul(scaled, Term::Constant(Fr::from(u64::from(least))));
         let room = self.sub(mantissa, required);
         self.range(room, bits.div_ceil(2) as usize);
-        Float { mantissa, mantissa_high: chain.get(CUT_PARTS).copied(), exponent, value }
+        Float {
+            mantissa,
+            mantissa_high: chain.get(CUT_PARTS).copied(),
+            exponent,
+            value,
+        }
     }
 
     fn word(&mut self, sender: &Access, receiver: &Access, amount: &Float, fee: &Float) -> Word {
@@ -146,10 +182,22 @@ impl Sheet {
                 (receiver.index, 66),
             ],
         );
-        let parts =
-            [sender.index, amount.mantissa, amount.exponent, fee.mantissa, fee.exponent, receiver.index];
-        let mantissa_high = amount.mantissa_high.expect("an amount's mantissa is longer than the cut");
-        Word { whole, parts, mantissa_high }
+        let parts = [
+            sender.index,
+            amount.mantissa,
+            amount.exponent,
+            fee.mantissa,
+            fee.exponent,
+            receiver.index,
+        ];
+        let mantissa_high = amount
+            .mantissa_high
+            .expect("an amount's mantissa is longer than the cut");
+        Word {
+            whole,
+            parts,
+            mantissa_high,
+        }
     }
 
     /// P-6.2: the word's low 49 and high 50 bits.
@@ -159,8 +207,10 @@ impl Sheet {
         let raised = self.mul(word.mantissa_high, Term::Constant(shift));
         let mantissa_low = self.sub(mantissa, raised);
         let low = self.pack(from, &[(mantissa_low, 33)]);
-        let high =
-            self.pack(word.mantissa_high, &[(exponent, 3), (fee_mantissa, 8), (fee_exponent, 12), (to, 17)]);
+        let high = self.pack(
+            word.mantissa_high,
+            &[(exponent, 3), (fee_mantissa, 8), (fee_exponent, 12), (to, 17)],
+        );
         [low, high]
     }
 }

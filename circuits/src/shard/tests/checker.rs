@@ -13,7 +13,6 @@ pub struct Constraint {
     pub name: String,
     pub gate: Gate,
     poly: Expression<Fr>,
-    /// Advice cells that it reads: column and rotation.
     reads: Vec<(usize, i32)>,
     cost: usize,
 }
@@ -39,8 +38,10 @@ impl Checker {
     pub fn new() -> Self {
         let mut cs = ConstraintSystem::default();
         let config = ShardConfig::configure(&mut cs);
-        let gate_of: HashMap<usize, Gate> =
-            GATES.iter().map(|gate| (config.selector(*gate).index(), *gate)).collect();
+        let gate_of: HashMap<usize, Gate> = GATES
+            .iter()
+            .map(|gate| (config.selector(*gate).index(), *gate))
+            .collect();
         let mut constraints = Vec::new();
         for gate in cs.gates() {
             for (i, poly) in gate.polynomials().iter().enumerate() {
@@ -88,7 +89,13 @@ impl Checker {
 }
 
 impl Constraint {
-    fn holds(&self, sheet: &Sheet, row: usize) -> bool {
+    /// Advice cells that it reads: column and rotation.
+    pub fn reads(&self) -> &[(usize, i32)] {
+        &self.reads
+    }
+
+    /// Whether it holds at a row at which its gate is on.
+    pub fn holds(&self, sheet: &Sheet, row: usize) -> bool {
         let at = |values: &[Fr], rotation: i32| values[(row as i32 + rotation) as usize];
         let result = self.poly.evaluate(
             &|constant| constant,
@@ -146,24 +153,33 @@ impl<'a> Incidence<'a> {
                 }
             }
         }
-        Self { checker, sheet, on, copied }
+        Self {
+            checker,
+            sheet,
+            on,
+            copied,
+        }
     }
 
     /// Whether adding `delta` to the cell breaks a copy or a gate; `scratch` is a copy of the sheet, left as it was.
-    pub fn notices(&self, scratch: &mut Sheet, column: usize, row: usize, delta: Fr, copies: bool) -> bool {
-        if copies && self.copied.contains(&(column, row)) {
+    pub fn notices(&self, scratch: &mut Sheet, column: usize, row: usize, delta: Fr) -> bool {
+        if self.copied.contains(&(column, row)) {
             return true;
         }
         let kept = scratch.advice[column][row];
         scratch.advice[column][row] = kept + delta;
         let noticed = self.checker.constraints.iter().any(|constraint| {
-            constraint.reads.iter().filter(|(read, _)| *read == column).any(|(_, rotation)| {
-                let at = row as i32 - rotation;
-                let within = at >= 0 && (at as usize) < self.on[0].len();
-                within
-                    && self.on[constraint.gate as usize][at as usize]
-                    && !constraint.holds(scratch, at as usize)
-            })
+            constraint
+                .reads
+                .iter()
+                .filter(|(read, _)| *read == column)
+                .any(|(_, rotation)| {
+                    let at = row as i32 - rotation;
+                    let within = at >= 0 && (at as usize) < self.on[0].len();
+                    within
+                        && self.on[constraint.gate as usize][at as usize]
+                        && !constraint.holds(scratch, at as usize)
+                })
         });
         scratch.advice[column][row] = kept;
         debug_assert_eq!(self.sheet.advice[column][row], kept);

@@ -3,5 +3,6 @@
 mod checker;
 mod forged;
 mod gates;
+mod native;
 mod sweep;
 mod world;

@@ -3,8 +3,6 @@
 
 use crate::Fr;
 use crate::account::{Account, AccountIndex, TokenId};
-use crate::amount::{Amount, Fee};
-use crate::babyjub::Point;
 use crate::eddsa::{PrivateKey, Signature};
 use crate::operation::{RollupId, dummy_account, dummy_key};
 use crate::poseidon;
@@ -32,7 +30,10 @@ pub const NONCE: usize = 1;
 pub const BALANCE: usize = 2;
 
 pub fn rollup() -> RollupId {
-    RollupId { chain_id: 31_337, contract: [7; 20] }
+    RollupId {
+        chain_id: 31_337,
+        contract: [7; 20],
+    }
 }
 
 fn fields(account: &Account) -> Fields {
@@ -90,9 +91,14 @@ pub struct World {
 impl World {
     /// Alice, Bob and Carol with token 1, Dora with token 2, fee accounts for both.
     pub fn new() -> Self {
-        let mut world = Self { tree: Tree::new(), accounts: BTreeMap::new(), keys: BTreeMap::new() };
-        for (i, (index, token)) in
-            [(1, 1), (2, 2), (ALICE, 1), (BOB, 1), (CAROL, 1), (DORA, 2)].into_iter().enumerate()
+        let mut world = Self {
+            tree: Tree::new(),
+            accounts: BTreeMap::new(),
+            keys: BTreeMap::new(),
+        };
+        for (i, (index, token)) in [(1, 1), (2, 2), (ALICE, 1), (BOB, 1), (CAROL, 1), (DORA, 2)]
+            .into_iter()
+            .enumerate()
         {
             let key = PrivateKey::from_bytes(&[i as u8 + 1; 32]);
             let account = Account {
@@ -109,7 +115,8 @@ impl World {
     }
 
     pub fn set(&mut self, index: u64, fields: Fields) {
-        self.tree.set(AccountIndex::new(index).expect("in range"), leaf(&fields));
+        self.tree
+            .set(AccountIndex::new(index).expect("in range"), leaf(&fields));
         self.accounts.insert(index, fields);
     }
 
@@ -120,7 +127,12 @@ impl World {
             self.tree.set(at, leaf(&after));
             self.accounts.insert(index, after);
         }
-        RawUpdate { index, before, after, path }
+        RawUpdate {
+            index,
+            before,
+            after,
+            path,
+        }
     }
 
     fn account(&self, plan: &Plan, update: usize) -> Fields {
@@ -169,8 +181,14 @@ impl World {
         });
         RawStep {
             is_op: plan.is_op,
-            amount: RawFloat { mantissa: plan.amount.0, exponent: plan.amount.1 },
-            fee: RawFloat { mantissa: plan.fee.0, exponent: plan.fee.1 },
+            amount: RawFloat {
+                mantissa: plan.amount.0,
+                exponent: plan.amount.1,
+            },
+            fee: RawFloat {
+                mantissa: plan.fee.0,
+                exponent: plan.fee.1,
+            },
             expiry: plan.expiry,
             r8: signature.r8,
             s: signature.s,
@@ -215,22 +233,15 @@ pub fn sheet_of(root: Fr, mut steps: Vec<RawStep>, world: &mut World) -> (Sheet,
     instances.extend([11, 12, 13, 14, 15, 16].map(Fr::from));
     let sheet = lay_out(PARAMS, &instances, &steps).expect("fits");
     for i in AFTER..crate::shard::SHARD_INSTANCES {
-        let end = sheet.copies.iter().find(|(_, b, _)| {
-            b.place == crate::shard::sheet::Place::Instance && b.row == i
-        });
+        let end = sheet
+            .copies
+            .iter()
+            .find(|(_, b, _)| b.place == crate::shard::sheet::Place::Instance && b.row == i);
         let (cell, ..) = end.expect("every instance is copied");
-        let crate::shard::sheet::Place::Advice(column) = cell.place else { unreachable!("advice meets instances") };
+        let crate::shard::sheet::Place::Advice(column) = cell.place else {
+            unreachable!("advice meets instances")
+        };
         instances.push(sheet.advice[column][cell.row]);
     }
     (sheet, instances)
-}
-
-/// A signature that no key made.
-pub fn forged_signature(x: u64) -> Signature {
-    Signature { r8: Point { x: Fr::from(x), y: Fr::from(x + 1) }, s: [1; 32] }
-}
-
-/// `Amount` and `Fee` agree with the plan's defaults.
-pub fn defaults_are_native() -> bool {
-    Amount::from_integer(1_000).is_ok() && Fee::from_integer(10).is_ok()
 }
