@@ -1,3 +1,17 @@
-//! The coordinator.
+//! The coordinator: takes executed batches, hands out the work of proving them, and keeps what must not be lost.
+//!
+//! - [`core`]: the rules, as a pure state machine.
+//! - [`store`]: what survives a crash.
+//! - [`convert`]: batches between the wire and the state machine's types.
+//! - [`Coordinator`]: the gRPC server around them.
+
+mod config;
+pub mod convert;
 pub mod core;
+mod execution;
+mod server;
 pub mod store;
+mod verifier;
+
+pub use config::{Config, ConfigError};
+pub use server::{Coordinator, Error, run};

@@ -232,3 +232,128 @@ fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, St
 fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt { what: what.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::id::BatchId;
+    use circuits::sample::{Sample, SampleConfig};
+
+    fn identity() -> Identity {
+        Identity {
+            schema: super::super::SCHEMA,
+            protocol_version: 1,
+            preset: "test".into(),
+            srs_digest: [1; 32],
+            shard_vk_digest: [2; 32],
+            aggregation_vk_digest: [3; 32],
+            chain_id: 4,
+            contract: [5; 20],
+            genesis_root: [6; 32],
+        }
+    }
+
+    fn accounts() -> Vec<(AccountIndex, Account)> {
+        let sample = Sample::new(SampleConfig { seed: 1, users: 2, tokens: 1 });
+        sample.state().accounts().map(|(index, account)| (index, *account)).collect()
+    }
+
+    fn open(path: &Path) -> SledStore {
+        SledStore::open(path, &identity(), accounts).expect("it opens")
+    }
+
+    const INPUT: ArtifactKey = ArtifactKey::ShardInput(BatchId(1), 0);
+
+    #[test]
+    fn what_was_committed_is_there_after_reopening() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        assert_eq!(store.accounts().expect("readable"), accounts());
+        let mut changed = accounts()[0];
+        changed.1.nonce += 1;
+        let task = TaskRecord::new(TaskId::aggregation(BatchId(1)));
+        let gone = TaskRecord::new(TaskId::shard(BatchId(1), 3));
+        let writes = [
+            Write::Task(task.clone()),
+            Write::Task(gone.clone()),
+            Write::Artifact(INPUT, vec![9; 100_000]),
+            Write::Artifact(ArtifactKey::Undo(BatchId(1)), vec![]),
+            Write::Accounts(vec![changed]),
+        ];
+        store.commit(&writes).expect("it commits");
+        store
+            .commit(&[Write::RemoveTask(gone.id), Write::RemoveArtifact(ArtifactKey::Undo(BatchId(1)))])
+            .expect("it commits");
+        drop(store);
+        let store = open(folder.path());
+        let snapshot = store.snapshot().expect("readable");
+        assert_eq!(snapshot, Snapshot { epoch: 2, batches: vec![], tasks: vec![task] });
+        assert_eq!(store.artifact(INPUT).expect("readable"), Some(vec![9; 100_000]));
+        assert_eq!(store.artifact(ArtifactKey::Undo(BatchId(1))).expect("readable"), None);
+        let accounts = store.accounts().expect("readable");
+        assert!(accounts.contains(&changed) && accounts.len() == self::accounts().len());
+    }
+
+    #[test]
+    fn a_second_opening_is_refused_while_the_first_lasts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        let second = SledStore::open(folder.path(), &identity(), accounts);
+        assert!(matches!(second, Err(StoreError::InUse { path }) if path == folder.path()));
+        drop(store);
+        open(folder.path());
+    }
+
+    #[test]
+    fn another_identity_is_refused_by_the_field_that_differs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(open(folder.path()));
+        let same = identity();
+        let others = [
+            ("schema", Identity { schema: 99, ..same.clone() }),
+            ("protocol version", Identity { protocol_version: 99, ..same.clone() }),
+            ("preset", Identity { preset: "other".into(), ..same.clone() }),
+            ("reference string", Identity { srs_digest: [99; 32], ..same.clone() }),
+            ("shard verifying key", Identity { shard_vk_digest: [99; 32], ..same.clone() }),
+            ("aggregation verifying key", Identity { aggregation_vk_digest: [99; 32], ..same.clone() }),
+            ("chain id", Identity { chain_id: 99, ..same.clone() }),
+            ("contract", Identity { contract: [99; 20], ..same.clone() }),
+            ("genesis root", Identity { genesis_root: [99; 32], ..same.clone() }),
+        ];
+        for (name, other) in others {
+            match SledStore::open(folder.path(), &other, accounts) {
+                Err(StoreError::Mismatch { field, .. }) => assert_eq!(field, name),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        open(folder.path());
+    }
+
+    #[test]
+    fn files_of_a_commit_that_never_happened_are_swept_away() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        store.commit(&[Write::Artifact(INPUT, vec![1])]).expect("it commits");
+        drop(store);
+        let artifacts = folder.path().join("artifacts");
+        fs::write(artifacts.join("b2-s0-input"), [2]).expect("written");
+        fs::write(artifacts.join("b2-s0-input.tmp"), [2]).expect("written");
+        let store = open(folder.path());
+        assert_eq!(fs::read_dir(&artifacts).expect("readable").count(), 1);
+        assert_eq!(store.artifact(INPUT).expect("readable"), Some(vec![1]));
+    }
+
+    #[test]
+    fn an_artifact_that_changed_or_vanished_is_not_given_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        store.commit(&[Write::Artifact(INPUT, vec![1, 2, 3])]).expect("it commits");
+        let path = folder.path().join("artifacts").join(file_name(INPUT));
+        fs::write(&path, [1, 2, 4]).expect("written");
+        let found = store.artifact(INPUT);
+        assert!(matches!(&found, Err(StoreError::Corrupt { what }) if what.contains("changed")), "{found:?}");
+        fs::remove_file(&path).expect("removed");
+        let found = store.artifact(INPUT);
+        assert!(matches!(&found, Err(StoreError::Corrupt { what }) if what.contains("missing")), "{found:?}");
+    }
+}

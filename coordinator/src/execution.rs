@@ -1,0 +1,167 @@
+//! From a batch to a submission: executes it on the ledger, cuts it into shards, and keeps what its proofs state.
+
+use std::collections::HashMap;
+
+use circuits::{
+    Fr,
+    account::{Account, AccountIndex},
+    aggregation::{ChainError, RootStatement, root_statement},
+    batch::{Batch, BatchError, Executed, ShardsError, execute, shards},
+    field::{self, NonCanonical},
+    preset::Preset,
+    state::State,
+    witness::ShardInput,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::core::{chain::Submission, id::StateRoot};
+
+/// What a batch's proofs state, and the data that L1 gets with them. A stored artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Statement {
+    /// T, Unix seconds.
+    pub time: u64,
+    /// The 17 instances of each shard, 32 bytes each, big endian.
+    pub shards: Vec<Vec<[u8; 32]>>,
+    /// Stream A as posted.
+    pub posted_a: Vec<u8>,
+    /// Stream B as posted.
+    pub posted_b: Vec<u8>,
+}
+
+/// A verified root proof. A stored artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RootProof {
+    /// The 21 instances, 32 bytes each, big endian.
+    pub instances: Vec<[u8; 32]>,
+    /// The proof.
+    pub proof: Vec<u8>,
+}
+
+/// Why a batch is not executed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExecutionError {
+    /// It breaks a rule.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// It does not fit the preset.
+    #[error(transparent)]
+    Shards(#[from] ShardsError),
+}
+
+/// A stored artifact that does not read as it was written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArtifactError {
+    /// Not the encoding.
+    #[error("malformed artifact: {0}")]
+    Malformed(#[from] postcard::Error),
+    /// A value that is no field element.
+    #[error("{0}")]
+    Element(#[from] NonCanonical),
+    /// The shards do not chain.
+    #[error("{0}")]
+    Chain(#[from] ChainError),
+}
+
+/// Executes a batch on the ledger, which is left after it. On an error the ledger is as it was.
+///
+/// `request_id` and `sha256` go into the submission.
+pub(crate) fn prepare(
+    ledger: &mut State,
+    preset: &Preset,
+    batch: &Batch,
+    request_id: String,
+    sha256: [u8; 32],
+) -> Result<Submission, ExecutionError> {
+    // Sizes first: after the execution there is no way back without the undo.
+    let needed = batch.operations.len().div_ceil(preset.shard.capacity);
+    if needed > preset.children {
+        return Err(ShardsError::TooManyShards { needed, children: preset.children }.into());
+    }
+    let before = touched_accounts(ledger, batch);
+    let executed = execute(ledger, batch)?;
+    let undo: Vec<(AccountIndex, Account)> =
+        executed.touched.iter().filter_map(|(index, _)| Some((*index, *before.get(index)?))).collect();
+    let shards = match shards(batch, &executed, preset.shard.capacity, preset.children) {
+        Ok(shards) => shards,
+        Err(error) => {
+            ledger.overwrite(&undo);
+            return Err(error.into());
+        }
+    };
+    Ok(submission(batch, executed, &shards, &undo, request_id, sha256))
+}
+
+fn submission(
+    batch: &Batch,
+    executed: Executed,
+    shards: &[ShardInput],
+    undo: &[(AccountIndex, Account)],
+    request_id: String,
+    sha256: [u8; 32],
+) -> Submission {
+    let statement = Statement {
+        time: batch.time,
+        shards: shards.iter().map(|shard| shard.instances().iter().map(field::to_be).collect()).collect(),
+        posted_a: Vec::new(),
+        posted_b: executed.posted_b,
+    };
+    Submission {
+        request_id,
+        sha256,
+        number: batch.number,
+        time: batch.time,
+        old_root: StateRoot(field::to_be(&executed.old_root)),
+        new_root: StateRoot(field::to_be(&executed.new_root)),
+        operations: u32::try_from(batch.operations.len()).expect("a batch has at most 2^16 operations"),
+        shard_inputs: shards.iter().map(ShardInput::to_bytes).collect(),
+        statement: encode(&statement),
+        undo: encode(&undo),
+        accounts: executed.touched,
+    }
+}
+
+/// The accounts that a batch can change, as they are now: no operation creates one.
+fn touched_accounts(ledger: &State, batch: &Batch) -> HashMap<AccountIndex, Account> {
+    let indices = batch.operations.iter().flat_map(|signed| {
+        let transfer = &signed.transfer;
+        [transfer.from, transfer.to, AccountIndex::fee_account(transfer.token)]
+    });
+    indices.filter_map(|index| Some((index, *ledger.get(index)?))).collect()
+}
+
+impl Statement {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ArtifactError> {
+        Ok(postcard::from_bytes(bytes)?)
+    }
+
+    /// The instances of a shard's proof.
+    pub(crate) fn shard(&self, index: u32) -> Result<Vec<Fr>, ArtifactError> {
+        let shard = self.shards.get(index as usize).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        Ok(shard.iter().map(field::from_be).collect::<Result<_, _>>()?)
+    }
+
+    /// The root instances after the accumulator.
+    pub(crate) fn root(&self) -> Result<RootStatement, ArtifactError> {
+        let shards = (0..).take(self.shards.len()).map(|index| self.shard(index));
+        let shards = shards.collect::<Result<Vec<_>, _>>()?;
+        let shards: Vec<&[Fr]> = shards.iter().map(Vec::as_slice).collect();
+        Ok(root_statement(&shards, shards.len())?)
+    }
+}
+
+impl RootProof {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ArtifactError> {
+        Ok(postcard::from_bytes(bytes)?)
+    }
+}
+
+/// The accounts of an undo artifact.
+pub(crate) fn decode_undo(bytes: &[u8]) -> Result<Vec<(AccountIndex, Account)>, ArtifactError> {
+    Ok(postcard::from_bytes(bytes)?)
+}
+
+/// Encodes an artifact.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("plain data encodes")
+}

@@ -1,0 +1,219 @@
+//! The coordinator as a gRPC server.
+
+mod prover_service;
+mod shell;
+mod status;
+#[cfg(test)]
+mod tests;
+mod view;
+mod worker_service;
+
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use circuits::{field, keys::KeyStore, manifest::Manifest, preset::Preset, state::State};
+use proto::v1::{
+    FILE_DESCRIPTOR_SET, prover_service_server::ProverServiceServer, worker_service_server::WorkerServiceServer,
+};
+use tokio::{net::TcpListener, task};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use self::{
+    prover_service::{About, ProverServer},
+    shell::{Clock, Shell},
+    worker_service::WorkerServer,
+};
+use crate::{
+    config::{Config, ConfigError},
+    core::{Core, id::StateRoot},
+    store::{Identity, SCHEMA, SledStore, Store, StoreError},
+    verifier::{KeyVerifier, Verifier},
+};
+
+/// A dead connection is noticed after this long without an answer.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Calls that one connection may have open.
+const STREAMS_MAX: u32 = 256;
+
+/// Why the coordinator does not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration makes no sense.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The connections broke down.
+    #[error("serving: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    /// A thread of the coordinator panicked.
+    #[error("a defect of the coordinator: {0}")]
+    Panic(#[from] task::JoinError),
+}
+
+/// A coordinator that has opened its store and listens, and serves nothing yet.
+pub struct Coordinator {
+    config: Config,
+    shell: Arc<Shell>,
+    about: Arc<About>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Starts a coordinator and serves until `shutdown` completes.
+///
+/// `keys` need only their verifying keys; proving keys are not read.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(
+    config: Config,
+    keys: Arc<KeyStore>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    Coordinator::start(config, keys).await?.serve(shutdown).await
+}
+
+impl Coordinator {
+    /// Opens the store, restores what is in it, and begins to listen.
+    ///
+    /// # Errors
+    /// See [`Error`]: above all a store that another process uses, or that was made for other keys, another rollup or
+    /// another genesis.
+    pub async fn start(config: Config, keys: Arc<KeyStore>) -> Result<Self, Error> {
+        let (preset, manifest) = (*keys.preset(), keys.manifest().clone());
+        Self::start_with(config, preset, manifest, Box::new(KeyVerifier(keys))).await
+    }
+
+    async fn start_with(
+        config: Config,
+        preset: Preset,
+        manifest: Manifest,
+        verifier: Box<dyn Verifier>,
+    ) -> Result<Self, Error> {
+        let opened = {
+            let (config, manifest) = (config.clone(), manifest.clone());
+            task::spawn_blocking(move || open(&config, preset, &manifest, verifier)).await??
+        };
+        let (shell, genesis_root) = opened;
+        let listen = |source| Error::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let about = About {
+            preset,
+            manifest,
+            rollup_id: config.rollup_id,
+            genesis_root,
+            batch_bytes_max: config.batch_bytes_max,
+            submission_ms_max: config.submission_ms_max,
+            time_ahead_s_max: config.time_ahead_s_max,
+            batches_open_max: config.limits.batches_open_max,
+        };
+        Ok(Self { config, shell: Arc::new(shell), about: Arc::new(about), listener, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` completes and calls under way have ended or their time is over.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the store failed, after which nothing was acknowledged; [`Error::Serve`].
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+        let Self { config, shell, about, listener, address } = self;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<ProverServiceServer<ProverServer>>().await;
+        health.set_serving::<WorkerServiceServer<WorkerServer>>().await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .expect("the descriptor sets are those of the build");
+        let manifest = Arc::new(about.manifest.clone());
+        let stopping = shell.stopping().clone();
+        let serving = Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .max_concurrent_streams(STREAMS_MAX)
+            .add_service(health_service)
+            .add_service(reflection)
+            .add_service(ProverServiceServer::new(ProverServer::new(Arc::clone(&shell), about, &config)))
+            .add_service(WorkerServiceServer::new(WorkerServer::new(Arc::clone(&shell), manifest, &config)))
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping.clone().cancelled_owned());
+        let timekeeper = tokio::spawn(Arc::clone(&shell).keep_time());
+        tracing::info!(%address, "coordinator serves");
+
+        tokio::pin!(serving);
+        let ended = tokio::select! {
+            ended = &mut serving => Some(ended),
+            () = shutdown => None,
+            () = stopping.cancelled() => None,
+        };
+        health.set_not_serving::<ProverServiceServer<ProverServer>>().await;
+        health.set_not_serving::<WorkerServiceServer<WorkerServer>>().await;
+        task::spawn_blocking({
+            let shell = Arc::clone(&shell);
+            move || shell.stop()
+        })
+        .await?;
+        let wait = Duration::from_millis(config.shutdown_ms_max);
+        let ended = match ended {
+            Some(ended) => ended,
+            None => tokio::time::timeout(wait, serving).await.unwrap_or_else(|_| {
+                tracing::warn!("some calls did not end in time");
+                Ok(())
+            }),
+        };
+        timekeeper.await?;
+        tracing::info!("coordinator stopped");
+        match shell.take_failure() {
+            Some(error) => Err(error.into()),
+            None => Ok(ended?),
+        }
+    }
+}
+
+/// Opens the store and restores the core and the ledger from it.
+fn open(
+    config: &Config,
+    preset: Preset,
+    manifest: &Manifest,
+    verifier: Box<dyn Verifier>,
+) -> Result<(Shell, [u8; 32]), Error> {
+    let genesis = config.check()?;
+    let genesis_root = field::to_be(&genesis.root());
+    let identity = Identity {
+        schema: SCHEMA,
+        protocol_version: manifest.protocol_version,
+        preset: preset.name.into(),
+        srs_digest: manifest.srs_digest.0,
+        shard_vk_digest: manifest.shard_vk_digest.0,
+        aggregation_vk_digest: manifest.aggregation_vk_digest.0,
+        chain_id: config.rollup_id.chain_id,
+        contract: config.rollup_id.contract,
+        genesis_root,
+    };
+    let accounts = || genesis.accounts().map(|(index, account)| (index, *account)).collect();
+    let store = SledStore::open(&config.store, &identity, accounts)?;
+    let clock = Clock::start();
+    let core = Core::restore(config.limits.clone(), StateRoot(genesis_root), store.snapshot()?, clock.now());
+    let ledger = State::from_accounts(store.accounts()?);
+    let (head, found) = (core.head(), StateRoot(field::to_be(&ledger.root())));
+    if head.root != found {
+        let what = format!("its accounts have the root {found}, the chain ends with {}", head.root);
+        return Err(StoreError::Corrupt { what }.into());
+    }
+    tracing::info!(root = %head.root, next = head.next_number, open = core.open_batches(), "store opened");
+    Ok((Shell::new(core, ledger, Box::new(store), verifier, preset, clock), genesis_root))
+}

@@ -1,0 +1,382 @@
+//! The sequencer's side: `ProverService`.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use circuits::{batch::Batch, field, manifest::Manifest, operation::RollupId, preset::Preset};
+use prost::Message;
+use proto::{CHUNK_BYTES_MAX, NAME_CHARS_MAX, v1};
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    shell::{Shell, split},
+    status::{Unavailable, bad_field, bad_stream, batch_state, exhausted, no_batch},
+    view::{batch_info, batch_summary},
+};
+use crate::{
+    config::Config,
+    convert::batch_from_proto,
+    core::{
+        id::BatchId,
+        record::BatchStatus,
+    },
+};
+
+/// Batches of a page when the caller does not say.
+const PAGE_DEFAULT: u32 = 50;
+/// Most batches of a page.
+const PAGE_MAX: u32 = 100;
+/// Changes of a batch that may wait for a watcher; later ones are merged.
+const WATCH_BUFFER: usize = 4;
+
+/// What a service says of itself, and its limits.
+#[derive(Debug, Clone)]
+pub(super) struct About {
+    pub preset: Preset,
+    pub manifest: Manifest,
+    pub rollup_id: RollupId,
+    pub genesis_root: [u8; 32],
+    pub batch_bytes_max: u64,
+    pub submission_ms_max: u64,
+    pub time_ahead_s_max: u64,
+    pub batches_open_max: usize,
+}
+
+pub(super) struct ProverServer {
+    shell: Arc<Shell>,
+    about: Arc<About>,
+    submissions: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
+}
+
+impl ProverServer {
+    pub(super) fn new(shell: Arc<Shell>, about: Arc<About>, config: &Config) -> Self {
+        Self {
+            shell,
+            about,
+            submissions: Arc::new(Semaphore::new(config.submissions_max)),
+            watches: Arc::new(Semaphore::new(config.watches_max)),
+        }
+    }
+
+    async fn batch_info(&self, id: BatchId) -> Result<v1::BatchInfo, Status> {
+        let info = self
+            .shell
+            .run(move |shell| shell.read(|core| core.batch(id).map(|batch| batch_info(core, batch))))
+            .await??;
+        info.ok_or_else(|| no_batch(&id.to_string()))
+    }
+
+    fn check_target(&self, header: &v1::SubmitBatchHeader, batch: &Batch) -> Result<(), Status> {
+        let RollupId { chain_id, contract } = self.about.rollup_id;
+        if header.batch_number != batch.number {
+            return Err(bad_field("HEADER_MISMATCH", "header.batch_number", batch.number, header.batch_number));
+        }
+        if batch.rollup_id.chain_id != chain_id {
+            return Err(bad_field("WRONG_ROLLUP", "batch.chain_id", chain_id, batch.rollup_id.chain_id));
+        }
+        if batch.rollup_id.contract != contract {
+            let text = |address: [u8; 20]| format!("0x{}", hex::encode(address));
+            return Err(bad_field("WRONG_ROLLUP", "batch.contract", text(contract), text(batch.rollup_id.contract)));
+        }
+        let latest = self.shell.now_unix_s().saturating_add(self.about.time_ahead_s_max);
+        if batch.time > latest {
+            return Err(bad_field("TIME_AHEAD", "batch.time", format!("at most {latest}"), batch.time));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a header that cannot be right, before anything is read into memory for it.
+fn check_header(header: &v1::SubmitBatchHeader, batch_bytes_max: u64) -> Result<[u8; 32], Status> {
+    let id = &header.request_id;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+    if id.is_empty() || id.len() > NAME_CHARS_MAX || !id.chars().all(allowed) {
+        let found = format!("{} bytes", id.len());
+        return Err(bad_field("MALFORMED_FIELD", "header.request_id", "1 to 128 of A-Z a-z 0-9 . _ : -", found));
+    }
+    if header.total_bytes == 0 || header.total_bytes > batch_bytes_max {
+        let expected = format!("1 to {batch_bytes_max}");
+        return Err(bad_field("MALFORMED_FIELD", "header.total_bytes", expected, header.total_bytes));
+    }
+    header.sha256[..].try_into().map_err(|_| {
+        bad_field("MALFORMED_FIELD", "header.sha256", "32 bytes", format!("{} bytes", header.sha256.len()))
+    })
+}
+
+/// Reads a submission to its end.
+async fn receive(
+    stream: &mut Streaming<v1::SubmitBatchRequest>,
+    batch_bytes_max: u64,
+) -> Result<(v1::SubmitBatchHeader, [u8; 32], Vec<u8>), Status> {
+    use v1::submit_batch_request::Part;
+    let first = stream.message().await?.and_then(|message| message.part);
+    let Some(Part::Header(header)) = first else {
+        return Err(bad_stream("HEADER_MISSING", "the first message must be the header"));
+    };
+    let sha256 = check_header(&header, batch_bytes_max)?;
+    let mut bytes = Vec::new();
+    while let Some(message) = stream.message().await? {
+        let Some(Part::Chunk(chunk)) = message.part else {
+            return Err(bad_stream("CHUNK_MISSING", "every message after the header must be a chunk"));
+        };
+        if chunk.is_empty() || chunk.len() > CHUNK_BYTES_MAX {
+            let expected = format!("1 to {CHUNK_BYTES_MAX} bytes");
+            return Err(bad_field("CHUNK_SIZE", "chunk", expected, format!("{} bytes", chunk.len())));
+        }
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > header.total_bytes {
+            let found = format!("at least {}", bytes.len());
+            return Err(bad_field("TOTAL_MISMATCH", "header.total_bytes", found, header.total_bytes));
+        }
+    }
+    if bytes.len() as u64 != header.total_bytes {
+        return Err(bad_field("TOTAL_MISMATCH", "header.total_bytes", bytes.len(), header.total_bytes));
+    }
+    let found: [u8; 32] = Sha256::digest(&bytes).into();
+    if found != sha256 {
+        return Err(bad_field("DIGEST_MISMATCH", "header.sha256", hex::encode(found), hex::encode(sha256)));
+    }
+    Ok((header, sha256, bytes))
+}
+
+fn parse(id: &str) -> Result<BatchId, Status> {
+    id.parse().map_err(|_| no_batch(id))
+}
+
+#[tonic::async_trait]
+impl v1::prover_service_server::ProverService for ProverServer {
+    async fn submit_batch(
+        &self,
+        request: Request<Streaming<v1::SubmitBatchRequest>>,
+    ) -> Result<Response<v1::SubmitBatchResponse>, Status> {
+        let permit = Arc::clone(&self.submissions)
+            .try_acquire_owned()
+            .map_err(|_| exhausted("submissions_max", "too many submissions are under way"))?;
+        let mut stream = request.into_inner();
+        let limit = Duration::from_millis(self.about.submission_ms_max);
+        let (header, sha256, bytes) = tokio::select! {
+            () = self.shell.stopping().cancelled() => return Err(Unavailable.into()),
+            received = tokio::time::timeout(limit, receive(&mut stream, self.about.batch_bytes_max)) => {
+                received.map_err(|_| Status::deadline_exceeded("the batch did not arrive in time"))??
+            }
+        };
+        let message = v1::Batch::decode(bytes.as_slice())
+            .map_err(|error| bad_stream("MALFORMED_BATCH", format!("the chunks are no Batch: {error}")))?;
+        let batch = batch_from_proto(message)?;
+        self.check_target(&header, &batch)?;
+        // From here on the submission is carried through, whether or not the caller still waits.
+        let request_id = header.request_id;
+        let submitted = self
+            .shell
+            .run(move |shell| {
+                let _permit: OwnedSemaphorePermit = permit;
+                shell.submit(&batch, request_id, sha256)
+            })
+            .await?;
+        let (id, already_existed) = submitted.inspect_err(|error| tracing::info!(%error, "batch refused"))?;
+        if !already_existed {
+            tracing::info!(batch = %id, number = header.batch_number, "batch accepted");
+        }
+        Ok(Response::new(v1::SubmitBatchResponse { batch: Some(self.batch_info(id).await?), already_existed }))
+    }
+
+    async fn get_batch(
+        &self,
+        request: Request<v1::GetBatchRequest>,
+    ) -> Result<Response<v1::GetBatchResponse>, Status> {
+        let id = parse(&request.into_inner().batch_id)?;
+        Ok(Response::new(v1::GetBatchResponse { batch: Some(self.batch_info(id).await?) }))
+    }
+
+    type WatchBatchStream = Pin<Box<dyn Stream<Item = Result<v1::WatchBatchResponse, Status>> + Send>>;
+
+    async fn watch_batch(
+        &self,
+        request: Request<v1::WatchBatchRequest>,
+    ) -> Result<Response<Self::WatchBatchStream>, Status> {
+        let v1::WatchBatchRequest { batch_id, after_revision } = request.into_inner();
+        let id = parse(&batch_id)?;
+        // NOT_FOUND comes before the stream.
+        self.batch_info(id).await?;
+        let permit = Arc::clone(&self.watches)
+            .try_acquire_owned()
+            .map_err(|_| exhausted("watches_max", "too many watch streams are open"))?;
+        let (sender, receiver) = mpsc::channel(WATCH_BUFFER);
+        let shell = Arc::clone(&self.shell);
+        tokio::spawn(async move {
+            let _permit = permit;
+            if let Err(status) = watch(&shell, id, after_revision, &sender).await {
+                // A watcher that has gone needs no reason.
+                let _ = sender.send(Err(status)).await;
+            }
+            shell.unwatch(id);
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn list_batches(
+        &self,
+        request: Request<v1::ListBatchesRequest>,
+    ) -> Result<Response<v1::ListBatchesResponse>, Status> {
+        let v1::ListBatchesRequest { page_size, page_token } = request.into_inner();
+        let size = match page_size {
+            0 => PAGE_DEFAULT,
+            1..=PAGE_MAX => page_size,
+            _ => return Err(bad_field("MALFORMED_FIELD", "page_size", format!("0 to {PAGE_MAX}"), page_size)),
+        };
+        let before = match page_token.as_str() {
+            "" => BatchId(u64::MAX),
+            token => token.parse().map_err(|_| {
+                bad_field("MALFORMED_FIELD", "page_token", "a next_page_token", format!("{} bytes", token.len()))
+            })?,
+        };
+        let size = size as usize;
+        let mut batches: Vec<v1::BatchInfo> = self
+            .shell
+            .run(move |shell| {
+                shell.read(|core| core.batches_before(before).take(size + 1).map(batch_summary).collect())
+            })
+            .await??;
+        let more = batches.len() > size;
+        batches.truncate(size);
+        let next_page_token = batches.last().filter(|_| more).map(|batch| batch.batch_id.clone()).unwrap_or_default();
+        Ok(Response::new(v1::ListBatchesResponse { batches, next_page_token }))
+    }
+
+    async fn cancel_batch(
+        &self,
+        request: Request<v1::CancelBatchRequest>,
+    ) -> Result<Response<v1::CancelBatchResponse>, Status> {
+        let id = parse(&request.into_inner().batch_id)?;
+        self.shell.run(move |shell| shell.cancel(id)).await??;
+        tracing::info!(batch = %id, "batch cancelled");
+        Ok(Response::new(v1::CancelBatchResponse { batch: Some(self.batch_info(id).await?) }))
+    }
+
+    async fn retry_batch(
+        &self,
+        request: Request<v1::RetryBatchRequest>,
+    ) -> Result<Response<v1::RetryBatchResponse>, Status> {
+        let id = parse(&request.into_inner().batch_id)?;
+        self.shell.run(move |shell| shell.step(|core, now| split(core.retry(now, id)))).await???;
+        tracing::info!(batch = %id, "batch is tried again");
+        Ok(Response::new(v1::RetryBatchResponse { batch: Some(self.batch_info(id).await?) }))
+    }
+
+    async fn get_proof(
+        &self,
+        request: Request<v1::GetProofRequest>,
+    ) -> Result<Response<v1::GetProofResponse>, Status> {
+        let id = parse(&request.into_inner().batch_id)?;
+        let info = self.batch_info(id).await?;
+        if info.status() != v1::BatchStatus::Proven {
+            let message = format!("batch {id} is not proven: it is {}", info.status().as_str_name());
+            return Err(batch_state("BATCH_NOT_PROVEN", id, &message));
+        }
+        let digest = self.about.manifest.aggregation_vk_digest.0;
+        let proof = self.shell.run(move |shell| shell.proof(id, &info, digest)).await??;
+        Ok(Response::new(proof))
+    }
+
+    async fn get_info(
+        &self,
+        _request: Request<v1::GetInfoRequest>,
+    ) -> Result<Response<v1::GetInfoResponse>, Status> {
+        let (head, open, workers) = self
+            .shell
+            .run(|shell| shell.read(|core| (core.head(), core.open_batches(), core.session_count())))
+            .await??;
+        let About { preset, manifest, rollup_id, .. } = &*self.about;
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Ok(Response::new(v1::GetInfoResponse {
+            protocol_version: manifest.protocol_version,
+            preset: preset.name.into(),
+            insecure_srs: manifest.insecure_srs,
+            srs_digest: manifest.srs_digest.0.to_vec().into(),
+            shard_vk_digest: manifest.shard_vk_digest.0.to_vec().into(),
+            aggregation_vk_digest: manifest.aggregation_vk_digest.0.to_vec().into(),
+            chain_id: rollup_id.chain_id,
+            contract: rollup_id.contract.to_vec().into(),
+            head_root: head.root.0.to_vec().into(),
+            next_batch_number: head.next_number,
+            head_time: head.time,
+            genesis_root: self.about.genesis_root.to_vec().into(),
+            shard_capacity: count(preset.shard.capacity),
+            shards_max: count(preset.children),
+            operations_max: count(preset.operations_max()),
+            batch_bytes_max: self.about.batch_bytes_max,
+            chunk_bytes_max: count(CHUNK_BYTES_MAX),
+            batches_open_max: count(self.about.batches_open_max),
+            batches_open: count(open),
+            workers: count(workers),
+        }))
+    }
+}
+
+/// Sends a batch at every change until it does not change any more or nobody listens.
+async fn watch(
+    shell: &Arc<Shell>,
+    id: BatchId,
+    mut after: u64,
+    sender: &mpsc::Sender<Result<v1::WatchBatchResponse, Status>>,
+) -> Result<(), Status> {
+    let mut changes = shell.run(move |shell| shell.watch(id)).await??;
+    loop {
+        changes.mark_unchanged();
+        let read = move |core: &crate::core::Core| {
+            core.batch(id).map(|batch| {
+                let ends = batch.is_final() || batch.status == BatchStatus::Failed;
+                (batch_info(core, batch), ends)
+            })
+        };
+        let (batch, ends) =
+            shell.run(move |shell| shell.read(read)).await??.ok_or_else(|| no_batch(&id.to_string()))?;
+        if batch.revision > after {
+            after = batch.revision;
+            if sender.send(Ok(v1::WatchBatchResponse { batch: Some(batch) })).await.is_err() {
+                return Ok(());
+            }
+        }
+        if ends {
+            return Ok(());
+        }
+        tokio::select! {
+            () = shell.stopping().cancelled() => return Err(Unavailable.into()),
+            () = sender.closed() => return Ok(()),
+            changed = changes.changed() => if changed.is_err() { return Err(Unavailable.into()) },
+        }
+    }
+}
+
+impl Shell {
+    fn proof(
+        &self,
+        id: BatchId,
+        info: &v1::BatchInfo,
+        aggregation_vk_digest: [u8; 32],
+    ) -> Result<v1::GetProofResponse, Status> {
+        let (Some(statement), Some(root)) = (self.statement(id)?, self.root_proof(id)?) else {
+            return Err(no_batch(&id.to_string()));
+        };
+        let stated = statement.root().map_err(|error| self.statement_failed(id, &error))?;
+        let element = |value| field::to_be(&value).to_vec().into();
+        Ok(v1::GetProofResponse {
+            batch_id: id.to_string(),
+            batch_number: info.batch_number,
+            time: statement.time,
+            proof: root.proof.into(),
+            instances: root.instances.iter().map(|instance| instance.to_vec().into()).collect(),
+            posted_a: statement.posted_a.into(),
+            posted_b: statement.posted_b.into(),
+            old_root: info.old_root.clone(),
+            new_root: info.new_root.clone(),
+            c_a: element(stated.c_a),
+            c_b: element(stated.c_b),
+            x: element(stated.x),
+            aggregation_vk_digest: aggregation_vk_digest.to_vec().into(),
+        })
+    }
+}

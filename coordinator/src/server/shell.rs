@@ -1,0 +1,488 @@
+//! The core with its store, clock and connections: commits what a step writes, then does what it asks for.
+//!
+//! Everything here blocks for as long as a disk does, so calls go through [`Shell::run`]. A commit that fails leaves the
+//! core ahead of the store; the shell then refuses all further steps and the process ends, to resume from the store.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use circuits::{
+    aggregation::{ACCUMULATOR_LIMBS, AggregationInput, ChildProof},
+    batch::Batch,
+    field,
+    preset::Preset,
+    state::State,
+};
+use proto::v1;
+use tokio::{
+    sync::{mpsc, watch},
+    task,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::status::Unavailable;
+use crate::{
+    core::{
+        Core, Effect, Output,
+        chain::{CancelError, SubmitError},
+        id::{BatchId, Fence, SessionId, StateRoot, TaskId, TaskKind, UnixMs},
+        lease::{Claim, SessionRefused},
+        record::{ArtifactKey, BatchStatus},
+    },
+    execution::{ArtifactError, ExecutionError, RootProof, Statement, decode_undo, encode, prepare},
+    store::{Store, StoreError},
+    verifier::Verifier,
+};
+
+/// Messages that may wait for a session's writer.
+const OUTBOUND_MAX: usize = 256;
+
+/// Something to be sent to a worker.
+#[derive(Debug)]
+pub(super) enum Outbound {
+    /// As it is.
+    Message(v1::session_response::Message),
+    /// A task, whose payload is read when its turn comes.
+    Grant {
+        /// The task.
+        task: TaskId,
+        /// Of the lease.
+        fence: Fence,
+    },
+}
+
+/// A session, a way to queue messages that ends with the session, and the queue.
+pub(super) type SessionQueue = (SessionId, mpsc::WeakSender<Outbound>, mpsc::Receiver<Outbound>);
+
+/// Why a batch was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SubmitFailure {
+    /// By the chain.
+    #[error(transparent)]
+    Chain(#[from] SubmitError),
+    /// By its execution.
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
+    /// The coordinator is stopping.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a batch was not cancelled.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CancelFailure {
+    /// By the chain.
+    #[error(transparent)]
+    Chain(#[from] CancelError),
+    /// The coordinator is stopping.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+struct Inner {
+    core: Core,
+    sessions: HashMap<SessionId, mpsc::Sender<Outbound>>,
+    watchers: HashMap<BatchId, watch::Sender<()>>,
+    failure: Option<StoreError>,
+}
+
+pub(crate) struct Shell {
+    inner: Mutex<Inner>,
+    /// The state after the last accepted batch. Locked before `inner`, and for as long as a batch is appended or taken back.
+    ledger: Mutex<State>,
+    store: Box<dyn Store>,
+    verifier: Box<dyn Verifier>,
+    preset: Preset,
+    clock: Clock,
+    timer: watch::Sender<Option<UnixMs>>,
+    stopping: CancellationToken,
+}
+
+/// Milliseconds since the Unix epoch that never go back while the process runs.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+    unix_ms: u64,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    pub(crate) fn now(&self) -> UnixMs {
+        UnixMs(self.unix_ms).after(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Shell {
+    pub(crate) fn new(
+        core: Core,
+        ledger: State,
+        store: Box<dyn Store>,
+        verifier: Box<dyn Verifier>,
+        preset: Preset,
+        clock: Clock,
+    ) -> Self {
+        let timer = watch::Sender::new(core.next_timer());
+        let inner = Inner { core, sessions: HashMap::new(), watchers: HashMap::new(), failure: None };
+        Self {
+            inner: Mutex::new(inner),
+            ledger: Mutex::new(ledger),
+            store,
+            verifier,
+            preset,
+            clock,
+            timer,
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    /// Runs something that blocks where it may, to its end even if the caller goes away.
+    pub(super) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let shell = Arc::clone(self);
+        task::spawn_blocking(move || work(&shell)).await.map_err(|error| {
+            tracing::error!(%error, "a request ended in a panic");
+            Status::internal("a defect of the coordinator; see its log")
+        })
+    }
+
+    /// The clock, in Unix seconds.
+    pub(super) fn now_unix_s(&self) -> u64 {
+        self.clock.now().0 / 1_000
+    }
+
+    /// Fires when the coordinator begins to stop.
+    pub(super) fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    /// Begins to stop: no more work is taken or given out.
+    pub(super) fn stop(&self) {
+        if let Ok(mut inner) = self.inner.lock() {
+            inner.core.stop();
+        }
+        self.stopping.cancel();
+    }
+
+    /// Why the shell had to stop by itself, if it had to.
+    pub(super) fn take_failure(&self) -> Option<StoreError> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).failure.take()
+    }
+
+    /// Ends leases as their time comes, until the coordinator stops.
+    pub(super) async fn keep_time(self: Arc<Self>) {
+        let mut timer = self.timer.subscribe();
+        loop {
+            let next = *timer.borrow_and_update();
+            let wait = async {
+                match next {
+                    Some(at) => tokio::time::sleep(Duration::from_millis(self.clock.now().until(at))).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.stopping.cancelled() => return,
+                changed = timer.changed() => if changed.is_err() { return },
+                () = wait => {
+                    let tick = self.run(|shell| shell.step(|core, now| ((), core.tick(now)))).await;
+                    if !matches!(tick, Ok(Ok(()))) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Inner>, Unavailable> {
+        match self.inner.lock() {
+            Ok(inner) if inner.failure.is_none() => Ok(inner),
+            Ok(_) => Err(Unavailable),
+            Err(_) => {
+                // A step that panicked may have changed the core without writing.
+                tracing::error!("a step of the coordinator panicked; stopping");
+                self.stopping.cancel();
+                Err(Unavailable)
+            }
+        }
+    }
+
+    fn lock_ledger(&self) -> Result<MutexGuard<'_, State>, Unavailable> {
+        self.ledger.lock().map_err(|_| {
+            tracing::error!("an execution panicked; stopping");
+            self.stopping.cancel();
+            Unavailable
+        })
+    }
+
+    /// Reads the core.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Core) -> T) -> Result<T, Unavailable> {
+        Ok(read(&self.lock()?.core))
+    }
+
+    /// One step: the core moves, the store commits, the effects are performed.
+    pub(super) fn step<T>(&self, step: impl FnOnce(&mut Core, UnixMs) -> (T, Output)) -> Result<T, Unavailable> {
+        let mut inner = self.lock()?;
+        let (answer, Output { writes, effects }) = step(&mut inner.core, self.clock.now());
+        if let Err(error) = self.store.commit(&writes) {
+            tracing::error!(%error, "the store does not commit; stopping");
+            inner.failure = Some(error);
+            self.stopping.cancel();
+            return Err(Unavailable);
+        }
+        for effect in effects {
+            inner.perform(effect);
+        }
+        self.timer.send_replace(inner.core.next_timer());
+        Ok(answer)
+    }
+
+    /// Stops because the store holds something that it should not.
+    fn store_failed(&self, error: StoreError) -> Unavailable {
+        tracing::error!(%error, "the store does not read; stopping");
+        if let Ok(mut inner) = self.inner.lock() {
+            inner.failure = Some(error);
+        }
+        self.stopping.cancel();
+        Unavailable
+    }
+
+    fn artifact<T>(
+        &self,
+        key: ArtifactKey,
+        decode: impl FnOnce(&[u8]) -> Result<T, ArtifactError>,
+    ) -> Result<Option<T>, Unavailable> {
+        let bytes = self.store.artifact(key).map_err(|error| self.store_failed(error))?;
+        let corrupt = |error| self.store_failed(StoreError::Corrupt { what: format!("{key:?}: {error}") });
+        bytes.map(|bytes| decode(&bytes).map_err(corrupt)).transpose()
+    }
+
+    /// A receiver that wakes at each change of a batch.
+    pub(super) fn watch(&self, batch: BatchId) -> Result<watch::Receiver<()>, Unavailable> {
+        let mut inner = self.lock()?;
+        Ok(inner.watchers.entry(batch).or_insert_with(|| watch::Sender::new(())).subscribe())
+    }
+
+    /// Forgets the senders that nobody listens to.
+    pub(super) fn unwatch(&self, batch: BatchId) {
+        if let Ok(mut inner) = self.inner.lock()
+            && inner.watchers.get(&batch).is_some_and(|sender| sender.receiver_count() == 0)
+        {
+            inner.watchers.remove(&batch);
+        }
+    }
+
+    /// Opens a worker's session: its name, where to queue messages for it, and where they come out.
+    pub(super) fn open_session(
+        &self,
+        worker: String,
+        capabilities: BTreeSet<TaskKind>,
+    ) -> Result<Result<SessionQueue, SessionRefused>, Unavailable> {
+        let mut inner = self.lock()?;
+        Ok(inner.core.open_session(worker, capabilities).map(|id| {
+            let (sender, receiver) = mpsc::channel(OUTBOUND_MAX);
+            inner.sessions.insert(id, sender.clone());
+            (id, sender.downgrade(), receiver)
+        }))
+    }
+
+    /// Ends a session.
+    pub(super) fn close_session(&self, id: SessionId) {
+        if let Ok(mut inner) = self.inner.lock() {
+            inner.sessions.remove(&id);
+        }
+        // When the coordinator stops, its sessions are forgotten with it.
+        let _ = self.step(|core, now| ((), core.close_session(now, id)));
+    }
+
+    /// Executes a batch on the ledger and appends it to the chain. The flag says that it was there already.
+    pub(super) fn submit(
+        &self,
+        batch: &Batch,
+        request_id: String,
+        sha256: [u8; 32],
+    ) -> Result<(BatchId, bool), SubmitFailure> {
+        let mut ledger = self.lock_ledger()?;
+        let known = self.read(|core| match core.existing(&request_id, &sha256)? {
+            Some(id) => Ok(Some(id)),
+            None => {
+                let old_root = StateRoot(field::to_be(&batch.old_root));
+                core.admit(batch.number, old_root, batch.time).map(|()| None)
+            }
+        })?;
+        if let Some(id) = known? {
+            return Ok((id, true));
+        }
+        let submission = prepare(&mut ledger, &self.preset, batch, request_id, sha256)?;
+        // The ledger's lock keeps what was admitted admissible; only a stop can come between, and then the ledger, now
+        // ahead, is not used again.
+        let appended = self.step(|core, now| match core.submit(now, submission) {
+            Ok((id, existed, output)) => (Ok((id, existed)), output),
+            Err(error) => (Err(error), Output::default()),
+        })?;
+        Ok(appended?)
+    }
+
+    /// Takes the last batch of the chain back, and the ledger with it.
+    pub(super) fn cancel(&self, id: BatchId) -> Result<(), CancelFailure> {
+        let mut ledger = self.lock_ledger()?;
+        if self.read(|core| core.cancellable(id).map(|batch| batch.status))?? == BatchStatus::Cancelled {
+            return Ok(());
+        }
+        // It may have been proven since; the step below decides.
+        let undo = self.artifact(ArtifactKey::Undo(id), decode_undo)?.unwrap_or_default();
+        let accounts = undo.clone();
+        self.step(|core, now| split(core.cancel(now, id, accounts)))??;
+        ledger.overwrite(&undo);
+        Ok(())
+    }
+
+    /// The payload of a task; none if the task is not needed any more.
+    pub(super) fn payload(&self, task: TaskId) -> Result<Option<Vec<u8>>, Unavailable> {
+        if task.kind == TaskKind::Shard {
+            let key = ArtifactKey::ShardInput(task.batch, task.index);
+            return self.store.artifact(key).map_err(|error| self.store_failed(error));
+        }
+        let Some(statement) = self.statement(task.batch)? else { return Ok(None) };
+        let mut children = Vec::with_capacity(statement.shards.len());
+        for index in (0..).take(statement.shards.len()) {
+            let key = ArtifactKey::ShardProof(task.batch, index);
+            let Some(proof) = self.artifact(key, |bytes| Ok(bytes.to_vec()))? else { return Ok(None) };
+            let instances = statement.shard(index).map_err(|error| self.statement_failed(task.batch, &error))?;
+            children.push(ChildProof { instances, proof });
+        }
+        Ok(Some(AggregationInput { children }.to_bytes()))
+    }
+
+    /// What a batch's proofs state; none if it was cancelled.
+    pub(super) fn statement(&self, batch: BatchId) -> Result<Option<Statement>, Unavailable> {
+        self.artifact(ArtifactKey::Statement(batch), Statement::decode)
+    }
+
+    /// A proven batch's proof.
+    pub(super) fn root_proof(&self, batch: BatchId) -> Result<Option<RootProof>, Unavailable> {
+        self.artifact(ArtifactKey::RootProof(batch), RootProof::decode)
+    }
+
+    pub(super) fn statement_failed(&self, batch: BatchId, error: &ArtifactError) -> Unavailable {
+        self.store_failed(StoreError::Corrupt { what: format!("the statement of {batch}: {error}") })
+    }
+
+    /// Judges a proof and, if it is right and wanted, stores it.
+    pub(super) fn complete(
+        &self,
+        session: SessionId,
+        task: TaskId,
+        complete: v1::Complete,
+    ) -> Result<(v1::Verdict, String), Unavailable> {
+        let fence = Fence(complete.fence);
+        match self.read(|core| core.claim(task, fence))? {
+            Claim::NotNeeded => return Ok((v1::Verdict::NotNeeded, "the task is done".into())),
+            Claim::Unknown => return Ok((v1::Verdict::Rejected, "no such lease was given".into())),
+            Claim::Verify => {}
+        }
+        let Some(statement) = self.statement(task.batch)? else {
+            return Ok((v1::Verdict::NotNeeded, "the batch is cancelled".into()));
+        };
+        let proof = match task.kind {
+            TaskKind::Shard => self.judge_shard(&statement, task, complete)?,
+            TaskKind::Aggregation => self.judge_root(&statement, task, complete)?,
+        };
+        match proof {
+            Ok(proof) => {
+                let won = self.step(|core, now| core.accept(now, session, task, proof))?;
+                if won {
+                    tracing::info!(%task, fence = fence.0, "proof accepted");
+                    return Ok((v1::Verdict::Accepted, String::new()));
+                }
+                Ok((v1::Verdict::NotNeeded, "the task is done".into()))
+            }
+            Err(reason) => {
+                tracing::warn!(%task, fence = fence.0, reason, "proof rejected");
+                self.step(|core, now| ((), core.reject(now, session, task, fence, &reason)))?;
+                Ok((v1::Verdict::Rejected, reason))
+            }
+        }
+    }
+
+    fn judge_shard(
+        &self,
+        statement: &Statement,
+        task: TaskId,
+        complete: v1::Complete,
+    ) -> Result<Result<Vec<u8>, String>, Unavailable> {
+        let instances =
+            statement.shard(task.index).map_err(|error| self.statement_failed(task.batch, &error))?;
+        Ok(self.verifier.shard(&instances, &complete.proof).map(|()| complete.proof.into()))
+    }
+
+    fn judge_root(
+        &self,
+        statement: &Statement,
+        task: TaskId,
+        complete: v1::Complete,
+    ) -> Result<Result<Vec<u8>, String>, Unavailable> {
+        let stated = statement.root().map_err(|error| self.statement_failed(task.batch, &error))?;
+        let limbs: Result<Vec<_>, String> = complete
+            .accumulator
+            .iter()
+            .map(|limb| {
+                let bytes = limb[..].try_into().map_err(|_| format!("a limb of {} bytes", limb.len()))?;
+                field::from_be(&bytes).map_err(|error| error.to_string())
+            })
+            .collect();
+        let mut instances = match limbs {
+            Ok(limbs) if limbs.len() == ACCUMULATOR_LIMBS => limbs,
+            Ok(limbs) => return Ok(Err(format!("{} limbs, expected {ACCUMULATOR_LIMBS}", limbs.len()))),
+            Err(reason) => return Ok(Err(reason)),
+        };
+        instances.extend(stated.to_instances());
+        Ok(self.verifier.root(&instances, &complete.proof).map(|()| {
+            let instances = instances.iter().map(field::to_be).collect();
+            encode(&RootProof { instances, proof: complete.proof.into() })
+        }))
+    }
+}
+
+impl Inner {
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Grant { session, task, fence } => self.send(session, Outbound::Grant { task, fence }),
+            Effect::LeaseLost { session, task, fence, reason } => {
+                let lost = v1::LeaseLost { task_id: task.to_string(), fence: fence.0, reason: reason.into() };
+                self.send(session, Outbound::Message(v1::session_response::Message::LeaseLost(lost)));
+            }
+            Effect::Changed(batch) => {
+                if let Some(sender) = self.watchers.get(&batch) {
+                    sender.send_replace(());
+                }
+            }
+        }
+    }
+
+    /// Queues a message for a worker. A worker that does not read is cut off: without a sender its writer ends.
+    fn send(&mut self, session: SessionId, message: Outbound) {
+        if let Some(sender) = self.sessions.get(&session)
+            && sender.try_send(message).is_err()
+        {
+            tracing::warn!(session = session.0, "a worker does not read its messages; closing");
+            self.sessions.remove(&session);
+        }
+    }
+}
+
+/// The answer and the output of a step that may be refused.
+pub(super) fn split<E>(result: Result<Output, E>) -> (Result<(), E>, Output) {
+    match result {
+        Ok(output) => (Ok(()), output),
+        Err(error) => (Err(error), Output::default()),
+    }
+}

@@ -1,0 +1,216 @@
+//! Errors as gRPC statuses with `google.rpc` details, as `prover_service.proto` describes them.
+
+use std::time::Duration;
+
+use circuits::{
+    batch::{BatchError, Violation},
+    field,
+};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::shell::{CancelFailure, SubmitFailure};
+use crate::{
+    convert::FieldError,
+    core::{
+        chain::{CancelError, RetryError, SubmitError},
+        id::BatchId,
+    },
+    execution::ExecutionError,
+};
+
+const DOMAIN: &str = "prover.zkrollup";
+/// When a full queue is worth another try.
+const QUEUE_RETRY: Duration = Duration::from_secs(5);
+
+/// The coordinator is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the coordinator is stopping")]
+pub(crate) struct Unavailable;
+
+impl From<Unavailable> for Status {
+    fn from(error: Unavailable) -> Self {
+        let details = ErrorDetails::with_retry_info(Some(QUEUE_RETRY));
+        Status::with_error_details(Code::Unavailable, error.to_string(), details)
+    }
+}
+
+/// A reason and its metadata.
+fn info<'a>(reason: &str, metadata: impl IntoIterator<Item = (&'a str, String)>) -> ErrorDetails {
+    let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value));
+    ErrorDetails::with_error_info(reason, DOMAIN, metadata.collect::<std::collections::HashMap<_, _>>())
+}
+
+/// INVALID_ARGUMENT for one field of the request.
+pub(super) fn bad_field(reason: &str, path: &str, expected: impl ToString, found: impl ToString) -> Status {
+    let (expected, found) = (expected.to_string(), found.to_string());
+    let text = format!("expected {expected}, found {found}");
+    let metadata = [("field", path.to_owned()), ("expected", expected), ("found", found)];
+    let mut details = info(reason, metadata);
+    details.add_bad_request_violation(path, &text);
+    Status::with_error_details(Code::InvalidArgument, format!("{path}: {text}"), details)
+}
+
+/// INVALID_ARGUMENT or FAILED_PRECONDITION for the stream of messages itself.
+pub(super) fn bad_stream(reason: &str, message: impl Into<String>) -> Status {
+    Status::with_error_details(Code::InvalidArgument, message, info(reason, []))
+}
+
+/// FAILED_PRECONDITION on one subject.
+fn precondition(reason: &str, subject: &str, expected: impl ToString, found: impl ToString) -> Status {
+    let (expected, found) = (expected.to_string(), found.to_string());
+    let text = format!("expected {expected}, found {found}");
+    let metadata = [("field", subject.to_owned()), ("expected", expected), ("found", found)];
+    let mut details = info(reason, metadata);
+    details.add_precondition_failure_violation(reason, subject, &text);
+    Status::with_error_details(Code::FailedPrecondition, format!("{subject}: {text}"), details)
+}
+
+/// FAILED_PRECONDITION of a worker that cannot work here.
+pub(super) fn worker_mismatch(field: &str, expected: impl ToString, found: impl ToString) -> Status {
+    precondition("WORKER_MISMATCH", &format!("hello.{field}"), expected, found)
+}
+
+/// FAILED_PRECONDITION on a batch.
+pub(super) fn batch_state(reason: &str, batch: BatchId, message: &str) -> Status {
+    let mut details = info(reason, [("batch_id", batch.to_string())]);
+    details.add_precondition_failure_violation(reason, batch.to_string(), message);
+    Status::with_error_details(Code::FailedPrecondition, message, details)
+}
+
+/// RESOURCE_EXHAUSTED.
+pub(super) fn exhausted(subject: &str, message: &str) -> Status {
+    let mut details = info("LIMIT_REACHED", []);
+    details.add_quota_failure_violation(subject, message).set_retry_info(Some(QUEUE_RETRY));
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// NOT_FOUND.
+pub(super) fn no_batch(id: &str) -> Status {
+    // An id from a stranger may be of any length.
+    let id: String = id.chars().take(64).collect();
+    let message = format!("no batch {id:?}");
+    let mut details = info("BATCH_UNKNOWN", []);
+    details.set_resource_info("zkrollup.prover.v1.BatchInfo", &id, "", &message);
+    Status::with_error_details(Code::NotFound, message, details)
+}
+
+impl From<FieldError> for Status {
+    fn from(error: FieldError) -> Self {
+        let path = error.path();
+        let mut metadata =
+            vec![("field", path.clone()), ("expected", error.expected.clone()), ("found", error.found.clone())];
+        metadata.extend(error.operation.map(|operation| ("operation", operation.to_string())));
+        let mut details = info("MALFORMED_FIELD", metadata);
+        details.add_bad_request_violation(path, format!("expected {}, found {}", error.expected, error.found));
+        Status::with_error_details(Code::InvalidArgument, error.to_string(), details)
+    }
+}
+
+impl From<SubmitFailure> for Status {
+    fn from(failure: SubmitFailure) -> Self {
+        match failure {
+            SubmitFailure::Chain(error) => refused(&error),
+            SubmitFailure::Execution(ExecutionError::Batch(error)) => broken_rule(&error),
+            SubmitFailure::Execution(ExecutionError::Shards(error)) => {
+                let mut details = info("BATCH_TOO_LARGE", []);
+                details.add_bad_request_violation("batch.operations", error.to_string());
+                Status::with_error_details(Code::InvalidArgument, error.to_string(), details)
+            }
+            SubmitFailure::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+fn refused(error: &SubmitError) -> Status {
+    match error {
+        SubmitError::RequestReused { request_id, batch, sha256 } => {
+            let metadata = [("batch_id", batch.to_string()), ("sha256", hex::encode(sha256))];
+            let mut details = info("REQUEST_ID_REUSED", metadata);
+            let message = error.to_string();
+            details.set_resource_info("zkrollup.prover.v1.SubmitBatchRequest", request_id, "", &message);
+            Status::with_error_details(Code::AlreadyExists, message, details)
+        }
+        SubmitError::QueueFull { .. } => exhausted("batches_open_max", &error.to_string()),
+        SubmitError::Number { expected, found } => {
+            precondition("WRONG_BATCH_NUMBER", "batch.number", expected, found)
+        }
+        SubmitError::OldRoot { expected, found } => {
+            precondition("WRONG_OLD_ROOT", "batch.old_root", expected, found)
+        }
+        SubmitError::Time { min, found } => {
+            precondition("TIME_BEFORE_HEAD", "batch.time", format!("at least {min}"), found)
+        }
+        SubmitError::Stopping => Unavailable.into(),
+    }
+}
+
+fn broken_rule(error: &BatchError) -> Status {
+    match error {
+        BatchError::Operation { operation, violation } => broken_operation(*operation, violation, &error.to_string()),
+        BatchError::NewRoot { expected, found } => {
+            bad_field("WRONG_NEW_ROOT", "batch.new_root", field::to_hex(expected), field::to_hex(found))
+        }
+        BatchError::OldRoot { expected, found } => {
+            precondition("WRONG_OLD_ROOT", "batch.old_root", field::to_hex(expected), field::to_hex(found))
+        }
+        other => bad_stream("MALFORMED_BATCH", other.to_string()),
+    }
+}
+
+fn broken_operation(operation: usize, violation: &Violation, message: &str) -> Status {
+    let field = match violation.field() {
+        "signature" => "signature".to_owned(),
+        field => format!("transfer.{field}"),
+    };
+    let path = format!("batch.operations[{operation}].{field}");
+    let metadata = [
+        ("operation", operation.to_string()),
+        ("rule", format!("P-4.4.{}", violation.rule())),
+        ("field", path.clone()),
+        ("expected", violation.expected()),
+        ("found", violation.found()),
+    ];
+    let mut details = info(reason(violation), metadata);
+    details.add_bad_request_violation(path, violation.to_string());
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+fn reason(violation: &Violation) -> &'static str {
+    match violation {
+        Violation::SenderUnknown { .. } => "SENDER_UNKNOWN",
+        Violation::ReceiverUnknown { .. } => "RECEIVER_UNKNOWN",
+        Violation::SenderToken { .. } => "SENDER_TOKEN",
+        Violation::ReceiverToken { .. } => "RECEIVER_TOKEN",
+        Violation::FeeAccountUnknown { .. } => "FEE_ACCOUNT_UNKNOWN",
+        Violation::Nonce { .. } => "NONCE",
+        Violation::NonceExhausted => "NONCE_EXHAUSTED",
+        Violation::Expired { .. } => "EXPIRED",
+        Violation::Balance { .. } => "BALANCE",
+        Violation::Signature(_) => "BAD_SIGNATURE",
+        Violation::ReceiverOverflow { .. } => "RECEIVER_OVERFLOW",
+        Violation::FeeOverflow { .. } => "FEE_OVERFLOW",
+    }
+}
+
+impl From<CancelFailure> for Status {
+    fn from(failure: CancelFailure) -> Self {
+        match failure {
+            CancelFailure::Unavailable(error) => error.into(),
+            CancelFailure::Chain(error) => match error {
+                CancelError::Unknown(id) => no_batch(&id.to_string()),
+                CancelError::Proven(id) => batch_state("BATCH_PROVEN", id, &error.to_string()),
+                CancelError::BuiltOn { batch, .. } => batch_state("BATCH_BUILT_ON", batch, &error.to_string()),
+            },
+        }
+    }
+}
+
+impl From<RetryError> for Status {
+    fn from(error: RetryError) -> Self {
+        match error {
+            RetryError::Unknown(id) => no_batch(&id.to_string()),
+            RetryError::NotFailed { batch, .. } => batch_state("BATCH_NOT_FAILED", batch, &error.to_string()),
+        }
+    }
+}

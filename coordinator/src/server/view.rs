@@ -1,0 +1,81 @@
+//! Batches and tasks as messages.
+
+use proto::v1;
+
+use crate::core::{
+    Core, Task,
+    id::TaskKind,
+    record::{BatchRecord, BatchStatus, TaskStatus},
+};
+
+/// A batch without its tasks.
+pub(super) fn batch_summary(batch: &BatchRecord) -> v1::BatchInfo {
+    let moment = |at: Option<crate::core::id::UnixMs>| at.map_or(0, |at| at.0);
+    v1::BatchInfo {
+        batch_id: batch.id.to_string(),
+        request_id: batch.request_id.clone(),
+        batch_number: batch.number,
+        status: batch_status(batch.status).into(),
+        revision: batch.revision,
+        operations: batch.operations,
+        shards_total: batch.shards,
+        shards_done: batch.shards_done,
+        old_root: batch.old_root.0.to_vec().into(),
+        new_root: batch.new_root.0.to_vec().into(),
+        sha256: batch.sha256.to_vec().into(),
+        accepted_unix_ms: batch.accepted.0,
+        started_unix_ms: moment(batch.started),
+        shards_done_unix_ms: moment(batch.shards_done_at),
+        finished_unix_ms: moment(batch.finished),
+        failure: batch.failure.clone().unwrap_or_default(),
+        tasks: Vec::new(),
+    }
+}
+
+/// A batch with its tasks.
+pub(super) fn batch_info(core: &Core, batch: &BatchRecord) -> v1::BatchInfo {
+    v1::BatchInfo { tasks: core.tasks_of(batch.id).map(task_info).collect(), ..batch_summary(batch) }
+}
+
+/// A kind of task as a message.
+pub(super) fn task_kind(kind: TaskKind) -> v1::TaskKind {
+    match kind {
+        TaskKind::Shard => v1::TaskKind::Shard,
+        TaskKind::Aggregation => v1::TaskKind::Aggregation,
+    }
+}
+
+fn batch_status(status: BatchStatus) -> v1::BatchStatus {
+    match status {
+        BatchStatus::Queued => v1::BatchStatus::Queued,
+        BatchStatus::Proving => v1::BatchStatus::Proving,
+        BatchStatus::Aggregating => v1::BatchStatus::Aggregating,
+        BatchStatus::Proven => v1::BatchStatus::Proven,
+        BatchStatus::Failed => v1::BatchStatus::Failed,
+        BatchStatus::Cancelled => v1::BatchStatus::Cancelled,
+    }
+}
+
+fn task_info(task: &Task) -> v1::TaskInfo {
+    let record = &task.record;
+    let status = match record.status {
+        TaskStatus::Ready => v1::TaskStatus::Ready,
+        TaskStatus::Leased => v1::TaskStatus::Leased,
+        TaskStatus::Done => v1::TaskStatus::Done,
+        TaskStatus::Failed => v1::TaskStatus::Failed,
+        TaskStatus::Quarantined => v1::TaskStatus::Quarantined,
+    };
+    v1::TaskInfo {
+        task_id: record.id.to_string(),
+        kind: task_kind(record.id.kind).into(),
+        index: record.id.index,
+        status: status.into(),
+        worker: record.worker.clone().unwrap_or_default(),
+        phase: task.phase.clone(),
+        fraction: if record.status == TaskStatus::Done { 1.0 } else { task.fraction },
+        attempts: u32::try_from(record.fence.0).unwrap_or(u32::MAX),
+        failures: record.failures,
+        worker_deaths: record.deaths,
+        last_failure: record.last_failure.clone().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,379 @@
+//! The workers' side: `WorkerService`.
+//!
+//! A session is two loops: one reads the worker's messages and makes a step of each, one writes what the steps ask for. Tasks'
+//! payloads are read from the store when their turn to be written comes, so a queue of leases holds no payloads.
+
+use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
+
+use circuits::manifest::{Manifest, PROTOCOL_VERSION};
+use proto::{CHUNK_BYTES_MAX, NAME_CHARS_MAX, PAYLOAD_BYTES_MAX, PROOF_BYTES_MAX, v1};
+use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+use v1::{session_request::Message as FromWorker, session_response::Message as ToWorker};
+
+use super::{
+    shell::{Outbound, SessionQueue, Shell},
+    status::{Unavailable, bad_field, bad_stream, exhausted, worker_mismatch},
+    view::task_kind,
+};
+use crate::{
+    config::Config,
+    core::{
+        Output,
+        id::{Fence, SessionId, TaskId, TaskKind},
+        lease::{FailureClass, LeaseLost, SessionRefused},
+    },
+};
+
+/// Messages that may wait for the connection.
+const WRITE_BUFFER: usize = 4;
+/// How long a new stream may take to say hello.
+const HELLO_WAIT: Duration = Duration::from_secs(10);
+/// Renewals that fit in a lease's time.
+const RENEWALS_PER_LEASE: u64 = 4;
+/// Most devices of a worker.
+const DEVICES_MAX: usize = 64;
+
+type Sender = mpsc::Sender<Result<v1::SessionResponse, Status>>;
+
+pub(super) struct WorkerServer {
+    shell: Arc<Shell>,
+    manifest: Arc<Manifest>,
+    welcome: v1::Welcome,
+    verifications: Arc<Semaphore>,
+}
+
+impl WorkerServer {
+    pub(super) fn new(shell: Arc<Shell>, manifest: Arc<Manifest>, config: &Config) -> Self {
+        let limits = &config.limits;
+        let welcome = v1::Welcome {
+            session_id: 0,
+            preset: manifest.preset.clone(),
+            lease_ms: limits.lease_ms,
+            renew_ms: limits.lease_ms / RENEWALS_PER_LEASE,
+            reconnect_grace_ms: limits.reconnect_grace_ms,
+            leases_max: u32::try_from(limits.session_leases_max).unwrap_or(u32::MAX),
+        };
+        Self { shell, manifest, welcome, verifications: Arc::new(Semaphore::new(config.verifications_max)) }
+    }
+}
+
+#[tonic::async_trait]
+impl v1::worker_service_server::WorkerService for WorkerServer {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (sender, receiver) = mpsc::channel(WRITE_BUFFER);
+        let handler = Handler {
+            shell: Arc::clone(&self.shell),
+            manifest: Arc::clone(&self.manifest),
+            welcome: self.welcome.clone(),
+            verifications: Arc::clone(&self.verifications),
+            incoming: request.into_inner(),
+            sender,
+        };
+        // The answer's headers go out at once, so that a worker may wait for them before it says hello.
+        tokio::spawn(handler.run());
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+struct Handler {
+    shell: Arc<Shell>,
+    manifest: Arc<Manifest>,
+    welcome: v1::Welcome,
+    verifications: Arc<Semaphore>,
+    incoming: Streaming<v1::SessionRequest>,
+    sender: Sender,
+}
+
+impl Handler {
+    async fn run(mut self) {
+        let sender = self.sender.clone();
+        let ended = match self.greet().await {
+            Ok((id, queue, outbound, name)) => {
+                let writer = tokio::spawn(write(Arc::clone(&self.shell), self.welcome.lease_ms, outbound, sender.clone()));
+                let ended = self.read(id, &queue, &sender).await;
+                // Only the reader's end closes the session; it takes the queue's sender with it, so the writer ends too.
+                let _ = self.shell.run(move |shell| shell.close_session(id)).await;
+                writer.abort();
+                tracing::info!(session = id.0, worker = name, "worker left");
+                ended
+            }
+            Err(status) => Err(status),
+        };
+        if let Err(status) = ended {
+            // A worker that has gone needs no reason.
+            let _ = sender.send(Err(status)).await;
+        }
+    }
+
+    /// Hears the hello and opens the session.
+    async fn greet(
+        &mut self,
+    ) -> Result<(SessionId, mpsc::WeakSender<Outbound>, mpsc::Receiver<Outbound>, String), Status> {
+        let first = tokio::select! {
+            () = self.shell.stopping().cancelled() => return Err(Unavailable.into()),
+            first = tokio::time::timeout(HELLO_WAIT, self.incoming.message()) => {
+                first.map_err(|_| Status::deadline_exceeded("no hello came"))??
+            }
+        };
+        let Some(FromWorker::Hello(hello)) = first.and_then(|message| message.message) else {
+            return Err(bad_stream("HELLO_MISSING", "the first message must be hello"));
+        };
+        let capabilities = check_hello(&hello, &self.manifest)?;
+        let name = hello.worker_name.clone();
+        let opened = self.shell.run(move |shell| shell.open_session(name, capabilities)).await??;
+        let (id, queue, outbound): SessionQueue = opened.map_err(|error| match error {
+            SessionRefused::TooMany(_) => exhausted("sessions_max", &error.to_string()),
+            SessionRefused::Stopping => Unavailable.into(),
+        })?;
+        let devices: Vec<&str> = hello.devices.iter().map(|device| device.name.as_str()).collect();
+        tracing::info!(session = id.0, worker = hello.worker_name, memory = hello.memory_bytes, ?devices, "worker joined");
+        let welcome = v1::Welcome { session_id: id.0, ..self.welcome.clone() };
+        // If this fails the worker has gone, which the reader notices.
+        let _ = self.sender.send(Ok(response(ToWorker::Welcome(welcome)))).await;
+        Ok((id, queue, outbound, hello.worker_name))
+    }
+
+    /// Makes steps of the worker's messages until the stream ends.
+    async fn read(
+        &mut self,
+        id: SessionId,
+        queue: &mpsc::WeakSender<Outbound>,
+        sender: &Sender,
+    ) -> Result<(), Status> {
+        loop {
+            let message = tokio::select! {
+                () = self.shell.stopping().cancelled() => {
+                    let _ = sender.send(Ok(response(ToWorker::Drain(v1::CoordinatorDrain {})))).await;
+                    return Ok(());
+                }
+                () = sender.closed() => return Ok(()),
+                message = self.incoming.message() => message?,
+            };
+            let Some(message) = message else { return Ok(()) };
+            let Some(message) = message.message else {
+                return Err(bad_stream("MESSAGE_UNKNOWN", "a message of no known kind"));
+            };
+            let answer = self.step(id, message).await?;
+            if let Some(answer) = answer {
+                let Some(queue) = queue.upgrade() else {
+                    return Err(exhausted("session", "the worker did not read its messages"));
+                };
+                // The writer ends only after this loop, or when the connection is gone.
+                let _ = queue.send(Outbound::Message(answer)).await;
+            }
+        }
+    }
+
+    async fn step(&self, id: SessionId, message: FromWorker) -> Result<Option<ToWorker>, Status> {
+        match message {
+            FromWorker::Hello(_) => Err(bad_stream("HELLO_REPEATED", "hello was said before")),
+            FromWorker::LeaseRequest(request) => {
+                let kinds = task_kinds("lease_request.kinds", request.kinds())?;
+                self.shell
+                    .run(move |shell| shell.step(|core, now| ((), core.request_lease(now, id, kinds))))
+                    .await??;
+                Ok(None)
+            }
+            FromWorker::Renew(v1::Renew { task_id, fence }) => {
+                let Some(task) = parse(&task_id) else { return Ok(Some(unknown(task_id, fence))) };
+                let renewed = self
+                    .shell
+                    .run(move |shell| {
+                        shell.step(|core, now| (core.renew(now, id, task, Fence(fence)), Output::default()))
+                    })
+                    .await??;
+                let lease_ms = self.welcome.lease_ms;
+                Ok(Some(match renewed {
+                    Ok(()) => ToWorker::Renewed(v1::Renewed { task_id, fence, lease_ms }),
+                    Err(error) => lost(task_id, fence, error),
+                }))
+            }
+            FromWorker::Progress(v1::Progress { task_id, fence, phase, fraction }) => {
+                let Some(task) = parse(&task_id) else { return Ok(Some(unknown(task_id, fence))) };
+                let noted = self
+                    .shell
+                    .run(move |shell| {
+                        shell.step(|core, _| outcome(core.progress(id, task, Fence(fence), &phase, fraction)))
+                    })
+                    .await??;
+                Ok(noted.err().map(|error| lost(task_id, fence, error)))
+            }
+            FromWorker::Complete(complete) => self.complete(id, complete).await.map(Some),
+            FromWorker::Fail(fail) => self.fail(id, fail).await,
+            FromWorker::Drain(_) => {
+                self.shell
+                    .run(move |shell| shell.step(|core, _| (core.drain(id), Output::default())))
+                    .await??;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A proof is judged before the next message is read: that is what bounds the proofs that a worker may have waiting.
+    async fn complete(&self, id: SessionId, complete: v1::Complete) -> Result<ToWorker, Status> {
+        let (task_id, fence) = (complete.task_id.clone(), complete.fence);
+        let judged = |verdict: v1::Verdict, reason: String| {
+            ToWorker::Completed(v1::Completed { task_id: task_id.clone(), fence, verdict: verdict.into(), reason })
+        };
+        let Some(task) = parse(&task_id) else {
+            return Ok(judged(v1::Verdict::Rejected, "no such task".into()));
+        };
+        if complete.proof.len() > PROOF_BYTES_MAX {
+            let reason = format!("a proof of {} bytes, at most {PROOF_BYTES_MAX}", complete.proof.len());
+            return Ok(judged(v1::Verdict::Rejected, reason));
+        }
+        let permit = Arc::clone(&self.verifications).acquire_owned().await.map_err(|_| Unavailable)?;
+        let (verdict, reason) = self
+            .shell
+            .run(move |shell| {
+                let _permit = permit;
+                shell.complete(id, task, complete)
+            })
+            .await??;
+        Ok(judged(verdict, reason))
+    }
+
+    async fn fail(&self, id: SessionId, fail: v1::Fail) -> Result<Option<ToWorker>, Status> {
+        let class = match fail.class() {
+            v1::FailureClass::Unspecified => {
+                return Err(bad_field("MALFORMED_FIELD", "fail.class", "a failure class", fail.class));
+            }
+            v1::FailureClass::Input => FailureClass::Input,
+            v1::FailureClass::Execution => FailureClass::Execution,
+            v1::FailureClass::Resource => FailureClass::Resource,
+            v1::FailureClass::Infrastructure => FailureClass::Infrastructure,
+            v1::FailureClass::Internal => FailureClass::Internal,
+        };
+        let v1::Fail { task_id, fence, message, .. } = fail;
+        let Some(task) = parse(&task_id) else { return Ok(Some(unknown(task_id, fence))) };
+        let failed = self
+            .shell
+            .run(move |shell| {
+                let failed =
+                    shell.step(|core, now| outcome(core.fail(now, id, task, Fence(fence), class, &message)))?;
+                if failed.is_ok() {
+                    tracing::warn!(%task, fence, ?class, message, "a worker gave a task up");
+                }
+                Ok::<_, Unavailable>(failed)
+            })
+            .await??;
+        Ok(failed.err().map(|error| lost(task_id, fence, error)))
+    }
+}
+
+/// The answer and the output of a step that a lost lease refuses.
+fn outcome(result: Result<Output, LeaseLost>) -> (Result<(), LeaseLost>, Output) {
+    super::shell::split(result)
+}
+
+/// Writes what is queued for a worker, until the session or the connection ends.
+async fn write(shell: Arc<Shell>, lease_ms: u64, mut outbound: mpsc::Receiver<Outbound>, sender: Sender) {
+    while let Some(message) = outbound.recv().await {
+        let written = match message {
+            Outbound::Message(message) => sender.send(Ok(response(message))).await.map_err(|_| ()),
+            Outbound::Grant { task, fence } => grant(&shell, lease_ms, task, fence, &sender).await,
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends a task and its payload.
+async fn grant(shell: &Arc<Shell>, lease_ms: u64, task: TaskId, fence: Fence, sender: &Sender) -> Result<(), ()> {
+    let payload = match shell.run(move |shell| shell.payload(task)).await {
+        Ok(Ok(Some(payload))) if payload.len() as u64 <= PAYLOAD_BYTES_MAX => payload,
+        // The task was done or cancelled meanwhile, and the worker is told so by a message of its own.
+        Ok(Ok(None)) => return Ok(()),
+        Ok(Ok(Some(payload))) => {
+            tracing::error!(%task, bytes = payload.len(), "the payload is too large to be sent");
+            return Err(());
+        }
+        Ok(Err(Unavailable)) | Err(_) => return Err(()),
+    };
+    let header = v1::Task {
+        task_id: task.to_string(),
+        fence: fence.0,
+        lease_ms,
+        kind: task_kind(task.kind).into(),
+        batch_id: task.batch.to_string(),
+        index: task.index,
+        payload_bytes: payload.len() as u64,
+        payload_sha256: Sha256::digest(&payload).to_vec().into(),
+    };
+    tracing::info!(%task, fence = fence.0, bytes = payload.len(), "task leased");
+    sender.send(Ok(response(ToWorker::Task(header)))).await.map_err(|_| ())?;
+    for chunk in payload.chunks(CHUNK_BYTES_MAX) {
+        let chunk = v1::TaskChunk { task_id: task.to_string(), data: chunk.to_vec().into() };
+        sender.send(Ok(response(ToWorker::TaskChunk(chunk)))).await.map_err(|_| ())?;
+    }
+    Ok(())
+}
+
+/// What a worker can do, if it can work here.
+fn check_hello(hello: &v1::Hello, manifest: &Manifest) -> Result<BTreeSet<TaskKind>, Status> {
+    let name = &hello.worker_name;
+    if name.is_empty() || name.len() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
+        let found = format!("{} bytes", name.len());
+        return Err(bad_field("MALFORMED_FIELD", "hello.worker_name", "1 to 128 bytes, none of control", found));
+    }
+    if hello.devices.len() > DEVICES_MAX || hello.devices.iter().any(|device| device.name.len() > NAME_CHARS_MAX) {
+        let found = format!("{} devices", hello.devices.len());
+        return Err(bad_field("MALFORMED_FIELD", "hello.devices", "at most 64, with names of 128 bytes", found));
+    }
+    if hello.protocol_version != PROTOCOL_VERSION {
+        return Err(worker_mismatch("protocol_version", PROTOCOL_VERSION, hello.protocol_version));
+    }
+    let digests = [
+        ("shard_vk_digest", &manifest.shard_vk_digest, &hello.shard_vk_digest),
+        ("aggregation_vk_digest", &manifest.aggregation_vk_digest, &hello.aggregation_vk_digest),
+    ];
+    for (field, expected, found) in digests {
+        if expected.0 != found[..] {
+            let found: String = hex::encode(found).chars().take(64).collect();
+            return Err(worker_mismatch(field, hex::encode(expected.0), found));
+        }
+    }
+    let capabilities = task_kinds("hello.capabilities", hello.capabilities())?;
+    if capabilities.is_empty() {
+        return Err(bad_field("MALFORMED_FIELD", "hello.capabilities", "at least one", 0));
+    }
+    Ok(capabilities)
+}
+
+fn task_kinds(field: &str, kinds: impl Iterator<Item = v1::TaskKind>) -> Result<BTreeSet<TaskKind>, Status> {
+    kinds
+        .map(|kind| match kind {
+            v1::TaskKind::Shard => Ok(TaskKind::Shard),
+            v1::TaskKind::Aggregation => Ok(TaskKind::Aggregation),
+            v1::TaskKind::Unspecified => {
+                Err(bad_field("MALFORMED_FIELD", field, "SHARD or AGGREGATION", kind.as_str_name()))
+            }
+        })
+        .collect()
+}
+
+fn parse(task_id: &str) -> Option<TaskId> {
+    task_id.parse().ok()
+}
+
+fn response(message: ToWorker) -> v1::SessionResponse {
+    v1::SessionResponse { message: Some(message) }
+}
+
+fn lost(task_id: String, fence: u64, error: LeaseLost) -> ToWorker {
+    ToWorker::LeaseLost(v1::LeaseLost { task_id, fence, reason: error.to_string() })
+}
+
+fn unknown(task_id: String, fence: u64) -> ToWorker {
+    // A name from a stranger may be of any length.
+    lost(task_id.chars().take(NAME_CHARS_MAX).collect(), fence, LeaseLost::NotNeeded)
+}

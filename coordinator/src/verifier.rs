@@ -1,0 +1,27 @@
+//! Judges proofs before they are accepted.
+
+use std::sync::Arc;
+
+use circuits::{Fr, keys::KeyStore, verify};
+
+/// Verifies proofs. Blocking; milliseconds.
+pub(crate) trait Verifier: Send + Sync + 'static {
+    /// Verifies a shard's proof against its 17 instances.
+    fn shard(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String>;
+
+    /// Verifies a root proof against its 21 instances, the pairing of the accumulator included.
+    fn root(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String>;
+}
+
+/// The verifying keys of a preset.
+pub(crate) struct KeyVerifier(pub Arc<KeyStore>);
+
+impl Verifier for KeyVerifier {
+    fn shard(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String> {
+        verify::verify_shard(&self.0, instances, proof).map_err(|error| error.to_string())
+    }
+
+    fn root(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String> {
+        verify::verify_root(&self.0, instances, proof).map(drop).map_err(|error| error.to_string())
+    }
+}
