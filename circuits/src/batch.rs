@@ -226,8 +226,6 @@ fn limit(bytes: usize, bytes_max: usize) -> Result<(), BatchError> {
 pub struct Executed {
     /// One per operation.
     pub steps: Vec<StepWitness>,
-    /// The root after each operation.
-    pub roots: Vec<Fr>,
     /// Index 0's path after the batch, which no-ops use.
     pub zero_path: Path,
     /// The accounts that the batch touched as they are after it, by index.
@@ -247,12 +245,10 @@ pub struct Executed {
 /// each the rules of P-4.4 in order, then the new root. After an error the state is as it was.
 pub fn execute(state: &mut State, batch: &Batch) -> Result<Executed, BatchError> {
     let (changes, touched) = run(state, batch)?;
-    let leaves: Vec<(AccountIndex, Fr)> = changes
-        .par_iter()
-        .flatten()
-        .map(|change| (change.index, change.after.leaf()))
-        .collect();
-    let traced = state.tree().trace(&leaves);
+    let indices: Vec<AccountIndex> = changes.iter().flatten().map(|change| change.index).collect();
+    let traced = state
+        .tree()
+        .trace(&indices, |i| changes[i / 3][i % 3].after.leaf());
     let (old_root, new_root) = (state.root(), traced.update.root());
     if batch.new_root != new_root {
         return Err(BatchError::NewRoot {
@@ -268,13 +264,11 @@ pub fn execute(state: &mut State, batch: &Batch) -> Result<Executed, BatchError>
     let steps = steps
         .map(|((operation, changes), paths)| step(operation, changes, paths))
         .collect();
-    let roots = traced.roots.chunks_exact(3).map(|roots| roots[2]).collect();
     state.commit(&touched, traced.update);
     let zero_path = state.tree().path(AccountIndex::NONE);
     let posted_b = stream::posted_bytes(&batch.words());
     Ok(Executed {
         steps,
-        roots,
         zero_path,
         touched,
         old_root,
@@ -420,13 +414,10 @@ pub fn shards(
     let mut shards = Vec::with_capacity(children);
     for number in 0..children {
         let (first, last) = (number * capacity, (number + 1) * capacity);
-        let of_shard = |len: usize| first.min(len)..last.min(len);
-        let mut steps = executed.steps[of_shard(executed.steps.len())].to_vec();
+        let operations = executed.steps.len();
+        let mut steps = executed.steps[first.min(operations)..last.min(operations)].to_vec();
+        let root = steps.last().map_or(before.root, |step| step.fee.root_after());
         steps.resize(capacity, noop.clone());
-        let root = executed.roots[of_shard(executed.roots.len())]
-            .last()
-            .copied()
-            .unwrap_or(before.root);
         let mut stream = RunningStream {
             c: before.c_b,
             y: before.y_b,

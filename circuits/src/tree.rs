@@ -95,8 +95,6 @@ pub struct TracedUpdate {
     pub update: TreeUpdate,
     /// For each update its path. The update itself changes no sibling, so it is the path before and after.
     pub paths: Vec<Path>,
-    /// For each update the root after it.
-    pub roots: Vec<Fr>,
 }
 
 impl Tree {
@@ -152,32 +150,36 @@ impl Tree {
         TreeUpdate { levels, root }
     }
 
-    /// Sets the leaves one after the other and records what each update saw.
+    /// Sets leaves one after the other, update `i` setting `leaf(i)` at `indices[i]`, and records what each update saw.
     ///
     /// It goes level by level: once a level's nodes are known for every update, the hashes above them are
-    /// independent of each other and run in parallel.
-    pub fn trace(&self, leaves: &[(AccountIndex, Fr)]) -> TracedUpdate {
+    /// independent of each other and run in parallel. Nodes that nobody sees before they change again are not hashed.
+    pub fn trace(&self, indices: &[AccountIndex], leaf: impl Fn(usize) -> Fr + Sync) -> TracedUpdate {
+        let seen = seen_nodes(indices);
         let mut levels: [Level; DEPTH] = Default::default();
-        let mut paths = vec![[[Fr::zero(); ARITY - 1]; DEPTH]; leaves.len()];
-        let mut nodes: Vec<Fr> = leaves.iter().map(|(_, leaf)| *leaf).collect();
+        let mut paths = vec![[[Fr::zero(); ARITY - 1]; DEPTH]; indices.len()];
+        let mut nodes: Vec<Fr> = (0..indices.len())
+            .into_par_iter()
+            .map(|i| if seen[0][i] { leaf(i) } else { Fr::zero() })
+            .collect();
         for (level, overlay) in levels.iter_mut().enumerate() {
-            let mut parents = Vec::with_capacity(leaves.len());
-            for ((index, _), (node, path)) in leaves.iter().zip(nodes.iter().zip(&mut paths)) {
+            let mut parents = Vec::with_capacity(indices.len());
+            for ((index, path), node) in indices.iter().zip(&mut paths).zip(nodes) {
                 let parent = index.get() >> (3 * (level + 1));
                 let children = overlay
                     .entry(parent)
                     .or_insert_with(|| self.children(level, parent));
                 path[level] = without(children, digit(*index, level));
-                children[digit(*index, level)] = *node;
+                children[digit(*index, level)] = node;
                 parents.push(*children);
             }
-            nodes = parents.par_iter().map(hash8).collect();
+            let hash = |(children, seen): (_, &bool)| if *seen { hash8(children) } else { Fr::zero() };
+            nodes = parents.par_iter().zip(&seen[level + 1]).map(hash).collect();
         }
         let root = nodes.last().copied().unwrap_or(self.root);
         TracedUpdate {
             update: TreeUpdate { levels, root },
             paths,
-            roots: nodes,
         }
     }
 
@@ -196,6 +198,25 @@ impl Tree {
             .copied()
             .unwrap_or([empty(level); ARITY])
     }
+}
+
+/// For each height and each of a sequence of updates, whether the node of that height above the updated leaf is seen as
+/// the update leaves it: in a later path, in the final tree, or in a node above that is seen.
+fn seen_nodes(indices: &[AccountIndex]) -> Vec<Vec<bool>> {
+    let mut heights = vec![vec![false; indices.len()]; DEPTH + 1];
+    if let Some(last) = heights[DEPTH].last_mut() {
+        *last = true;
+    }
+    for level in (0..DEPTH).rev() {
+        // By parent, the child that its next update goes through. That update has every other child in its path.
+        let mut next_child = HashMap::new();
+        for (i, index) in indices.iter().enumerate().rev() {
+            let child = digit(*index, level);
+            let next = next_child.insert(index.get() >> (3 * (level + 1)), child);
+            heights[level][i] = next != Some(child) || heights[level + 1][i];
+        }
+    }
+    heights
 }
 
 #[cfg(test)]
@@ -234,18 +255,19 @@ mod tests {
         let leaves: Vec<_> = [(3, 30), (4, 40), (3, 31), (70_000, 5), (4, 0), (70_001, 6)]
             .map(|(place, leaf)| (index(place), Fr::from(leaf)))
             .to_vec();
-        let traced = base.trace(&leaves);
+        let indices: Vec<_> = leaves.iter().map(|(place, _)| *place).collect();
+        let traced = base.trace(&indices, |i| leaves[i].1);
         let mut sequence = base.clone();
         for (step, (place, leaf)) in leaves.iter().enumerate() {
             assert_eq!(sequence.path(*place), traced.paths[step]);
             sequence.set(*place, *leaf);
-            assert_eq!(sequence.root(), traced.roots[step]);
             assert_eq!(sequence.path(*place), traced.paths[step]);
         }
         assert_eq!(base.update(&leaves).root(), sequence.root());
         let mut committed = base.clone();
         committed.commit(traced.update);
         assert_eq!(committed.root(), sequence.root());
+        assert_eq!(committed.levels, sequence.levels);
         assert_eq!(committed.path(index(5)), sequence.path(index(5)));
     }
 

@@ -29,6 +29,13 @@ pub struct LeafUpdate {
     pub path: Path,
 }
 
+impl LeafUpdate {
+    /// The root after the update of an operation that is not a no-op.
+    pub fn root_after(&self) -> Fr {
+        tree::root_of(self.index, self.after.leaf(), &self.path)
+    }
+}
+
 /// One operation: its three updates in sequence (P-4.5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepWitness {
