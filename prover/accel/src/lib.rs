@@ -1,0 +1,165 @@
+//! Devices that a prover computes on: MSM, NTT, and element-wise programs over resident vectors.
+//!
+//! [`Device`] is the whole surface. Vectors of scalars and bases stay on the device from upload to download; every call
+//! returns a `Result`, and running out of memory is a value. Nothing here knows a circuit.
+
+mod program;
+
+pub use program::{Op, Operand, Program, ProgramError};
+
+use halo2curves::bn256::{Fr, G1, G1Affine};
+use thiserror::Error;
+
+/// Why a device did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DeviceError {
+    /// The call itself is wrong: a size, an index, a vector of another device.
+    #[error("{operation}: {reason}")]
+    Invalid {
+        /// The call.
+        operation: &'static str,
+        /// What is wrong, with what was expected and found.
+        reason: String,
+    },
+    /// The device has not enough memory. Retrying on the same device after freeing may help.
+    #[error("{operation}: out of device memory ({bytes} bytes asked for)")]
+    OutOfMemory {
+        /// The call.
+        operation: &'static str,
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// The device or its library failed. The process should not go on using the device.
+    #[error("{operation}: device failure: {reason}")]
+    Failed {
+        /// The call.
+        operation: &'static str,
+        /// The library's code or message.
+        reason: String,
+    },
+}
+
+/// Direction of a number-theoretic transform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Coefficients to values at the powers of halo2's `omega` of that size.
+    Forward,
+    /// Values to coefficients, `1 / n` included.
+    Inverse,
+}
+
+/// Device memory in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// All there is.
+    pub total: u64,
+    /// What is free now.
+    pub free: u64,
+}
+
+/// A device. Calls may come from several threads; each call is synchronous.
+///
+/// Scalars go in and come out in halo2curves' own form. Sizes are in elements.
+pub trait Device: Send + Sync {
+    /// Scalars on the device.
+    type Vector: Send + Sync;
+    /// Affine points on the device, prepared for MSM.
+    type Bases: Send + Sync;
+
+    /// What it is, for logs and reports.
+    fn name(&self) -> String;
+
+    /// Memory of the device.
+    ///
+    /// # Errors
+    /// The device cannot tell.
+    fn memory(&self) -> Result<Memory, DeviceError>;
+
+    /// Number of elements of a vector.
+    fn len(&self, vector: &Self::Vector) -> usize;
+
+    /// Copies scalars to the device.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn upload(&self, values: &[Fr]) -> Result<Self::Vector, DeviceError>;
+
+    /// Copies scalars from the device.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn download(&self, vector: &Self::Vector) -> Result<Vec<Fr>, DeviceError>;
+
+    /// A vector of `n` zeros.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn zeros(&self, n: usize) -> Result<Self::Vector, DeviceError>;
+
+    /// A copy that stays on the device.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn duplicate(&self, vector: &Self::Vector) -> Result<Self::Vector, DeviceError>;
+
+    /// Prepares points for [`Device::msm`]; `table_bytes_max` bounds what precomputed multiples may take beyond the points.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn bases(&self, points: &[G1Affine], table_bytes_max: u64) -> Result<Self::Bases, DeviceError>;
+
+    /// `Σ scalars[j][i] · bases[i]` for each vector `j`. A vector may be shorter than the bases; the identity may
+    /// be among them; zero length gives the identity.
+    ///
+    /// # Errors
+    /// A vector longer than the bases; out of memory.
+    fn msm(&self, bases: &Self::Bases, scalars: &[&Self::Vector]) -> Result<Vec<G1>, DeviceError>;
+
+    /// Transforms each vector in place, natural order in and out. Each has `2^k` elements, `k <= 28`.
+    ///
+    /// # Errors
+    /// A length that is no power of two.
+    fn ntt(&self, vectors: &mut [&mut Self::Vector], direction: Direction) -> Result<(), DeviceError>;
+
+    /// Runs an element-wise program: for every index `i`, on `inputs[c][(i + rotation) mod n]` and on `constants`;
+    /// `outputs[o][i]` are its results. All vectors have the same length `n`. Outputs are other vectors than inputs.
+    ///
+    /// # Errors
+    /// Lengths that differ, or a program that does not fit the inputs.
+    fn run(
+        &self,
+        program: &Program,
+        inputs: &[&Self::Vector],
+        constants: &[Fr],
+        outputs: &mut [&mut Self::Vector],
+    ) -> Result<(), DeviceError>;
+
+    /// Replaces every element by its inverse, 0 by 0.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn invert(&self, vector: &mut Self::Vector) -> Result<(), DeviceError>;
+
+    /// Exclusive running product: element `i` becomes `first · Π_{j<i} v_j`.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn running_product(&self, vector: &mut Self::Vector, first: Fr) -> Result<(), DeviceError>;
+
+    /// Values of polynomials in coefficient form: `polynomials[j]` at `points[j]`.
+    ///
+    /// # Errors
+    /// Different numbers of polynomials and points.
+    fn evaluate(&self, polynomials: &[&Self::Vector], points: &[Fr]) -> Result<Vec<Fr>, DeviceError>;
+
+    /// `Σ factors[j] · vectors[j]`, element-wise; shorter vectors count as padded with zeros up to `n`.
+    ///
+    /// # Errors
+    /// A vector longer than `n`.
+    fn combine(
+        &self,
+        vectors: &[&Self::Vector],
+        factors: &[Fr],
+        n: usize,
+    ) -> Result<Self::Vector, DeviceError>;
+}
