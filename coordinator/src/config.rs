@@ -45,7 +45,9 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Listening on a network without authentication.
-    #[error("{0} is not a loopback address; callers are not authenticated, so this must be allowed explicitly")]
+    #[error(
+        "{0} is not a loopback address; callers are not authenticated, so this must be allowed explicitly"
+    )]
     Remote(SocketAddr),
     /// A limit or time that leaves no room.
     #[error("{name} is {found}, expected at least {min}")]

@@ -52,7 +52,12 @@ pub fn batch_to_proto(batch: &Batch) -> v1::Batch {
 }
 
 fn operation_to_proto(SignedTransfer { transfer, signature }: &SignedTransfer) -> v1::SignedTransfer {
-    let decimal = |mantissa, exponent: u8| Some(v1::Decimal { mantissa, exponent: exponent.into() });
+    let decimal = |mantissa, exponent: u8| {
+        Some(v1::Decimal {
+            mantissa,
+            exponent: exponent.into(),
+        })
+    };
     v1::SignedTransfer {
         transfer: Some(v1::Transfer {
             from: transfer.from.get(),
@@ -77,7 +82,11 @@ fn operation_to_proto(SignedTransfer { transfer, signature }: &SignedTransfer) -
 /// The first field that is missing or out of range.
 pub fn batch_from_proto(batch: v1::Batch) -> Result<Batch, FieldError> {
     if batch.protocol_version != PROTOCOL_VERSION {
-        return Err(wrong("protocol_version", PROTOCOL_VERSION, batch.protocol_version));
+        return Err(wrong(
+            "protocol_version",
+            PROTOCOL_VERSION,
+            batch.protocol_version,
+        ));
     }
     if batch.time >> TIME_BITS != 0 {
         return Err(wrong("time", format!("below 2^{TIME_BITS}"), batch.time));
@@ -86,10 +95,16 @@ pub fn batch_from_proto(batch: v1::Batch) -> Result<Batch, FieldError> {
         return Err(wrong("operations", "at least one", 0));
     }
     let operations = batch.operations.iter().enumerate().map(|(at, signed)| {
-        operation_from_proto(signed).map_err(|error| FieldError { operation: Some(at), ..error })
+        operation_from_proto(signed).map_err(|error| FieldError {
+            operation: Some(at),
+            ..error
+        })
     });
     Ok(Batch {
-        rollup_id: RollupId { chain_id: batch.chain_id, contract: bytes("contract", &batch.contract)? },
+        rollup_id: RollupId {
+            chain_id: batch.chain_id,
+            contract: bytes("contract", &batch.contract)?,
+        },
         number: batch.number,
         time: batch.time,
         old_root: element("old_root", &batch.old_root)?,
@@ -101,7 +116,10 @@ pub fn batch_from_proto(batch: v1::Batch) -> Result<Batch, FieldError> {
 fn operation_from_proto(signed: &v1::SignedTransfer) -> Result<SignedTransfer, FieldError> {
     let transfer = signed.transfer.as_ref().ok_or_else(|| missing("transfer"))?;
     let signature = signed.signature.as_ref().ok_or_else(|| missing("signature"))?;
-    let amount = transfer.amount.as_ref().ok_or_else(|| missing("transfer.amount"))?;
+    let amount = transfer
+        .amount
+        .as_ref()
+        .ok_or_else(|| missing("transfer.amount"))?;
     let fee = transfer.fee.as_ref().ok_or_else(|| missing("transfer.fee"))?;
     Ok(SignedTransfer {
         transfer: Transfer {
@@ -142,15 +160,19 @@ fn decimal<T>(
     let text = || format!("{}e{}", found.mantissa, found.exponent);
     let exponent = u8::try_from(found.exponent)
         .map_err(|_| wrong(field, format!("an exponent below 2^{EXPONENT_BITS}"), text()))?;
-    new(found.mantissa, exponent).map_err(|error| wrong(field, format!("a canonical decimal ({error})"), text()))
+    new(found.mantissa, exponent)
+        .map_err(|error| wrong(field, format!("a canonical decimal ({error})"), text()))
 }
 
 fn element(field: &'static str, found: &[u8]) -> Result<Fr, FieldError> {
-    field::from_be(&bytes(field, found)?).map_err(|error| wrong(field, "an element below r", hex::encode(error.0)))
+    field::from_be(&bytes(field, found)?)
+        .map_err(|error| wrong(field, "an element below r", hex::encode(error.0)))
 }
 
 fn bytes<const N: usize>(field: &'static str, found: &[u8]) -> Result<[u8; N], FieldError> {
-    found.try_into().map_err(|_| wrong(field, format!("{N} bytes"), format!("{} bytes", found.len())))
+    found
+        .try_into()
+        .map_err(|_| wrong(field, format!("{N} bytes"), format!("{} bytes", found.len())))
 }
 
 fn missing(field: &'static str) -> FieldError {
@@ -158,7 +180,12 @@ fn missing(field: &'static str) -> FieldError {
 }
 
 fn wrong(field: &'static str, expected: impl ToString, found: impl ToString) -> FieldError {
-    FieldError { operation: None, field, expected: expected.to_string(), found: found.to_string() }
+    FieldError {
+        operation: None,
+        field,
+        expected: expected.to_string(),
+        found: found.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -167,10 +194,17 @@ mod tests {
     use circuits::sample::{Sample, SampleConfig};
     use prost::Message;
 
-    const ROLLUP: RollupId = RollupId { chain_id: 31_337, contract: [7; 20] };
+    const ROLLUP: RollupId = RollupId {
+        chain_id: 31_337,
+        contract: [7; 20],
+    };
 
     fn batch() -> Batch {
-        let mut sample = Sample::new(SampleConfig { seed: 1, users: 4, tokens: 2 });
+        let mut sample = Sample::new(SampleConfig {
+            seed: 1,
+            users: 4,
+            tokens: 2,
+        });
         sample.batch(ROLLUP, 1_800_000_000, 3)
     }
 
@@ -195,44 +229,80 @@ mod tests {
     }
 
     fn signature(batch: &mut v1::Batch) -> &mut v1::Signature {
-        batch.operations[2].signature.as_mut().expect("the sample sets it")
+        batch.operations[2]
+            .signature
+            .as_mut()
+            .expect("the sample sets it")
     }
 
     #[test]
     fn each_field_of_the_batch_is_checked() {
         refused("batch.protocol_version", "2", |batch| batch.protocol_version = 2);
-        refused("batch.contract", "19 bytes", |batch| batch.contract = vec![0; 19].into());
+        refused("batch.contract", "19 bytes", |batch| {
+            batch.contract = vec![0; 19].into()
+        });
         refused("batch.time", "1099511627776", |batch| batch.time = 1 << 40);
-        refused("batch.old_root", "0 bytes", |batch| batch.old_root = Vec::new().into());
-        refused("batch.new_root", &"ff".repeat(32), |batch| batch.new_root = vec![0xff; 32].into());
+        refused("batch.old_root", "0 bytes", |batch| {
+            batch.old_root = Vec::new().into()
+        });
+        refused("batch.new_root", &"ff".repeat(32), |batch| {
+            batch.new_root = vec![0xff; 32].into()
+        });
         refused("batch.operations", "0", |batch| batch.operations.clear());
     }
 
     #[test]
     fn each_field_of_an_operation_is_checked_and_the_operation_named() {
-        refused("batch.operations[2].transfer", "nothing", |batch| batch.operations[2].transfer = None);
-        refused("batch.operations[2].signature", "nothing", |batch| batch.operations[2].signature = None);
-        refused("batch.operations[2].transfer.from", "0", |batch| transfer(batch).from = 0);
-        refused("batch.operations[2].transfer.to", "8589934592", |batch| transfer(batch).to = 1 << 33);
-        refused("batch.operations[2].transfer.amount", "nothing", |batch| transfer(batch).amount = None);
+        refused("batch.operations[2].transfer", "nothing", |batch| {
+            batch.operations[2].transfer = None
+        });
+        refused("batch.operations[2].signature", "nothing", |batch| {
+            batch.operations[2].signature = None
+        });
+        refused("batch.operations[2].transfer.from", "0", |batch| {
+            transfer(batch).from = 0
+        });
+        refused("batch.operations[2].transfer.to", "8589934592", |batch| {
+            transfer(batch).to = 1 << 33
+        });
+        refused("batch.operations[2].transfer.amount", "nothing", |batch| {
+            transfer(batch).amount = None
+        });
         refused("batch.operations[2].transfer.amount", "524288e0", |batch| {
-            transfer(batch).amount = Some(v1::Decimal { mantissa: 1 << 19, exponent: 0 });
+            transfer(batch).amount = Some(v1::Decimal {
+                mantissa: 1 << 19,
+                exponent: 0,
+            });
         });
         refused("batch.operations[2].transfer.amount", "10e1", |batch| {
-            transfer(batch).amount = Some(v1::Decimal { mantissa: 10, exponent: 1 });
+            transfer(batch).amount = Some(v1::Decimal {
+                mantissa: 10,
+                exponent: 1,
+            });
         });
         refused("batch.operations[2].transfer.fee", "1e257", |batch| {
-            transfer(batch).fee = Some(v1::Decimal { mantissa: 1, exponent: 257 });
+            transfer(batch).fee = Some(v1::Decimal {
+                mantissa: 1,
+                exponent: 257,
+            });
         });
-        refused("batch.operations[2].transfer.expiry", "1099511627776", |batch| transfer(batch).expiry = 1 << 40);
-        refused("batch.operations[2].transfer.token", "0", |batch| transfer(batch).token = 0);
-        refused("batch.operations[2].transfer.token", "65537", |batch| transfer(batch).token = 65_537);
+        refused("batch.operations[2].transfer.expiry", "1099511627776", |batch| {
+            transfer(batch).expiry = 1 << 40
+        });
+        refused("batch.operations[2].transfer.token", "0", |batch| {
+            transfer(batch).token = 0
+        });
+        refused("batch.operations[2].transfer.token", "65537", |batch| {
+            transfer(batch).token = 65_537
+        });
         refused("batch.operations[2].signature.r8_x", "31 bytes", |batch| {
             signature(batch).r8_x = vec![0; 31].into();
         });
         refused("batch.operations[2].signature.r8_y", &"ff".repeat(32), |batch| {
             signature(batch).r8_y = vec![0xff; 32].into();
         });
-        refused("batch.operations[2].signature.s", "33 bytes", |batch| signature(batch).s = vec![0; 33].into());
+        refused("batch.operations[2].signature.s", "33 bytes", |batch| {
+            signature(batch).s = vec![0; 33].into()
+        });
     }
 }

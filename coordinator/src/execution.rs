@@ -76,12 +76,19 @@ pub(crate) fn prepare(
     // Sizes first: after the execution there is no way back without the undo.
     let needed = batch.operations.len().div_ceil(preset.shard.capacity);
     if needed > preset.children {
-        return Err(ShardsError::TooManyShards { needed, children: preset.children }.into());
+        return Err(ShardsError::TooManyShards {
+            needed,
+            children: preset.children,
+        }
+        .into());
     }
     let before = touched_accounts(ledger, batch);
     let executed = execute(ledger, batch)?;
-    let undo: Vec<(AccountIndex, Account)> =
-        executed.touched.iter().filter_map(|(index, _)| Some((*index, *before.get(index)?))).collect();
+    let undo: Vec<(AccountIndex, Account)> = executed
+        .touched
+        .iter()
+        .filter_map(|(index, _)| Some((*index, *before.get(index)?)))
+        .collect();
     let shards = match shards(batch, &executed, preset.shard.capacity, preset.children) {
         Ok(shards) => shards,
         Err(error) => {
@@ -102,7 +109,10 @@ fn submission(
 ) -> Submission {
     let statement = Statement {
         time: batch.time,
-        shards: shards.iter().map(|shard| shard.instances().iter().map(field::to_be).collect()).collect(),
+        shards: shards
+            .iter()
+            .map(|shard| shard.instances().iter().map(field::to_be).collect())
+            .collect(),
         posted_a: Vec::new(),
         posted_b: executed.posted_b,
     };
@@ -125,9 +135,15 @@ fn submission(
 fn touched_accounts(ledger: &State, batch: &Batch) -> HashMap<AccountIndex, Account> {
     let indices = batch.operations.iter().flat_map(|signed| {
         let transfer = &signed.transfer;
-        [transfer.from, transfer.to, AccountIndex::fee_account(transfer.token)]
+        [
+            transfer.from,
+            transfer.to,
+            AccountIndex::fee_account(transfer.token),
+        ]
     });
-    indices.filter_map(|index| Some((index, *ledger.get(index)?))).collect()
+    indices
+        .filter_map(|index| Some((index, *ledger.get(index)?)))
+        .collect()
 }
 
 impl Statement {
@@ -137,7 +153,10 @@ impl Statement {
 
     /// The instances of a shard's proof.
     pub(crate) fn shard(&self, index: u32) -> Result<Vec<Fr>, ArtifactError> {
-        let shard = self.shards.get(index as usize).ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        let shard = self
+            .shards
+            .get(index as usize)
+            .ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
         Ok(shard.iter().map(field::from_be).collect::<Result<_, _>>()?)
     }
 

@@ -22,6 +22,8 @@ impl Verifier for KeyVerifier {
     }
 
     fn root(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String> {
-        verify::verify_root(&self.0, instances, proof).map(drop).map_err(|error| error.to_string())
+        verify::verify_root(&self.0, instances, proof)
+            .map(drop)
+            .map_err(|error| error.to_string())
     }
 }

@@ -140,15 +140,25 @@ impl Core {
     /// # Errors
     /// Every [`SubmitError`] but [`SubmitError::RequestReused`].
     pub fn admit(&self, number: u64, old_root: StateRoot, time: u64) -> Result<(), SubmitError> {
-        let Head { root, next_number, time: min } = self.head();
+        let Head {
+            root,
+            next_number,
+            time: min,
+        } = self.head();
         if self.stopping {
             return Err(SubmitError::Stopping);
         }
         if number != next_number {
-            return Err(SubmitError::Number { expected: next_number, found: number });
+            return Err(SubmitError::Number {
+                expected: next_number,
+                found: number,
+            });
         }
         if old_root != root {
-            return Err(SubmitError::OldRoot { expected: root, found: old_root });
+            return Err(SubmitError::OldRoot {
+                expected: root,
+                found: old_root,
+            });
         }
         if time < min {
             return Err(SubmitError::Time { min, found: time });
@@ -200,11 +210,17 @@ impl Core {
 
         let mut output = Output::default();
         self.save_batch(id, &mut output);
-        output.writes.push(Write::Artifact(ArtifactKey::Statement(id), new.statement));
-        output.writes.push(Write::Artifact(ArtifactKey::Undo(id), new.undo));
+        output
+            .writes
+            .push(Write::Artifact(ArtifactKey::Statement(id), new.statement));
+        output
+            .writes
+            .push(Write::Artifact(ArtifactKey::Undo(id), new.undo));
         output.writes.push(Write::Accounts(new.accounts));
         for (index, input) in (0..).zip(new.shard_inputs) {
-            output.writes.push(Write::Artifact(ArtifactKey::ShardInput(id, index), input));
+            output
+                .writes
+                .push(Write::Artifact(ArtifactKey::ShardInput(id, index), input));
             self.add_task(TaskId::shard(id, index), now, &mut output);
         }
         self.assign(now, &mut output);
@@ -246,7 +262,9 @@ impl Core {
         self.chain.remove(&number);
         self.requests.remove(&request_id);
         output.writes.push(Write::Accounts(accounts));
-        output.writes.push(Write::RemoveArtifact(ArtifactKey::Statement(id)));
+        output
+            .writes
+            .push(Write::RemoveArtifact(ArtifactKey::Statement(id)));
         self.finish(now, id, BatchStatus::Cancelled, &mut output);
         Ok(output)
     }
@@ -258,7 +276,10 @@ impl Core {
     pub fn retry(&mut self, now: UnixMs, id: BatchId) -> Result<Output, RetryError> {
         let batch = self.batches.get(&id).ok_or(RetryError::Unknown(id))?;
         if batch.status != BatchStatus::Failed {
-            return Err(RetryError::NotFailed { batch: id, status: batch.status });
+            return Err(RetryError::NotFailed {
+                batch: id,
+                status: batch.status,
+            });
         }
         let mut output = Output::default();
         let tasks: Vec<TaskId> = self.tasks_of(id).map(|task| task.record.id).collect();
@@ -299,15 +320,22 @@ impl Core {
         match id.kind {
             TaskKind::Shard => self.shard_done(now, id, proof, output),
             TaskKind::Aggregation => {
-                output.writes.push(Write::Artifact(ArtifactKey::RootProof(id.batch), proof));
+                output
+                    .writes
+                    .push(Write::Artifact(ArtifactKey::RootProof(id.batch), proof));
                 self.finish(now, id.batch, BatchStatus::Proven, output);
             }
         }
     }
 
     fn shard_done(&mut self, now: UnixMs, id: TaskId, proof: Vec<u8>, output: &mut Output) {
-        output.writes.push(Write::Artifact(ArtifactKey::ShardProof(id.batch, id.index), proof));
-        output.writes.push(Write::RemoveArtifact(ArtifactKey::ShardInput(id.batch, id.index)));
+        output.writes.push(Write::Artifact(
+            ArtifactKey::ShardProof(id.batch, id.index),
+            proof,
+        ));
+        output
+            .writes
+            .push(Write::RemoveArtifact(ArtifactKey::ShardInput(id.batch, id.index)));
         let batch = self.batches.get_mut(&id.batch).expect("a task has a batch");
         batch.shards_done += 1;
         let all_done = batch.shards_done == batch.shards;
@@ -373,8 +401,12 @@ impl Core {
             output.writes.push(Write::RemoveTask(task));
         }
         for index in 0..shards {
-            output.writes.push(Write::RemoveArtifact(ArtifactKey::ShardInput(id, index)));
-            output.writes.push(Write::RemoveArtifact(ArtifactKey::ShardProof(id, index)));
+            output
+                .writes
+                .push(Write::RemoveArtifact(ArtifactKey::ShardInput(id, index)));
+            output
+                .writes
+                .push(Write::RemoveArtifact(ArtifactKey::ShardProof(id, index)));
         }
         output.writes.push(Write::RemoveArtifact(ArtifactKey::Undo(id)));
         self.assign(now, output);

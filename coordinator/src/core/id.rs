@@ -66,12 +66,20 @@ impl UnixMs {
 impl TaskId {
     /// The task of shard `index`.
     pub fn shard(batch: BatchId, index: u32) -> Self {
-        Self { batch, kind: TaskKind::Shard, index }
+        Self {
+            batch,
+            kind: TaskKind::Shard,
+            index,
+        }
     }
 
     /// The aggregation of `batch`.
     pub fn aggregation(batch: BatchId) -> Self {
-        Self { batch, kind: TaskKind::Aggregation, index: 0 }
+        Self {
+            batch,
+            kind: TaskKind::Aggregation,
+            index: 0,
+        }
     }
 }
 
@@ -99,7 +107,11 @@ impl fmt::Display for TaskId {
 /// Decimal digits without a leading zero or sign, so that an id has one spelling.
 fn number<N: FromStr + fmt::Display>(text: &str) -> Result<N, UnknownId> {
     let number = text.parse::<N>().map_err(|_| UnknownId)?;
-    if number.to_string() == text { Ok(number) } else { Err(UnknownId) }
+    if number.to_string() == text {
+        Ok(number)
+    } else {
+        Err(UnknownId)
+    }
 }
 
 impl FromStr for BatchId {
@@ -130,11 +142,17 @@ mod tests {
 
     #[test]
     fn ids_are_read_as_they_are_written() {
-        for id in [TaskId::shard(BatchId(17), 0), TaskId::shard(BatchId(1), 31), TaskId::aggregation(BatchId(2))] {
+        for id in [
+            TaskId::shard(BatchId(17), 0),
+            TaskId::shard(BatchId(1), 31),
+            TaskId::aggregation(BatchId(2)),
+        ] {
             assert_eq!(id.to_string().parse(), Ok(id));
             assert_eq!(id.batch.to_string().parse(), Ok(id.batch));
         }
-        for bad in ["", "b", "b-", "b1", "b01-a", "b1-s", "b1-s+1", "b1-s01", "b1-b", "1-a", "b1-a "] {
+        for bad in [
+            "", "b", "b-", "b1", "b01-a", "b1-s", "b1-s+1", "b1-s01", "b1-b", "1-a", "b1-a ",
+        ] {
             assert_eq!(bad.parse::<TaskId>(), Err(UnknownId), "{bad}");
         }
     }

@@ -90,8 +90,13 @@ impl Core {
         }
         let id = SessionId(self.next_session);
         self.next_session += 1;
-        let session =
-            Session { worker, capabilities, request: None, draining: false, leases: BTreeSet::new() };
+        let session = Session {
+            worker,
+            capabilities,
+            request: None,
+            draining: false,
+            leases: BTreeSet::new(),
+        };
         self.sessions.insert(id, session);
         Ok(id)
     }
@@ -101,8 +106,15 @@ impl Core {
     pub fn request_lease(&mut self, now: UnixMs, id: SessionId, kinds: BTreeSet<TaskKind>) -> Output {
         let mut output = Output::default();
         if let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.draining) {
-            let kinds = if kinds.is_empty() { session.capabilities.clone() } else { &kinds & &session.capabilities };
-            let place = session.request.as_ref().map_or(self.next_request, |(place, _)| *place);
+            let kinds = if kinds.is_empty() {
+                session.capabilities.clone()
+            } else {
+                &kinds & &session.capabilities
+            };
+            let place = session
+                .request
+                .as_ref()
+                .map_or(self.next_request, |(place, _)| *place);
             self.next_request = self.next_request.max(place + 1);
             session.request = Some((place, kinds));
             self.waiting.insert(place, id);
@@ -124,13 +136,17 @@ impl Core {
     /// A session's stream ended. Its leases have the grace time to be renewed in another one.
     pub fn close_session(&mut self, now: UnixMs, id: SessionId) -> Output {
         let mut output = Output::default();
-        let Some(session) = self.sessions.remove(&id) else { return output };
+        let Some(session) = self.sessions.remove(&id) else {
+            return output;
+        };
         if let Some((place, _)) = session.request {
             self.waiting.remove(&place);
         }
         let grace = now.after(self.limits.reconnect_grace_ms);
         for task_id in session.leases {
-            let Some(task) = self.tasks.get_mut(&task_id) else { continue };
+            let Some(task) = self.tasks.get_mut(&task_id) else {
+                continue;
+            };
             self.timers.remove(&(task.deadline, task_id));
             task.deadline = task.deadline.min(grace);
             self.timers.insert((task.deadline, task_id));
@@ -144,10 +160,20 @@ impl Core {
     ///
     /// # Errors
     /// The lease is over.
-    pub fn renew(&mut self, now: UnixMs, id: SessionId, task_id: TaskId, fence: Fence) -> Result<(), LeaseLost> {
+    pub fn renew(
+        &mut self,
+        now: UnixMs,
+        id: SessionId,
+        task_id: TaskId,
+        fence: Fence,
+    ) -> Result<(), LeaseLost> {
         self.held(id, task_id, fence)?;
         let task = self.tasks.get_mut(&task_id).expect("just found");
-        self.sessions.get_mut(&id).expect("just found").leases.insert(task_id);
+        self.sessions
+            .get_mut(&id)
+            .expect("just found")
+            .leases
+            .insert(task_id);
         if let Some(before) = task.session.replace(id).filter(|before| *before != id)
             && let Some(session) = self.sessions.get_mut(&before)
         {
@@ -174,7 +200,11 @@ impl Core {
         self.held(id, task_id, fence)?;
         let task = self.tasks.get_mut(&task_id).expect("just found");
         task.phase = phase.chars().take(PHASE_CHARS_MAX).collect();
-        task.fraction = if fraction.is_finite() { fraction.clamp(0.0, 1.0) } else { 0.0 };
+        task.fraction = if fraction.is_finite() {
+            fraction.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
         let mut output = Output::default();
         self.touch(task_id.batch, &mut output);
         Ok(output)
@@ -213,7 +243,11 @@ impl Core {
     /// A proof was verified. The first one of a task wins; the flag says whether this is it.
     pub fn accept(&mut self, now: UnixMs, id: SessionId, task_id: TaskId, proof: Vec<u8>) -> (bool, Output) {
         let mut output = Output::default();
-        let Some(task) = self.tasks.get_mut(&task_id).filter(|task| task.record.status != TaskStatus::Done) else {
+        let Some(task) = self
+            .tasks
+            .get_mut(&task_id)
+            .filter(|task| task.record.status != TaskStatus::Done)
+        else {
             return (false, output);
         };
         // The worker that holds the lease is told if it is another one than that whose proof this is.
@@ -270,7 +304,9 @@ impl Core {
 
     /// Takes a task out of the hands of the session that holds it, and tells the worker.
     pub(super) fn end_lease(&mut self, task_id: TaskId, reason: &'static str, output: &mut Output) {
-        let Some(task) = self.tasks.get_mut(&task_id) else { return };
+        let Some(task) = self.tasks.get_mut(&task_id) else {
+            return;
+        };
         if task.record.status != TaskStatus::Leased {
             return;
         }
@@ -280,7 +316,12 @@ impl Core {
         {
             session.leases.remove(&task_id);
             let fence = task.record.fence;
-            output.effects.push(Effect::LeaseLost { session: id, task: task_id, fence, reason });
+            output.effects.push(Effect::LeaseLost {
+                session: id,
+                task: task_id,
+                fence,
+                reason,
+            });
         }
     }
 
@@ -298,14 +339,21 @@ impl Core {
         if counts {
             record.deaths += 1;
             record.avoid_until = now.after(self.limits.avoid_ms);
-            record.last_failure =
-                Some(format!("worker {} was lost", record.worker.as_deref().unwrap_or_default()));
+            record.last_failure = Some(format!(
+                "worker {} was lost",
+                record.worker.as_deref().unwrap_or_default()
+            ));
         }
         let deaths = record.deaths;
         if deaths >= self.limits.deaths_max {
             record.status = TaskStatus::Quarantined;
             self.save_task(task_id, output);
-            self.fail_batch(now, task_id, &format!("quarantined after {deaths} lost workers"), output);
+            self.fail_batch(
+                now,
+                task_id,
+                &format!("quarantined after {deaths} lost workers"),
+                output,
+            );
         } else {
             self.save_task(task_id, output);
             self.refresh(task_id, now);
@@ -331,7 +379,11 @@ impl Core {
         self.timers.remove(&(task.deadline, task_id));
         let message: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
         let record = &mut task.record;
-        let wait = self.limits.retry_ms_min.checked_shl(record.failures).unwrap_or(u64::MAX);
+        let wait = self
+            .limits
+            .retry_ms_min
+            .checked_shl(record.failures)
+            .unwrap_or(u64::MAX);
         record.failures = record.failures.saturating_add(1);
         record.last_failure = Some(message.clone());
         record.status = TaskStatus::Ready;
@@ -368,17 +420,24 @@ impl Core {
         if session.leases.len() >= self.limits.session_leases_max {
             return None;
         }
-        let best_first = [TaskKind::Aggregation, TaskKind::Shard].into_iter().filter(|kind| kinds.contains(kind));
-        best_first.flat_map(|kind| self.ready.range(Self::places(kind))).map(|(_, task)| *task).find(|task| {
-            let record = &self.tasks[task].record;
-            let avoided = record.avoid_until > now && record.worker.as_ref() == Some(&session.worker);
-            !avoided || !self.another_can(task.kind, &session.worker)
-        })
+        let best_first = [TaskKind::Aggregation, TaskKind::Shard]
+            .into_iter()
+            .filter(|kind| kinds.contains(kind));
+        best_first
+            .flat_map(|kind| self.ready.range(Self::places(kind)))
+            .map(|(_, task)| *task)
+            .find(|task| {
+                let record = &self.tasks[task].record;
+                let avoided = record.avoid_until > now && record.worker.as_ref() == Some(&session.worker);
+                !avoided || !self.another_can(task.kind, &session.worker)
+            })
     }
 
     /// Whether a worker other than `name` is connected that proves `kind`.
     fn another_can(&self, kind: TaskKind, name: &str) -> bool {
-        self.sessions.values().any(|s| s.worker != name && !s.draining && s.capabilities.contains(&kind))
+        self.sessions
+            .values()
+            .any(|s| s.worker != name && !s.draining && s.capabilities.contains(&kind))
     }
 
     fn grant(&mut self, now: UnixMs, id: SessionId, task_id: TaskId, output: &mut Output) {
@@ -405,6 +464,10 @@ impl Core {
         } else {
             self.touch(task_id.batch, output);
         }
-        output.effects.push(Effect::Grant { session: id, task: task_id, fence });
+        output.effects.push(Effect::Grant {
+            session: id,
+            task: task_id,
+            fence,
+        });
     }
 }

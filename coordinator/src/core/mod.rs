@@ -139,7 +139,13 @@ pub struct Task {
 
 impl Task {
     fn new(record: TaskRecord) -> Self {
-        Self { record, phase: String::new(), fraction: 0.0, deadline: UnixMs(0), session: None }
+        Self {
+            record,
+            phase: String::new(),
+            fraction: 0.0,
+            deadline: UnixMs(0),
+            session: None,
+        }
     }
 }
 
@@ -237,9 +243,21 @@ impl Core {
 
     /// The end of the chain.
     pub fn head(&self) -> Head {
-        match self.chain.last_key_value().and_then(|(_, id)| self.batches.get(id)) {
-            Some(last) => Head { root: last.new_root, next_number: last.number + 1, time: last.time },
-            None => Head { root: self.genesis_root, next_number: 0, time: 0 },
+        match self
+            .chain
+            .last_key_value()
+            .and_then(|(_, id)| self.batches.get(id))
+        {
+            Some(last) => Head {
+                root: last.new_root,
+                next_number: last.number + 1,
+                time: last.time,
+            },
+            None => Head {
+                root: self.genesis_root,
+                next_number: 0,
+                time: 0,
+            },
         }
     }
 
@@ -255,7 +273,9 @@ impl Core {
 
     /// A batch's tasks, shards first. Empty once the batch is final.
     pub fn tasks_of(&self, batch: BatchId) -> impl Iterator<Item = &Task> {
-        self.tasks.range(TaskId::shard(batch, 0)..=TaskId::aggregation(batch)).map(|(_, task)| task)
+        self.tasks
+            .range(TaskId::shard(batch, 0)..=TaskId::aggregation(batch))
+            .map(|(_, task)| task)
     }
 
     /// Batches accepted and not final.
@@ -284,13 +304,25 @@ impl Core {
 
     /// The places of all tasks of a kind.
     fn places(kind: TaskKind) -> RangeInclusive<Place> {
-        let bound = |batch, index| (rank(kind), TaskId { batch: BatchId(batch), kind, index });
+        let bound = |batch, index| {
+            (
+                rank(kind),
+                TaskId {
+                    batch: BatchId(batch),
+                    kind,
+                    index,
+                },
+            )
+        };
         bound(0, 0)..=bound(u64::MAX, u32::MAX)
     }
 
     /// Puts a task among the ready ones if it may be leased now, takes it out if not, and sets the timer for later.
     fn refresh(&mut self, id: TaskId, now: UnixMs) {
-        let batch_runs = self.batches.get(&id.batch).is_some_and(|b| b.status != BatchStatus::Failed && !b.is_final());
+        let batch_runs = self
+            .batches
+            .get(&id.batch)
+            .is_some_and(|b| b.status != BatchStatus::Failed && !b.is_final());
         let record = self.tasks.get(&id).map(|task| &task.record);
         match record.filter(|record| batch_runs && record.status == TaskStatus::Ready) {
             Some(record) if record.not_before <= now => {

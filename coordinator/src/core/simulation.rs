@@ -118,8 +118,7 @@ impl World {
         for effect in output.effects {
             match effect {
                 Effect::Grant { session, task, fence } => self.granted(session, task, fence),
-                Effect::LeaseLost { session, task, fence, .. } => {
-                    assert!(self.sessions.contains_key(&session) || session.0 > 0);
+                Effect::LeaseLost { task, fence, .. } => {
                     assert!(fence <= self.newest[&task]);
                 }
                 Effect::Changed(batch) => {
@@ -132,19 +131,40 @@ impl World {
     }
 
     fn granted(&mut self, session: SessionId, task: TaskId, fence: Fence) {
-        let worker = self.sessions.get(&session).expect("granted to a session that is connected").clone();
+        let worker = self
+            .sessions
+            .get(&session)
+            .expect("granted to a session that is connected")
+            .clone();
         assert!(self.asking.remove(&session), "granted without a request");
-        assert!(!self.accepted.contains(&task), "{task} was granted after it was done");
+        assert!(
+            !self.accepted.contains(&task),
+            "{task} was granted after it was done"
+        );
         let before = self.newest.insert(task, fence);
-        assert!(before < Some(fence), "fence {fence:?} of {task} follows {before:?}");
-        assert_eq!(self.disk.tasks[&task].fence, fence, "a lease is on disk before it is sent");
+        assert!(
+            before < Some(fence),
+            "fence {fence:?} of {task} follows {before:?}"
+        );
+        assert_eq!(
+            self.disk.tasks[&task].fence, fence,
+            "a lease is on disk before it is sent"
+        );
         if task.kind == TaskKind::Aggregation {
             let shards = self.disk.batches[&task.batch].shards;
             for index in 0..shards {
-                assert!(self.disk.artifacts.contains_key(&ArtifactKey::ShardProof(task.batch, index)));
+                assert!(
+                    self.disk
+                        .artifacts
+                        .contains_key(&ArtifactKey::ShardProof(task.batch, index))
+                );
             }
         } else {
-            assert!(self.disk.artifacts.contains_key(&ArtifactKey::ShardInput(task.batch, task.index)));
+            assert!(
+                self.disk
+                    .artifacts
+                    .contains_key(&ArtifactKey::ShardInput(task.batch, task.index))
+            );
         }
         self.grants.push((task, fence, worker));
     }
@@ -183,7 +203,9 @@ impl World {
     }
 
     fn submit_again(&mut self) {
-        let Some((mut submission, id)) = self.acknowledged.choose(&mut self.rng).cloned() else { return };
+        let Some((mut submission, id)) = self.acknowledged.choose(&mut self.rng).cloned() else {
+            return;
+        };
         if self.cancelled.contains(&id) {
             return;
         }
@@ -239,20 +261,33 @@ impl World {
     }
 
     fn report(&mut self) {
-        let (Some((task, fence, worker)), Some(id)) = (self.any_grant(), self.any_session()) else { return };
+        let (Some((task, fence, worker)), Some(id)) = (self.any_grant(), self.any_session()) else {
+            return;
+        };
         let is_newest = self.newest[&task] == fence && self.sessions[&id] == worker;
         let outcome = match self.rng.gen_range(0..10) {
-            0..=3 => self.core.renew(self.now, id, task, fence).map(|()| Output::default()),
-            4..=6 => self.core.progress(id, task, fence, "phase", self.rng.gen_range(-1.0..2.0)),
-            7..=8 => self.core.fail(self.now, id, task, fence, FailureClass::Resource, "out of memory"),
+            0..=3 => self
+                .core
+                .renew(self.now, id, task, fence)
+                .map(|()| Output::default()),
+            4..=6 => self
+                .core
+                .progress(id, task, fence, "phase", self.rng.gen_range(-1.0..2.0)),
+            7..=8 => self
+                .core
+                .fail(self.now, id, task, fence, FailureClass::Resource, "out of memory"),
             _ if self.rng.gen_bool(0.2) => {
-                self.core.fail(self.now, id, task, fence, FailureClass::Internal, "panic")
+                self.core
+                    .fail(self.now, id, task, fence, FailureClass::Internal, "panic")
             }
             _ => Err(LeaseLost::Over),
         };
         match outcome {
             Ok(output) => {
-                assert!(is_newest, "a report with an old fence or of another worker counted");
+                assert!(
+                    is_newest,
+                    "a report with an old fence or of another worker counted"
+                );
                 self.apply(output);
             }
             Err(LeaseLost::Over | LeaseLost::NotNeeded) => {}
@@ -260,7 +295,9 @@ impl World {
     }
 
     fn complete(&mut self) {
-        let (Some((task, fence, _)), Some(id)) = (self.any_grant(), self.any_session()) else { return };
+        let (Some((task, fence, _)), Some(id)) = (self.any_grant(), self.any_session()) else {
+            return;
+        };
         match self.core.claim(task, fence) {
             Claim::Verify => self.verifying.push((id, task, fence)),
             Claim::NotNeeded => {
@@ -290,7 +327,9 @@ impl World {
     }
 
     fn cancel(&mut self) {
-        let Some(&(_, id)) = self.acknowledged.last() else { return };
+        let Some(&(_, id)) = self.acknowledged.last() else {
+            return;
+        };
         if let Ok(output) = self.core.cancel(self.now, id, vec![]) {
             self.apply(output);
             self.cancelled.insert(id);
@@ -298,7 +337,12 @@ impl World {
     }
 
     fn retry(&mut self) {
-        let failed = self.disk.batches.values().find(|batch| batch.status == BatchStatus::Failed).map(|b| b.id);
+        let failed = self
+            .disk
+            .batches
+            .values()
+            .find(|batch| batch.status == BatchStatus::Failed)
+            .map(|b| b.id);
         if let Some(id) = failed {
             let output = self.core.retry(self.now, id).expect("it has failed");
             self.apply(output);
@@ -357,16 +401,26 @@ impl World {
         let mut head = GENESIS;
         for (number, id) in &self.core.chain {
             let batch = &self.core.batches[id];
-            assert_eq!((batch.number, batch.old_root), (*number, head), "the chain is broken at {id}");
+            assert_eq!(
+                (batch.number, batch.old_root),
+                (*number, head),
+                "the chain is broken at {id}"
+            );
             head = batch.new_root;
         }
         for (submission, id) in &self.acknowledged {
             let batch = self.disk.batches.get(id).expect("an acknowledged batch was lost");
             assert_eq!(batch.sha256, submission.sha256);
-            assert_eq!(batch.status == BatchStatus::Cancelled, self.cancelled.contains(id));
+            assert_eq!(
+                batch.status == BatchStatus::Cancelled,
+                self.cancelled.contains(id)
+            );
         }
         for (id, batch) in &self.core.batches {
-            let stored = BatchRecord { revision: batch.revision, ..self.disk.batches[id].clone() };
+            let stored = BatchRecord {
+                revision: batch.revision,
+                ..self.disk.batches[id].clone()
+            };
             assert_eq!(*batch, stored, "core and store differ");
             self.check_batch(batch);
         }
@@ -374,16 +428,28 @@ impl World {
             assert_eq!(task.record, self.disk.tasks[id], "core and store differ");
             let runs = !matches!(self.core.batches[&id.batch].status, BatchStatus::Failed);
             let is_ready = self.core.ready.contains(&Core::place(*id));
-            assert_eq!(is_ready && !(runs && task.record.status == TaskStatus::Ready), false, "{task:?}");
+            assert!(
+                !is_ready || (runs && task.record.status == TaskStatus::Ready),
+                "{task:?}"
+            );
             let has_timer = |at: UnixMs| self.core.timers.contains(&(at, *id));
             match task.record.status {
                 TaskStatus::Leased => assert!(has_timer(task.deadline), "a lease without an end: {task:?}"),
-                TaskStatus::Ready if runs && !is_ready => assert!(has_timer(task.record.not_before), "{task:?}"),
+                TaskStatus::Ready if runs && !is_ready => {
+                    assert!(has_timer(task.record.not_before), "{task:?}")
+                }
                 _ => {}
             }
         }
         assert_eq!(self.core.tasks.len(), self.disk.tasks.len());
-        assert_eq!(self.core.open, self.core.batches.values().filter(|batch| !batch.is_final()).count());
+        assert_eq!(
+            self.core.open,
+            self.core
+                .batches
+                .values()
+                .filter(|batch| !batch.is_final())
+                .count()
+        );
     }
 
     fn check_batch(&self, batch: &BatchRecord) {
@@ -391,8 +457,14 @@ impl World {
         let has = |key| self.disk.artifacts.contains_key(&key);
         if batch.is_final() {
             assert!(tasks.is_empty());
-            assert_eq!(has(ArtifactKey::RootProof(batch.id)), batch.status == BatchStatus::Proven);
-            assert_eq!(has(ArtifactKey::Statement(batch.id)), batch.status == BatchStatus::Proven);
+            assert_eq!(
+                has(ArtifactKey::RootProof(batch.id)),
+                batch.status == BatchStatus::Proven
+            );
+            assert_eq!(
+                has(ArtifactKey::Statement(batch.id)),
+                batch.status == BatchStatus::Proven
+            );
             assert!(!has(ArtifactKey::Undo(batch.id)));
             assert!((0..batch.shards).all(|at| !has(ArtifactKey::ShardInput(batch.id, at))));
             return;
@@ -403,7 +475,11 @@ impl World {
             .count();
         assert_eq!(done, batch.shards_done as usize);
         let aggregations = tasks.len() - batch.shards as usize;
-        assert_eq!(aggregations, usize::from(batch.shards_done == batch.shards), "aggregation after all shards");
+        assert_eq!(
+            aggregations,
+            usize::from(batch.shards_done == batch.shards),
+            "aggregation after all shards"
+        );
         let failed = tasks
             .iter()
             .any(|task| matches!(task.record.status, TaskStatus::Failed | TaskStatus::Quarantined));
@@ -418,7 +494,10 @@ impl World {
         self.verifying.clear();
         self.sessions.clear();
         let all = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
-        let id = self.core.open_session("good".into(), all).expect("all others are gone");
+        let id = self
+            .core
+            .open_session("good".into(), all)
+            .expect("all others are gone");
         self.sessions.insert(id, "good".into());
         let mut seen = self.grants.len();
         for _ in 0..2_000 {
@@ -460,8 +539,14 @@ fn random_fault_schedules_keep_the_invariants_and_end() {
 /// One batch of `shards` shards and a worker that can do everything.
 fn world_with_batch(shards: usize) -> (World, BatchId, SessionId) {
     let mut world = World::new(0);
-    let submission = Submission { shard_inputs: vec![vec![1]; shards], ..world.submission() };
-    let (batch, _, output) = world.core.submit(world.now, submission).expect("it is the next batch");
+    let submission = Submission {
+        shard_inputs: vec![vec![1]; shards],
+        ..world.submission()
+    };
+    let (batch, _, output) = world
+        .core
+        .submit(world.now, submission)
+        .expect("it is the next batch");
     world.apply(output);
     let id = world.join("w0");
     (world, batch, id)
@@ -470,7 +555,10 @@ fn world_with_batch(shards: usize) -> (World, BatchId, SessionId) {
 impl World {
     fn join(&mut self, worker: &str) -> SessionId {
         let all = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
-        let id = self.core.open_session(worker.into(), all).expect("below the limit");
+        let id = self
+            .core
+            .open_session(worker.into(), all)
+            .expect("below the limit");
         self.sessions.insert(id, worker.into());
         id
     }
@@ -495,7 +583,10 @@ fn aggregation_comes_before_older_and_younger_shards() {
     let (task, _) = world.lease(id).expect("a shard is ready");
     world.submit_new();
     assert!(world.prove(id, task));
-    assert_eq!(world.lease(id).map(|(task, _)| task), Some(TaskId::aggregation(first)));
+    assert_eq!(
+        world.lease(id).map(|(task, _)| task),
+        Some(TaskId::aggregation(first))
+    );
 }
 
 #[test]
@@ -506,8 +597,13 @@ fn a_late_proof_wins_against_the_new_holder() {
     let fast = world.join("w1");
     let (again, newer) = world.lease(fast).expect("the lease is over");
     assert_eq!((again, newer), (task, Fence(fence.0 + 1)));
-    assert_eq!(world.core.renew(world.now, slow, task, fence), Err(LeaseLost::Over));
-    let late = world.core.fail(world.now, slow, task, fence, FailureClass::Resource, "");
+    assert_eq!(
+        world.core.renew(world.now, slow, task, fence),
+        Err(LeaseLost::Over)
+    );
+    let late = world
+        .core
+        .fail(world.now, slow, task, fence, FailureClass::Resource, "");
     assert_eq!(late, Err(LeaseLost::Over));
     assert_eq!(world.core.claim(task, fence), Claim::Verify);
     assert!(world.prove(slow, task));
@@ -524,20 +620,32 @@ fn a_fence_that_was_never_given_completes_nothing() {
     world.lease(id).expect("a shard is ready");
     assert_eq!(world.core.claim(task, Fence(0)), Claim::Unknown);
     assert_eq!(world.core.claim(task, Fence(2)), Claim::Unknown);
-    assert_eq!(world.core.claim(TaskId::shard(batch, 1), Fence(1)), Claim::Unknown);
-    assert_eq!(world.core.claim(TaskId::shard(BatchId(9), 0), Fence(1)), Claim::Unknown);
+    assert_eq!(
+        world.core.claim(TaskId::shard(batch, 1), Fence(1)),
+        Claim::Unknown
+    );
+    assert_eq!(
+        world.core.claim(TaskId::shard(BatchId(9), 0), Fence(1)),
+        Claim::Unknown
+    );
 }
 
 #[test]
 fn a_failed_task_goes_to_another_worker_first() {
     let (mut world, _, first) = world_with_batch(1);
     let (task, fence) = world.lease(first).expect("a shard is ready");
-    let output = world.core.fail(world.now, first, task, fence, FailureClass::Resource, "no memory").expect("held");
+    let output = world
+        .core
+        .fail(world.now, first, task, fence, FailureClass::Resource, "no memory")
+        .expect("held");
     world.apply(output);
     let second = world.join("w1");
     assert_eq!(world.lease(first), None);
     world.pass(limits().retry_ms_min);
-    assert_eq!(world.newest[&task], fence, "the worker that failed waits while there is another");
+    assert_eq!(
+        world.newest[&task], fence,
+        "the worker that failed waits while there is another"
+    );
     assert_eq!(world.lease(second).map(|(task, _)| task), Some(task));
 }
 
@@ -545,7 +653,10 @@ fn a_failed_task_goes_to_another_worker_first() {
 fn a_lone_worker_gets_its_failed_task_again_after_the_wait() {
     let (mut world, _, id) = world_with_batch(1);
     let (task, fence) = world.lease(id).expect("a shard is ready");
-    let output = world.core.fail(world.now, id, task, fence, FailureClass::Infrastructure, "").expect("held");
+    let output = world
+        .core
+        .fail(world.now, id, task, fence, FailureClass::Infrastructure, "")
+        .expect("held");
     world.apply(output);
     assert_eq!(world.lease(id), None);
     world.pass(limits().retry_ms_min);
@@ -556,9 +667,15 @@ fn a_lone_worker_gets_its_failed_task_again_after_the_wait() {
 fn a_failure_of_another_class_fails_the_batch_until_it_is_tried_again() {
     let (mut world, batch, id) = world_with_batch(2);
     let (task, fence) = world.lease(id).expect("a shard is ready");
-    let output = world.core.fail(world.now, id, task, fence, FailureClass::Internal, "panic").expect("held");
+    let output = world
+        .core
+        .fail(world.now, id, task, fence, FailureClass::Internal, "panic")
+        .expect("held");
     world.apply(output);
-    assert_eq!(world.core.batch(batch).map(|b| b.status), Some(BatchStatus::Failed));
+    assert_eq!(
+        world.core.batch(batch).map(|b| b.status),
+        Some(BatchStatus::Failed)
+    );
     assert_eq!(world.lease(id), None, "no task of a failed batch is given out");
     let output = world.core.retry(world.now, batch).expect("it has failed");
     world.apply(output);
@@ -577,7 +694,10 @@ fn a_task_that_loses_its_workers_is_quarantined() {
     }
     let status = world.core.tasks_of(batch).next().map(|task| task.record.status);
     assert_eq!(status, Some(TaskStatus::Quarantined));
-    assert_eq!(world.core.batch(batch).map(|b| b.status), Some(BatchStatus::Failed));
+    assert_eq!(
+        world.core.batch(batch).map(|b| b.status),
+        Some(BatchStatus::Failed)
+    );
 }
 
 #[test]
@@ -612,33 +732,76 @@ fn only_the_newest_unproven_batch_is_cancelled_and_its_ids_are_free_again() {
     world.submit_new();
     let (submission, second) = world.acknowledged[0].clone();
     let refused = world.core.cancel(world.now, first, vec![]);
-    assert_eq!(refused, Err(CancelError::BuiltOn { batch: first, on_top: second }));
-    let output = world.core.cancel(world.now, second, vec![]).expect("it is the newest");
+    assert_eq!(
+        refused,
+        Err(CancelError::BuiltOn {
+            batch: first,
+            on_top: second
+        })
+    );
+    let output = world
+        .core
+        .cancel(world.now, second, vec![])
+        .expect("it is the newest");
     world.apply(output);
-    assert_eq!(world.core.cancel(world.now, second, vec![]), Ok(Output::default()), "idempotent");
-    let (third, existed, output) = world.core.submit(world.now, submission).expect("the ids are free");
+    assert_eq!(
+        world.core.cancel(world.now, second, vec![]),
+        Ok(Output::default()),
+        "idempotent"
+    );
+    let (third, existed, output) = world
+        .core
+        .submit(world.now, submission)
+        .expect("the ids are free");
     world.apply(output);
     assert!(!existed && third != second);
-    assert_eq!(world.core.cancel(world.now, BatchId(99), vec![]), Err(CancelError::Unknown(BatchId(99))));
+    assert_eq!(
+        world.core.cancel(world.now, BatchId(99), vec![]),
+        Err(CancelError::Unknown(BatchId(99)))
+    );
 }
 
 #[test]
 fn a_batch_that_is_not_next_is_refused() {
     let (mut world, _, _) = world_with_batch(1);
-    let good = Submission { time: 5, ..world.submission() };
+    let good = Submission {
+        time: 5,
+        ..world.submission()
+    };
     let (_, _, output) = world.core.submit(world.now, good).expect("it is the next batch");
     world.apply(output);
     let next = world.submission();
     let refuse = |world: &mut World, submission| world.core.submit(world.now, submission).map(drop);
-    let wrong = Submission { number: 9, ..next.clone() };
-    assert_eq!(refuse(&mut world, wrong), Err(SubmitError::Number { expected: 2, found: 9 }));
-    let wrong = Submission { old_root: GENESIS, ..next.clone() };
+    let wrong = Submission {
+        number: 9,
+        ..next.clone()
+    };
     assert_eq!(
         refuse(&mut world, wrong),
-        Err(SubmitError::OldRoot { expected: next.old_root, found: GENESIS })
+        Err(SubmitError::Number {
+            expected: 2,
+            found: 9
+        })
     );
-    let wrong = Submission { time: 4, ..next.clone() };
-    assert_eq!(refuse(&mut world, wrong), Err(SubmitError::Time { min: 5, found: 4 }));
+    let wrong = Submission {
+        old_root: GENESIS,
+        ..next.clone()
+    };
+    assert_eq!(
+        refuse(&mut world, wrong),
+        Err(SubmitError::OldRoot {
+            expected: next.old_root,
+            found: GENESIS
+        })
+    );
+    let wrong = Submission {
+        time: 4,
+        ..next.clone()
+    };
+    assert_eq!(
+        refuse(&mut world, wrong),
+        Err(SubmitError::Time { min: 5, found: 4 })
+    );
     world.core.stop();
     assert_eq!(refuse(&mut world, next), Err(SubmitError::Stopping));
 }

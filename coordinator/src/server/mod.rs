@@ -12,7 +12,8 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use circuits::{field, keys::KeyStore, manifest::Manifest, preset::Preset, state::State};
 use proto::v1::{
-    FILE_DESCRIPTOR_SET, prover_service_server::ProverServiceServer, worker_service_server::WorkerServiceServer,
+    FILE_DESCRIPTOR_SET, prover_service_server::ProverServiceServer,
+    worker_service_server::WorkerServiceServer,
 };
 use tokio::{net::TcpListener, task};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -105,7 +106,10 @@ impl Coordinator {
             task::spawn_blocking(move || open(&config, preset, &manifest, verifier)).await??
         };
         let (shell, genesis_root) = opened;
-        let listen = |source| Error::Listen { address: config.listen, source };
+        let listen = |source| Error::Listen {
+            address: config.listen,
+            source,
+        };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let about = About {
@@ -118,7 +122,13 @@ impl Coordinator {
             time_ahead_s_max: config.time_ahead_s_max,
             batches_open_max: config.limits.batches_open_max,
         };
-        Ok(Self { config, shell: Arc::new(shell), about: Arc::new(about), listener, address })
+        Ok(Self {
+            config,
+            shell: Arc::new(shell),
+            about: Arc::new(about),
+            listener,
+            address,
+        })
     }
 
     /// Where it listens.
@@ -131,7 +141,13 @@ impl Coordinator {
     /// # Errors
     /// [`Error::Store`] if the store failed, after which nothing was acknowledged; [`Error::Serve`].
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
-        let Self { config, shell, about, listener, address } = self;
+        let Self {
+            config,
+            shell,
+            about,
+            listener,
+            address,
+        } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ProverServiceServer<ProverServer>>().await;
         health.set_serving::<WorkerServiceServer<WorkerServer>>().await;
@@ -148,9 +164,20 @@ impl Coordinator {
             .max_concurrent_streams(STREAMS_MAX)
             .add_service(health_service)
             .add_service(reflection)
-            .add_service(ProverServiceServer::new(ProverServer::new(Arc::clone(&shell), about, &config)))
-            .add_service(WorkerServiceServer::new(WorkerServer::new(Arc::clone(&shell), manifest, &config)))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping.clone().cancelled_owned());
+            .add_service(ProverServiceServer::new(ProverServer::new(
+                Arc::clone(&shell),
+                about,
+                &config,
+            )))
+            .add_service(WorkerServiceServer::new(WorkerServer::new(
+                Arc::clone(&shell),
+                manifest,
+                &config,
+            )))
+            .serve_with_incoming_shutdown(
+                TcpListenerStream::new(listener),
+                stopping.clone().cancelled_owned(),
+            );
         let timekeeper = tokio::spawn(Arc::clone(&shell).keep_time());
         tracing::info!(%address, "coordinator serves");
 
@@ -160,8 +187,12 @@ impl Coordinator {
             () = shutdown => None,
             () = stopping.cancelled() => None,
         };
-        health.set_not_serving::<ProverServiceServer<ProverServer>>().await;
-        health.set_not_serving::<WorkerServiceServer<WorkerServer>>().await;
+        health
+            .set_not_serving::<ProverServiceServer<ProverServer>>()
+            .await;
+        health
+            .set_not_serving::<WorkerServiceServer<WorkerServer>>()
+            .await;
         task::spawn_blocking({
             let shell = Arc::clone(&shell);
             move || shell.stop()
@@ -204,16 +235,32 @@ fn open(
         contract: config.rollup_id.contract,
         genesis_root,
     };
-    let accounts = || genesis.accounts().map(|(index, account)| (index, *account)).collect();
+    let accounts = || {
+        genesis
+            .accounts()
+            .map(|(index, account)| (index, *account))
+            .collect()
+    };
     let store = SledStore::open(&config.store, &identity, accounts)?;
     let clock = Clock::start();
-    let core = Core::restore(config.limits.clone(), StateRoot(genesis_root), store.snapshot()?, clock.now());
+    let core = Core::restore(
+        config.limits.clone(),
+        StateRoot(genesis_root),
+        store.snapshot()?,
+        clock.now(),
+    );
     let ledger = State::from_accounts(store.accounts()?);
     let (head, found) = (core.head(), StateRoot(field::to_be(&ledger.root())));
     if head.root != found {
-        let what = format!("its accounts have the root {found}, the chain ends with {}", head.root);
+        let what = format!(
+            "its accounts have the root {found}, the chain ends with {}",
+            head.root
+        );
         return Err(StoreError::Corrupt { what }.into());
     }
     tracing::info!(root = %head.root, next = head.next_number, open = core.open_batches(), "store opened");
-    Ok((Shell::new(core, ledger, Box::new(store), verifier, preset, clock), genesis_root))
+    Ok((
+        Shell::new(core, ledger, Box::new(store), verifier, preset, clock),
+        genesis_root,
+    ))
 }

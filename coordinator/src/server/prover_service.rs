@@ -18,10 +18,7 @@ use super::{
 use crate::{
     config::Config,
     convert::batch_from_proto,
-    core::{
-        id::BatchId,
-        record::BatchStatus,
-    },
+    core::{id::BatchId, record::BatchStatus},
 };
 
 /// Batches of a page when the caller does not say.
@@ -72,18 +69,41 @@ impl ProverServer {
     fn check_target(&self, header: &v1::SubmitBatchHeader, batch: &Batch) -> Result<(), Status> {
         let RollupId { chain_id, contract } = self.about.rollup_id;
         if header.batch_number != batch.number {
-            return Err(bad_field("HEADER_MISMATCH", "header.batch_number", batch.number, header.batch_number));
+            return Err(bad_field(
+                "HEADER_MISMATCH",
+                "header.batch_number",
+                batch.number,
+                header.batch_number,
+            ));
         }
         if batch.rollup_id.chain_id != chain_id {
-            return Err(bad_field("WRONG_ROLLUP", "batch.chain_id", chain_id, batch.rollup_id.chain_id));
+            return Err(bad_field(
+                "WRONG_ROLLUP",
+                "batch.chain_id",
+                chain_id,
+                batch.rollup_id.chain_id,
+            ));
         }
         if batch.rollup_id.contract != contract {
             let text = |address: [u8; 20]| format!("0x{}", hex::encode(address));
-            return Err(bad_field("WRONG_ROLLUP", "batch.contract", text(contract), text(batch.rollup_id.contract)));
+            return Err(bad_field(
+                "WRONG_ROLLUP",
+                "batch.contract",
+                text(contract),
+                text(batch.rollup_id.contract),
+            ));
         }
-        let latest = self.shell.now_unix_s().saturating_add(self.about.time_ahead_s_max);
+        let latest = self
+            .shell
+            .now_unix_s()
+            .saturating_add(self.about.time_ahead_s_max);
         if batch.time > latest {
-            return Err(bad_field("TIME_AHEAD", "batch.time", format!("at most {latest}"), batch.time));
+            return Err(bad_field(
+                "TIME_AHEAD",
+                "batch.time",
+                format!("at most {latest}"),
+                batch.time,
+            ));
         }
         Ok(())
     }
@@ -95,14 +115,29 @@ fn check_header(header: &v1::SubmitBatchHeader, batch_bytes_max: u64) -> Result<
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
     if id.is_empty() || id.len() > NAME_CHARS_MAX || !id.chars().all(allowed) {
         let found = format!("{} bytes", id.len());
-        return Err(bad_field("MALFORMED_FIELD", "header.request_id", "1 to 128 of A-Z a-z 0-9 . _ : -", found));
+        return Err(bad_field(
+            "MALFORMED_FIELD",
+            "header.request_id",
+            "1 to 128 of A-Z a-z 0-9 . _ : -",
+            found,
+        ));
     }
     if header.total_bytes == 0 || header.total_bytes > batch_bytes_max {
         let expected = format!("1 to {batch_bytes_max}");
-        return Err(bad_field("MALFORMED_FIELD", "header.total_bytes", expected, header.total_bytes));
+        return Err(bad_field(
+            "MALFORMED_FIELD",
+            "header.total_bytes",
+            expected,
+            header.total_bytes,
+        ));
     }
     header.sha256[..].try_into().map_err(|_| {
-        bad_field("MALFORMED_FIELD", "header.sha256", "32 bytes", format!("{} bytes", header.sha256.len()))
+        bad_field(
+            "MALFORMED_FIELD",
+            "header.sha256",
+            "32 bytes",
+            format!("{} bytes", header.sha256.len()),
+        )
     })
 }
 
@@ -114,30 +149,56 @@ async fn receive(
     use v1::submit_batch_request::Part;
     let first = stream.message().await?.and_then(|message| message.part);
     let Some(Part::Header(header)) = first else {
-        return Err(bad_stream("HEADER_MISSING", "the first message must be the header"));
+        return Err(bad_stream(
+            "HEADER_MISSING",
+            "the first message must be the header",
+        ));
     };
     let sha256 = check_header(&header, batch_bytes_max)?;
     let mut bytes = Vec::new();
     while let Some(message) = stream.message().await? {
         let Some(Part::Chunk(chunk)) = message.part else {
-            return Err(bad_stream("CHUNK_MISSING", "every message after the header must be a chunk"));
+            return Err(bad_stream(
+                "CHUNK_MISSING",
+                "every message after the header must be a chunk",
+            ));
         };
         if chunk.is_empty() || chunk.len() > CHUNK_BYTES_MAX {
             let expected = format!("1 to {CHUNK_BYTES_MAX} bytes");
-            return Err(bad_field("CHUNK_SIZE", "chunk", expected, format!("{} bytes", chunk.len())));
+            return Err(bad_field(
+                "CHUNK_SIZE",
+                "chunk",
+                expected,
+                format!("{} bytes", chunk.len()),
+            ));
         }
         bytes.extend_from_slice(&chunk);
         if bytes.len() as u64 > header.total_bytes {
             let found = format!("at least {}", bytes.len());
-            return Err(bad_field("TOTAL_MISMATCH", "header.total_bytes", found, header.total_bytes));
+            return Err(bad_field(
+                "TOTAL_MISMATCH",
+                "header.total_bytes",
+                found,
+                header.total_bytes,
+            ));
         }
     }
     if bytes.len() as u64 != header.total_bytes {
-        return Err(bad_field("TOTAL_MISMATCH", "header.total_bytes", bytes.len(), header.total_bytes));
+        return Err(bad_field(
+            "TOTAL_MISMATCH",
+            "header.total_bytes",
+            bytes.len(),
+            header.total_bytes,
+        ));
     }
     let found: [u8; 32] = Sha256::digest(&bytes).into();
     if found != sha256 {
-        return Err(bad_field("DIGEST_MISMATCH", "header.sha256", hex::encode(found), hex::encode(sha256)));
+        return Err(bad_field(
+            "DIGEST_MISMATCH",
+            "header.sha256",
+            hex::encode(found),
+            hex::encode(sha256),
+        ));
     }
     Ok((header, sha256, bytes))
 }
@@ -180,7 +241,10 @@ impl v1::prover_service_server::ProverService for ProverServer {
         if !already_existed {
             tracing::info!(batch = %id, number = header.batch_number, "batch accepted");
         }
-        Ok(Response::new(v1::SubmitBatchResponse { batch: Some(self.batch_info(id).await?), already_existed }))
+        Ok(Response::new(v1::SubmitBatchResponse {
+            batch: Some(self.batch_info(id).await?),
+            already_existed,
+        }))
     }
 
     async fn get_batch(
@@ -188,7 +252,9 @@ impl v1::prover_service_server::ProverService for ProverServer {
         request: Request<v1::GetBatchRequest>,
     ) -> Result<Response<v1::GetBatchResponse>, Status> {
         let id = parse(&request.into_inner().batch_id)?;
-        Ok(Response::new(v1::GetBatchResponse { batch: Some(self.batch_info(id).await?) }))
+        Ok(Response::new(v1::GetBatchResponse {
+            batch: Some(self.batch_info(id).await?),
+        }))
     }
 
     type WatchBatchStream = Pin<Box<dyn Stream<Item = Result<v1::WatchBatchResponse, Status>> + Send>>;
@@ -197,7 +263,10 @@ impl v1::prover_service_server::ProverService for ProverServer {
         &self,
         request: Request<v1::WatchBatchRequest>,
     ) -> Result<Response<Self::WatchBatchStream>, Status> {
-        let v1::WatchBatchRequest { batch_id, after_revision } = request.into_inner();
+        let v1::WatchBatchRequest {
+            batch_id,
+            after_revision,
+        } = request.into_inner();
         let id = parse(&batch_id)?;
         // NOT_FOUND comes before the stream.
         self.batch_info(id).await?;
@@ -221,29 +290,56 @@ impl v1::prover_service_server::ProverService for ProverServer {
         &self,
         request: Request<v1::ListBatchesRequest>,
     ) -> Result<Response<v1::ListBatchesResponse>, Status> {
-        let v1::ListBatchesRequest { page_size, page_token } = request.into_inner();
+        let v1::ListBatchesRequest {
+            page_size,
+            page_token,
+        } = request.into_inner();
         let size = match page_size {
             0 => PAGE_DEFAULT,
             1..=PAGE_MAX => page_size,
-            _ => return Err(bad_field("MALFORMED_FIELD", "page_size", format!("0 to {PAGE_MAX}"), page_size)),
+            _ => {
+                return Err(bad_field(
+                    "MALFORMED_FIELD",
+                    "page_size",
+                    format!("0 to {PAGE_MAX}"),
+                    page_size,
+                ));
+            }
         };
         let before = match page_token.as_str() {
             "" => BatchId(u64::MAX),
             token => token.parse().map_err(|_| {
-                bad_field("MALFORMED_FIELD", "page_token", "a next_page_token", format!("{} bytes", token.len()))
+                bad_field(
+                    "MALFORMED_FIELD",
+                    "page_token",
+                    "a next_page_token",
+                    format!("{} bytes", token.len()),
+                )
             })?,
         };
         let size = size as usize;
         let mut batches: Vec<v1::BatchInfo> = self
             .shell
             .run(move |shell| {
-                shell.read(|core| core.batches_before(before).take(size + 1).map(batch_summary).collect())
+                shell.read(|core| {
+                    core.batches_before(before)
+                        .take(size + 1)
+                        .map(batch_summary)
+                        .collect()
+                })
             })
             .await??;
         let more = batches.len() > size;
         batches.truncate(size);
-        let next_page_token = batches.last().filter(|_| more).map(|batch| batch.batch_id.clone()).unwrap_or_default();
-        Ok(Response::new(v1::ListBatchesResponse { batches, next_page_token }))
+        let next_page_token = batches
+            .last()
+            .filter(|_| more)
+            .map(|batch| batch.batch_id.clone())
+            .unwrap_or_default();
+        Ok(Response::new(v1::ListBatchesResponse {
+            batches,
+            next_page_token,
+        }))
     }
 
     async fn cancel_batch(
@@ -253,7 +349,9 @@ impl v1::prover_service_server::ProverService for ProverServer {
         let id = parse(&request.into_inner().batch_id)?;
         self.shell.run(move |shell| shell.cancel(id)).await??;
         tracing::info!(batch = %id, "batch cancelled");
-        Ok(Response::new(v1::CancelBatchResponse { batch: Some(self.batch_info(id).await?) }))
+        Ok(Response::new(v1::CancelBatchResponse {
+            batch: Some(self.batch_info(id).await?),
+        }))
     }
 
     async fn retry_batch(
@@ -261,9 +359,13 @@ impl v1::prover_service_server::ProverService for ProverServer {
         request: Request<v1::RetryBatchRequest>,
     ) -> Result<Response<v1::RetryBatchResponse>, Status> {
         let id = parse(&request.into_inner().batch_id)?;
-        self.shell.run(move |shell| shell.step(|core, now| split(core.retry(now, id)))).await???;
+        self.shell
+            .run(move |shell| shell.step(|core, now| split(core.retry(now, id))))
+            .await???;
         tracing::info!(batch = %id, "batch is tried again");
-        Ok(Response::new(v1::RetryBatchResponse { batch: Some(self.batch_info(id).await?) }))
+        Ok(Response::new(v1::RetryBatchResponse {
+            batch: Some(self.batch_info(id).await?),
+        }))
     }
 
     async fn get_proof(
@@ -277,7 +379,10 @@ impl v1::prover_service_server::ProverService for ProverServer {
             return Err(batch_state("BATCH_NOT_PROVEN", id, &message));
         }
         let digest = self.about.manifest.aggregation_vk_digest.0;
-        let proof = self.shell.run(move |shell| shell.proof(id, &info, digest)).await??;
+        let proof = self
+            .shell
+            .run(move |shell| shell.proof(id, &info, digest))
+            .await??;
         Ok(Response::new(proof))
     }
 
@@ -289,7 +394,12 @@ impl v1::prover_service_server::ProverService for ProverServer {
             .shell
             .run(|shell| shell.read(|core| (core.head(), core.open_batches(), core.session_count())))
             .await??;
-        let About { preset, manifest, rollup_id, .. } = &*self.about;
+        let About {
+            preset,
+            manifest,
+            rollup_id,
+            ..
+        } = &*self.about;
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Ok(Response::new(v1::GetInfoResponse {
             protocol_version: manifest.protocol_version,
@@ -332,11 +442,17 @@ async fn watch(
                 (batch_info(core, batch), ends)
             })
         };
-        let (batch, ends) =
-            shell.run(move |shell| shell.read(read)).await??.ok_or_else(|| no_batch(&id.to_string()))?;
+        let (batch, ends) = shell
+            .run(move |shell| shell.read(read))
+            .await??
+            .ok_or_else(|| no_batch(&id.to_string()))?;
         if batch.revision > after {
             after = batch.revision;
-            if sender.send(Ok(v1::WatchBatchResponse { batch: Some(batch) })).await.is_err() {
+            if sender
+                .send(Ok(v1::WatchBatchResponse { batch: Some(batch) }))
+                .await
+                .is_err()
+            {
                 return Ok(());
             }
         }
@@ -361,14 +477,20 @@ impl Shell {
         let (Some(statement), Some(root)) = (self.statement(id)?, self.root_proof(id)?) else {
             return Err(no_batch(&id.to_string()));
         };
-        let stated = statement.root().map_err(|error| self.statement_failed(id, &error))?;
+        let stated = statement
+            .root()
+            .map_err(|error| self.statement_failed(id, &error))?;
         let element = |value| field::to_be(&value).to_vec().into();
         Ok(v1::GetProofResponse {
             batch_id: id.to_string(),
             batch_number: info.batch_number,
             time: statement.time,
             proof: root.proof.into(),
-            instances: root.instances.iter().map(|instance| instance.to_vec().into()).collect(),
+            instances: root
+                .instances
+                .iter()
+                .map(|instance| instance.to_vec().into())
+                .collect(),
             posted_a: statement.posted_a.into(),
             posted_b: statement.posted_b.into(),
             old_root: info.old_root.clone(),

@@ -112,7 +112,10 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn start() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+        Self {
+            started: Instant::now(),
+            unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     pub(crate) fn now(&self) -> UnixMs {
@@ -130,7 +133,12 @@ impl Shell {
         clock: Clock,
     ) -> Self {
         let timer = watch::Sender::new(core.next_timer());
-        let inner = Inner { core, sessions: HashMap::new(), watchers: HashMap::new(), failure: None };
+        let inner = Inner {
+            core,
+            sessions: HashMap::new(),
+            watchers: HashMap::new(),
+            failure: None,
+        };
         Self {
             inner: Mutex::new(inner),
             ledger: Mutex::new(ledger),
@@ -175,7 +183,11 @@ impl Shell {
 
     /// Why the shell had to stop by itself, if it had to.
     pub(super) fn take_failure(&self) -> Option<StoreError> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).failure.take()
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failure
+            .take()
     }
 
     /// Ends leases as their time comes, until the coordinator stops.
@@ -229,7 +241,10 @@ impl Shell {
     }
 
     /// One step: the core moves, the store commits, the effects are performed.
-    pub(super) fn step<T>(&self, step: impl FnOnce(&mut Core, UnixMs) -> (T, Output)) -> Result<T, Unavailable> {
+    pub(super) fn step<T>(
+        &self,
+        step: impl FnOnce(&mut Core, UnixMs) -> (T, Output),
+    ) -> Result<T, Unavailable> {
         let mut inner = self.lock()?;
         let (answer, Output { writes, effects }) = step(&mut inner.core, self.clock.now());
         if let Err(error) = self.store.commit(&writes) {
@@ -260,21 +275,35 @@ impl Shell {
         key: ArtifactKey,
         decode: impl FnOnce(&[u8]) -> Result<T, ArtifactError>,
     ) -> Result<Option<T>, Unavailable> {
-        let bytes = self.store.artifact(key).map_err(|error| self.store_failed(error))?;
-        let corrupt = |error| self.store_failed(StoreError::Corrupt { what: format!("{key:?}: {error}") });
+        let bytes = self
+            .store
+            .artifact(key)
+            .map_err(|error| self.store_failed(error))?;
+        let corrupt = |error| {
+            self.store_failed(StoreError::Corrupt {
+                what: format!("{key:?}: {error}"),
+            })
+        };
         bytes.map(|bytes| decode(&bytes).map_err(corrupt)).transpose()
     }
 
     /// A receiver that wakes at each change of a batch.
     pub(super) fn watch(&self, batch: BatchId) -> Result<watch::Receiver<()>, Unavailable> {
         let mut inner = self.lock()?;
-        Ok(inner.watchers.entry(batch).or_insert_with(|| watch::Sender::new(())).subscribe())
+        Ok(inner
+            .watchers
+            .entry(batch)
+            .or_insert_with(|| watch::Sender::new(()))
+            .subscribe())
     }
 
     /// Forgets the senders that nobody listens to.
     pub(super) fn unwatch(&self, batch: BatchId) {
         if let Ok(mut inner) = self.inner.lock()
-            && inner.watchers.get(&batch).is_some_and(|sender| sender.receiver_count() == 0)
+            && inner
+                .watchers
+                .get(&batch)
+                .is_some_and(|sender| sender.receiver_count() == 0)
         {
             inner.watchers.remove(&batch);
         }
@@ -338,7 +367,9 @@ impl Shell {
             return Ok(());
         }
         // It may have been proven since; the step below decides.
-        let undo = self.artifact(ArtifactKey::Undo(id), decode_undo)?.unwrap_or_default();
+        let undo = self
+            .artifact(ArtifactKey::Undo(id), decode_undo)?
+            .unwrap_or_default();
         let accounts = undo.clone();
         self.step(|core, now| split(core.cancel(now, id, accounts)))??;
         ledger.overwrite(&undo);
@@ -351,12 +382,18 @@ impl Shell {
             let key = ArtifactKey::ShardInput(task.batch, task.index);
             return self.store.artifact(key).map_err(|error| self.store_failed(error));
         }
-        let Some(statement) = self.statement(task.batch)? else { return Ok(None) };
+        let Some(statement) = self.statement(task.batch)? else {
+            return Ok(None);
+        };
         let mut children = Vec::with_capacity(statement.shards.len());
         for index in (0..).take(statement.shards.len()) {
             let key = ArtifactKey::ShardProof(task.batch, index);
-            let Some(proof) = self.artifact(key, |bytes| Ok(bytes.to_vec()))? else { return Ok(None) };
-            let instances = statement.shard(index).map_err(|error| self.statement_failed(task.batch, &error))?;
+            let Some(proof) = self.artifact(key, |bytes| Ok(bytes.to_vec()))? else {
+                return Ok(None);
+            };
+            let instances = statement
+                .shard(index)
+                .map_err(|error| self.statement_failed(task.batch, &error))?;
             children.push(ChildProof { instances, proof });
         }
         Ok(Some(AggregationInput { children }.to_bytes()))
@@ -373,7 +410,9 @@ impl Shell {
     }
 
     pub(super) fn statement_failed(&self, batch: BatchId, error: &ArtifactError) -> Unavailable {
-        self.store_failed(StoreError::Corrupt { what: format!("the statement of {batch}: {error}") })
+        self.store_failed(StoreError::Corrupt {
+            what: format!("the statement of {batch}: {error}"),
+        })
     }
 
     /// Judges a proof and, if it is right and wanted, stores it.
@@ -419,9 +458,13 @@ impl Shell {
         task: TaskId,
         complete: v1::Complete,
     ) -> Result<Result<Vec<u8>, String>, Unavailable> {
-        let instances =
-            statement.shard(task.index).map_err(|error| self.statement_failed(task.batch, &error))?;
-        Ok(self.verifier.shard(&instances, &complete.proof).map(|()| complete.proof.into()))
+        let instances = statement
+            .shard(task.index)
+            .map_err(|error| self.statement_failed(task.batch, &error))?;
+        Ok(self
+            .verifier
+            .shard(&instances, &complete.proof)
+            .map(|()| complete.proof.into()))
     }
 
     fn judge_root(
@@ -430,24 +473,36 @@ impl Shell {
         task: TaskId,
         complete: v1::Complete,
     ) -> Result<Result<Vec<u8>, String>, Unavailable> {
-        let stated = statement.root().map_err(|error| self.statement_failed(task.batch, &error))?;
+        let stated = statement
+            .root()
+            .map_err(|error| self.statement_failed(task.batch, &error))?;
         let limbs: Result<Vec<_>, String> = complete
             .accumulator
             .iter()
             .map(|limb| {
-                let bytes = limb[..].try_into().map_err(|_| format!("a limb of {} bytes", limb.len()))?;
+                let bytes = limb[..]
+                    .try_into()
+                    .map_err(|_| format!("a limb of {} bytes", limb.len()))?;
                 field::from_be(&bytes).map_err(|error| error.to_string())
             })
             .collect();
         let mut instances = match limbs {
             Ok(limbs) if limbs.len() == ACCUMULATOR_LIMBS => limbs,
-            Ok(limbs) => return Ok(Err(format!("{} limbs, expected {ACCUMULATOR_LIMBS}", limbs.len()))),
+            Ok(limbs) => {
+                return Ok(Err(format!(
+                    "{} limbs, expected {ACCUMULATOR_LIMBS}",
+                    limbs.len()
+                )));
+            }
             Err(reason) => return Ok(Err(reason)),
         };
         instances.extend(stated.to_instances());
         Ok(self.verifier.root(&instances, &complete.proof).map(|()| {
             let instances = instances.iter().map(field::to_be).collect();
-            encode(&RootProof { instances, proof: complete.proof.into() })
+            encode(&RootProof {
+                instances,
+                proof: complete.proof.into(),
+            })
         }))
     }
 }
@@ -456,9 +511,21 @@ impl Inner {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Grant { session, task, fence } => self.send(session, Outbound::Grant { task, fence }),
-            Effect::LeaseLost { session, task, fence, reason } => {
-                let lost = v1::LeaseLost { task_id: task.to_string(), fence: fence.0, reason: reason.into() };
-                self.send(session, Outbound::Message(v1::session_response::Message::LeaseLost(lost)));
+            Effect::LeaseLost {
+                session,
+                task,
+                fence,
+                reason,
+            } => {
+                let lost = v1::LeaseLost {
+                    task_id: task.to_string(),
+                    fence: fence.0,
+                    reason: reason.into(),
+                };
+                self.send(
+                    session,
+                    Outbound::Message(v1::session_response::Message::LeaseLost(lost)),
+                );
             }
             Effect::Changed(batch) => {
                 if let Some(sender) = self.watchers.get(&batch) {
@@ -473,7 +540,10 @@ impl Inner {
         if let Some(sender) = self.sessions.get(&session)
             && sender.try_send(message).is_err()
         {
-            tracing::warn!(session = session.0, "a worker does not read its messages; closing");
+            tracing::warn!(
+                session = session.0,
+                "a worker does not read its messages; closing"
+            );
             self.sessions.remove(&session);
         }
     }

@@ -38,14 +38,22 @@ impl From<Unavailable> for Status {
 /// A reason and its metadata.
 fn info<'a>(reason: &str, metadata: impl IntoIterator<Item = (&'a str, String)>) -> ErrorDetails {
     let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value));
-    ErrorDetails::with_error_info(reason, DOMAIN, metadata.collect::<std::collections::HashMap<_, _>>())
+    ErrorDetails::with_error_info(
+        reason,
+        DOMAIN,
+        metadata.collect::<std::collections::HashMap<_, _>>(),
+    )
 }
 
 /// INVALID_ARGUMENT for one field of the request.
 pub(super) fn bad_field(reason: &str, path: &str, expected: impl ToString, found: impl ToString) -> Status {
     let (expected, found) = (expected.to_string(), found.to_string());
     let text = format!("expected {expected}, found {found}");
-    let metadata = [("field", path.to_owned()), ("expected", expected), ("found", found)];
+    let metadata = [
+        ("field", path.to_owned()),
+        ("expected", expected),
+        ("found", found),
+    ];
     let mut details = info(reason, metadata);
     details.add_bad_request_violation(path, &text);
     Status::with_error_details(Code::InvalidArgument, format!("{path}: {text}"), details)
@@ -60,7 +68,11 @@ pub(super) fn bad_stream(reason: &str, message: impl Into<String>) -> Status {
 fn precondition(reason: &str, subject: &str, expected: impl ToString, found: impl ToString) -> Status {
     let (expected, found) = (expected.to_string(), found.to_string());
     let text = format!("expected {expected}, found {found}");
-    let metadata = [("field", subject.to_owned()), ("expected", expected), ("found", found)];
+    let metadata = [
+        ("field", subject.to_owned()),
+        ("expected", expected),
+        ("found", found),
+    ];
     let mut details = info(reason, metadata);
     details.add_precondition_failure_violation(reason, subject, &text);
     Status::with_error_details(Code::FailedPrecondition, format!("{subject}: {text}"), details)
@@ -81,7 +93,9 @@ pub(super) fn batch_state(reason: &str, batch: BatchId, message: &str) -> Status
 /// RESOURCE_EXHAUSTED.
 pub(super) fn exhausted(subject: &str, message: &str) -> Status {
     let mut details = info("LIMIT_REACHED", []);
-    details.add_quota_failure_violation(subject, message).set_retry_info(Some(QUEUE_RETRY));
+    details
+        .add_quota_failure_violation(subject, message)
+        .set_retry_info(Some(QUEUE_RETRY));
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
@@ -98,11 +112,21 @@ pub(super) fn no_batch(id: &str) -> Status {
 impl From<FieldError> for Status {
     fn from(error: FieldError) -> Self {
         let path = error.path();
-        let mut metadata =
-            vec![("field", path.clone()), ("expected", error.expected.clone()), ("found", error.found.clone())];
-        metadata.extend(error.operation.map(|operation| ("operation", operation.to_string())));
+        let mut metadata = vec![
+            ("field", path.clone()),
+            ("expected", error.expected.clone()),
+            ("found", error.found.clone()),
+        ];
+        metadata.extend(
+            error
+                .operation
+                .map(|operation| ("operation", operation.to_string())),
+        );
         let mut details = info("MALFORMED_FIELD", metadata);
-        details.add_bad_request_violation(path, format!("expected {}, found {}", error.expected, error.found));
+        details.add_bad_request_violation(
+            path,
+            format!("expected {}, found {}", error.expected, error.found),
+        );
         Status::with_error_details(Code::InvalidArgument, error.to_string(), details)
     }
 }
@@ -124,7 +148,11 @@ impl From<SubmitFailure> for Status {
 
 fn refused(error: &SubmitError) -> Status {
     match error {
-        SubmitError::RequestReused { request_id, batch, sha256 } => {
+        SubmitError::RequestReused {
+            request_id,
+            batch,
+            sha256,
+        } => {
             let metadata = [("batch_id", batch.to_string()), ("sha256", hex::encode(sha256))];
             let mut details = info("REQUEST_ID_REUSED", metadata);
             let message = error.to_string();
@@ -147,13 +175,21 @@ fn refused(error: &SubmitError) -> Status {
 
 fn broken_rule(error: &BatchError) -> Status {
     match error {
-        BatchError::Operation { operation, violation } => broken_operation(*operation, violation, &error.to_string()),
-        BatchError::NewRoot { expected, found } => {
-            bad_field("WRONG_NEW_ROOT", "batch.new_root", field::to_hex(expected), field::to_hex(found))
+        BatchError::Operation { operation, violation } => {
+            broken_operation(*operation, violation, &error.to_string())
         }
-        BatchError::OldRoot { expected, found } => {
-            precondition("WRONG_OLD_ROOT", "batch.old_root", field::to_hex(expected), field::to_hex(found))
-        }
+        BatchError::NewRoot { expected, found } => bad_field(
+            "WRONG_NEW_ROOT",
+            "batch.new_root",
+            field::to_hex(expected),
+            field::to_hex(found),
+        ),
+        BatchError::OldRoot { expected, found } => precondition(
+            "WRONG_OLD_ROOT",
+            "batch.old_root",
+            field::to_hex(expected),
+            field::to_hex(found),
+        ),
         other => bad_stream("MALFORMED_BATCH", other.to_string()),
     }
 }
@@ -200,7 +236,9 @@ impl From<CancelFailure> for Status {
             CancelFailure::Chain(error) => match error {
                 CancelError::Unknown(id) => no_batch(&id.to_string()),
                 CancelError::Proven(id) => batch_state("BATCH_PROVEN", id, &error.to_string()),
-                CancelError::BuiltOn { batch, .. } => batch_state("BATCH_BUILT_ON", batch, &error.to_string()),
+                CancelError::BuiltOn { batch, .. } => {
+                    batch_state("BATCH_BUILT_ON", batch, &error.to_string())
+                }
             },
         }
     }

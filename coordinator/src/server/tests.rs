@@ -1,7 +1,7 @@
 //! The server over real connections on loopback. Proofs are stand-ins: a digest of the instances, which the test's verifier
 //! knows; everything else is as in production.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use circuits::{
     Fr,
@@ -41,7 +41,10 @@ use crate::{
     verifier::Verifier,
 };
 
-const ROLLUP: RollupId = RollupId { chain_id: 31_337, contract: [7; 20] };
+const ROLLUP: RollupId = RollupId {
+    chain_id: 31_337,
+    contract: [7; 20],
+};
 const TIME: u64 = 1_700_000_000;
 const PRESET: Preset = Preset {
     name: "test",
@@ -58,17 +61,27 @@ struct DigestVerifier;
 
 fn digest_proof(instances: &[Fr]) -> Vec<u8> {
     let mut hasher = Sha256::new();
-    instances.iter().for_each(|instance| hasher.update(field::to_be(instance)));
+    instances
+        .iter()
+        .for_each(|instance| hasher.update(field::to_be(instance)));
     hasher.finalize().to_vec()
 }
 
 impl Verifier for DigestVerifier {
     fn shard(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String> {
-        if instances.len() == 17 && proof == digest_proof(instances) { Ok(()) } else { Err("wrong digest".into()) }
+        if instances.len() == 17 && proof == digest_proof(instances) {
+            Ok(())
+        } else {
+            Err("wrong digest".into())
+        }
     }
 
     fn root(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String> {
-        if instances.len() == 21 && proof == digest_proof(instances) { Ok(()) } else { Err("wrong digest".into()) }
+        if instances.len() == 21 && proof == digest_proof(instances) {
+            Ok(())
+        } else {
+            Err("wrong digest".into())
+        }
     }
 }
 
@@ -89,14 +102,23 @@ fn manifest() -> Manifest {
 }
 
 fn sample() -> Sample {
-    Sample::new(SampleConfig { seed: 7, users: 4, tokens: 2 })
+    Sample::new(SampleConfig {
+        seed: 7,
+        users: 4,
+        tokens: 2,
+    })
 }
 
 fn config(store: &Path) -> Config {
     let listen = "127.0.0.1:0".parse().expect("an address");
     let mut config = Config::new(listen, store.into(), ROLLUP, sample().genesis().clone());
-    config.limits =
-        Limits { lease_ms: 20_000, reconnect_grace_ms: 50, retry_ms_min: 1, avoid_ms: 1, ..Limits::default() };
+    config.limits = Limits {
+        lease_ms: 20_000,
+        reconnect_grace_ms: 50,
+        retry_ms_min: 1,
+        avoid_ms: 1,
+        ..Limits::default()
+    };
     config
 }
 
@@ -121,8 +143,16 @@ impl Service {
         let address = format!("http://{}", coordinator.address());
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(coordinator.serve(async move { drop(stopped.await) }));
-        let channel = Channel::from_shared(address).expect("an address").connect().await.expect("it listens");
-        Self { channel, stop: Some(stop), served }
+        let channel = Channel::from_shared(address)
+            .expect("an address")
+            .connect()
+            .await
+            .expect("it listens");
+        Self {
+            channel,
+            stop: Some(stop),
+            served,
+        }
     }
 
     fn client(&self) -> ProverServiceClient<Channel> {
@@ -134,29 +164,48 @@ impl Service {
     }
 
     async fn send(&self, messages: Vec<v1::SubmitBatchRequest>) -> Result<v1::SubmitBatchResponse, Status> {
-        Ok(self.client().submit_batch(tokio_stream::iter(messages)).await?.into_inner())
+        Ok(self
+            .client()
+            .submit_batch(tokio_stream::iter(messages))
+            .await?
+            .into_inner())
     }
 
     async fn batch(&self, id: &str) -> v1::BatchInfo {
         let request = v1::GetBatchRequest { batch_id: id.into() };
-        let response = self.client().get_batch(request).await.expect("it exists").into_inner();
+        let response = self
+            .client()
+            .get_batch(request)
+            .await
+            .expect("it exists")
+            .into_inner();
         response.batch.expect("always set")
     }
 
     async fn stop(mut self) {
-        self.stop.take().expect("not stopped before").send(()).expect("it serves");
+        self.stop
+            .take()
+            .expect("not stopped before")
+            .send(())
+            .expect("it serves");
         drop(self.channel);
-        let served = tokio::time::timeout(PATIENCE, self.served).await.expect("it stops in time");
+        let served = tokio::time::timeout(PATIENCE, self.served)
+            .await
+            .expect("it stops in time");
         served.expect("no panic").expect("no error");
     }
 }
 
 fn header(header: v1::SubmitBatchHeader) -> v1::SubmitBatchRequest {
-    v1::SubmitBatchRequest { part: Some(v1::submit_batch_request::Part::Header(header)) }
+    v1::SubmitBatchRequest {
+        part: Some(v1::submit_batch_request::Part::Header(header)),
+    }
 }
 
 fn chunk(bytes: &[u8]) -> v1::SubmitBatchRequest {
-    v1::SubmitBatchRequest { part: Some(v1::submit_batch_request::Part::Chunk(bytes.to_vec().into())) }
+    v1::SubmitBatchRequest {
+        part: Some(v1::submit_batch_request::Part::Chunk(bytes.to_vec().into())),
+    }
 }
 
 fn submission(id: &str, batch: &Batch) -> Vec<v1::SubmitBatchRequest> {
@@ -187,9 +236,17 @@ fn refused<T: std::fmt::Debug>(response: Result<T, Status>, code: Code, reason: 
     assert_eq!(status.code(), code, "{status:?}");
     let details = status.get_error_details();
     let info = details.error_info().expect("an ErrorInfo");
-    assert_eq!((info.domain.as_str(), info.reason.as_str()), ("prover.zkrollup", reason), "{status:?}");
-    let fields = details.bad_request().map(|bad| bad.field_violations.iter().map(|v| v.field.as_str()).collect());
-    let subjects = details.precondition_failure().map(|bad| bad.violations.iter().map(|v| v.subject.as_str()).collect());
+    assert_eq!(
+        (info.domain.as_str(), info.reason.as_str()),
+        ("prover.zkrollup", reason),
+        "{status:?}"
+    );
+    let fields = details
+        .bad_request()
+        .map(|bad| bad.field_violations.iter().map(|v| v.field.as_str()).collect());
+    let subjects = details
+        .precondition_failure()
+        .map(|bad| bad.violations.iter().map(|v| v.subject.as_str()).collect());
     let named: Vec<&str> = fields.or(subjects).unwrap_or_default();
     assert_eq!(named.first().copied().unwrap_or_default(), field, "{status:?}");
     status
@@ -214,7 +271,10 @@ fn hello(name: &str) -> v1::Hello {
         shard_vk_digest: vec![3; 32].into(),
         aggregation_vk_digest: vec![4; 32].into(),
         capabilities: vec![v1::TaskKind::Shard.into(), v1::TaskKind::Aggregation.into()],
-        devices: vec![v1::Device { name: "cpu".into(), memory_bytes: 0 }],
+        devices: vec![v1::Device {
+            name: "cpu".into(),
+            memory_bytes: 0,
+        }],
         memory_bytes: 1 << 30,
     }
 }
@@ -223,7 +283,11 @@ impl Worker {
     async fn open(service: &Service, first: FromWorker) -> Self {
         let (sender, receiver) = mpsc::channel(16);
         let mut client = WorkerServiceClient::new(service.channel.clone());
-        let receiver = client.session(ReceiverStream::new(receiver)).await.expect("it opens").into_inner();
+        let receiver = client
+            .session(ReceiverStream::new(receiver))
+            .await
+            .expect("it opens")
+            .into_inner();
         let worker = Self { sender, receiver };
         worker.send(first).await;
         worker
@@ -236,20 +300,33 @@ impl Worker {
     }
 
     async fn send(&self, message: FromWorker) {
-        self.sender.send(v1::SessionRequest { message: Some(message) }).await.expect("the session is open");
+        self.sender
+            .send(v1::SessionRequest {
+                message: Some(message),
+            })
+            .await
+            .expect("the session is open");
     }
 
     async fn next(&mut self) -> Result<ToWorker, Status> {
-        let message = tokio::time::timeout(PATIENCE, self.receiver.message()).await.expect("an answer in time")?;
-        Ok(message.ok_or_else(|| Status::ok("the session ended"))?.message.expect("always set"))
+        let message = tokio::time::timeout(PATIENCE, self.receiver.message())
+            .await
+            .expect("an answer in time")?;
+        Ok(message
+            .ok_or_else(|| Status::ok("the session ended"))?
+            .message
+            .expect("always set"))
     }
 
     async fn request(&self) {
-        self.send(FromWorker::LeaseRequest(v1::LeaseRequest { kinds: vec![] })).await;
+        self.send(FromWorker::LeaseRequest(v1::LeaseRequest { kinds: vec![] }))
+            .await;
     }
 
     async fn task(&mut self) -> Leased {
-        let ToWorker::Task(task) = self.next().await.expect("the session is open") else { panic!("no task") };
+        let ToWorker::Task(task) = self.next().await.expect("the session is open") else {
+            panic!("no task")
+        };
         let mut payload = Vec::new();
         while (payload.len() as u64) < task.payload_bytes {
             let ToWorker::TaskChunk(chunk) = self.next().await.expect("the session is open") else {
@@ -294,7 +371,10 @@ impl Leased {
                 let stated = root_statement(&children, PRESET.children).expect("the shards chain");
                 let limbs: Vec<Fr> = (0..12).map(Fr::from).collect();
                 let instances: Vec<Fr> = limbs.iter().copied().chain(stated.to_instances()).collect();
-                let accumulator = limbs.iter().map(|limb| field::to_be(limb).to_vec().into()).collect();
+                let accumulator = limbs
+                    .iter()
+                    .map(|limb| field::to_be(limb).to_vec().into())
+                    .collect();
                 (digest_proof(&instances), accumulator)
             }
         };
@@ -327,8 +407,16 @@ async fn submitting_twice_is_one_batch_and_other_content_is_refused() {
     assert!(again.already_existed);
     assert_eq!(again.batch, first.batch);
     let other = sample.batch(ROLLUP, TIME, 1);
-    let status = refused(service.submit("a", &other).await, Code::AlreadyExists, "REQUEST_ID_REUSED", "");
-    assert_eq!(status.get_error_details().error_info().expect("set").metadata["batch_id"], info.batch_id);
+    let status = refused(
+        service.submit("a", &other).await,
+        Code::AlreadyExists,
+        "REQUEST_ID_REUSED",
+        "",
+    );
+    assert_eq!(
+        status.get_error_details().error_info().expect("set").metadata["batch_id"],
+        info.batch_id
+    );
     // The next batch goes on top of the first, which is not proven yet.
     assert_eq!(accepted(service.submit("b", &other).await).batch_number, 1);
     let at_once = sample.batch(ROLLUP, TIME, 2);
@@ -343,45 +431,120 @@ async fn a_malformed_submission_is_refused_by_what_is_wrong() {
     let service = Service::start(store.path()).await;
     let batch = sample().batch(ROLLUP, TIME, 3);
     let good = submission("a", &batch);
-    let Some(v1::submit_batch_request::Part::Header(head)) = good[0].part.clone() else { panic!("a header") };
+    let Some(v1::submit_batch_request::Part::Header(head)) = good[0].part.clone() else {
+        panic!("a header")
+    };
     let with = |head: v1::SubmitBatchHeader| [vec![header(head)], good[1..].to_vec()].concat();
     let bad = Code::InvalidArgument;
 
     refused(service.send(vec![]).await, bad, "HEADER_MISSING", "");
     refused(service.send(good[1..].to_vec()).await, bad, "HEADER_MISSING", "");
-    refused(service.send([good.clone(), good.clone()].concat()).await, bad, "CHUNK_MISSING", "");
-    refused(service.send(good[..2].to_vec()).await, bad, "TOTAL_MISMATCH", "header.total_bytes");
+    refused(
+        service.send([good.clone(), good.clone()].concat()).await,
+        bad,
+        "CHUNK_MISSING",
+        "",
+    );
+    refused(
+        service.send(good[..2].to_vec()).await,
+        bad,
+        "TOTAL_MISMATCH",
+        "header.total_bytes",
+    );
     let long = [good.clone(), vec![chunk(b"x")]].concat();
-    refused(service.send(long).await, bad, "TOTAL_MISMATCH", "header.total_bytes");
+    refused(
+        service.send(long).await,
+        bad,
+        "TOTAL_MISMATCH",
+        "header.total_bytes",
+    );
     let huge = vec![good[0].clone(), chunk(&vec![0; CHUNK_BYTES_MAX + 1])];
     refused(service.send(huge).await, bad, "CHUNK_SIZE", "chunk");
-    refused(service.send(vec![good[0].clone(), chunk(b"")]).await, bad, "CHUNK_SIZE", "chunk");
+    refused(
+        service.send(vec![good[0].clone(), chunk(b"")]).await,
+        bad,
+        "CHUNK_SIZE",
+        "chunk",
+    );
     for id in ["", "a b", "ä", &"x".repeat(129)] {
-        let messages = with(v1::SubmitBatchHeader { request_id: id.into(), ..head.clone() });
-        refused(service.send(messages).await, bad, "MALFORMED_FIELD", "header.request_id");
+        let messages = with(v1::SubmitBatchHeader {
+            request_id: id.into(),
+            ..head.clone()
+        });
+        refused(
+            service.send(messages).await,
+            bad,
+            "MALFORMED_FIELD",
+            "header.request_id",
+        );
     }
     for total_bytes in [0, (32 << 20) + 1] {
-        let messages = with(v1::SubmitBatchHeader { total_bytes, ..head.clone() });
-        refused(service.send(messages).await, bad, "MALFORMED_FIELD", "header.total_bytes");
+        let messages = with(v1::SubmitBatchHeader {
+            total_bytes,
+            ..head.clone()
+        });
+        refused(
+            service.send(messages).await,
+            bad,
+            "MALFORMED_FIELD",
+            "header.total_bytes",
+        );
     }
-    let messages = with(v1::SubmitBatchHeader { sha256: vec![0; 31].into(), ..head.clone() });
-    refused(service.send(messages).await, bad, "MALFORMED_FIELD", "header.sha256");
-    let messages = with(v1::SubmitBatchHeader { sha256: vec![0; 32].into(), ..head.clone() });
-    refused(service.send(messages).await, bad, "DIGEST_MISMATCH", "header.sha256");
-    let messages = with(v1::SubmitBatchHeader { batch_number: 1, ..head.clone() });
-    refused(service.send(messages).await, bad, "HEADER_MISMATCH", "header.batch_number");
+    let messages = with(v1::SubmitBatchHeader {
+        sha256: vec![0; 31].into(),
+        ..head.clone()
+    });
+    refused(
+        service.send(messages).await,
+        bad,
+        "MALFORMED_FIELD",
+        "header.sha256",
+    );
+    let messages = with(v1::SubmitBatchHeader {
+        sha256: vec![0; 32].into(),
+        ..head.clone()
+    });
+    refused(
+        service.send(messages).await,
+        bad,
+        "DIGEST_MISMATCH",
+        "header.sha256",
+    );
+    let messages = with(v1::SubmitBatchHeader {
+        batch_number: 1,
+        ..head.clone()
+    });
+    refused(
+        service.send(messages).await,
+        bad,
+        "HEADER_MISMATCH",
+        "header.batch_number",
+    );
     let garbage = [0xff; 40];
     let first = v1::SubmitBatchHeader {
         total_bytes: 40,
         sha256: Sha256::digest(garbage).to_vec().into(),
         ..head.clone()
     };
-    refused(service.send(vec![header(first), chunk(&garbage)]).await, bad, "MALFORMED_BATCH", "");
+    refused(
+        service.send(vec![header(first), chunk(&garbage)]).await,
+        bad,
+        "MALFORMED_BATCH",
+        "",
+    );
     let mut message = batch_to_proto(&batch);
     message.operations[1].transfer.as_mut().expect("set").from = 0;
     let field = "batch.operations[1].transfer.from";
-    let status = refused(service.send(message_submission("a", &message)).await, bad, "MALFORMED_FIELD", field);
-    assert_eq!(status.get_error_details().error_info().expect("set").metadata["operation"], "1");
+    let status = refused(
+        service.send(message_submission("a", &message)).await,
+        bad,
+        "MALFORMED_FIELD",
+        field,
+    );
+    assert_eq!(
+        status.get_error_details().error_info().expect("set").metadata["operation"],
+        "1"
+    );
 
     accepted(service.send(good).await);
     service.stop().await;
@@ -403,19 +566,39 @@ async fn a_batch_that_breaks_a_rule_is_refused_and_leaves_no_trace() {
     let status = refused(result, bad, "BAD_SIGNATURE", "batch.operations[6].signature");
     let info = status.get_error_details();
     let metadata = &info.error_info().expect("set").metadata;
-    assert_eq!((metadata["operation"].as_str(), metadata["rule"].as_str()), ("6", "P-4.4.8"));
+    assert_eq!(
+        (metadata["operation"].as_str(), metadata["rule"].as_str()),
+        ("6", "P-4.4.8")
+    );
     let result = submit(&|batch| batch.operations[2].transfer.nonce += 9).await;
     let status = refused(result, bad, "NONCE", "batch.operations[2].transfer.nonce");
-    assert!(status.get_error_details().error_info().expect("set").metadata.contains_key("expected"));
+    assert!(
+        status
+            .get_error_details()
+            .error_info()
+            .expect("set")
+            .metadata
+            .contains_key("expected")
+    );
     let nobody = circuits::account::AccountIndex::new(1 << 32).expect("in range");
     let result = submit(&|batch| batch.operations[0].transfer.from = nobody).await;
     refused(result, bad, "SENDER_UNKNOWN", "batch.operations[0].transfer.from");
     let result = submit(&|batch| batch.new_root += Fr::one()).await;
     refused(result, bad, "WRONG_NEW_ROOT", "batch.new_root");
     let result = submit(&|batch| batch.old_root += Fr::one()).await;
-    refused(result, Code::FailedPrecondition, "WRONG_OLD_ROOT", "batch.old_root");
+    refused(
+        result,
+        Code::FailedPrecondition,
+        "WRONG_OLD_ROOT",
+        "batch.old_root",
+    );
     let result = submit(&|batch| batch.number = 1).await;
-    refused(result, Code::FailedPrecondition, "WRONG_BATCH_NUMBER", "batch.number");
+    refused(
+        result,
+        Code::FailedPrecondition,
+        "WRONG_BATCH_NUMBER",
+        "batch.number",
+    );
     let result = submit(&|batch| batch.rollup_id.chain_id = 1).await;
     refused(result, bad, "WRONG_ROLLUP", "batch.chain_id");
     let result = submit(&|batch| batch.rollup_id.contract[0] = 1).await;
@@ -435,15 +618,16 @@ async fn workers_prove_a_batch_and_the_proof_survives_a_restart() {
     let service = Service::start(store.path()).await;
     let batch = sample().batch(ROLLUP, TIME, 7);
     let id = accepted(service.submit("a", &batch).await).batch_id;
-    let early = service.client().get_proof(v1::GetProofRequest { batch_id: id.clone() }).await;
+    let early = service
+        .client()
+        .get_proof(v1::GetProofRequest { batch_id: id.clone() })
+        .await;
     refused(early, Code::FailedPrecondition, "BATCH_NOT_PROVEN", &id);
 
     let mut one = Worker::join(&service, "one").await;
     let mut two = Worker::join(&service, "two").await;
     let (first, second) = (one.lease().await, two.lease().await);
     assert_eq!((first.task.index, second.task.index), (0, 1));
-    // The open request is answered when there is something again.
-    two.request().await;
     let progress = v1::Progress {
         task_id: first.task.task_id.clone(),
         fence: first.task.fence,
@@ -451,25 +635,44 @@ async fn workers_prove_a_batch_and_the_proof_survives_a_restart() {
         fraction: 0.25,
     };
     one.send(FromWorker::Progress(progress)).await;
-    let renew = v1::Renew { task_id: first.task.task_id.clone(), fence: first.task.fence };
+    let renew = v1::Renew {
+        task_id: first.task.task_id.clone(),
+        fence: first.task.fence,
+    };
     one.send(FromWorker::Renew(renew)).await;
     assert!(matches!(one.next().await, Ok(ToWorker::Renewed(_))));
     let task = service.batch(&id).await.tasks[0].clone();
-    assert_eq!((task.phase.as_str(), task.fraction, task.worker.as_str()), ("witness", 0.25, "one"));
+    assert_eq!(
+        (task.phase.as_str(), task.fraction, task.worker.as_str()),
+        ("witness", 0.25, "one")
+    );
     assert_eq!(one.complete(first.prove()).await, v1::Verdict::Accepted);
     assert_eq!(one.complete(first.prove()).await, v1::Verdict::NotNeeded);
+    // An open request is answered when there is something again.
+    one.request().await;
     assert_eq!(two.complete(second.prove()).await, v1::Verdict::Accepted);
-    let aggregation = two.task().await;
+    let aggregation = one.task().await;
     assert_eq!(aggregation.task.kind(), v1::TaskKind::Aggregation);
     assert_eq!(service.batch(&id).await.status(), v1::BatchStatus::Aggregating);
-    assert_eq!(two.complete(aggregation.prove()).await, v1::Verdict::Accepted);
+    assert_eq!(one.complete(aggregation.prove()).await, v1::Verdict::Accepted);
 
     let request = v1::GetProofRequest { batch_id: id.clone() };
-    let proof = service.client().get_proof(request.clone()).await.expect("it is proven").into_inner();
+    let proof = service
+        .client()
+        .get_proof(request.clone())
+        .await
+        .expect("it is proven")
+        .into_inner();
     assert_eq!(proof.instances.len(), 21);
-    assert_eq!((&proof.instances[15], &proof.instances[16]), (&proof.old_root, &proof.new_root));
+    assert_eq!(
+        (&proof.instances[15], &proof.instances[16]),
+        (&proof.old_root, &proof.new_root)
+    );
     assert_eq!(proof.new_root, field::to_be(&batch.new_root).to_vec());
-    assert_eq!((&proof.instances[14], &proof.instances[19]), (&proof.x, &proof.c_b));
+    assert_eq!(
+        (&proof.instances[14], &proof.instances[19]),
+        (&proof.x, &proof.c_b)
+    );
     assert_eq!((proof.posted_b.len(), proof.time), (2 * 2 * 31, TIME));
     let info = service.batch(&id).await;
     assert_eq!((info.status(), info.shards_done), (v1::BatchStatus::Proven, 2));
@@ -477,9 +680,22 @@ async fn workers_prove_a_batch_and_the_proof_survives_a_restart() {
     service.stop().await;
 
     let service = Service::start(store.path()).await;
-    assert_eq!(service.client().get_proof(request).await.expect("it is kept").into_inner(), proof);
+    assert_eq!(
+        service
+            .client()
+            .get_proof(request)
+            .await
+            .expect("it is kept")
+            .into_inner(),
+        proof
+    );
     assert_eq!(service.batch(&id).await, info);
-    let report = service.client().get_info(v1::GetInfoRequest {}).await.expect("it serves").into_inner();
+    let report = service
+        .client()
+        .get_info(v1::GetInfoRequest {})
+        .await
+        .expect("it serves")
+        .into_inner();
     assert_eq!((report.next_batch_number, report.batches_open), (1, 0));
     assert_eq!(report.head_root, proof.new_root);
     service.stop().await;
@@ -502,7 +718,10 @@ async fn a_restart_resumes_and_takes_the_proof_of_a_lease_of_before() {
     assert_eq!(after.status(), v1::BatchStatus::Proving);
     assert!(service.submit("a", &batch).await.expect("known").already_existed);
     let mut worker = Worker::join(&service, "one").await;
-    let renew = v1::Renew { task_id: lease.task.task_id.clone(), fence: lease.task.fence };
+    let renew = v1::Renew {
+        task_id: lease.task.task_id.clone(),
+        fence: lease.task.fence,
+    };
     worker.send(FromWorker::Renew(renew)).await;
     assert!(matches!(worker.next().await, Ok(ToWorker::Renewed(_))));
     assert_eq!(worker.complete(lease.prove()).await, v1::Verdict::Accepted);
@@ -521,13 +740,21 @@ async fn a_lost_workers_task_is_leased_again_and_its_late_proof_taken() {
     other.request().await;
     drop(lost);
     let again = other.task().await;
-    assert_eq!((again.task.task_id.as_str(), again.task.fence), (first.task.task_id.as_str(), 2));
+    assert_eq!(
+        (again.task.task_id.as_str(), again.task.fence),
+        (first.task.task_id.as_str(), 2)
+    );
     let mut back = Worker::join(&service, "lost").await;
-    let renew = v1::Renew { task_id: first.task.task_id.clone(), fence: first.task.fence };
+    let renew = v1::Renew {
+        task_id: first.task.task_id.clone(),
+        fence: first.task.fence,
+    };
     back.send(FromWorker::Renew(renew)).await;
     assert!(matches!(back.next().await, Ok(ToWorker::LeaseLost(_))));
     assert_eq!(back.complete(first.prove()).await, v1::Verdict::Accepted);
-    assert!(matches!(other.next().await, Ok(ToWorker::LeaseLost(lost)) if lost.task_id == first.task.task_id));
+    assert!(
+        matches!(other.next().await, Ok(ToWorker::LeaseLost(lost)) if lost.task_id == first.task.task_id)
+    );
     assert_eq!(other.complete(again.prove()).await, v1::Verdict::NotNeeded);
     service.stop().await;
 }
@@ -541,19 +768,41 @@ async fn proofs_that_do_not_verify_are_rejected_and_the_task_is_tried_again() {
     let lease = worker.lease().await;
     let good = lease.prove();
     let wrong = [
-        v1::Complete { task_id: "b1-s7".into(), ..good.clone() },
-        v1::Complete { task_id: "x".repeat(1_000), ..good.clone() },
-        v1::Complete { fence: 9, ..good.clone() },
-        v1::Complete { fence: 0, ..good.clone() },
-        v1::Complete { proof: vec![0; 32].into(), ..good.clone() },
+        v1::Complete {
+            task_id: "b1-s7".into(),
+            ..good.clone()
+        },
+        v1::Complete {
+            task_id: "x".repeat(1_000),
+            ..good.clone()
+        },
+        v1::Complete {
+            fence: 9,
+            ..good.clone()
+        },
+        v1::Complete {
+            fence: 0,
+            ..good.clone()
+        },
+        v1::Complete {
+            proof: vec![0; 32].into(),
+            ..good.clone()
+        },
     ];
     for complete in wrong {
         assert_eq!(worker.complete(complete).await, v1::Verdict::Rejected);
     }
     let task = service.batch(&id).await.tasks[0].clone();
-    assert_eq!((task.failures, task.last_failure.as_str()), (1, "the proof does not verify: wrong digest"));
+    assert_eq!(
+        (task.failures, task.last_failure.as_str()),
+        (1, "the proof does not verify: wrong digest")
+    );
     let again = worker.lease().await;
-    assert_eq!(again.task.fence + u64::from(again.task.index), 2, "the same task again, or the other one first");
+    assert_eq!(
+        again.task.fence + u64::from(again.task.index),
+        2,
+        "the same task again, or the other one first"
+    );
     // A proof is its own witness: the first lease's fence still counts.
     assert_eq!(worker.complete(good).await, v1::Verdict::Accepted);
     service.stop().await;
@@ -609,20 +858,41 @@ async fn a_failed_batch_is_tried_again_on_request() {
     assert_eq!(last.status(), v1::BatchStatus::Failed);
     assert!(last.failure.contains("index out of bounds"), "{}", last.failure);
     worker.send(FromWorker::Fail(fail)).await;
-    assert!(matches!(worker.next().await, Ok(ToWorker::LeaseLost(_))), "a failure counts once");
+    assert!(
+        matches!(worker.next().await, Ok(ToWorker::LeaseLost(_))),
+        "a failure counts once"
+    );
     worker.request().await;
     let request = v1::RetryBatchRequest { batch_id: id.clone() };
-    let retried = service.client().retry_batch(request.clone()).await.expect("it has failed").into_inner();
+    let retried = service
+        .client()
+        .retry_batch(request.clone())
+        .await
+        .expect("it has failed")
+        .into_inner();
     assert_eq!(retried.batch.expect("set").status(), v1::BatchStatus::Proving);
     let again = worker.task().await;
     assert_eq!(worker.complete(again.prove()).await, v1::Verdict::Accepted);
-    refused(service.client().retry_batch(request).await, Code::FailedPrecondition, "BATCH_NOT_FAILED", &id);
+    refused(
+        service.client().retry_batch(request).await,
+        Code::FailedPrecondition,
+        "BATCH_NOT_FAILED",
+        &id,
+    );
     service.stop().await;
 }
 
 async fn watch(service: &Service, id: &str, after_revision: u64) -> Streaming<v1::WatchBatchResponse> {
-    let request = v1::WatchBatchRequest { batch_id: id.into(), after_revision };
-    service.client().watch_batch(request).await.expect("it exists").into_inner()
+    let request = v1::WatchBatchRequest {
+        batch_id: id.into(),
+        after_revision,
+    };
+    service
+        .client()
+        .watch_batch(request)
+        .await
+        .expect("it exists")
+        .into_inner()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -631,7 +901,13 @@ async fn a_watch_resumes_after_the_revision_it_has_seen() {
     let service = Service::start(store.path()).await;
     let id = accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await).batch_id;
     let mut first = watch(&service, &id, 0).await;
-    let seen = first.message().await.expect("open").expect("at once").batch.expect("set");
+    let seen = first
+        .message()
+        .await
+        .expect("open")
+        .expect("at once")
+        .batch
+        .expect("set");
     assert_eq!(seen.status(), v1::BatchStatus::Queued);
     drop(first);
     let mut second = watch(&service, &id, seen.revision).await;
@@ -650,11 +926,29 @@ async fn a_watch_resumes_after_the_revision_it_has_seen() {
     let last = last.expect("it changed");
     assert_eq!(last.status(), v1::BatchStatus::Proven);
     // Whoever has seen the end sees nothing more; whoever has not sees the end.
-    assert_eq!(watch(&service, &id, revision).await.message().await.expect("open"), None);
-    let end = watch(&service, &id, revision - 1).await.message().await.expect("open");
+    assert_eq!(
+        watch(&service, &id, revision)
+            .await
+            .message()
+            .await
+            .expect("open"),
+        None
+    );
+    let end = watch(&service, &id, revision - 1)
+        .await
+        .message()
+        .await
+        .expect("open");
     assert_eq!(end.and_then(|message| message.batch), Some(last));
-    let unknown = v1::WatchBatchRequest { batch_id: "b99".into(), after_revision: 0 };
-    let status = service.client().watch_batch(unknown).await.expect_err("there is none");
+    let unknown = v1::WatchBatchRequest {
+        batch_id: "b99".into(),
+        after_revision: 0,
+    };
+    let status = service
+        .client()
+        .watch_batch(unknown)
+        .await
+        .expect_err("there is none");
     assert_eq!(status.code(), Code::NotFound);
     service.stop().await;
 }
@@ -670,20 +964,51 @@ async fn batches_are_listed_in_pages_and_the_newest_can_be_cancelled() {
         ids.push(accepted(service.submit(request, batch).await).batch_id);
     }
     let list = async |page_size, page_token: &str| {
-        let request = v1::ListBatchesRequest { page_size, page_token: page_token.into() };
+        let request = v1::ListBatchesRequest {
+            page_size,
+            page_token: page_token.into(),
+        };
         let page = service.client().list_batches(request).await?.into_inner();
         let found: Vec<String> = page.batches.into_iter().map(|batch| batch.batch_id).collect();
         Ok::<_, Status>((found, page.next_page_token))
     };
     let (page, token) = list(2, "").await.expect("a page");
     assert_eq!(page, [ids[2].clone(), ids[1].clone()]);
-    assert_eq!(list(2, &token).await.expect("a page"), (vec![ids[0].clone()], String::new()));
-    refused(list(101, "").await, Code::InvalidArgument, "MALFORMED_FIELD", "page_size");
-    refused(list(1, "x").await, Code::InvalidArgument, "MALFORMED_FIELD", "page_token");
+    assert_eq!(
+        list(2, &token).await.expect("a page"),
+        (vec![ids[0].clone()], String::new())
+    );
+    refused(
+        list(101, "").await,
+        Code::InvalidArgument,
+        "MALFORMED_FIELD",
+        "page_size",
+    );
+    refused(
+        list(1, "x").await,
+        Code::InvalidArgument,
+        "MALFORMED_FIELD",
+        "page_token",
+    );
 
-    let cancel = async |id: &str| service.client().cancel_batch(v1::CancelBatchRequest { batch_id: id.into() }).await;
-    refused(cancel(&ids[0]).await, Code::FailedPrecondition, "BATCH_BUILT_ON", &ids[0]);
-    let cancelled = cancel(&ids[2]).await.expect("it is the newest").into_inner().batch.expect("set");
+    let cancel = async |id: &str| {
+        service
+            .client()
+            .cancel_batch(v1::CancelBatchRequest { batch_id: id.into() })
+            .await
+    };
+    refused(
+        cancel(&ids[0]).await,
+        Code::FailedPrecondition,
+        "BATCH_BUILT_ON",
+        &ids[0],
+    );
+    let cancelled = cancel(&ids[2])
+        .await
+        .expect("it is the newest")
+        .into_inner()
+        .batch
+        .expect("set");
     assert_eq!(cancelled.status(), v1::BatchStatus::Cancelled);
     cancel(&ids[2]).await.expect("idempotent");
     cancel(&ids[1]).await.expect("it is the newest now");
@@ -706,7 +1031,12 @@ async fn a_full_queue_pushes_back() {
     let mut sample = sample();
     accepted(service.submit("a", &sample.batch(ROLLUP, TIME, 1)).await);
     let next = sample.batch(ROLLUP, TIME, 1);
-    let status = refused(service.submit("b", &next).await, Code::ResourceExhausted, "LIMIT_REACHED", "");
+    let status = refused(
+        service.submit("b", &next).await,
+        Code::ResourceExhausted,
+        "LIMIT_REACHED",
+        "",
+    );
     assert!(status.get_error_details().retry_info().is_some());
     service.stop().await;
 }
@@ -720,17 +1050,50 @@ async fn a_worker_that_cannot_work_here_is_refused() {
         refused(worker.next().await, code, reason, field);
     };
     let mismatch = Code::FailedPrecondition;
-    let bad = v1::Hello { protocol_version: 2, ..hello("w") };
+    let bad = v1::Hello {
+        protocol_version: 2,
+        ..hello("w")
+    };
     refuse(bad, mismatch, "WORKER_MISMATCH", "hello.protocol_version").await;
-    let bad = v1::Hello { shard_vk_digest: vec![9; 32].into(), ..hello("w") };
+    let bad = v1::Hello {
+        shard_vk_digest: vec![9; 32].into(),
+        ..hello("w")
+    };
     refuse(bad, mismatch, "WORKER_MISMATCH", "hello.shard_vk_digest").await;
-    let bad = v1::Hello { aggregation_vk_digest: vec![].into(), ..hello("w") };
+    let bad = v1::Hello {
+        aggregation_vk_digest: vec![].into(),
+        ..hello("w")
+    };
     refuse(bad, mismatch, "WORKER_MISMATCH", "hello.aggregation_vk_digest").await;
-    refuse(hello(""), Code::InvalidArgument, "MALFORMED_FIELD", "hello.worker_name").await;
-    let bad = v1::Hello { capabilities: vec![], ..hello("w") };
-    refuse(bad, Code::InvalidArgument, "MALFORMED_FIELD", "hello.capabilities").await;
-    let bad = v1::Hello { capabilities: vec![0], ..hello("w") };
-    refuse(bad, Code::InvalidArgument, "MALFORMED_FIELD", "hello.capabilities").await;
+    refuse(
+        hello(""),
+        Code::InvalidArgument,
+        "MALFORMED_FIELD",
+        "hello.worker_name",
+    )
+    .await;
+    let bad = v1::Hello {
+        capabilities: vec![],
+        ..hello("w")
+    };
+    refuse(
+        bad,
+        Code::InvalidArgument,
+        "MALFORMED_FIELD",
+        "hello.capabilities",
+    )
+    .await;
+    let bad = v1::Hello {
+        capabilities: vec![0],
+        ..hello("w")
+    };
+    refuse(
+        bad,
+        Code::InvalidArgument,
+        "MALFORMED_FIELD",
+        "hello.capabilities",
+    )
+    .await;
     let mut worker = Worker::open(&service, FromWorker::Drain(v1::Drain {})).await;
     refused(worker.next().await, Code::InvalidArgument, "HELLO_MISSING", "");
     let mut worker = Worker::join(&service, "w").await;
@@ -753,7 +1116,10 @@ async fn a_draining_worker_gets_no_more_and_a_stopping_coordinator_says_so() {
     let mut watching = watch(&service, &id, u64::MAX - 1).await;
     service.stop().await;
     assert!(matches!(worker.next().await, Ok(ToWorker::Drain(_))));
-    assert_eq!(watching.message().await.expect_err("the service stops").code(), Code::Unavailable);
+    assert_eq!(
+        watching.message().await.expect_err("the service stops").code(),
+        Code::Unavailable
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -764,16 +1130,53 @@ async fn a_store_is_one_processs_and_one_rollups() {
     assert!(matches!(second, Err(Error::Store(StoreError::InUse { .. }))));
     service.stop().await;
 
-    let other = Config { rollup_id: RollupId { chain_id: 1, ..ROLLUP }, ..config(store.path()) };
+    let other = Config {
+        rollup_id: RollupId {
+            chain_id: 1,
+            ..ROLLUP
+        },
+        ..config(store.path())
+    };
     let refused = start(other).await;
-    assert!(matches!(refused, Err(Error::Store(StoreError::Mismatch { field: "chain id", .. }))));
-    let genesis = Sample::new(SampleConfig { seed: 8, users: 4, tokens: 2 }).genesis().clone();
-    let refused = start(Config { genesis, ..config(store.path()) }).await;
-    assert!(matches!(refused, Err(Error::Store(StoreError::Mismatch { field: "genesis root", .. }))));
-    let manifest = Manifest { shard_vk_digest: KeyDigest([9; 32]), ..manifest() };
+    assert!(matches!(
+        refused,
+        Err(Error::Store(StoreError::Mismatch {
+            field: "chain id",
+            ..
+        }))
+    ));
+    let genesis = Sample::new(SampleConfig {
+        seed: 8,
+        users: 4,
+        tokens: 2,
+    })
+    .genesis()
+    .clone();
+    let refused = start(Config {
+        genesis,
+        ..config(store.path())
+    })
+    .await;
+    assert!(matches!(
+        refused,
+        Err(Error::Store(StoreError::Mismatch {
+            field: "genesis root",
+            ..
+        }))
+    ));
+    let manifest = Manifest {
+        shard_vk_digest: KeyDigest([9; 32]),
+        ..manifest()
+    };
     let refused =
         Coordinator::start_with(config(store.path()), PRESET, manifest, Box::new(DigestVerifier)).await;
-    assert!(matches!(refused, Err(Error::Store(StoreError::Mismatch { field: "shard verifying key", .. }))));
+    assert!(matches!(
+        refused,
+        Err(Error::Store(StoreError::Mismatch {
+            field: "shard verifying key",
+            ..
+        }))
+    ));
     Service::start(store.path()).await.stop().await;
 }
 
@@ -781,24 +1184,46 @@ async fn a_store_is_one_processs_and_one_rollups() {
 async fn configurations_that_make_no_sense_are_refused() {
     let store = store();
     let listen = "0.0.0.0:0".parse().expect("an address");
-    let refused = start(Config { listen, ..config(store.path()) }).await;
+    let refused = start(Config {
+        listen,
+        ..config(store.path())
+    })
+    .await;
     assert!(matches!(refused, Err(Error::Config(ConfigError::Remote(_)))));
-    let refused = start(Config { watches_max: 0, ..config(store.path()) }).await;
-    assert!(matches!(refused, Err(Error::Config(ConfigError::TooSmall { name: "watches_max", .. }))));
+    let refused = start(Config {
+        watches_max: 0,
+        ..config(store.path())
+    })
+    .await;
+    assert!(matches!(
+        refused,
+        Err(Error::Config(ConfigError::TooSmall {
+            name: "watches_max",
+            ..
+        }))
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_reflection_answer() {
-    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+    use tonic_health::pb::{
+        HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+    };
     use tonic_reflection::pb::v1::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
     };
     let store = store();
     let service = Service::start(store.path()).await;
-    for name in ["zkrollup.prover.v1.ProverService", "zkrollup.prover.v1.WorkerService"] {
+    for name in [
+        "zkrollup.prover.v1.ProverService",
+        "zkrollup.prover.v1.WorkerService",
+    ] {
         let request = HealthCheckRequest { service: name.into() };
-        let health = HealthClient::new(service.channel.clone()).check(request).await.expect("it is known");
+        let health = HealthClient::new(service.channel.clone())
+            .check(request)
+            .await
+            .expect("it is known");
         assert_eq!(health.into_inner().status(), ServingStatus::Serving);
     }
     let request = ServerReflectionRequest {
@@ -806,10 +1231,24 @@ async fn health_and_reflection_answer() {
         message_request: Some(MessageRequest::ListServices(String::new())),
     };
     let mut client = ServerReflectionClient::new(service.channel.clone());
-    let answers = client.server_reflection_info(tokio_stream::iter([request])).await.expect("it answers");
-    let answer = answers.into_inner().message().await.expect("open").expect("one answer");
-    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("a list") };
-    assert!(list.service.iter().any(|service| service.name == "zkrollup.prover.v1.ProverService"));
+    let answers = client
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await
+        .expect("it answers");
+    let answer = answers
+        .into_inner()
+        .message()
+        .await
+        .expect("open")
+        .expect("one answer");
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("a list")
+    };
+    assert!(
+        list.service
+            .iter()
+            .any(|service| service.name == "zkrollup.prover.v1.ProverService")
+    );
     service.stop().await;
 }
 
@@ -817,13 +1256,20 @@ async fn health_and_reflection_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submission_that_does_not_arrive_in_time_is_ended() {
     let store = store();
-    let service = Service::with(Config { submission_ms_max: 100, ..config(store.path()) }).await;
+    let service = Service::with(Config {
+        submission_ms_max: 100,
+        ..config(store.path())
+    })
+    .await;
     let first = submission("a", &sample().batch(ROLLUP, TIME, 1))[0].clone();
     let (sender, receiver) = mpsc::channel(1);
     sender.send(first).await.expect("open");
     let mut client = service.client();
-    let status = client.submit_batch(ReceiverStream::new(receiver)).await.expect_err("it never ends");
+    let status = client
+        .submit_batch(ReceiverStream::new(receiver))
+        .await
+        .expect_err("it never ends");
     assert_eq!(status.code(), Code::DeadlineExceeded);
-    drop(Arc::new(sender));
+    drop(sender);
     service.stop().await;
 }

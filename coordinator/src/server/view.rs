@@ -34,7 +34,10 @@ pub(super) fn batch_summary(batch: &BatchRecord) -> v1::BatchInfo {
 
 /// A batch with its tasks.
 pub(super) fn batch_info(core: &Core, batch: &BatchRecord) -> v1::BatchInfo {
-    v1::BatchInfo { tasks: core.tasks_of(batch.id).map(task_info).collect(), ..batch_summary(batch) }
+    v1::BatchInfo {
+        tasks: core.tasks_of(batch.id).map(task_info).collect(),
+        ..batch_summary(batch)
+    }
 }
 
 /// A kind of task as a message.
@@ -72,7 +75,11 @@ fn task_info(task: &Task) -> v1::TaskInfo {
         status: status.into(),
         worker: record.worker.clone().unwrap_or_default(),
         phase: task.phase.clone(),
-        fraction: if record.status == TaskStatus::Done { 1.0 } else { task.fraction },
+        fraction: if record.status == TaskStatus::Done {
+            1.0
+        } else {
+            task.fraction
+        },
         attempts: u32::try_from(record.fence.0).unwrap_or(u32::MAX),
         failures: record.failures,
         worker_deaths: record.deaths,

@@ -56,7 +56,12 @@ impl WorkerServer {
             reconnect_grace_ms: limits.reconnect_grace_ms,
             leases_max: u32::try_from(limits.session_leases_max).unwrap_or(u32::MAX),
         };
-        Self { shell, manifest, welcome, verifications: Arc::new(Semaphore::new(config.verifications_max)) }
+        Self {
+            shell,
+            manifest,
+            welcome,
+            verifications: Arc::new(Semaphore::new(config.verifications_max)),
+        }
     }
 }
 
@@ -97,7 +102,12 @@ impl Handler {
         let sender = self.sender.clone();
         let ended = match self.greet().await {
             Ok((id, queue, outbound, name)) => {
-                let writer = tokio::spawn(write(Arc::clone(&self.shell), self.welcome.lease_ms, outbound, sender.clone()));
+                let writer = tokio::spawn(write(
+                    Arc::clone(&self.shell),
+                    self.welcome.lease_ms,
+                    outbound,
+                    sender.clone(),
+                ));
                 let ended = self.read(id, &queue, &sender).await;
                 // Only the reader's end closes the session; it takes the queue's sender with it, so the writer ends too.
                 let _ = self.shell.run(move |shell| shell.close_session(id)).await;
@@ -116,7 +126,15 @@ impl Handler {
     /// Hears the hello and opens the session.
     async fn greet(
         &mut self,
-    ) -> Result<(SessionId, mpsc::WeakSender<Outbound>, mpsc::Receiver<Outbound>, String), Status> {
+    ) -> Result<
+        (
+            SessionId,
+            mpsc::WeakSender<Outbound>,
+            mpsc::Receiver<Outbound>,
+            String,
+        ),
+        Status,
+    > {
         let first = tokio::select! {
             () = self.shell.stopping().cancelled() => return Err(Unavailable.into()),
             first = tokio::time::timeout(HELLO_WAIT, self.incoming.message()) => {
@@ -128,14 +146,26 @@ impl Handler {
         };
         let capabilities = check_hello(&hello, &self.manifest)?;
         let name = hello.worker_name.clone();
-        let opened = self.shell.run(move |shell| shell.open_session(name, capabilities)).await??;
+        let opened = self
+            .shell
+            .run(move |shell| shell.open_session(name, capabilities))
+            .await??;
         let (id, queue, outbound): SessionQueue = opened.map_err(|error| match error {
             SessionRefused::TooMany(_) => exhausted("sessions_max", &error.to_string()),
             SessionRefused::Stopping => Unavailable.into(),
         })?;
         let devices: Vec<&str> = hello.devices.iter().map(|device| device.name.as_str()).collect();
-        tracing::info!(session = id.0, worker = hello.worker_name, memory = hello.memory_bytes, ?devices, "worker joined");
-        let welcome = v1::Welcome { session_id: id.0, ..self.welcome.clone() };
+        tracing::info!(
+            session = id.0,
+            worker = hello.worker_name,
+            memory = hello.memory_bytes,
+            ?devices,
+            "worker joined"
+        );
+        let welcome = v1::Welcome {
+            session_id: id.0,
+            ..self.welcome.clone()
+        };
         // If this fails the worker has gone, which the reader notices.
         let _ = self.sender.send(Ok(response(ToWorker::Welcome(welcome)))).await;
         Ok((id, queue, outbound, hello.worker_name))
@@ -183,7 +213,9 @@ impl Handler {
                 Ok(None)
             }
             FromWorker::Renew(v1::Renew { task_id, fence }) => {
-                let Some(task) = parse(&task_id) else { return Ok(Some(unknown(task_id, fence))) };
+                let Some(task) = parse(&task_id) else {
+                    return Ok(Some(unknown(task_id, fence)));
+                };
                 let renewed = self
                     .shell
                     .run(move |shell| {
@@ -192,12 +224,23 @@ impl Handler {
                     .await??;
                 let lease_ms = self.welcome.lease_ms;
                 Ok(Some(match renewed {
-                    Ok(()) => ToWorker::Renewed(v1::Renewed { task_id, fence, lease_ms }),
+                    Ok(()) => ToWorker::Renewed(v1::Renewed {
+                        task_id,
+                        fence,
+                        lease_ms,
+                    }),
                     Err(error) => lost(task_id, fence, error),
                 }))
             }
-            FromWorker::Progress(v1::Progress { task_id, fence, phase, fraction }) => {
-                let Some(task) = parse(&task_id) else { return Ok(Some(unknown(task_id, fence))) };
+            FromWorker::Progress(v1::Progress {
+                task_id,
+                fence,
+                phase,
+                fraction,
+            }) => {
+                let Some(task) = parse(&task_id) else {
+                    return Ok(Some(unknown(task_id, fence)));
+                };
                 let noted = self
                     .shell
                     .run(move |shell| {
@@ -221,16 +264,27 @@ impl Handler {
     async fn complete(&self, id: SessionId, complete: v1::Complete) -> Result<ToWorker, Status> {
         let (task_id, fence) = (complete.task_id.clone(), complete.fence);
         let judged = |verdict: v1::Verdict, reason: String| {
-            ToWorker::Completed(v1::Completed { task_id: task_id.clone(), fence, verdict: verdict.into(), reason })
+            ToWorker::Completed(v1::Completed {
+                task_id: task_id.clone(),
+                fence,
+                verdict: verdict.into(),
+                reason,
+            })
         };
         let Some(task) = parse(&task_id) else {
             return Ok(judged(v1::Verdict::Rejected, "no such task".into()));
         };
         if complete.proof.len() > PROOF_BYTES_MAX {
-            let reason = format!("a proof of {} bytes, at most {PROOF_BYTES_MAX}", complete.proof.len());
+            let reason = format!(
+                "a proof of {} bytes, at most {PROOF_BYTES_MAX}",
+                complete.proof.len()
+            );
             return Ok(judged(v1::Verdict::Rejected, reason));
         }
-        let permit = Arc::clone(&self.verifications).acquire_owned().await.map_err(|_| Unavailable)?;
+        let permit = Arc::clone(&self.verifications)
+            .acquire_owned()
+            .await
+            .map_err(|_| Unavailable)?;
         let (verdict, reason) = self
             .shell
             .run(move |shell| {
@@ -244,7 +298,12 @@ impl Handler {
     async fn fail(&self, id: SessionId, fail: v1::Fail) -> Result<Option<ToWorker>, Status> {
         let class = match fail.class() {
             v1::FailureClass::Unspecified => {
-                return Err(bad_field("MALFORMED_FIELD", "fail.class", "a failure class", fail.class));
+                return Err(bad_field(
+                    "MALFORMED_FIELD",
+                    "fail.class",
+                    "a failure class",
+                    fail.class,
+                ));
             }
             v1::FailureClass::Input => FailureClass::Input,
             v1::FailureClass::Execution => FailureClass::Execution,
@@ -252,13 +311,20 @@ impl Handler {
             v1::FailureClass::Infrastructure => FailureClass::Infrastructure,
             v1::FailureClass::Internal => FailureClass::Internal,
         };
-        let v1::Fail { task_id, fence, message, .. } = fail;
-        let Some(task) = parse(&task_id) else { return Ok(Some(unknown(task_id, fence))) };
+        let v1::Fail {
+            task_id,
+            fence,
+            message,
+            ..
+        } = fail;
+        let Some(task) = parse(&task_id) else {
+            return Ok(Some(unknown(task_id, fence)));
+        };
         let failed = self
             .shell
             .run(move |shell| {
-                let failed =
-                    shell.step(|core, now| outcome(core.fail(now, id, task, Fence(fence), class, &message)))?;
+                let failed = shell
+                    .step(|core, now| outcome(core.fail(now, id, task, Fence(fence), class, &message)))?;
                 if failed.is_ok() {
                     tracing::warn!(%task, fence, ?class, message, "a worker gave a task up");
                 }
@@ -288,7 +354,13 @@ async fn write(shell: Arc<Shell>, lease_ms: u64, mut outbound: mpsc::Receiver<Ou
 }
 
 /// Sends a task and its payload.
-async fn grant(shell: &Arc<Shell>, lease_ms: u64, task: TaskId, fence: Fence, sender: &Sender) -> Result<(), ()> {
+async fn grant(
+    shell: &Arc<Shell>,
+    lease_ms: u64,
+    task: TaskId,
+    fence: Fence,
+    sender: &Sender,
+) -> Result<(), ()> {
     let payload = match shell.run(move |shell| shell.payload(task)).await {
         Ok(Ok(Some(payload))) if payload.len() as u64 <= PAYLOAD_BYTES_MAX => payload,
         // The task was done or cancelled meanwhile, and the worker is told so by a message of its own.
@@ -310,10 +382,19 @@ async fn grant(shell: &Arc<Shell>, lease_ms: u64, task: TaskId, fence: Fence, se
         payload_sha256: Sha256::digest(&payload).to_vec().into(),
     };
     tracing::info!(%task, fence = fence.0, bytes = payload.len(), "task leased");
-    sender.send(Ok(response(ToWorker::Task(header)))).await.map_err(|_| ())?;
+    sender
+        .send(Ok(response(ToWorker::Task(header))))
+        .await
+        .map_err(|_| ())?;
     for chunk in payload.chunks(CHUNK_BYTES_MAX) {
-        let chunk = v1::TaskChunk { task_id: task.to_string(), data: chunk.to_vec().into() };
-        sender.send(Ok(response(ToWorker::TaskChunk(chunk)))).await.map_err(|_| ())?;
+        let chunk = v1::TaskChunk {
+            task_id: task.to_string(),
+            data: chunk.to_vec().into(),
+        };
+        sender
+            .send(Ok(response(ToWorker::TaskChunk(chunk))))
+            .await
+            .map_err(|_| ())?;
     }
     Ok(())
 }
@@ -323,18 +404,45 @@ fn check_hello(hello: &v1::Hello, manifest: &Manifest) -> Result<BTreeSet<TaskKi
     let name = &hello.worker_name;
     if name.is_empty() || name.len() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
         let found = format!("{} bytes", name.len());
-        return Err(bad_field("MALFORMED_FIELD", "hello.worker_name", "1 to 128 bytes, none of control", found));
+        return Err(bad_field(
+            "MALFORMED_FIELD",
+            "hello.worker_name",
+            "1 to 128 bytes, none of control",
+            found,
+        ));
     }
-    if hello.devices.len() > DEVICES_MAX || hello.devices.iter().any(|device| device.name.len() > NAME_CHARS_MAX) {
+    if hello.devices.len() > DEVICES_MAX
+        || hello
+            .devices
+            .iter()
+            .any(|device| device.name.len() > NAME_CHARS_MAX)
+    {
         let found = format!("{} devices", hello.devices.len());
-        return Err(bad_field("MALFORMED_FIELD", "hello.devices", "at most 64, with names of 128 bytes", found));
+        return Err(bad_field(
+            "MALFORMED_FIELD",
+            "hello.devices",
+            "at most 64, with names of 128 bytes",
+            found,
+        ));
     }
     if hello.protocol_version != PROTOCOL_VERSION {
-        return Err(worker_mismatch("protocol_version", PROTOCOL_VERSION, hello.protocol_version));
+        return Err(worker_mismatch(
+            "protocol_version",
+            PROTOCOL_VERSION,
+            hello.protocol_version,
+        ));
     }
     let digests = [
-        ("shard_vk_digest", &manifest.shard_vk_digest, &hello.shard_vk_digest),
-        ("aggregation_vk_digest", &manifest.aggregation_vk_digest, &hello.aggregation_vk_digest),
+        (
+            "shard_vk_digest",
+            &manifest.shard_vk_digest,
+            &hello.shard_vk_digest,
+        ),
+        (
+            "aggregation_vk_digest",
+            &manifest.aggregation_vk_digest,
+            &hello.aggregation_vk_digest,
+        ),
     ];
     for (field, expected, found) in digests {
         if expected.0 != found[..] {
@@ -344,7 +452,12 @@ fn check_hello(hello: &v1::Hello, manifest: &Manifest) -> Result<BTreeSet<TaskKi
     }
     let capabilities = task_kinds("hello.capabilities", hello.capabilities())?;
     if capabilities.is_empty() {
-        return Err(bad_field("MALFORMED_FIELD", "hello.capabilities", "at least one", 0));
+        return Err(bad_field(
+            "MALFORMED_FIELD",
+            "hello.capabilities",
+            "at least one",
+            0,
+        ));
     }
     Ok(capabilities)
 }
@@ -354,9 +467,12 @@ fn task_kinds(field: &str, kinds: impl Iterator<Item = v1::TaskKind>) -> Result<
         .map(|kind| match kind {
             v1::TaskKind::Shard => Ok(TaskKind::Shard),
             v1::TaskKind::Aggregation => Ok(TaskKind::Aggregation),
-            v1::TaskKind::Unspecified => {
-                Err(bad_field("MALFORMED_FIELD", field, "SHARD or AGGREGATION", kind.as_str_name()))
-            }
+            v1::TaskKind::Unspecified => Err(bad_field(
+                "MALFORMED_FIELD",
+                field,
+                "SHARD or AGGREGATION",
+                kind.as_str_name(),
+            )),
         })
         .collect()
 }
@@ -366,14 +482,24 @@ fn parse(task_id: &str) -> Option<TaskId> {
 }
 
 fn response(message: ToWorker) -> v1::SessionResponse {
-    v1::SessionResponse { message: Some(message) }
+    v1::SessionResponse {
+        message: Some(message),
+    }
 }
 
 fn lost(task_id: String, fence: u64, error: LeaseLost) -> ToWorker {
-    ToWorker::LeaseLost(v1::LeaseLost { task_id, fence, reason: error.to_string() })
+    ToWorker::LeaseLost(v1::LeaseLost {
+        task_id,
+        fence,
+        reason: error.to_string(),
+    })
 }
 
 fn unknown(task_id: String, fence: u64) -> ToWorker {
     // A name from a stranger may be of any length.
-    lost(task_id.chars().take(NAME_CHARS_MAX).collect(), fence, LeaseLost::NotNeeded)
+    lost(
+        task_id.chars().take(NAME_CHARS_MAX).collect(),
+        fence,
+        LeaseLost::NotNeeded,
+    )
 }

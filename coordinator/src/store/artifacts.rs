@@ -51,7 +51,9 @@ impl ArtifactFolder {
             any = true;
         }
         if any {
-            File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(io_error(&self.path))?;
+            File::open(&self.path)
+                .and_then(|folder| folder.sync_all())
+                .map_err(io_error(&self.path))?;
         }
         Ok(())
     }
@@ -75,7 +77,11 @@ impl ArtifactFolder {
     pub(super) fn sweep(&self, listed: &HashSet<String>) -> Result<(), StoreError> {
         for entry in fs::read_dir(&self.path).map_err(io_error(&self.path))? {
             let entry = entry.map_err(io_error(&self.path))?;
-            if !entry.file_name().to_str().is_some_and(|name| listed.contains(name)) {
+            if !entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| listed.contains(name))
+            {
                 remove_file(&entry.path())?;
             }
         }

@@ -130,6 +130,9 @@ impl Identity {
             ]
         };
         let pairs = fields(self).into_iter().zip(fields(found));
-        pairs.into_iter().find(|(a, b)| a != b).map(|((name, stored), (_, found))| (name, stored, found))
+        pairs
+            .into_iter()
+            .find(|(a, b)| a != b)
+            .map(|((name, stored), (_, found))| (name, stored, found))
     }
 }

@@ -73,9 +73,16 @@ impl SledStore {
             Some(stored) => {
                 let stored: Identity = decode("the identity", &stored)?;
                 if let Some((field, stored, found)) = stored.difference(identity) {
-                    return Err(StoreError::Mismatch { path: path.into(), field, stored, found });
+                    return Err(StoreError::Mismatch {
+                        path: path.into(),
+                        field,
+                        stored,
+                        found,
+                    });
                 }
-                let epoch = database.get([EPOCH])?.ok_or_else(|| corrupt("the epoch is missing"))?;
+                let epoch = database
+                    .get([EPOCH])?
+                    .ok_or_else(|| corrupt("the epoch is missing"))?;
                 decode::<u32>("the epoch", &epoch)? + 1
             }
         };
@@ -89,7 +96,12 @@ impl SledStore {
         }
         database.apply_batch(batch)?;
         database.flush()?;
-        let store = Self { database, artifacts: ArtifactFolder::open(path.join("artifacts"))?, epoch, _lock: lock };
+        let store = Self {
+            database,
+            artifacts: ArtifactFolder::open(path.join("artifacts"))?,
+            epoch,
+            _lock: lock,
+        };
         store.artifacts.sweep(&store.listed_artifacts()?)?;
         Ok(store)
     }
@@ -106,7 +118,11 @@ impl SledStore {
     }
 
     fn all<T: DeserializeOwned>(&self, kind: u8, what: &'static str) -> Result<Vec<T>, StoreError> {
-        self.database.scan_prefix([kind]).values().map(|value| decode(what, &value?)).collect()
+        self.database
+            .scan_prefix([kind])
+            .values()
+            .map(|value| decode(what, &value?))
+            .collect()
     }
 }
 
@@ -137,10 +153,11 @@ impl Store for SledStore {
             return Ok(());
         }
         // Files first: the database never lists one that is not there.
-        self.artifacts.write(writes.iter().filter_map(|write| match write {
-            Write::Artifact(key, bytes) => Some((*key, bytes.as_slice())),
-            _ => None,
-        }))?;
+        self.artifacts
+            .write(writes.iter().filter_map(|write| match write {
+                Write::Artifact(key, bytes) => Some((*key, bytes.as_slice())),
+                _ => None,
+            }))?;
         let mut batch = sled::Batch::default();
         for write in writes {
             add(&mut batch, write);
@@ -156,7 +173,9 @@ impl Store for SledStore {
     }
 
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(entry) = self.database.get(artifact_key(key))? else { return Ok(None) };
+        let Some(entry) = self.database.get(artifact_key(key))? else {
+            return Ok(None);
+        };
         let entry: ArtifactEntry = decode("an artifact's entry", &entry)?;
         match self.artifacts.read(key)? {
             Some(bytes) if ArtifactEntry::of(&bytes) == entry => Ok(Some(bytes)),
@@ -172,7 +191,10 @@ impl Store for SledStore {
 
 impl ArtifactEntry {
     fn of(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.len() as u64, sha256: Sha256::digest(bytes).into() }
+        Self {
+            bytes: bytes.len() as u64,
+            sha256: Sha256::digest(bytes).into(),
+        }
     }
 }
 
@@ -210,7 +232,13 @@ fn task_key(id: TaskId) -> Vec<u8> {
         TaskKind::Shard => 0,
         TaskKind::Aggregation => 1,
     };
-    [&[TASK], &id.batch.0.to_be_bytes()[..], &[kind], &id.index.to_be_bytes()].concat()
+    [
+        &[TASK],
+        &id.batch.0.to_be_bytes()[..],
+        &[kind],
+        &id.index.to_be_bytes(),
+    ]
+    .concat()
 }
 
 fn account_key(index: AccountIndex) -> Vec<u8> {
@@ -254,8 +282,16 @@ mod tests {
     }
 
     fn accounts() -> Vec<(AccountIndex, Account)> {
-        let sample = Sample::new(SampleConfig { seed: 1, users: 2, tokens: 1 });
-        sample.state().accounts().map(|(index, account)| (index, *account)).collect()
+        let sample = Sample::new(SampleConfig {
+            seed: 1,
+            users: 2,
+            tokens: 1,
+        });
+        sample
+            .state()
+            .accounts()
+            .map(|(index, account)| (index, *account))
+            .collect()
     }
 
     fn open(path: &Path) -> SledStore {
@@ -282,14 +318,27 @@ mod tests {
         ];
         store.commit(&writes).expect("it commits");
         store
-            .commit(&[Write::RemoveTask(gone.id), Write::RemoveArtifact(ArtifactKey::Undo(BatchId(1)))])
+            .commit(&[
+                Write::RemoveTask(gone.id),
+                Write::RemoveArtifact(ArtifactKey::Undo(BatchId(1))),
+            ])
             .expect("it commits");
         drop(store);
         let store = open(folder.path());
         let snapshot = store.snapshot().expect("readable");
-        assert_eq!(snapshot, Snapshot { epoch: 2, batches: vec![], tasks: vec![task] });
+        assert_eq!(
+            snapshot,
+            Snapshot {
+                epoch: 2,
+                batches: vec![],
+                tasks: vec![task]
+            }
+        );
         assert_eq!(store.artifact(INPUT).expect("readable"), Some(vec![9; 100_000]));
-        assert_eq!(store.artifact(ArtifactKey::Undo(BatchId(1))).expect("readable"), None);
+        assert_eq!(
+            store.artifact(ArtifactKey::Undo(BatchId(1))).expect("readable"),
+            None
+        );
         let accounts = store.accounts().expect("readable");
         assert!(accounts.contains(&changed) && accounts.len() == self::accounts().len());
     }
@@ -310,15 +359,69 @@ mod tests {
         drop(open(folder.path()));
         let same = identity();
         let others = [
-            ("schema", Identity { schema: 99, ..same.clone() }),
-            ("protocol version", Identity { protocol_version: 99, ..same.clone() }),
-            ("preset", Identity { preset: "other".into(), ..same.clone() }),
-            ("reference string", Identity { srs_digest: [99; 32], ..same.clone() }),
-            ("shard verifying key", Identity { shard_vk_digest: [99; 32], ..same.clone() }),
-            ("aggregation verifying key", Identity { aggregation_vk_digest: [99; 32], ..same.clone() }),
-            ("chain id", Identity { chain_id: 99, ..same.clone() }),
-            ("contract", Identity { contract: [99; 20], ..same.clone() }),
-            ("genesis root", Identity { genesis_root: [99; 32], ..same.clone() }),
+            (
+                "schema",
+                Identity {
+                    schema: 99,
+                    ..same.clone()
+                },
+            ),
+            (
+                "protocol version",
+                Identity {
+                    protocol_version: 99,
+                    ..same.clone()
+                },
+            ),
+            (
+                "preset",
+                Identity {
+                    preset: "other".into(),
+                    ..same.clone()
+                },
+            ),
+            (
+                "reference string",
+                Identity {
+                    srs_digest: [99; 32],
+                    ..same.clone()
+                },
+            ),
+            (
+                "shard verifying key",
+                Identity {
+                    shard_vk_digest: [99; 32],
+                    ..same.clone()
+                },
+            ),
+            (
+                "aggregation verifying key",
+                Identity {
+                    aggregation_vk_digest: [99; 32],
+                    ..same.clone()
+                },
+            ),
+            (
+                "chain id",
+                Identity {
+                    chain_id: 99,
+                    ..same.clone()
+                },
+            ),
+            (
+                "contract",
+                Identity {
+                    contract: [99; 20],
+                    ..same.clone()
+                },
+            ),
+            (
+                "genesis root",
+                Identity {
+                    genesis_root: [99; 32],
+                    ..same.clone()
+                },
+            ),
         ];
         for (name, other) in others {
             match SledStore::open(folder.path(), &other, accounts) {
@@ -333,7 +436,9 @@ mod tests {
     fn files_of_a_commit_that_never_happened_are_swept_away() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = open(folder.path());
-        store.commit(&[Write::Artifact(INPUT, vec![1])]).expect("it commits");
+        store
+            .commit(&[Write::Artifact(INPUT, vec![1])])
+            .expect("it commits");
         drop(store);
         let artifacts = folder.path().join("artifacts");
         fs::write(artifacts.join("b2-s0-input"), [2]).expect("written");
@@ -347,13 +452,21 @@ mod tests {
     fn an_artifact_that_changed_or_vanished_is_not_given_out() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = open(folder.path());
-        store.commit(&[Write::Artifact(INPUT, vec![1, 2, 3])]).expect("it commits");
+        store
+            .commit(&[Write::Artifact(INPUT, vec![1, 2, 3])])
+            .expect("it commits");
         let path = folder.path().join("artifacts").join(file_name(INPUT));
         fs::write(&path, [1, 2, 4]).expect("written");
         let found = store.artifact(INPUT);
-        assert!(matches!(&found, Err(StoreError::Corrupt { what }) if what.contains("changed")), "{found:?}");
+        assert!(
+            matches!(&found, Err(StoreError::Corrupt { what }) if what.contains("changed")),
+            "{found:?}"
+        );
         fs::remove_file(&path).expect("removed");
         let found = store.artifact(INPUT);
-        assert!(matches!(&found, Err(StoreError::Corrupt { what }) if what.contains("missing")), "{found:?}");
+        assert!(
+            matches!(&found, Err(StoreError::Corrupt { what }) if what.contains("missing")),
+            "{found:?}"
+        );
     }
 }
