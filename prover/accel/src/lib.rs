@@ -3,8 +3,10 @@
 //! [`Device`] is the whole surface. Vectors of scalars and bases stay on the device from upload to download; every call
 //! returns a `Result`, and running out of memory is a value. Nothing here knows a circuit.
 
+mod cpu;
 mod program;
 
+pub use cpu::{CpuBases, CpuDevice, CpuVector};
 pub use program::{Op, Operand, Program, ProgramError};
 
 use halo2curves::bn256::{Fr, G1, G1Affine};

@@ -1,0 +1,230 @@
+//! The CPU as a device: vectors in main memory, work spread over rayon's threads.
+
+mod msm;
+mod ntt;
+mod program;
+mod scan;
+
+use crate::{Device, DeviceError, Direction, Memory, Program};
+use halo2curves::bn256::{Fr, G1, G1Affine};
+use halo2curves::ff::Field;
+use rayon::prelude::*;
+
+/// The machine's processors.
+pub struct CpuDevice {
+    transforms: ntt::Plans,
+}
+
+/// Scalars in main memory.
+pub struct CpuVector {
+    values: Vec<Fr>,
+}
+
+/// Points in main memory, prepared for MSM.
+pub struct CpuBases {
+    points: Vec<G1Affine>,
+}
+
+impl CpuDevice {
+    /// The device with the fastest kernels that this machine has.
+    pub fn new() -> Self {
+        Self {
+            transforms: ntt::Plans::default(),
+        }
+    }
+}
+
+impl Default for CpuDevice {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An empty vector with room for `n` elements.
+fn with_capacity<T>(operation: &'static str, n: usize) -> Result<Vec<T>, DeviceError> {
+    let mut values = Vec::new();
+    match values.try_reserve_exact(n) {
+        Ok(()) => Ok(values),
+        Err(_) => Err(DeviceError::OutOfMemory {
+            operation,
+            bytes: (n as u64).saturating_mul(size_of::<T>() as u64),
+        }),
+    }
+}
+
+fn invalid(operation: &'static str, reason: String) -> DeviceError {
+    DeviceError::Invalid { operation, reason }
+}
+
+impl Device for CpuDevice {
+    type Vector = CpuVector;
+    type Bases = CpuBases;
+
+    fn name(&self) -> String {
+        "cpu".to_string()
+    }
+
+    fn memory(&self) -> Result<Memory, DeviceError> {
+        let failed = |reason: &str| DeviceError::Failed {
+            operation: "memory",
+            reason: reason.to_string(),
+        };
+        let text = std::fs::read_to_string("/proc/meminfo").map_err(|e| failed(&e.to_string()))?;
+        let bytes = |name: &str| -> Option<u64> {
+            let line = text.lines().find(|line| line.starts_with(name))?;
+            let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+            Some(kib * 1024)
+        };
+        match (bytes("MemTotal:"), bytes("MemAvailable:")) {
+            (Some(total), Some(free)) => Ok(Memory { total, free }),
+            _ => Err(failed("/proc/meminfo lacks MemTotal or MemAvailable")),
+        }
+    }
+
+    fn len(&self, vector: &CpuVector) -> usize {
+        vector.values.len()
+    }
+
+    fn upload(&self, values: &[Fr]) -> Result<CpuVector, DeviceError> {
+        let mut copy = with_capacity("upload", values.len())?;
+        copy.extend_from_slice(values);
+        Ok(CpuVector { values: copy })
+    }
+
+    fn download(&self, vector: &CpuVector) -> Result<Vec<Fr>, DeviceError> {
+        let mut copy = with_capacity("download", vector.values.len())?;
+        copy.extend_from_slice(&vector.values);
+        Ok(copy)
+    }
+
+    fn zeros(&self, n: usize) -> Result<CpuVector, DeviceError> {
+        let mut values = with_capacity("zeros", n)?;
+        values.resize(n, Fr::ZERO);
+        Ok(CpuVector { values })
+    }
+
+    fn duplicate(&self, vector: &CpuVector) -> Result<CpuVector, DeviceError> {
+        let mut values = with_capacity("duplicate", vector.values.len())?;
+        values.extend_from_slice(&vector.values);
+        Ok(CpuVector { values })
+    }
+
+    fn bases(&self, points: &[G1Affine], _table_bytes_max: u64) -> Result<CpuBases, DeviceError> {
+        let mut copy = with_capacity("bases", points.len())?;
+        copy.extend_from_slice(points);
+        Ok(CpuBases { points: copy })
+    }
+
+    fn msm(&self, bases: &CpuBases, scalars: &[&CpuVector]) -> Result<Vec<G1>, DeviceError> {
+        for (at, vector) in scalars.iter().enumerate() {
+            if vector.values.len() > bases.points.len() {
+                return Err(invalid(
+                    "msm",
+                    format!(
+                        "vector {at} has {} scalars for {} bases",
+                        vector.values.len(),
+                        bases.points.len()
+                    ),
+                ));
+            }
+        }
+        let sums = scalars
+            .iter()
+            .map(|vector| msm::msm(&bases.points, &vector.values));
+        Ok(sums.collect())
+    }
+
+    fn ntt(&self, vectors: &mut [&mut CpuVector], direction: Direction) -> Result<(), DeviceError> {
+        for (at, vector) in vectors.iter().enumerate() {
+            let n = vector.values.len();
+            if !n.is_power_of_two() || n.ilog2() > ntt::K_MAX {
+                return Err(invalid(
+                    "ntt",
+                    format!("vector {at} has {n} elements, not 2^k with k <= {}", ntt::K_MAX),
+                ));
+            }
+        }
+        for vector in vectors {
+            let plan = self.transforms.plan(vector.values.len().ilog2(), direction);
+            plan.transform(&mut vector.values);
+        }
+        Ok(())
+    }
+
+    fn run(
+        &self,
+        program: &Program,
+        inputs: &[&CpuVector],
+        constants: &[Fr],
+        outputs: &mut [&mut CpuVector],
+    ) -> Result<(), DeviceError> {
+        let fits = inputs.len() >= program.inputs()
+            && constants.len() >= program.constants()
+            && outputs.len() == program.outputs().len();
+        if !fits {
+            let reason = format!(
+                "{} inputs, {} constants and {} outputs given for {}, {} and {}",
+                inputs.len(),
+                constants.len(),
+                outputs.len(),
+                program.inputs(),
+                program.constants(),
+                program.outputs().len()
+            );
+            return Err(invalid("run", reason));
+        }
+        let mut lengths = inputs.iter().map(|input| input.values.len());
+        let mut lengths = lengths
+            .by_ref()
+            .chain(outputs.iter().map(|output| output.values.len()));
+        let Some(n) = lengths.next() else {
+            return Ok(());
+        };
+        if let Some(other) = lengths.find(|other| *other != n) {
+            return Err(invalid("run", format!("vectors of {n} and {other} elements")));
+        }
+        let inputs: Vec<&[Fr]> = inputs.iter().map(|input| input.values.as_slice()).collect();
+        let outputs = outputs.iter_mut().map(|output| output.values.as_mut_slice());
+        program::run(program, &inputs, constants, outputs.collect());
+        Ok(())
+    }
+
+    fn invert(&self, vector: &mut CpuVector) -> Result<(), DeviceError> {
+        scan::invert(&mut vector.values);
+        Ok(())
+    }
+
+    fn running_product(&self, vector: &mut CpuVector, first: Fr) -> Result<(), DeviceError> {
+        scan::running_product(&mut vector.values, first);
+        Ok(())
+    }
+
+    fn evaluate(&self, polynomials: &[&CpuVector], points: &[Fr]) -> Result<Vec<Fr>, DeviceError> {
+        if polynomials.len() != points.len() {
+            let reason = format!("{} polynomials at {} points", polynomials.len(), points.len());
+            return Err(invalid("evaluate", reason));
+        }
+        let pairs = polynomials.iter().zip(points);
+        Ok(pairs
+            .map(|(polynomial, point)| scan::evaluate(&polynomial.values, *point))
+            .collect())
+    }
+
+    fn combine(&self, vectors: &[&CpuVector], factors: &[Fr], n: usize) -> Result<CpuVector, DeviceError> {
+        if vectors.len() != factors.len() {
+            let reason = format!("{} vectors with {} factors", vectors.len(), factors.len());
+            return Err(invalid("combine", reason));
+        }
+        if let Some(vector) = vectors.iter().find(|vector| vector.values.len() > n) {
+            let reason = format!("a vector of {} elements for {n}", vector.values.len());
+            return Err(invalid("combine", reason));
+        }
+        let mut sum = self.zeros(n)?;
+        let vectors: Vec<&[Fr]> = vectors.iter().map(|vector| vector.values.as_slice()).collect();
+        sum.values
+            .par_chunks_mut(scan::CHUNK)
+            .enumerate()
+            .for_each(|(at, chunk)| scan::combine(chunk, at * scan::CHUNK, &vectors, factors));
+        Ok(sum)
+    }
+}
