@@ -1,0 +1,316 @@
+//! The command line: one subcommand for each role, and one for each thing that a user does.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// ZK-rollup prover service: a batch of transfers goes in, one SNARK that L1 accepts comes out.
+#[derive(Debug, Parser)]
+#[command(name = "rollup-prover", version, about, propagate_version = true)]
+pub struct Cli {
+    /// How logs are written to standard error; the filter is read from RUST_LOG (default: info).
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One readable line for each event.
+    Text,
+    /// One JSON object for each event.
+    Json,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole service on this machine: keys, coordinator, two workers, proofs, a local L1.
+    Demo(DemoArgs),
+    /// Run the coordinator: it accepts batches, hands out proving tasks and keeps the proofs.
+    Coordinator(CoordinatorArgs),
+    /// Run a worker: it proves what the coordinator hands out. SIGTERM drains it.
+    Worker(WorkerArgs),
+    /// Make (or check) the proving and verifying keys of a preset.
+    Keygen(KeygenArgs),
+    /// Write a genesis state and a batch of signed sample transfers on it.
+    SampleBatch(SampleArgs),
+    /// Submit a batch file to a coordinator. Submitting twice under one request id is one batch.
+    Submit(SubmitArgs),
+    /// Follow a batch until it is proven, failed or cancelled.
+    Watch(WatchArgs),
+    /// Fetch the root proof of a proven batch.
+    Proof(ProofArgs),
+    /// Verify a root proof file against the keys of its preset.
+    Verify(VerifyArgs),
+    /// Write the Solidity verifier of a preset, its bytecode and the key manifest.
+    ExportVerifier(ExportArgs),
+    /// Kill a process when standard input ends (used by the demo for what it cannot supervise).
+    #[command(hide = true)]
+    Guard(GuardArgs),
+}
+
+/// Which keys.
+#[derive(Debug, Clone, Args)]
+pub struct KeyArgs {
+    /// Circuit sizes: "ci" for two CPU cores, "gpu" for a large GPU, "tiny" for tests.
+    #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci")]
+    pub preset: String,
+    /// Directory of the key cache; several processes may share it.
+    #[arg(long, env = "ROLLUP_PROVER_KEYS", value_name = "DIR")]
+    pub keys_dir: Option<PathBuf>,
+    /// Which structured reference string the keys are made from.
+    #[command(flatten)]
+    pub srs: SrsArgs,
+}
+
+/// Where the structured reference string comes from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SrsArgs {
+    /// A snarkjs `.ptau` file or halo2's raw KZG parameters; its points and pairings are checked.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure_dev_srs")]
+    pub srs: Option<PathBuf>,
+    /// Use a deterministic SRS whose secret everybody knows. INSECURE: proofs made with it prove nothing.
+    #[arg(long, env = "ROLLUP_PROVER_INSECURE_DEV_SRS")]
+    pub insecure_dev_srs: bool,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Number of transfers; more than one batch holds become several batches, proven in sequence
+    /// [default: enough for two shards].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub transfers: Option<u32>,
+    /// Number of different tokens among the transfers.
+    #[arg(long, value_name = "T", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub tokens: u16,
+    /// Circuit sizes: "ci" for two CPU cores, "gpu" for a large GPU, "tiny" for tests.
+    #[arg(long, default_value = "ci")]
+    pub preset: String,
+    /// Directory of the key cache; later runs find their keys there.
+    #[arg(long, env = "ROLLUP_PROVER_KEYS", value_name = "DIR")]
+    pub keys_dir: Option<PathBuf>,
+    /// Write what was measured to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Directory for the logs and the data of the processes; kept afterwards [default: a temporary one].
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// Seed of the sample accounts' keys and of the transfers.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Arguments of `coordinator`.
+#[derive(Debug, Clone, Args)]
+pub struct CoordinatorArgs {
+    /// Address to serve gRPC on.
+    #[arg(long, default_value = "127.0.0.1:7400")]
+    pub listen: SocketAddr,
+    /// Listen on an address that is not loopback. Callers are not authenticated and the link is not encrypted.
+    #[arg(long)]
+    pub allow_remote: bool,
+    /// Directory of the store; created if missing.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Genesis state (JSON), read when the store is new and compared with it otherwise.
+    #[arg(long, value_name = "FILE")]
+    pub genesis: PathBuf,
+    /// Chain id that signatures and proofs are bound to.
+    #[arg(long)]
+    pub chain_id: u64,
+    /// Address of the rollup contract that signatures and proofs are bound to (0x and 40 hex digits).
+    #[arg(long, value_parser = parse_address)]
+    pub contract: [u8; 20],
+    /// How long a worker may be silent before its task is leased again, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub lease_seconds: u32,
+    /// Exit when standard input ends, so that no process outlives the one that started it.
+    #[arg(long, hide = true)]
+    pub exit_on_stdin_eof: bool,
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+}
+
+/// Arguments of `worker`.
+#[derive(Debug, Clone, Args)]
+pub struct WorkerArgs {
+    /// URL of the coordinator.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
+    pub coordinator: String,
+    /// Name of this worker in logs and in the coordinator [default: host name and process id].
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Memory that tasks may use, in MiB [default: what the machine and the cgroup allow].
+    #[arg(long, value_name = "MIB")]
+    pub memory_mib: Option<u64>,
+    /// Exit when standard input ends, so that no process outlives the one that started it.
+    #[arg(long, hide = true)]
+    pub exit_on_stdin_eof: bool,
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+}
+
+/// Arguments of `keygen`.
+#[derive(Debug, Clone, Args)]
+pub struct KeygenArgs {
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+    /// Print the key manifest as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `sample-batch`.
+#[derive(Debug, Clone, Args)]
+pub struct SampleArgs {
+    /// Number of transfers.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub transfers: u32,
+    /// Number of different tokens among them.
+    #[arg(long, value_name = "T", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub tokens: u16,
+    /// Seed of the accounts' keys and of the transfers.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Chain id that the signatures are bound to.
+    #[arg(long)]
+    pub chain_id: u64,
+    /// Address of the rollup contract that the signatures are bound to.
+    #[arg(long, value_parser = parse_address)]
+    pub contract: [u8; 20],
+    /// Where to write the genesis state (JSON).
+    #[arg(long, value_name = "FILE")]
+    pub genesis: PathBuf,
+    /// Where to write the batch: one encoded `zkrollup.prover.v1.Batch`.
+    #[arg(long, value_name = "FILE")]
+    pub batch: PathBuf,
+}
+
+/// How to reach a coordinator.
+#[derive(Debug, Clone, Args)]
+pub struct ClientArgs {
+    /// URL of the coordinator.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ROLLUP_PROVER_COORDINATOR",
+        default_value = "http://127.0.0.1:7400"
+    )]
+    pub coordinator: String,
+    /// Write JSON to standard output, for programs.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `submit`.
+#[derive(Debug, Clone, Args)]
+pub struct SubmitArgs {
+    /// The batch file: one encoded `zkrollup.prover.v1.Batch`, as `sample-batch` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub batch: PathBuf,
+    /// Identifies the request: submitting again with the same id and batch is the same batch
+    /// [default: derived from the batch's content].
+    #[arg(long, value_name = "ID")]
+    pub request_id: Option<String>,
+    /// Stay until the batch is proven, failed or cancelled.
+    #[arg(long)]
+    pub wait: bool,
+    /// The coordinator.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Clone, Args)]
+pub struct WatchArgs {
+    /// The batch's id, as `submit` printed it.
+    pub batch_id: String,
+    /// The coordinator.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `proof`.
+#[derive(Debug, Clone, Args)]
+pub struct ProofArgs {
+    /// The batch's id, as `submit` printed it.
+    pub batch_id: String,
+    /// Where to write the proof file (JSON: instances, proof, posted data).
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The coordinator.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// The proof file, as `proof` writes it.
+    pub file: PathBuf,
+    /// Print the result as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+}
+
+/// Arguments of `export-verifier`.
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// Directory to write `Verifier.sol`, `Verifier.bin` and `manifest.json` to; created if missing.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print the files' paths and digests as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+}
+
+/// Arguments of `guard`.
+#[derive(Debug, Clone, Args)]
+pub struct GuardArgs {
+    /// The process to kill.
+    #[arg(long)]
+    pub pid: u32,
+}
+
+/// Reads `0x` and 40 hex digits.
+fn parse_address(text: &str) -> Result<[u8; 20], String> {
+    let digits = text.strip_prefix("0x").ok_or("an address begins with 0x")?;
+    let mut address = [0; 20];
+    hex::decode_to_slice(digits, &mut address).map_err(|e| format!("not 20 bytes of hex: {e}"))?;
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses_need_prefix_and_length() {
+        assert_eq!(parse_address(&format!("0x{}", "ab".repeat(20))), Ok([0xab; 20]));
+        assert!(parse_address(&"ab".repeat(20)).is_err());
+        assert!(parse_address("0xab").is_err());
+        assert!(parse_address(&format!("0x{}", "zz".repeat(20))).is_err());
+    }
+}

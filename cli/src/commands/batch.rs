@@ -1,0 +1,276 @@
+//! What a sequencer does: make, submit and watch batches, and fetch their proofs.
+
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use circuits::field;
+use circuits::operation::RollupId;
+use circuits::sample::{Sample, SampleConfig};
+use coordinator::convert::batch_to_proto;
+use prost::Message;
+use proto::v1::{Batch, BatchInfo, BatchStatus, TaskKind, TaskStatus};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::args::{ClientArgs, ProofArgs, SampleArgs, SubmitArgs, WatchArgs};
+use crate::client::Client;
+use crate::output::{self, Exit, Failure};
+use crate::progress::{Progress, Step};
+use crate::proof_file::{ProofFile, to_hex};
+
+/// How long a command keeps trying to reach the coordinator.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Users of a sample rollup, each with an account of every token.
+pub const SAMPLE_USERS: u32 = 16;
+
+/// Writes a genesis state and a batch on it.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn sample(args: &SampleArgs) -> Result<()> {
+    let rollup_id = RollupId {
+        chain_id: args.chain_id,
+        contract: args.contract,
+    };
+    let mut sample = Sample::new(SampleConfig {
+        seed: args.seed,
+        users: SAMPLE_USERS,
+        tokens: args.tokens,
+    });
+    let batch = sample.batch(rollup_id, now()?, args.transfers as usize);
+    for (path, content) in [
+        (&args.genesis, sample.genesis().to_json().into_bytes()),
+        (&args.batch, batch_to_proto(&batch).encode_to_vec()),
+    ] {
+        fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    output::line(format!(
+        "{} transfers from {} to {}",
+        args.transfers,
+        field::to_hex(&batch.old_root),
+        field::to_hex(&batch.new_root)
+    ))
+}
+
+/// Unix seconds.
+///
+/// # Errors
+/// When the clock is before 1970.
+pub fn now() -> Result<u64> {
+    Ok(SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970")?
+        .as_secs())
+}
+
+/// Submits a batch file.
+///
+/// # Errors
+/// When the file is no batch, or the coordinator refuses it or cannot be reached; with `--wait`, when no proof is
+/// made.
+pub async fn submit(args: &SubmitArgs, progress: &Progress) -> Result<()> {
+    let path = args.batch.display();
+    let bytes = fs::read(&args.batch).with_context(|| format!("cannot read {path}"))?;
+    let batch = Batch::decode(bytes.as_slice()).with_context(|| format!("{path} is not a batch file"))?;
+    let request_id = args
+        .request_id
+        .clone()
+        .unwrap_or_else(|| request_id(batch.number, &bytes));
+    let client = client(&args.client)?;
+    let response = client.submit(&request_id, batch.number, &bytes).await?;
+    let info = response
+        .batch
+        .context("the coordinator accepted the batch without naming it")?;
+    if !args.client.json {
+        output::line(&info.batch_id)?;
+        if response.already_existed {
+            progress.say("the batch had been submitted before");
+        }
+    } else if !args.wait {
+        let mut value = batch_json(&info);
+        value["already_existed"] = json!(response.already_existed);
+        output::json(&value)?;
+    }
+    if args.wait {
+        follow(&client, &info.batch_id, args.client.json, progress).await
+    } else {
+        Ok(())
+    }
+}
+
+/// Watches a batch.
+///
+/// # Errors
+/// When it ends without a proof, is unknown, or the coordinator cannot be reached.
+pub async fn watch(args: &WatchArgs, progress: &Progress) -> Result<()> {
+    follow(&client(&args.client)?, &args.batch_id, args.client.json, progress).await
+}
+
+/// Fetches a proof into a file.
+///
+/// # Errors
+/// When there is none, or the coordinator cannot be reached, or the file not written.
+pub async fn proof(args: &ProofArgs) -> Result<()> {
+    let response = client(&args.client)?.proof(&args.batch_id).await?;
+    ProofFile::from_response(&response).write(&args.out)?;
+    if args.client.json {
+        output::json(&json!({ "file": args.out, "proof_bytes": response.proof.len() }))?;
+    }
+    Ok(())
+}
+
+/// The default request id: the same batch under the same number is the same request.
+pub fn request_id(number: u64, batch: &[u8]) -> String {
+    format!("batch-{number}-{}", hex::encode(&Sha256::digest(batch)[..16]))
+}
+
+fn client(args: &ClientArgs) -> Result<Client> {
+    Client::new(&args.coordinator, PATIENCE)
+}
+
+async fn follow(client: &Client, batch_id: &str, json: bool, progress: &Progress) -> Result<()> {
+    let mut show = Show::new(progress);
+    let mut broken_pipe = None;
+    let info = client
+        .watch(batch_id, |info| {
+            if !json {
+                show.change(info);
+            } else if let Err(error) = output::json(&batch_json(info)) {
+                broken_pipe = Some(error);
+            }
+        })
+        .await?;
+    if let Some(error) = broken_pipe {
+        return Err(error);
+    }
+    check_proven(&info)
+}
+
+/// That a batch that is final is proven.
+///
+/// # Errors
+/// Says why it is not.
+pub fn check_proven(info: &BatchInfo) -> Result<()> {
+    match info.status() {
+        BatchStatus::Proven => Ok(()),
+        BatchStatus::Failed => {
+            let message = format!("batch {} failed: {}", info.batch_number, info.failure);
+            Err(Failure::new(Exit::BatchFailed, message).into())
+        }
+        status => {
+            let message = format!("batch {} ended as {}", info.batch_number, status_name(status));
+            Err(Failure::new(Exit::BatchFailed, message).into())
+        }
+    }
+}
+
+/// Shows a batch's progress to a person: a step for the shards, then one for the aggregation.
+pub struct Show<'a> {
+    progress: &'a Progress,
+    shards: Option<Step>,
+    aggregation: Option<Step>,
+}
+
+impl<'a> Show<'a> {
+    /// Shows nothing yet.
+    pub fn new(progress: &'a Progress) -> Self {
+        Self {
+            progress,
+            shards: None,
+            aggregation: None,
+        }
+    }
+
+    /// The batch changed.
+    pub fn change(&mut self, info: &BatchInfo) {
+        let (done, total) = (u64::from(info.shards_done), u64::from(info.shards_total));
+        if done < total && !crate::client::is_final(info.status()) {
+            let step = self
+                .shards
+                .get_or_insert_with(|| self.progress.counted("prove shards", total));
+            step.set(done, busy(info, TaskKind::Shard));
+            return;
+        }
+        if let Some(mut step) = self.shards.take() {
+            step.set(done, String::new());
+            step.finish("");
+        }
+        if !crate::client::is_final(info.status()) {
+            let step = self
+                .aggregation
+                .get_or_insert_with(|| self.progress.step("prove aggregation"));
+            step.set(0, busy(info, TaskKind::Aggregation));
+        } else if let Some(step) = self.aggregation.take() {
+            step.finish(status_name(info.status()));
+        }
+    }
+}
+
+/// Who does what: "#0 prove on worker-1, #1 witness on worker-2".
+fn busy(info: &BatchInfo, kind: TaskKind) -> String {
+    let leased = info
+        .tasks
+        .iter()
+        .filter(|task| task.kind() == kind && task.status() == TaskStatus::Leased);
+    let describe = |task: &proto::v1::TaskInfo| {
+        let phase = if task.phase.is_empty() {
+            "begin"
+        } else {
+            &task.phase
+        };
+        match kind {
+            TaskKind::Shard => format!("#{} {phase} on {}", task.index, task.worker),
+            _ => format!("{phase} on {}", task.worker),
+        }
+    };
+    leased.map(describe).collect::<Vec<_>>().join(", ")
+}
+
+fn status_name(status: BatchStatus) -> &'static str {
+    match status {
+        BatchStatus::Unspecified => "unknown",
+        BatchStatus::Queued => "queued",
+        BatchStatus::Proving => "proving",
+        BatchStatus::Aggregating => "aggregating",
+        BatchStatus::Proven => "proven",
+        BatchStatus::Failed => "failed",
+        BatchStatus::Cancelled => "cancelled",
+    }
+}
+
+/// A batch's state, for programs.
+fn batch_json(info: &BatchInfo) -> Value {
+    let tasks: Vec<Value> = info
+        .tasks
+        .iter()
+        .map(|task| {
+            json!({
+                "task_id": task.task_id,
+                "kind": task.kind().as_str_name(),
+                "index": task.index,
+                "status": task.status().as_str_name(),
+                "worker": task.worker,
+                "phase": task.phase,
+                "fraction": task.fraction,
+                "attempts": task.attempts,
+                "last_failure": task.last_failure,
+            })
+        })
+        .collect();
+    json!({
+        "batch_id": info.batch_id,
+        "request_id": info.request_id,
+        "batch_number": info.batch_number,
+        "status": status_name(info.status()),
+        "revision": info.revision,
+        "operations": info.operations,
+        "shards_total": info.shards_total,
+        "shards_done": info.shards_done,
+        "old_root": to_hex(&info.old_root),
+        "new_root": to_hex(&info.new_root),
+        "failure": info.failure,
+        "tasks": tasks,
+    })
+}

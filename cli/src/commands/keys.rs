@@ -1,0 +1,188 @@
+//! Keys, and what is made from them: key generation, verification, the Solidity verifier.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, anyhow};
+use circuits::field;
+use circuits::keys::{KeyConfig, KeyPhase, KeyStore, default_dir};
+use circuits::preset::{self, Preset};
+use circuits::srs::SrsSource;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use verifier_contracts::tools::Tools;
+use verifier_contracts::verifier;
+
+use crate::args::{ExportArgs, KeyArgs, KeygenArgs, SrsArgs, VerifyArgs};
+use crate::output::{self, Exit, Failure};
+use crate::progress::{Progress, Step};
+use crate::proof_file::{ProofFile, to_hex};
+
+/// Makes or checks keys.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn keygen(args: &KeygenArgs, progress: &Progress) -> Result<()> {
+    let keys = from_args(&args.keys, progress)?;
+    if args.json {
+        output::json(keys.manifest())
+    } else {
+        output::line(serde_json::to_string_pretty(keys.manifest())?)
+    }
+}
+
+/// Verifies a proof file.
+///
+/// # Errors
+/// When it does not verify, or cannot be read.
+pub fn verify(args: &VerifyArgs, progress: &Progress) -> Result<()> {
+    let file = ProofFile::read(&args.file)?;
+    let keys = from_args(&args.keys, progress)?;
+    let result = check(&file, &keys);
+    if args.json {
+        let reason = result.as_ref().err().map(|error| format!("{error:#}"));
+        output::json(&json!({ "valid": result.is_ok(), "reason": reason, "new_root": file.new_root }))?;
+    } else if result.is_ok() {
+        output::line(format!(
+            "valid: batch {} leads to the root {}",
+            file.batch_number, file.new_root
+        ))?;
+    }
+    result.map_err(|error| Failure::new(Exit::ProofInvalid, format!("{error:#}")).into())
+}
+
+fn check(file: &ProofFile, keys: &KeyStore) -> Result<()> {
+    let digest = keys.manifest().aggregation_vk_digest;
+    anyhow::ensure!(
+        file.aggregation_vk_digest == digest.to_string(),
+        "the proof is for the verifying key {}, the keys here have {digest}",
+        file.aggregation_vk_digest
+    );
+    let statement = keys
+        .root_verifier()
+        .verify(&file.instances()?, &file.proof()?)
+        .context("the proof does not verify")?;
+    file.check_consistent()?;
+    anyhow::ensure!(
+        statement.time == circuits::Fr::from(file.time),
+        "time of the proof file differs from its instance, {}",
+        field::to_hex(&statement.time)
+    );
+    Ok(())
+}
+
+/// Writes the Solidity verifier, its creation code and the manifest.
+///
+/// # Errors
+/// When the compiler refuses or a file cannot be written.
+pub fn export_verifier(args: &ExportArgs, progress: &Progress) -> Result<()> {
+    let keys = from_args(&args.keys, progress)?;
+    let manifest = serde_json::to_string_pretty(keys.manifest())?;
+    let step = progress.step("compile verifier");
+    let tools = Tools::ensure(&mut |line| progress.say(line))?;
+    let compiled =
+        verifier::compile(&tools, verifier::render(&keys)).context("cannot compile the verifier")?;
+    step.finish("");
+    fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
+    let mut digests = serde_json::Map::new();
+    let bytecode = to_hex(&compiled.code.creation);
+    for (name, content) in [
+        ("Verifier.sol", &compiled.solidity),
+        ("Verifier.bin", &bytecode),
+        ("manifest.json", &manifest),
+    ] {
+        let path = args.out.join(name);
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        digests.insert(name.into(), to_hex(&Sha256::digest(content)).into());
+    }
+    if args.json {
+        return output::json(&json!({
+            "directory": args.out,
+            "sha256": digests,
+            "proof_bytes": compiled.proof_bytes,
+            "runtime_bytes": compiled.code.runtime_bytes,
+        }));
+    }
+    output::line(args.out.display())
+}
+
+/// The preset of that name.
+///
+/// # Errors
+/// Lists the presets that there are.
+pub fn preset(name: &str) -> Result<Preset> {
+    Preset::by_name(name).ok_or_else(|| {
+        let names: Vec<&str> = preset::ALL.iter().map(|preset| preset.name).collect();
+        anyhow!("there is no preset {name:?}; there are {}", names.join(", "))
+    })
+}
+
+/// The directory of the key cache.
+pub fn directory(given: Option<&Path>) -> PathBuf {
+    given.map_or_else(default_dir, Path::to_path_buf)
+}
+
+/// Opens the keys that the arguments name.
+///
+/// # Errors
+/// When the preset is unknown, the SRS is not named, or the keys cannot be made.
+pub fn from_args(args: &KeyArgs, progress: &Progress) -> Result<KeyStore> {
+    open(
+        &directory(args.keys_dir.as_deref()),
+        preset(&args.preset)?,
+        srs_source(&args.srs)?,
+        args.srs.insecure_dev_srs,
+        progress,
+    )
+}
+
+fn srs_source(args: &SrsArgs) -> Result<SrsSource> {
+    match &args.srs {
+        Some(path) if path.extension().is_some_and(|extension| extension == "ptau") => {
+            Ok(SrsSource::Ptau(path.clone()))
+        }
+        Some(path) => Ok(SrsSource::Halo2(path.clone())),
+        None if args.insecure_dev_srs => Ok(SrsSource::Development),
+        None => Err(anyhow!(
+            "name the structured reference string: --srs FILE, or --insecure-dev-srs for development"
+        )),
+    }
+}
+
+/// Opens keys and shows what takes long.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn open(
+    directory: &Path,
+    preset: Preset,
+    srs: SrsSource,
+    allow_insecure: bool,
+    progress: &Progress,
+) -> Result<KeyStore> {
+    let config = KeyConfig {
+        dir: directory.to_path_buf(),
+        preset,
+        srs,
+        allow_insecure,
+    };
+    // The phase at hand. Key generation tells of it from its threads.
+    let current: Mutex<Option<(KeyPhase, Step)>> = Mutex::new(None);
+    let keys = KeyStore::open(config, &|phase, fraction| {
+        let mut current = current.lock().expect("no holder of this lock panics");
+        if current.as_ref().is_none_or(|(known, _)| *known != phase) {
+            *current = Some((phase, progress.counted(phase.to_string(), 100)));
+        }
+        if fraction >= 1.0 {
+            if let Some((_, step)) = current.take() {
+                step.finish("");
+            }
+        } else if let Some((_, step)) = current.as_mut() {
+            // A log line for each quarter is enough where there are no bars.
+            let grain = if progress.is_drawn() { 1.0 } else { 25.0 };
+            step.set(((fraction * 100.0 / grain).floor() * grain) as u64, "");
+        }
+    });
+    keys.with_context(|| format!("no keys of preset {}", preset.name))
+}

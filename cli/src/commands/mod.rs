@@ -1,0 +1,5 @@
+//! The subcommands other than the demo.
+
+pub mod batch;
+pub mod keys;
+pub mod roles;

@@ -1,0 +1,172 @@
+//! What a demo measured, as `--json` writes it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// The report of one run of the demo.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// Preset of the circuits.
+    pub preset: String,
+    /// Transfers proven and accepted, all batches together.
+    pub transfers: u64,
+    /// Different tokens among them.
+    pub tokens: u16,
+    /// Batches.
+    pub batches: u64,
+    /// Shards that hold transfers, all batches together.
+    pub shards: u64,
+    /// Shard proofs made, padding included.
+    pub shard_proofs: u64,
+    /// Wall time by phase.
+    pub seconds: Seconds,
+    /// Highest resident memory of each process, bytes.
+    pub peak_memory_bytes: BTreeMap<String, u64>,
+    /// Sum of the above: an upper bound of what the service took at once, bytes.
+    pub peak_memory_sum_bytes: u64,
+    /// How often a process was restarted after it died.
+    pub restarts: BTreeMap<String, u32>,
+    /// Length of a root proof, bytes.
+    pub proof_bytes: u64,
+    /// Length of the posted data, all batches together, bytes.
+    pub data_bytes: u64,
+    /// Posted bytes for each transfer.
+    pub data_bytes_per_transfer: f64,
+    /// Gas that the verifier alone takes for a batch.
+    pub verify_gas: u64,
+    /// Gas of all batch transactions on L1.
+    pub l1_gas: u64,
+    /// Gas of all batch transactions for each transfer.
+    pub l1_gas_per_transfer: f64,
+    /// State root before the first batch.
+    pub old_root: String,
+    /// State root after the last batch.
+    pub new_root: String,
+    /// Whether L1's contract accepted every batch and has the new root.
+    pub accepted_on_l1: bool,
+    /// Whether L1's contract refused a tampered proof and tampered data.
+    pub tampered_rejected: bool,
+    /// By which error L1 refused each tampered submission.
+    pub tampered_errors: BTreeMap<String, String>,
+    /// Where it ran.
+    pub machine: Machine,
+    /// Commit of the source, with "-dirty" when it was changed; empty outside a checkout.
+    pub commit: String,
+}
+
+/// Wall time by phase, seconds; of several batches, the sum.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Seconds {
+    /// Tools of the local L1: found, or installed.
+    pub tools: f64,
+    /// Keys: generated, or found in the cache and checked.
+    pub keys: f64,
+    /// Start of L1, coordinator and workers.
+    pub startup: f64,
+    /// Making and signing the transfers.
+    pub sample: f64,
+    /// Submission: transfer of the batch, native execution, commit.
+    pub submit: f64,
+    /// From submission until the last shard was proven.
+    pub shards: f64,
+    /// From then until the root proof was ready.
+    pub aggregation: f64,
+    /// Deployment of verifier and rollup contract.
+    pub deploy: f64,
+    /// Batch transactions on L1.
+    pub l1: f64,
+    /// Everything.
+    pub total: f64,
+}
+
+/// The machine of a run.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Machine {
+    /// Name of the processor.
+    pub cpu: String,
+    /// Processors that this process may use.
+    pub cpus: usize,
+    /// Memory that this process may use, bytes.
+    pub memory_bytes: u64,
+}
+
+impl Machine {
+    /// This machine.
+    pub fn here() -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let cpu = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        Self {
+            cpu: cpu.map(|(_, name)| name.trim().to_string()).unwrap_or_default(),
+            cpus: std::thread::available_parallelism().map_or(0, usize::from),
+            memory_bytes: prover::memory::limit_bytes().unwrap_or(0),
+        }
+    }
+}
+
+/// The commit of the checkout that the program runs in; empty when there is none.
+pub fn commit() -> String {
+    let output = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--abbrev=12"])
+        .output();
+    match output {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_string(),
+        _ => String::new(),
+    }
+}
+
+impl Report {
+    /// Fills in what follows from the rest.
+    pub fn derive(&mut self) {
+        let transfers = self.transfers.max(1) as f64;
+        self.data_bytes_per_transfer = self.data_bytes as f64 / transfers;
+        self.l1_gas_per_transfer = self.l1_gas as f64 / transfers;
+        self.peak_memory_sum_bytes = self.peak_memory_bytes.values().sum();
+    }
+
+    /// What a person wants to know, on a few lines.
+    pub fn summary(&self) -> String {
+        let seconds = &self.seconds;
+        format!(
+            "{} transfers of {} tokens, {} batches, {} shard proofs: accepted on L1\n\
+             old root {}\nnew root {}\n\
+             seconds: keys {:.1}, shards {:.1}, aggregation {:.1}, L1 {:.1}, all {:.1}\n\
+             proof {} bytes, data {:.1} bytes a transfer, verification {} gas, L1 {:.0} gas a transfer\n\
+             memory: {:.2} GB at most, all processes' peaks together",
+            self.transfers,
+            self.tokens,
+            self.batches,
+            self.shard_proofs,
+            self.old_root,
+            self.new_root,
+            seconds.keys,
+            seconds.shards,
+            seconds.aggregation,
+            seconds.deploy + seconds.l1,
+            seconds.total,
+            self.proof_bytes,
+            self.data_bytes_per_transfer,
+            self.verify_gas,
+            self.l1_gas_per_transfer,
+            self.peak_memory_sum_bytes as f64 / 1e9,
+        )
+    }
+
+    /// Writes the report so that a reader never sees half of it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let temporary = path.with_extension("tmp");
+        let text = serde_json::to_string_pretty(self).context("cannot encode the report")?;
+        fs::write(&temporary, text + "\n")
+            .and_then(|()| fs::rename(&temporary, path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}

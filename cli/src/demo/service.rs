@@ -1,0 +1,205 @@
+//! The demo's processes: a local L1, the coordinator and two workers, all on loopback with ports of their own.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+use circuits::genesis::Genesis;
+use circuits::operation::RollupId;
+use tokio::process::{Child, Command};
+use verifier_contracts::anvil::Anvil;
+use verifier_contracts::l1::{ANVIL_KEY, L1};
+use verifier_contracts::tools::Tools;
+
+use super::children::{ChildSpec, Supervisor};
+
+/// Workers of the demo.
+const WORKERS: usize = 2;
+/// A lease's time in the demo. A killed worker's task waits no longer than this.
+const LEASE_SECONDS: u32 = 10;
+
+/// The local L1.
+pub struct Chain {
+    /// The account that deploys and submits.
+    pub l1: L1,
+    /// What signatures and proofs are bound to: the address that the rollup contract will have.
+    pub rollup_id: RollupId,
+    /// Kills anvil when the demo is gone and cannot.
+    _guard: Child,
+    anvil: Anvil,
+}
+
+impl Chain {
+    /// Starts anvil.
+    ///
+    /// # Errors
+    /// When it does not start or answer.
+    pub async fn start(tools: &Tools) -> Result<Self> {
+        let tools = tools.clone();
+        let anvil = tokio::task::spawn_blocking(move || Anvil::spawn(&tools))
+            .await
+            .context("starting anvil panicked")??;
+        let guard = guard(anvil.pid())?;
+        let l1 = L1::connect(anvil.url(), ANVIL_KEY)?;
+        let chain_id = l1.chain_id().await?;
+        let contract = l1.predict().await?.rollup.into_array();
+        Ok(Self {
+            l1,
+            rollup_id: RollupId { chain_id, contract },
+            _guard: guard,
+            anvil,
+        })
+    }
+
+    /// anvil's process id.
+    pub fn pid(&self) -> u32 {
+        self.anvil.pid()
+    }
+}
+
+/// Starts a process that kills `pid` when this one is gone: its standard input ends then.
+fn guard(pid: u32) -> Result<Child> {
+    Command::new(std::env::current_exe().context("cannot find this program's own file")?)
+        .args(["guard", "--pid", &pid.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .context("cannot start the guard of anvil")
+}
+
+/// What the coordinator and the workers share.
+pub struct ServiceConfig<'a> {
+    /// Directory of logs and data.
+    pub directory: &'a Path,
+    /// Name of the preset.
+    pub preset: &'a str,
+    /// Directory of the key cache.
+    pub keys_dir: &'a Path,
+    /// What the chain begins with.
+    pub genesis: &'a Genesis,
+    /// The rollup.
+    pub rollup_id: RollupId,
+}
+
+/// Starts the coordinator and the workers; returns the coordinator's URL. They may not have come up yet.
+///
+/// # Errors
+/// When a process cannot be started.
+pub fn start(config: &ServiceConfig, supervisor: &mut Supervisor) -> Result<String> {
+    let genesis = config.directory.join("genesis.json");
+    fs::write(&genesis, config.genesis.to_json()).context("cannot write the genesis file")?;
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let url = format!("http://{address}");
+
+    let mut args = strings([
+        "coordinator",
+        "--listen",
+        &address,
+        "--lease-seconds",
+        &LEASE_SECONDS.to_string(),
+    ]);
+    args.extend(strings([
+        "--data-dir",
+        path(&config.directory.join("coordinator"))?,
+        "--genesis",
+        path(&genesis)?,
+    ]));
+    args.extend(strings(["--chain-id", &config.rollup_id.chain_id.to_string()]));
+    args.extend(strings([
+        "--contract",
+        &format!("0x{}", hex::encode(config.rollup_id.contract)),
+    ]));
+    args.extend(shared_args(config)?);
+    supervisor.start(ChildSpec {
+        name: "coordinator".into(),
+        args,
+    })?;
+
+    for number in 1..=WORKERS {
+        let name = format!("worker-{number}");
+        let mut args = strings(["worker", "--coordinator", &url, "--name", &name]);
+        args.extend(shared_args(config)?);
+        supervisor.start(ChildSpec { name, args })?;
+    }
+    Ok(url)
+}
+
+fn shared_args(config: &ServiceConfig) -> Result<Vec<String>> {
+    let keys_dir = path(config.keys_dir)?;
+    Ok(strings([
+        "--preset",
+        config.preset,
+        "--keys-dir",
+        keys_dir,
+        "--insecure-dev-srs",
+        "--exit-on-stdin-eof",
+    ]))
+}
+
+fn strings<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(str::to_string).to_vec()
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str()
+        .with_context(|| format!("the path {} is not UTF-8", path.display()))
+}
+
+/// A port that is free now. The coordinator keeps it over restarts, since the workers know it; if another program
+/// takes it first, the coordinator says so and the demo fails.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("there is no free port on loopback")?;
+    Ok(listener
+        .local_addr()
+        .context("the system does not say which port is free")?
+        .port())
+}
+
+/// The directory of the demo's logs and data.
+pub enum WorkDir {
+    /// Removed at the end.
+    Temporary(tempfile::TempDir),
+    /// Given by the user, and kept.
+    Kept(PathBuf),
+}
+
+impl WorkDir {
+    /// The user's directory, which is created if missing, or a new temporary one.
+    ///
+    /// # Errors
+    /// When it cannot be created, or already has a demo's data in it.
+    pub fn new(given: Option<&Path>) -> Result<Self> {
+        let Some(given) = given else {
+            let directory = tempfile::Builder::new().prefix("rollup-prover-demo-").tempdir();
+            return Ok(Self::Temporary(
+                directory.context("cannot create a temporary directory")?,
+            ));
+        };
+        fs::create_dir_all(given).with_context(|| format!("cannot create {}", given.display()))?;
+        anyhow::ensure!(
+            !given.join("coordinator").exists(),
+            "{} holds the data of an earlier demo; name another directory or remove it",
+            given.display()
+        );
+        Ok(Self::Kept(given.to_path_buf()))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(directory) => directory.path(),
+            Self::Kept(directory) => directory,
+        }
+    }
+
+    /// Keeps the directory, for someone to look at the logs; returns where it is.
+    pub fn keep(self) -> PathBuf {
+        match self {
+            Self::Temporary(directory) => directory.keep(),
+            Self::Kept(directory) => directory,
+        }
+    }
+}

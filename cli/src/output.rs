@@ -1,0 +1,89 @@
+//! What programs read: JSON on standard output, exit codes, and how errors are told to a person.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// Exit codes beyond 0 (done), 1 (anything else went wrong) and 2 (the command line is wrong).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// The coordinator refused the request, and would refuse it again.
+    Refused = 3,
+    /// The batch ended without a proof: failed or cancelled.
+    BatchFailed = 4,
+    /// The proof does not verify.
+    ProofInvalid = 5,
+    /// The coordinator cannot be reached, or is not ready; trying again may help.
+    Unavailable = 6,
+    /// Interrupted by a signal.
+    Interrupted = 130,
+}
+
+/// An error that ends the program with its own exit code.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What went wrong, a sentence without a full stop.
+    pub message: String,
+}
+
+impl Failure {
+    /// An error with an exit code of its own.
+    pub fn new(exit: Exit, message: impl Display) -> Self {
+        Self {
+            exit,
+            message: message.to_string(),
+        }
+    }
+}
+
+/// Prints one JSON object on a line of standard output.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, value).context("cannot write to standard output")?;
+    writeln!(out)
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+}
+
+/// Prints one line on standard output.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn line(text: impl Display) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+}
+
+/// Tells the error and its causes on one line of standard error; returns the exit code.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    let mut sentence = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        // Some libraries repeat their source's text in their own.
+        if sentence.ends_with(&cause) {
+            continue;
+        }
+        if !sentence.is_empty() {
+            sentence.push_str(": ");
+        }
+        sentence.push_str(&cause);
+    }
+    eprintln!("error: {sentence}");
+    let exit = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Failure>())
+        .map(|failure| failure.exit);
+    ExitCode::from(exit.map_or(1, |exit| exit as u8))
+}

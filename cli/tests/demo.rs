@@ -1,0 +1,158 @@
+//! The demo as a user runs it: what it writes, that it is alone, and that it leaves nothing behind.
+
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{is_running, kill, log_tail, pid_of, read_json, start_demo, wait_for};
+
+/// With keys to be made first, on two cores.
+const DEMO_MAX: Duration = Duration::from_secs(1500);
+
+/// The process ids of a running demo's children.
+fn children(directory: &std::path::Path) -> Vec<u32> {
+    ["coordinator", "worker-1", "worker-2"]
+        .map(|name| wait_for(name, DEMO_MAX, || pid_of(directory, name)))
+        .to_vec()
+}
+
+/// The children of process `pid`, by name: anvil and its guard among them.
+fn descendants(pid: u32) -> Vec<u32> {
+    let list = Command::new("ps")
+        .args(["-o", "pid=", "--ppid", &pid.to_string()])
+        .output()
+        .unwrap();
+    String::from_utf8(list.stdout)
+        .unwrap()
+        .split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn several_batches_are_accepted_and_a_second_demo_is_refused_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("report.json");
+    // The tiny preset holds five transfers a batch: two batches, the second one padded.
+    let arguments = [
+        "--transfers",
+        "8",
+        "--tokens",
+        "2",
+        "--json",
+        path.to_str().unwrap(),
+    ];
+    let mut demo = start_demo(directory.path(), &arguments);
+    let pids = children(directory.path());
+
+    let second = Command::new(support::PROGRAM)
+        .args(["demo", "--preset", "tiny"])
+        .env("XDG_RUNTIME_DIR", directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let refusal = String::from_utf8(second.stderr).unwrap();
+    assert!(
+        refusal.contains(&format!("another demo is running (process {})", demo.0.id())),
+        "{refusal}"
+    );
+
+    let log = directory.path().join("demo.log");
+    support::expect_success(&mut demo, &log, DEMO_MAX);
+    for pid in pids {
+        assert!(!is_running(pid), "process {pid} was left behind");
+    }
+    check_report(&read_json(&path), &log_tail(&log));
+}
+
+fn check_report(report: &Value, log: &str) {
+    let number = |name: &str| {
+        report[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{name} in {report}"))
+    };
+    assert_eq!(report["accepted_on_l1"], true, "{log}");
+    assert_eq!(report["tampered_rejected"], true, "{log}");
+    assert_eq!(
+        report["tampered_errors"].as_object().unwrap().len(),
+        4,
+        "{report}"
+    );
+    assert_eq!(
+        (number("transfers"), number("batches"), number("shards")),
+        (8.0, 2.0, 2.0)
+    );
+    assert_eq!(number("tokens"), 2.0);
+    assert_ne!(report["old_root"], report["new_root"]);
+    // A group of five transfers is two elements of 31 bytes (P-6.2), and each batch has one group.
+    assert_eq!(number("data_bytes"), 124.0);
+    for name in ["proof_bytes", "verify_gas", "l1_gas", "l1_gas_per_transfer"] {
+        assert!(number(name) > 0.0, "{name}");
+    }
+    for name in ["coordinator", "worker-1", "worker-2", "anvil", "demo"] {
+        assert!(
+            report["peak_memory_bytes"][name].as_u64().unwrap() > 1 << 20,
+            "{name}"
+        );
+    }
+    for name in [
+        "keys",
+        "startup",
+        "submit",
+        "shards",
+        "aggregation",
+        "deploy",
+        "l1",
+        "total",
+    ] {
+        assert!(report["seconds"][name].as_f64().unwrap() >= 0.0, "{name}");
+    }
+    println!("{report:#}");
+}
+
+#[test]
+fn nothing_outlives_a_demo_that_is_killed_or_interrupted() {
+    for signal in ["KILL", "INT", "TERM"] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut demo = start_demo(directory.path(), &[]);
+        let mut pids = children(directory.path());
+        pids.extend(descendants(demo.0.id()));
+        assert!(
+            pids.len() >= 8,
+            "three children twice, anvil and its guard: {pids:?}"
+        );
+        if signal == "KILL" {
+            kill(demo.0.id());
+        } else {
+            let id = demo.0.id().to_string();
+            assert!(
+                Command::new("kill")
+                    .args(["-s", signal, &id])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+        let status = wait_for("the demo to end", Duration::from_secs(30), || {
+            demo.0.try_wait().unwrap()
+        });
+        if signal != "KILL" {
+            assert_eq!(
+                status.code(),
+                Some(130),
+                "{}",
+                log_tail(&directory.path().join("demo.log"))
+            );
+        }
+        for pid in pids {
+            let gone = || (!is_running(pid)).then_some(());
+            wait_for(
+                &format!("process {pid} to end after SIG{signal}"),
+                Duration::from_secs(10),
+                gone,
+            );
+        }
+    }
+}

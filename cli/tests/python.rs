@@ -1,0 +1,221 @@
+//! A client in another language, made from the .proto files alone, against the real service: it submits a batch
+//! file, watches it and fetches a proof that this program verifies.
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use support::{PROGRAM, Running, workspace};
+
+const KEYS: [&str; 3] = ["--preset", "tiny", "--insecure-dev-srs"];
+const CONTRACT: &str = "0xe7f1725e7734ce288f8367e1bb143e90bb3f0512";
+
+/// Runs a command that must succeed; returns its standard output.
+fn run(command: &mut Command, advice: &str) -> String {
+    let shown = format!("{command:?}");
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{shown}: {error}. {advice}"));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{shown}: {}\n{out}{err}\n{advice}",
+        output.status
+    );
+    out.into_owned()
+}
+
+/// A Python with the pinned packages, under the target directory; made once for each state of the list.
+fn python() -> PathBuf {
+    let requirements = workspace().join("cli/tests/python/requirements.txt");
+    let digest = Sha256::digest(fs::read(&requirements).unwrap());
+    let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let venv = workspace().join(format!("target/python-{digest}"));
+    let python = venv.join("bin/python");
+    if !python.exists() {
+        let partial = workspace().join(format!("target/python-{digest}.{}", std::process::id()));
+        let advice = "This test needs Python 3.9 or later with venv, and pip's access to a package index.";
+        run(Command::new("python3").args(["-m", "venv"]).arg(&partial), advice);
+        let mut pip = Command::new(partial.join("bin/python"));
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-r",
+        ])
+        .arg(&requirements);
+        run(&mut pip, advice);
+        fs::rename(&partial, &venv).unwrap();
+    }
+    python
+}
+
+/// The stubs that grpcio-tools makes from `proto/`.
+fn stubs(python: &Path, directory: &Path) -> PathBuf {
+    let (proto, stubs) = (workspace().join("proto"), directory.join("stubs"));
+    fs::create_dir(&stubs).unwrap();
+    let mut command = Command::new(python);
+    command
+        .args(["-m", "grpc_tools.protoc"])
+        .arg(format!("-I{}", proto.display()));
+    for kind in ["--python_out", "--grpc_python_out"] {
+        command.arg(format!("{kind}={}", stubs.display()));
+    }
+    let files = ["batch", "prover_service", "worker_service"];
+    command
+        .args(files.map(|name| format!("zkrollup/prover/v1/{name}.proto")))
+        .current_dir(&proto);
+    run(&mut command, "");
+    stubs
+}
+
+fn start(directory: &Path, name: &str, args: &[&str]) -> Running {
+    let log = fs::File::create(directory.join(name)).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(args)
+        .args(KEYS)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    Running(command.spawn().unwrap())
+}
+
+#[test]
+fn a_python_client_submits_watches_and_fetches_a_proof_that_verifies() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
+    let python = python();
+    let stubs = stubs(&python, directory.path());
+    let (genesis, batch, proof) = (path("genesis.json"), path("batch.bin"), path("proof.json"));
+    let rollup = ["--chain-id", "31337", "--contract", CONTRACT];
+    let mut sample = Command::new(PROGRAM);
+    sample
+        .args([
+            "sample-batch",
+            "--transfers",
+            "4",
+            "--genesis",
+            &genesis,
+            "--batch",
+            &batch,
+        ])
+        .args(rollup);
+    run(&mut sample, "");
+
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let address = format!("127.0.0.1:{port}");
+    let url = format!("http://{address}");
+    let data = path("data");
+    let mut arguments = vec![
+        "coordinator",
+        "--listen",
+        &address,
+        "--data-dir",
+        &data,
+        "--genesis",
+        &genesis,
+    ];
+    arguments.extend(rollup);
+    // Keys first, and once: the two processes would wait for each other's otherwise, within the client's patience.
+    run(Command::new(PROGRAM).arg("keygen").args(KEYS), "");
+    let _coordinator = start(directory.path(), "coordinator.log", &arguments);
+    let _worker = start(directory.path(), "worker.log", &["worker", "--coordinator", &url]);
+
+    let client = workspace().join("cli/tests/python/client.py");
+    let mut command = Command::new(&python);
+    command.arg(client).arg(stubs).args([&address, &batch, &proof]);
+    let logs = || ["coordinator.log", "worker.log"].map(|log| support::log_tail(&directory.path().join(log)));
+    let result: Value = serde_json::from_str(&run(&mut command, &logs().join("\n"))).unwrap();
+    assert_eq!(result["refusal"], "INVALID_ARGUMENT");
+    assert_eq!(result["operations"], 4);
+    assert_eq!(
+        result["states"].as_array().unwrap().last().unwrap(),
+        "BATCH_STATUS_PROVEN"
+    );
+
+    let verified = run(
+        Command::new(PROGRAM)
+            .args(["verify", "--json", &proof])
+            .args(KEYS),
+        "",
+    );
+    assert_eq!(serde_json::from_str::<Value>(&verified).unwrap()["valid"], true);
+    check_cli(&url, &batch, &result["batch_id"], &path("again.json"), &proof);
+    check_tampered(&proof, &path("tampered.json"));
+}
+
+/// The program's own client sees the same.
+fn check_cli(url: &str, batch: &str, batch_id: &Value, again: &str, proof: &str) {
+    let batch_id = batch_id.as_str().unwrap();
+    let at = ["--coordinator", url, "--json"];
+    let mut submit = Command::new(PROGRAM);
+    submit
+        .args(["submit", "--request-id", "from-python", "--batch", batch])
+        .args(at);
+    let submitted: Value = serde_json::from_str(&run(&mut submit, "")).unwrap();
+    assert_eq!(submitted["already_existed"], true);
+    assert_eq!(submitted["batch_id"], batch_id);
+
+    let watched = run(Command::new(PROGRAM).args(["watch", batch_id]).args(at), "");
+    let last: Value = serde_json::from_str(watched.lines().last().unwrap()).unwrap();
+    assert_eq!(last["status"], "proven");
+
+    run(
+        Command::new(PROGRAM)
+            .args(["proof", batch_id, "--out", again])
+            .args(at),
+        "",
+    );
+    assert_eq!(
+        support::read_json(Path::new(again)),
+        support::read_json(Path::new(proof))
+    );
+
+    let unknown = Command::new(PROGRAM)
+        .args(["watch", "no-such-batch"])
+        .args(at)
+        .output()
+        .unwrap();
+    assert_eq!(
+        unknown.status.code(),
+        Some(3),
+        "{}",
+        String::from_utf8_lossy(&unknown.stderr)
+    );
+}
+
+/// A proof with one bit changed is refused with the exit code for that.
+fn check_tampered(proof: &str, tampered: &str) {
+    let mut file = support::read_json(Path::new(proof));
+    let mut text = file["proof"].as_str().unwrap().to_string();
+    let last = text.pop().unwrap();
+    text.push(if last == '0' { '1' } else { '0' });
+    file["proof"] = text.into();
+    fs::write(tampered, file.to_string()).unwrap();
+    let output = Command::new(PROGRAM)
+        .args(["verify", tampered])
+        .args(KEYS)
+        .output()
+        .unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(5),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
