@@ -21,6 +21,14 @@ interface IRollup {
         uint256[12] accumulator;
     }
 
+    /// @notice How the generated verifier reads a root proof: `length` bytes, of which the 32-byte words from byte
+    /// `scalarsStart` up to byte `scalarsEnd` are field elements. The other words are coordinates of points.
+    struct ProofShape {
+        uint256 length;
+        uint256 scalarsStart;
+        uint256 scalarsEnd;
+    }
+
     /// @notice A batch was proven and the state root moved (P-9.7).
     /// @param number The batch's number.
     /// @param time The batch's time `T`.
@@ -56,6 +64,11 @@ interface IRollup {
     error DataNotWhole(uint256 length);
     /// @notice The proof does not have exactly the verifier's length (P-9.6).
     error WrongProofLength(uint256 expected, uint256 given);
+    /// @notice A field element of the proof is not below `r` (P-9.3). The verifier would reduce it.
+    /// @param offset Where its word begins in the proof, in bytes.
+    error ProofNotCanonical(uint256 offset, uint256 value);
+    /// @notice The shape of proofs that the contract is made with is not one (P-9.6).
+    error BadProofShape(uint256 length, uint256 scalarsStart, uint256 scalarsEnd);
     /// @notice Too little gas is left to give the verifier its full cap: a rejection would mean nothing.
     error TooLittleGas(uint256 needed, uint256 left);
     /// @notice The verifier rejected the proof.
@@ -84,8 +97,8 @@ interface IRollup {
     /// @notice Oldest that a batch's time may be, in seconds.
     function maxBatchAge() external view returns (uint256);
 
-    /// @notice Length of a root proof in bytes.
-    function proofLength() external view returns (uint256);
+    /// @notice The shape of a root proof.
+    function proofShape() external view returns (ProofShape memory);
 
     /// @notice `chain id · 2^160 + this address` (P-5.2).
     function rollupId() external view returns (uint256);

@@ -23,8 +23,10 @@ contract Rollup is IRollup {
     uint256 public immutable verifierGasCap;
     /// @inheritdoc IRollup
     uint256 public immutable maxBatchAge;
-    /// @inheritdoc IRollup
-    uint256 public immutable proofLength;
+    /// @dev The parts of `proofShape`: a struct cannot be immutable.
+    uint256 private immutable PROOF_LENGTH;
+    uint256 private immutable SCALARS_START;
+    uint256 private immutable SCALARS_END;
     /// @inheritdoc IRollup
     uint256 public immutable rollupId;
 
@@ -39,21 +41,24 @@ contract Rollup is IRollup {
     /// @param genesisRoot Root of the genesis state (P-3.6).
     /// @param verifierGasCap_ Most gas that the verifier is called with.
     /// @param maxBatchAge_ Oldest that a batch's time may be, in seconds.
-    /// @param proofLength_ Length of a root proof in bytes.
+    /// @param proofShape_ The shape of a root proof.
     constructor(
         address verifier_,
         uint256 genesisRoot,
         uint256 verifierGasCap_,
         uint256 maxBatchAge_,
-        uint256 proofLength_
+        ProofShape memory proofShape_
     ) {
         if (block.chainid > type(uint64).max) revert ChainIdTooLarge(block.chainid);
         if (verifier_.code.length == 0) revert VerifierHasNoCode(verifier_);
         _requireCanonical(15, genesisRoot);
+        _requireShape(proofShape_);
         verifier = verifier_;
         verifierGasCap = verifierGasCap_;
         maxBatchAge = maxBatchAge_;
-        proofLength = proofLength_;
+        PROOF_LENGTH = proofShape_.length;
+        SCALARS_START = proofShape_.scalarsStart;
+        SCALARS_END = proofShape_.scalarsEnd;
         rollupId = (block.chainid << 160) | uint160(address(this));
         stateRoot = genesisRoot;
     }
@@ -71,7 +76,7 @@ contract Rollup is IRollup {
         if (header.oldRoot != stateRoot) revert WrongOldRoot(stateRoot, header.oldRoot);
         _requireTimely(header.time);
         if (dataA.length != 0) revert DataANotEmpty(dataA.length);
-        if (proof.length != proofLength) revert WrongProofLength(proofLength, proof.length);
+        _requireProofForm(proof);
 
         uint256 verifierGas = _verify(abi.encodePacked(instances(header, dataA, dataB), proof));
 
@@ -79,6 +84,11 @@ contract Rollup is IRollup {
         nextBatchNumber = header.number + 1;
         lastBatchTime = header.time;
         emit BatchAccepted(header.number, header.time, header.oldRoot, header.newRoot, verifierGas);
+    }
+
+    /// @inheritdoc IRollup
+    function proofShape() external view returns (ProofShape memory) {
+        return ProofShape(PROOF_LENGTH, SCALARS_START, SCALARS_END);
     }
 
     /// @inheritdoc IRollup
@@ -148,6 +158,25 @@ contract Rollup is IRollup {
         if (time < lastBatchTime) revert TimeBeforeLastBatch(lastBatchTime, time);
         if (time > block.timestamp) revert TimeInFuture(block.timestamp, time);
         if (block.timestamp - time > maxBatchAge) revert BatchTooOld(block.timestamp - maxBatchAge, time);
+    }
+
+    /// @dev The proof's length (P-9.6), and its field elements below `r` (P-9.3). Its points are the verifier's to check.
+    function _requireProofForm(bytes calldata proof) private view {
+        if (proof.length != PROOF_LENGTH) revert WrongProofLength(PROOF_LENGTH, proof.length);
+        // The constructor has seen to it that the words are within the proof.
+        unchecked {
+            for (uint256 at = SCALARS_START; at != SCALARS_END; at += 32) {
+                uint256 value = uint256(bytes32(proof[at:at + 32]));
+                if (value >= R) revert ProofNotCanonical(at, value);
+            }
+        }
+    }
+
+    /// @dev Whole words, in order.
+    function _requireShape(ProofShape memory shape) private pure {
+        (uint256 length, uint256 start, uint256 end) = (shape.length, shape.scalarsStart, shape.scalarsEnd);
+        bool whole = length % 32 == 0 && start % 32 == 0 && end % 32 == 0;
+        if (!whole || start > end || end > length) revert BadProofShape(length, start, end);
     }
 
     /// @dev Calls the verifier with its gas cap, and returns the gas that this took (P-9.6).

@@ -15,6 +15,9 @@ use crate::tools::Tools;
 /// How long anvil may take until it listens.
 const START_MAX: Duration = Duration::from_secs(30);
 
+/// The hard fork that it runs: the latest that the pinned anvil has. Its rules for gas are Osaka's.
+const HARD_FORK: &str = "bpo2";
+
 /// Why there is no local L1.
 #[derive(Debug, Error)]
 pub enum AnvilError {
@@ -37,13 +40,13 @@ pub struct Anvil {
 }
 
 impl Anvil {
-    /// Starts anvil with its default hard fork and accounts, and waits until it listens.
+    /// Starts anvil with its development accounts, and waits until it listens.
     ///
     /// # Errors
     /// [`AnvilError`] when it does not come up.
     pub fn spawn(tools: &Tools) -> Result<Self, AnvilError> {
         let child = Command::new(tools.anvil())
-            .args(["--host", "127.0.0.1", "--port", "0"])
+            .args(["--host", "127.0.0.1", "--port", "0", "--hardfork", HARD_FORK])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -271,8 +271,7 @@ impl Deployment {
     ) -> Result<(Self, DeployGas), L1Error> {
         let created = l1.create(verifier.code.creation.clone()).await?;
         let verifier_at = created_address(&created)?;
-        let (deployment, gas) =
-            Self::deploy_over(l1, verifier_at, verifier.proof_bytes, rollup, config).await?;
+        let (deployment, gas) = Self::deploy_over(l1, verifier_at, verifier, rollup, config).await?;
         Ok((
             deployment,
             DeployGas {
@@ -282,23 +281,28 @@ impl Deployment {
         ))
     }
 
-    /// Deploys the rollup contract over a verifier that is there already. Returns the gas of the creation too.
+    /// Deploys the rollup contract over a verifier that is at `verifier_at` already. Returns the gas of the creation
+    /// too.
     ///
     /// # Errors
     /// As [`Deployment::deploy`].
     pub async fn deploy_over(
         l1: &L1,
-        verifier: Address,
-        proof_bytes: usize,
+        verifier_at: Address,
+        verifier: &CompiledVerifier,
         rollup: &Code,
         config: &DeployConfig,
     ) -> Result<(Self, u64), L1Error> {
         let arguments = (
-            verifier,
+            verifier_at,
             to_u256(&config.genesis_root),
             U256::from(config.verifier_gas_cap),
             U256::from(config.batch_age_s_max),
-            U256::from(proof_bytes),
+            IRollup::ProofShape {
+                length: U256::from(verifier.proof_bytes),
+                scalarsStart: U256::from(verifier.proof_scalars.start),
+                scalarsEnd: U256::from(verifier.proof_scalars.end),
+            },
         );
         let code = [rollup.creation.as_slice(), &arguments.abi_encode_params()].concat();
         let probe = l1.request(Vec::new()).with_deploy_code(code.clone());
@@ -308,7 +312,10 @@ impl Deployment {
         Ok((
             Self {
                 l1: l1.clone(),
-                addresses: Addresses { verifier, rollup },
+                addresses: Addresses {
+                    verifier: verifier_at,
+                    rollup,
+                },
             },
             receipt.gas_used,
         ))

@@ -167,6 +167,12 @@ pub enum Rejection {
     /// P-9.6.
     #[error("the proof has {given} bytes, not {expected}")]
     WrongProofLength { expected: U256, given: U256 },
+    /// P-9.3.
+    #[error("the proof's word at byte {offset} is not below the field's modulus: {value}")]
+    ProofNotCanonical { offset: U256, value: U256 },
+    /// P-9.6.
+    #[error("{length} bytes with scalars from {start} to {end} are no shape of a proof")]
+    BadProofShape { length: U256, start: U256, end: U256 },
     /// P-9.6.
     #[error("{left} gas is left for the verifier, {needed} is needed")]
     TooLittleGas { needed: U256, left: U256 },
@@ -223,6 +229,15 @@ impl Rejection {
             E::WrongProofLength(e) => Self::WrongProofLength {
                 expected: e.expected,
                 given: e.given,
+            },
+            E::ProofNotCanonical(e) => Self::ProofNotCanonical {
+                offset: e.offset,
+                value: e.value,
+            },
+            E::BadProofShape(e) => Self::BadProofShape {
+                length: e.length,
+                start: e.scalarsStart,
+                end: e.scalarsEnd,
             },
             E::TooLittleGas(e) => Self::TooLittleGas {
                 needed: e.needed,

@@ -1,5 +1,7 @@
 //! The root proof's verifier in Solidity, generated from the aggregation's verifying key.
 
+use std::ops::Range;
+
 use circuits::keys::KeyStore;
 
 use crate::{
@@ -17,6 +19,9 @@ pub struct CompiledVerifier {
     pub code: Code,
     /// Bytes of the proofs that it reads. It ignores what follows them, so the caller must insist on this length.
     pub proof_bytes: usize,
+    /// The bytes of a proof that are field elements, 32 each. It reduces those at or above the modulus, so the
+    /// caller must refuse them. All other bytes are coordinates of points, which it checks.
+    pub proof_scalars: Range<usize>,
 }
 
 /// Generates the source from these keys' aggregation verifying key. Its head names the keys by digest (P-10.7).
@@ -54,40 +59,92 @@ pub fn compile(tools: &Tools, solidity: String) -> Result<CompiledVerifier, Comp
         "Halo2Verifier",
         Optimizer::Off,
     )?;
-    let proof_bytes = proof_bytes(&solidity).ok_or_else(|| CompileError::Answer {
+    let (proof_bytes, proof_scalars) = proof_shape(&solidity).ok_or_else(|| CompileError::Answer {
         contract: "Halo2Verifier",
-        reason: "the source reads no proof".to_owned(),
+        reason: "the source does not read a proof as the generator's code does".to_owned(),
     })?;
     Ok(CompiledVerifier {
         solidity,
         code,
         proof_bytes,
+        proof_scalars,
     })
 }
 
-/// The end of the last word that the generated code reads of its calldata, less the instances. The generator reads
-/// the calldata only by `calldataload` of a literal offset.
-fn proof_bytes(solidity: &str) -> Option<usize> {
-    let reads = solidity.split("calldataload(").skip(1);
-    let offsets = reads.map(|rest| {
-        let literal = rest.split(')').next()?.trim();
-        usize::from_str_radix(literal.strip_prefix("0x")?, 16).ok()
-    });
-    let last = offsets.collect::<Option<Vec<usize>>>()?.into_iter().max()?;
-    (last + 32)
-        .checked_sub(32 * ROOT_INSTANCES)
-        .filter(|bytes| *bytes > 0)
+/// The length of a proof and the place of its field elements, from what the generated code reads of its calldata:
+/// each word once, by `calldataload` of a literal offset, reduced by the modulus if it is a field element. `None` for
+/// any other code.
+fn proof_shape(solidity: &str) -> Option<(usize, Range<usize>)> {
+    let (mut words, mut scalars) = (Vec::new(), Vec::new());
+    for (at, read) in solidity.match_indices("calldataload(") {
+        let (offset, after) = solidity[at + read.len()..].split_once(')')?;
+        let offset = usize::from_str_radix(offset.strip_prefix("0x")?, 16).ok()?;
+        words.push(offset);
+        if solidity[..at].ends_with("mod(") && after.starts_with(", f_q)") {
+            scalars.push(offset);
+        }
+    }
+    words.sort_unstable();
+    let is_run = |offsets: &[usize]| {
+        offsets
+            .windows(2)
+            .all(|pair| pair[0].checked_add(32) == Some(pair[1]))
+    };
+    if !is_run(&words) || words.first() != Some(&0) {
+        return None;
+    }
+    let instances = 32 * ROOT_INSTANCES;
+    let bytes = (words.len() * 32).checked_sub(instances)?;
+    let (reduced, scalars) = scalars.split_at_checked(ROOT_INSTANCES)?;
+    if !is_run(reduced) || !is_run(scalars) || reduced[0] != 0 {
+        return None;
+    }
+    let start = scalars.first()? - instances;
+    Some((bytes, start..start + 32 * scalars.len()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn source(words: &[(usize, bool)]) -> String {
+        let read = |(offset, scalar): &(usize, bool)| match scalar {
+            true => format!("mstore(0xa0, mod(calldataload({offset:#x}), f_q))\n"),
+            false => format!("let x := calldataload({offset:#x})\n"),
+        };
+        words.iter().map(read).collect()
+    }
+
+    /// Instances, a point, two scalars, a point.
+    fn words() -> Vec<(usize, bool)> {
+        let kinds = [vec![true; 21], vec![false, false, true, true, false, false]].concat();
+        kinds
+            .into_iter()
+            .enumerate()
+            .map(|(word, kind)| (32 * word, kind))
+            .collect()
+    }
+
     #[test]
-    fn the_proof_ends_with_the_last_word_read() {
-        assert_eq!(proof_bytes("calldataload(0x2c0) calldataload(0x2a0)"), Some(64));
-        assert_eq!(proof_bytes("calldataload(0x280)"), None, "instances only");
-        assert_eq!(proof_bytes("calldataload(offset)"), None);
-        assert_eq!(proof_bytes(""), None);
+    fn the_shape_of_a_proof_is_what_the_code_reads() {
+        assert_eq!(proof_shape(&source(&words())), Some((6 * 32, 64..128)));
+    }
+
+    #[test]
+    fn code_that_reads_otherwise_has_no_shape() {
+        assert_eq!(proof_shape(""), None);
+        assert_eq!(proof_shape("calldataload(offset)"), None);
+        assert_eq!(proof_shape(&source(&words()[..21])), None, "instances only");
+        assert_eq!(
+            proof_shape(&source(&words()[1..])),
+            None,
+            "an instance is not read"
+        );
+        let mut gap = words();
+        gap.remove(24);
+        assert_eq!(proof_shape(&source(&gap)), None, "a word is not read");
+        let mut scattered = words();
+        scattered[26].1 = true;
+        assert_eq!(proof_shape(&source(&scattered)), None, "scalars in two places");
     }
 }

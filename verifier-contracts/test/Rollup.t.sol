@@ -13,7 +13,10 @@ contract RollupTest {
     uint256 internal constant GENESIS = 0x1234;
     uint256 internal constant GAS_CAP = 1_000_000;
     uint256 internal constant AGE_MAX = 3_600;
-    uint256 internal constant PROOF_LENGTH = 96;
+    /// @dev A point, two scalars and a point.
+    uint256 internal constant PROOF_LENGTH = 192;
+    uint256 internal constant SCALARS_START = 64;
+    uint256 internal constant SCALARS_END = 128;
     uint256 internal constant NOW = 1_800_000_000;
 
     Rollup internal rollup;
@@ -25,7 +28,7 @@ contract RollupTest {
         rollup = _deploy(address(new AcceptsAll()));
         data[3] = 0x55;
         data[61] = 0x66;
-        proof[95] = 0x77;
+        proof[191] = 0x77;
     }
 
     // Construction.
@@ -37,7 +40,9 @@ contract RollupTest {
         vm.assertEq(made.stateRoot(), GENESIS);
         vm.assertEq(made.verifierGasCap(), GAS_CAP);
         vm.assertEq(made.maxBatchAge(), AGE_MAX);
-        vm.assertEq(made.proofLength(), PROOF_LENGTH);
+        vm.assertEq(made.proofShape().length, PROOF_LENGTH);
+        vm.assertEq(made.proofShape().scalarsStart, SCALARS_START);
+        vm.assertEq(made.proofShape().scalarsEnd, SCALARS_END);
         vm.assertEq(made.nextBatchNumber(), 0);
         vm.assertEq(made.lastBatchTime(), 0);
     }
@@ -58,8 +63,8 @@ contract RollupTest {
     function test_a_genesis_root_that_is_not_canonical_is_refused() public {
         address verifier = address(new AcceptsAll());
         vm.expectRevert(abi.encodeWithSelector(IRollup.NotCanonical.selector, 15, R));
-        new Rollup(verifier, R, GAS_CAP, AGE_MAX, PROOF_LENGTH);
-        new Rollup(verifier, R - 1, GAS_CAP, AGE_MAX, PROOF_LENGTH);
+        new Rollup(verifier, R, GAS_CAP, AGE_MAX, _shape());
+        new Rollup(verifier, R - 1, GAS_CAP, AGE_MAX, _shape());
     }
 
     // Acceptance.
@@ -262,12 +267,48 @@ contract RollupTest {
     }
 
     function test_a_proof_of_another_length_is_refused() public {
-        uint256[5] memory lengths = [uint256(0), 95, 97, 64, 128];
+        uint256[5] memory lengths =
+            [uint256(0), PROOF_LENGTH - 1, PROOF_LENGTH + 1, PROOF_LENGTH - 32, PROOF_LENGTH + 32];
         for (uint256 i = 0; i < lengths.length; i++) {
             vm.expectRevert(
                 abi.encodeWithSelector(IRollup.WrongProofLength.selector, PROOF_LENGTH, lengths[i])
             );
             rollup.submitBatch(_header(), "", data, new bytes(lengths[i]));
+        }
+    }
+
+    function test_every_scalar_of_a_proof_at_or_above_the_modulus_is_refused(uint256 seed) public {
+        uint256[3] memory values = [R + seed % (type(uint256).max - R + 1), R, type(uint256).max];
+        for (uint256 at = SCALARS_START; at < SCALARS_END; at += 32) {
+            for (uint256 i = 0; i < values.length; i++) {
+                vm.expectRevert(abi.encodeWithSelector(IRollup.ProofNotCanonical.selector, at, values[i]));
+                rollup.submitBatch(_header(), "", data, _proofWith(at, values[i]));
+            }
+        }
+    }
+
+    function test_scalars_just_below_the_modulus_and_any_coordinates_are_left_to_the_verifier() public {
+        uint256 snapshot = vm.snapshotState();
+        for (uint256 at = 0; at < PROOF_LENGTH; at += 32) {
+            bool scalar = at >= SCALARS_START && at < SCALARS_END;
+            rollup.submitBatch(_header(), "", data, _proofWith(at, scalar ? R - 1 : type(uint256).max));
+            vm.revertToState(snapshot);
+        }
+    }
+
+    function test_a_shape_that_is_no_proofs_is_refused() public {
+        address verifier = address(new AcceptsAll());
+        uint256[3][5] memory shapes = [
+            [uint256(192), 128, 64],
+            [uint256(192), 64, 224],
+            [uint256(191), 64, 128],
+            [uint256(192), 63, 128],
+            [uint256(192), 64, 127]
+        ];
+        for (uint256 i = 0; i < shapes.length; i++) {
+            uint256[3] memory s = shapes[i];
+            vm.expectRevert(abi.encodeWithSelector(IRollup.BadProofShape.selector, s[0], s[1], s[2]));
+            new Rollup(verifier, GENESIS, GAS_CAP, AGE_MAX, IRollup.ProofShape(s[0], s[1], s[2]));
         }
     }
 
@@ -360,7 +401,7 @@ contract RollupTest {
         bytes[] memory posted = vm.parseJsonBytesArray(json, ".data");
         vm.assertEq(xs.length > 3 ? 1 : 0, 1);
         bytes memory creation = abi.encodePacked(
-            type(Rollup).creationCode, abi.encode(rollup.verifier(), GENESIS, GAS_CAP, AGE_MAX, PROOF_LENGTH)
+            type(Rollup).creationCode, abi.encode(rollup.verifier(), GENESIS, GAS_CAP, AGE_MAX, _shape())
         );
         for (uint256 i = 0; i < xs.length; i++) {
             // The creation code runs at the vector's address and chain, so that it computes the vector's rollup id.
@@ -379,7 +420,7 @@ contract RollupTest {
     // What the tests above share.
 
     function _deploy(address verifier) private returns (Rollup) {
-        return new Rollup(verifier, GENESIS, GAS_CAP, AGE_MAX, PROOF_LENGTH);
+        return new Rollup(verifier, GENESIS, GAS_CAP, AGE_MAX, _shape());
     }
 
     function _submit(IRollup.BatchHeader memory header) private {
@@ -395,6 +436,17 @@ contract RollupTest {
         header.commitmentB = 0xb;
         for (uint256 i = 0; i < 12; i++) {
             header.accumulator[i] = 0xacc + i;
+        }
+    }
+
+    function _shape() private pure returns (IRollup.ProofShape memory) {
+        return IRollup.ProofShape(PROOF_LENGTH, SCALARS_START, SCALARS_END);
+    }
+
+    function _proofWith(uint256 at, uint256 value) private view returns (bytes memory changed) {
+        changed = proof;
+        for (uint256 i = 0; i < 32; i++) {
+            changed[at + i] = bytes32(value)[i];
         }
     }
 

@@ -25,6 +25,8 @@ interface Vm {
     function getRecordedLogs() external returns (Log[] memory);
     function readFile(string calldata path) external view returns (string memory);
     function recordLogs() external;
+    function revertToState(uint256 id) external returns (bool);
+    function snapshotState() external returns (uint256);
     function warp(uint256 timestamp) external;
 }
 

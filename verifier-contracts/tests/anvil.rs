@@ -2,9 +2,13 @@
 //!
 //! Refusals are asked by `eth_call`, acceptance is a transaction. Run with `--nocapture` for the figures of GAS.md.
 
-use alloy::primitives::{Bytes, U256};
-use alloy::sol_types::SolCall;
+use alloy::{
+    primitives::{Bytes, U256},
+    providers::{Provider, ProviderBuilder},
+    sol_types::SolCall,
+};
 use circuits::{Fr, preset::Preset};
+use halo2curves::{bn256::Fq, ff::PrimeField};
 use prover::fixtures::{self, Fixture, ROLLUP_ID};
 use verifier_contracts::{
     anvil::Anvil,
@@ -19,7 +23,7 @@ type Call = IRollup::submitBatchCall;
 
 /// Everything the tests share: the fixture's proof, and a fresh anvil with the contracts at the fixture's address.
 struct Stage {
-    _anvil: Anvil,
+    anvil: Anvil,
     fixture: Fixture,
     verifier: CompiledVerifier,
     rollup_bytes: usize,
@@ -63,7 +67,7 @@ impl Stage {
         .expect("21 instances");
         let rollup_bytes = rollup.runtime_bytes;
         Self {
-            _anvil: anvil,
+            anvil,
             fixture,
             verifier,
             rollup_bytes,
@@ -88,16 +92,29 @@ fn refusal(result: Result<impl std::fmt::Debug, L1Error>) -> Rejection {
     }
 }
 
+fn change_word(call: &mut Call, word: usize, change: impl FnOnce(U256) -> U256) {
+    let mut proof = call.proof.to_vec();
+    let bytes = &mut proof[32 * word..][..32];
+    let value = change(U256::from_be_slice(bytes));
+    bytes.copy_from_slice(&value.to_be_bytes::<32>());
+    call.proof = proof.into();
+}
+
 fn modulus() -> U256 {
     to_u256(&-Fr::one()) + U256::from(1)
 }
 
-/// A proof whose points are off the curve costs the verifier all its gas; any other bad proof does not.
-fn is_rejected(rejection: &Rejection) -> bool {
-    matches!(
-        rejection,
-        Rejection::ProofRejected | Rejection::VerifierOutOfGas { .. }
-    )
+/// A proof with a point off the curve: the precompile takes all the gas that it is given.
+fn out_of_gas() -> Rejection {
+    let gas_cap = DeployConfig::new(Fr::zero()).verifier_gas_cap;
+    Rejection::VerifierOutOfGas {
+        gas_cap: U256::from(gas_cap),
+    }
+}
+
+/// Order of the field of the points' coordinates.
+fn base_modulus() -> U256 {
+    U256::from_le_bytes((-Fq::one()).to_repr()) + U256::from(1)
 }
 
 #[tokio::test]
@@ -147,9 +164,9 @@ async fn every_changed_instance_is_refused() {
         .await
         .expect("the true submission is accepted");
     for limb in 0..12 {
-        // Up or down: the limb stays 88 bits, and what it encodes becomes no point of the curve.
+        // The limb stays one, but the point that it is part of leaves the curve.
         let rejection = stage.refusal(|call| call.header.accumulator[limb] ^= one).await;
-        assert!(is_rejected(&rejection), "limb {limb}: {rejection}");
+        assert_eq!(rejection, out_of_gas(), "limb {limb}");
     }
     // Rollup id, x and evaluations are L1's own. T is bounded by P-9.4 and fixed by the proof.
     let rejection = stage.refusal(|call| call.header.time += 1).await;
@@ -250,24 +267,65 @@ async fn the_verifier_alone_takes_a_non_canonical_instance() {
 #[tokio::test]
 async fn every_changed_word_of_the_proof_is_refused() {
     let stage = Stage::set().await;
-    let words = stage.fixture.proof.len() / 32;
-    assert_eq!(words * 32, stage.fixture.proof.len());
-    let (mut rejected, mut out_of_gas) = (0, 0);
+    let words = stage.verifier.proof_bytes / 32;
     for word in 0..words {
         let rejection = stage
+            .refusal(|call| change_word(call, word, |value| value ^ U256::from(1)))
+            .await;
+        let expected = if stage.is_scalar(word) {
+            Rejection::ProofRejected
+        } else {
+            out_of_gas()
+        };
+        assert_eq!(rejection, expected, "word {word}");
+    }
+    println!("{words} words changed, each refused");
+}
+
+/// The other representatives of the proof's field elements, which would make a second proof of the same batch.
+#[tokio::test]
+async fn every_word_of_the_proof_plus_its_modulus_is_refused() {
+    let stage = Stage::set().await;
+    for word in 0..stage.verifier.proof_bytes / 32 {
+        let modulus = if stage.is_scalar(word) {
+            modulus()
+        } else {
+            base_modulus()
+        };
+        let mut value = U256::ZERO;
+        let rejection = stage
             .refusal(|call| {
-                let mut proof = call.proof.to_vec();
-                proof[32 * word + 31] ^= 1;
-                call.proof = proof.into();
+                change_word(call, word, |before| {
+                    value = before + modulus;
+                    value
+                });
             })
             .await;
-        match rejection {
-            Rejection::ProofRejected => rejected += 1,
-            Rejection::VerifierOutOfGas { .. } => out_of_gas += 1,
-            other => panic!("word {word}: {other}"),
-        }
+        let offset = U256::from(32 * word);
+        let expected = match stage.is_scalar(word) {
+            true => Rejection::ProofNotCanonical { offset, value },
+            false => out_of_gas(),
+        };
+        assert_eq!(rejection, expected, "word {word}");
     }
-    println!("{words} words changed: {rejected} rejected, {out_of_gas} out of gas");
+}
+
+/// Infinity has no coordinates; the precompiles write it as zeros, which the verifier must not take for a point.
+#[tokio::test]
+async fn a_point_at_infinity_in_the_proof_is_refused() {
+    let stage = Stage::set().await;
+    for word in (0..stage.verifier.proof_bytes / 32)
+        .step_by(2)
+        .filter(|word| *word < 4)
+    {
+        let rejection = stage
+            .refusal(|call| {
+                change_word(call, word, |_| U256::ZERO);
+                change_word(call, word + 1, |_| U256::ZERO);
+            })
+            .await;
+        assert_eq!(rejection, Rejection::ProofRejected, "word {word}");
+    }
 }
 
 #[tokio::test]
@@ -348,8 +406,8 @@ async fn the_proof_is_refused_by_another_rollup() {
     let mut config = DeployConfig::new(stage.fixture.batch.old_root);
     config.batch_age_s_max = 1 << 40;
     let verifier = stage.deployment.addresses().verifier;
-    let bytes = stage.verifier.proof_bytes;
-    let (other, _) = Deployment::deploy_over(l1, verifier, bytes, &rollup, &config)
+    let code = &stage.verifier;
+    let (other, _) = Deployment::deploy_over(l1, verifier, code, &rollup, &config)
         .await
         .expect("deploys");
     assert_eq!(
@@ -359,16 +417,15 @@ async fn the_proof_is_refused_by_another_rollup() {
 
     // And the fixture's age is refused by a contract with the maximum age of production.
     let config = DeployConfig::new(stage.fixture.batch.old_root);
-    let (strict, _) = Deployment::deploy_over(l1, verifier, bytes, &rollup, &config)
+    let (strict, _) = Deployment::deploy_over(l1, verifier, code, &rollup, &config)
         .await
         .expect("deploys");
     let rejection = refusal(strict.submit_batch(&stage.submission).await);
     assert!(matches!(rejection, Rejection::BatchTooOld { given, .. } if given == stage.submission.time));
 }
 
-/// A verifier of any other contract that reverts, and none at all, are no way around the real one.
 #[tokio::test]
-async fn a_real_proof_is_worth_nothing_to_a_foreign_verifier() {
+async fn a_foreign_verifier_decides_for_itself_only() {
     let stage = Stage::set().await;
     let tools = Tools::ensure(&mut |_| {}).expect("the L1 tools");
     let rollup = rollup::compile(&tools).expect("compiles");
@@ -378,24 +435,34 @@ async fn a_real_proof_is_worth_nothing_to_a_foreign_verifier() {
         batch_age_s_max: 1 << 40,
         ..DeployConfig::new(stage.fixture.batch.old_root)
     };
-    let cap = U256::from(config.verifier_gas_cap);
-    let expected = [
+    for (contract, expected) in [
         ("RejectsAll", Rejection::ProofRejected),
-        ("BurnsAll", Rejection::VerifierOutOfGas { gas_cap: cap }),
-    ];
-    for (contract, expected) in expected {
+        ("BurnsAll", out_of_gas()),
+    ] {
         let code =
             solc::compile(&tools, &sources, "StandIns.sol", contract, Optimizer::On).expect("compiles");
         let foreign = CompiledVerifier {
-            solidity: String::new(),
             code,
-            proof_bytes: stage.verifier.proof_bytes,
+            ..stage.verifier.clone()
         };
         let (other, _) = Deployment::deploy(l1, &foreign, &rollup, &config)
             .await
             .expect("deploys");
         assert_eq!(refusal(other.submit_batch(&stage.submission).await), expected);
     }
+}
+
+#[tokio::test]
+async fn a_verifier_whose_code_is_gone_is_refused() {
+    let stage = Stage::set().await;
+    let verifier = stage.deployment.addresses().verifier;
+    let node = ProviderBuilder::new().connect_http(stage.anvil.url().parse().expect("a URL"));
+    let _: () = node
+        .raw_request("anvil_setCode".into(), (verifier, Bytes::new()))
+        .await
+        .expect("anvil does it");
+    let rejection = refusal(stage.deployment.submit_batch(&stage.submission).await);
+    assert_eq!(rejection, Rejection::VerifierHasNoCode { verifier });
 }
 
 impl Stage {
@@ -412,6 +479,11 @@ impl Stage {
         rows.iter()
             .map(|row| from_u256(row).expect("canonical"))
             .collect()
+    }
+
+    /// Whether a word of the proof is a field element, and not a coordinate. The generated code says so.
+    fn is_scalar(&self, word: usize) -> bool {
+        self.verifier.proof_scalars.contains(&(32 * word))
     }
 
     /// Whether the verifier alone accepts.

@@ -10,7 +10,7 @@ use circuits::{
 };
 use verifier_contracts::{
     anvil::Anvil,
-    l1::{ANVIL_KEY, DeployConfig, Deployment, L1, L1Error, predict_addresses},
+    l1::{ANVIL_KEY, DeployConfig, Deployment, L1, L1Error, TRANSACTION_GAS_MAX, predict_addresses},
     rollup::{self, IRollup, Rejection, RootSubmission, from_u256},
     solc::{self, CompileError, Optimizer},
     tools::Tools,
@@ -31,6 +31,7 @@ fn stand_in(tools: &Tools, contract: &'static str) -> CompiledVerifier {
         solidity: String::new(),
         code,
         proof_bytes: PROOF_BYTES,
+        proof_scalars: 0..PROOF_BYTES,
     }
 }
 
@@ -190,6 +191,33 @@ async fn a_burning_verifier_costs_no_more_than_its_cap() {
     );
 }
 
+/// The largest batch that one ordinary transaction can carry: its calldata, its gas, and what the contract itself
+/// takes per transfer.
+#[tokio::test]
+async fn ten_thousand_transfers_fit_one_transaction() {
+    let tools = tools();
+    let anvil = Anvil::spawn(&tools).expect("anvil");
+    let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
+    let deployment = deploy(&l1, &tools, "AcceptsAll").await;
+    let time = l1.block_time().await.expect("asks the block");
+    let words: Vec<u128> = (0..10_000u128)
+        .map(|i| (u128::MAX - i * i * 0x9e37_79b9_7f4a_7c15) >> 29)
+        .collect();
+    let accepted = deployment
+        .submit_batch(&submission(0, 5, time, &words))
+        .await
+        .expect("accepts");
+    println!(
+        "{} transfers: {} bytes of calldata, {} gas",
+        words.len(),
+        accepted.calldata_bytes,
+        accepted.gas_used
+    );
+    // Nodes relay ordinary transactions of up to 128 KiB; signature and fees take less than 300 bytes.
+    assert!(accepted.calldata_bytes < 128 * 1024 - 300);
+    assert!(accepted.gas_used < TRANSACTION_GAS_MAX);
+}
+
 #[tokio::test]
 async fn an_absent_verifier_is_refused_at_deployment() {
     let tools = tools();
@@ -198,7 +226,9 @@ async fn an_absent_verifier_is_refused_at_deployment() {
     let rollup = rollup::compile(&tools).expect("compiles");
     let nobody = Address::repeat_byte(0xdd);
     let config = DeployConfig::new(Fr::zero());
-    let refused = rejection(Deployment::deploy_over(&l1, nobody, 64, &rollup, &config).await);
+    let refused = rejection(
+        Deployment::deploy_over(&l1, nobody, &stand_in(&tools, "AcceptsAll"), &rollup, &config).await,
+    );
     assert_eq!(refused, Rejection::VerifierHasNoCode { verifier: nobody });
 }
 
