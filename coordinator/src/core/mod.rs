@@ -35,6 +35,8 @@ pub struct Limits {
     pub lease_ms: u64,
     /// How long leases outlive the session they were given in.
     pub reconnect_grace_ms: u64,
+    /// How long leases of before a restart have to be renewed. At most the time of a lease.
+    pub restart_grace_ms: u64,
     /// Wait after a task's first failure; doubles with each.
     pub retry_ms_min: u64,
     /// Longest wait after a failure.
@@ -55,6 +57,7 @@ impl Default for Limits {
             session_leases_max: 8,
             lease_ms: 60_000,
             reconnect_grace_ms: 3_000,
+            restart_grace_ms: 15_000,
             retry_ms_min: 500,
             retry_ms_max: 60_000,
             avoid_ms: 120_000,
@@ -197,7 +200,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// The core as it was when `snapshot` was written. Leases of before get a full lease's time from `now` to be renewed.
+    /// The core as it was when `snapshot` was written. Leases of before get the restart's grace from `now`.
     pub fn restore(limits: Limits, genesis_root: StateRoot, snapshot: Snapshot, now: UnixMs) -> Self {
         let mut core = Self {
             limits,
@@ -232,7 +235,7 @@ impl Core {
             let mut task = Task::new(record);
             let id = task.record.id;
             if task.record.status == TaskStatus::Leased {
-                task.deadline = now.after(core.limits.lease_ms);
+                task.deadline = now.after(core.limits.restart_grace_ms.min(core.limits.lease_ms));
                 core.timers.insert((task.deadline, id));
             }
             core.tasks.insert(id, task);

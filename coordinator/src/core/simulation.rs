@@ -26,6 +26,7 @@ fn limits() -> Limits {
         session_leases_max: 2,
         lease_ms: 1_000,
         reconnect_grace_ms: 100,
+        restart_grace_ms: 300,
         retry_ms_min: 50,
         retry_ms_max: 400,
         avoid_ms: 2_000,
@@ -87,6 +88,10 @@ struct World {
     cancelled: BTreeSet<BatchId>,
     revisions: HashMap<BatchId, u64>,
     submitted: u64,
+    /// Whether the process may be killed.
+    faults: bool,
+    /// How often the schedule came to what it is to test.
+    seen: BTreeMap<&'static str, u32>,
 }
 
 impl World {
@@ -109,12 +114,31 @@ impl World {
             cancelled: BTreeSet::new(),
             revisions: HashMap::new(),
             submitted: 0,
+            faults: true,
+            seen: BTreeMap::new(),
         }
     }
 
-    /// Commits and performs, as the shell does.
+    fn saw(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// Commits and performs, as the shell does, unless the process is killed between the two.
     fn apply(&mut self, output: Output) {
+        for write in &output.writes {
+            match write {
+                Write::Task(task) if task.status == TaskStatus::Quarantined => self.saw("quarantine"),
+                Write::Task(task) if task.status == TaskStatus::Failed => self.saw("failed for good"),
+                Write::Batch(batch) if batch.status == BatchStatus::Proven => self.saw("proven"),
+                _ => {}
+            }
+        }
+        let worth_a_crash = !output.writes.is_empty() && !output.effects.is_empty();
         self.disk.commit(output.writes);
+        if self.faults && worth_a_crash && self.rng.gen_bool(0.02) {
+            self.saw("killed after a commit");
+            return self.restart();
+        }
         for effect in output.effects {
             match effect {
                 Effect::Grant { session, task, fence } => self.granted(session, task, fence),
@@ -194,6 +218,11 @@ impl World {
         match self.core.submit(self.now, submission.clone()) {
             Ok((id, existed, output)) => {
                 assert!(!existed);
+                if self.rng.gen_bool(0.1) {
+                    // Killed before the commit: nothing was acknowledged, and the caller sends it again later.
+                    self.saw("killed before a commit");
+                    return self.restart();
+                }
                 self.apply(output);
                 self.acknowledged.push((submission, id));
             }
@@ -265,22 +294,20 @@ impl World {
             return;
         };
         let is_newest = self.newest[&task] == fence && self.sessions[&id] == worker;
+        let (class, message) = match self.rng.gen_range(0..4) {
+            0 => (FailureClass::Internal, "panic"),
+            _ => (FailureClass::Resource, "out of memory"),
+        };
         let outcome = match self.rng.gen_range(0..10) {
             0..=3 => self
                 .core
                 .renew(self.now, id, task, fence)
                 .map(|()| Output::default()),
-            4..=6 => self
-                .core
-                .progress(id, task, fence, "phase", self.rng.gen_range(-1.0..2.0)),
-            7..=8 => self
-                .core
-                .fail(self.now, id, task, fence, FailureClass::Resource, "out of memory"),
-            _ if self.rng.gen_bool(0.2) => {
-                self.core
-                    .fail(self.now, id, task, fence, FailureClass::Internal, "panic")
+            4..=6 => {
+                let fraction = self.rng.gen_range(-1.0..2.0);
+                self.core.progress(id, task, fence, "phase", fraction)
             }
-            _ => Err(LeaseLost::Over),
+            _ => self.core.fail(self.now, id, task, fence, class, message),
         };
         match outcome {
             Ok(output) => {
@@ -316,12 +343,20 @@ impl World {
         let (id, task, fence) = self.verifying.swap_remove(at);
         if self.rng.gen_bool(0.9) {
             let (won, output) = self.core.accept(self.now, id, task, b"proof".to_vec());
+            if self.rng.gen_bool(0.05) {
+                self.saw("killed before a commit");
+                return self.restart();
+            }
             self.apply(output);
             if won {
+                if fence < self.newest[&task] {
+                    self.saw("late proof");
+                }
                 assert!(self.accepted.insert(task), "{task} was done twice");
             }
         } else {
             let output = self.core.reject(self.now, id, task, fence, "wrong");
+            self.saw("wrong proof");
             self.apply(output);
         }
     }
@@ -332,6 +367,7 @@ impl World {
         };
         if let Ok(output) = self.core.cancel(self.now, id, vec![]) {
             self.apply(output);
+            self.saw("cancelled");
             self.cancelled.insert(id);
         }
     }
@@ -345,6 +381,7 @@ impl World {
             .map(|b| b.id);
         if let Some(id) = failed {
             let output = self.core.retry(self.now, id).expect("it has failed");
+            self.saw("tried again");
             self.apply(output);
         }
     }
@@ -357,6 +394,14 @@ impl World {
 
     /// The process is killed and started again.
     fn restart(&mut self) {
+        if self
+            .disk
+            .tasks
+            .values()
+            .any(|task| task.status == TaskStatus::Leased)
+        {
+            self.saw("restart with leases");
+        }
         self.sessions.clear();
         self.asking.clear();
         self.verifying.clear();
@@ -488,6 +533,7 @@ impl World {
 
     /// A worker that makes no mistakes, until everything is proven.
     fn settle(&mut self) {
+        self.faults = false;
         for id in self.sessions.keys().copied().collect::<Vec<_>>() {
             self.disconnect(id);
         }
@@ -524,6 +570,7 @@ impl World {
 
 #[test]
 fn random_fault_schedules_keep_the_invariants_and_end() {
+    let mut seen: BTreeMap<&'static str, u32> = BTreeMap::new();
     for seed in 0..300 {
         // Printed only if the test fails.
         println!("seed {seed}");
@@ -533,12 +580,35 @@ fn random_fault_schedules_keep_the_invariants_and_end() {
             world.check();
         }
         world.settle();
+        for (what, times) in world.seen {
+            *seen.entry(what).or_default() += times;
+        }
+    }
+    println!("{seen:?}");
+    let all = [
+        "cancelled",
+        "failed for good",
+        "killed after a commit",
+        "killed before a commit",
+        "late proof",
+        "proven",
+        "quarantine",
+        "restart with leases",
+        "tried again",
+        "wrong proof",
+    ];
+    for what in all {
+        assert!(
+            seen.get(what).is_some_and(|times| *times >= 30),
+            "the schedules are too tame: {seen:?}"
+        );
     }
 }
 
 /// One batch of `shards` shards and a worker that can do everything.
 fn world_with_batch(shards: usize) -> (World, BatchId, SessionId) {
     let mut world = World::new(0);
+    world.faults = false;
     let submission = Submission {
         shard_inputs: vec![vec![1]; shards],
         ..world.submission()
@@ -718,9 +788,10 @@ fn a_restart_keeps_leases_and_counts_no_death() {
     let (task, fence) = world.lease(id).expect("a shard is ready");
     world.restart();
     let other = world.join("w1");
+    world.pass(limits().restart_grace_ms - 1);
     assert_eq!(world.lease(other), None, "the lease has its time");
     assert_eq!(world.core.claim(task, fence), Claim::Verify);
-    world.pass(limits().lease_ms);
+    world.pass(1);
     assert_eq!(world.newest[&task], Fence(2));
     assert_eq!(world.disk.tasks[&task].deaths, 0);
 }

@@ -198,13 +198,9 @@ impl Coordinator {
             move || shell.stop()
         })
         .await?;
-        let wait = Duration::from_millis(config.shutdown_ms_max);
         let ended = match ended {
             Some(ended) => ended,
-            None => tokio::time::timeout(wait, serving).await.unwrap_or_else(|_| {
-                tracing::warn!("some calls did not end in time");
-                Ok(())
-            }),
+            None => at_most(config.shutdown_ms_max, serving).await,
         };
         timekeeper.await?;
         tracing::info!("coordinator stopped");
@@ -213,6 +209,15 @@ impl Coordinator {
             None => Ok(ended?),
         }
     }
+}
+
+/// Waits for calls under way, but not for ever.
+async fn at_most<E>(wait_ms: u64, serving: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+    let serving = tokio::time::timeout(Duration::from_millis(wait_ms), serving);
+    serving.await.unwrap_or_else(|_| {
+        tracing::warn!("some calls did not end in time");
+        Ok(())
+    })
 }
 
 /// Opens the store and restores the core and the ledger from it.

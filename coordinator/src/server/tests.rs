@@ -1,10 +1,15 @@
 //! The server over real connections on loopback. Proofs are stand-ins: a digest of the instances, which the test's verifier
 //! knows; everything else is as in production.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use circuits::{
     Fr,
+    account::{Account, AccountIndex},
     aggregation::{AggregationInput, root_statement},
     batch::Batch,
     field,
@@ -32,12 +37,19 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt;
 
-use super::{Coordinator, Error};
+use super::{
+    Coordinator, Error,
+    shell::{Clock, Shell, SubmitFailure},
+};
 use crate::{
     config::{Config, ConfigError},
     convert::batch_to_proto,
-    core::Limits,
-    store::StoreError,
+    core::{
+        Core, Limits, Snapshot,
+        id::{StateRoot, UnixMs},
+        record::{ArtifactKey, Write},
+    },
+    store::{Identity, SCHEMA, SledStore, Store, StoreError},
     verifier::Verifier,
 };
 
@@ -1272,4 +1284,96 @@ async fn a_submission_that_does_not_arrive_in_time_is_ended() {
     assert_eq!(status.code(), Code::DeadlineExceeded);
     drop(sender);
     service.stop().await;
+}
+
+/// A store whose disk is full after the first `commits` commits.
+struct FullStore {
+    store: SledStore,
+    commits: AtomicUsize,
+}
+
+impl Store for FullStore {
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.store.snapshot()
+    }
+
+    fn accounts(&self) -> Result<Vec<(AccountIndex, Account)>, StoreError> {
+        self.store.accounts()
+    }
+
+    fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+        if self.commits.load(Ordering::Relaxed) == 0 {
+            let source = std::io::ErrorKind::StorageFull.into();
+            return Err(StoreError::Io {
+                path: "disk".into(),
+                source,
+            });
+        }
+        self.commits.fetch_sub(1, Ordering::Relaxed);
+        self.store.commit(writes)
+    }
+
+    fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.artifact(key)
+    }
+}
+
+#[test]
+fn a_store_that_fails_stops_the_coordinator_before_anything_is_acknowledged() {
+    let folder = store();
+    let identity = Identity {
+        schema: SCHEMA,
+        protocol_version: 1,
+        preset: PRESET.name.into(),
+        srs_digest: [0; 32],
+        shard_vk_digest: [0; 32],
+        aggregation_vk_digest: [0; 32],
+        chain_id: ROLLUP.chain_id,
+        contract: ROLLUP.contract,
+        genesis_root: [0; 32],
+    };
+    let mut sample = sample();
+    let ledger = sample.state().clone();
+    let root = StateRoot(field::to_be(&ledger.root()));
+    let batches = [sample.batch(ROLLUP, TIME, 1), sample.batch(ROLLUP, TIME, 1)];
+    let open = |commits| {
+        let store = SledStore::open(folder.path(), &identity, Vec::new).expect("it opens");
+        let store = FullStore {
+            store,
+            commits: AtomicUsize::new(commits),
+        };
+        let core = Core::restore(
+            Limits::default(),
+            root,
+            store.snapshot().expect("readable"),
+            UnixMs(0),
+        );
+        Shell::new(
+            core,
+            ledger.clone(),
+            Box::new(store),
+            Box::new(DigestVerifier),
+            PRESET,
+            Clock::start(),
+        )
+    };
+    let shell = open(1);
+    assert!(matches!(
+        shell.submit(&batches[0], "a".into(), [1; 32]),
+        Ok((_, false))
+    ));
+    let refused = shell.submit(&batches[1], "b".into(), [2; 32]);
+    assert!(
+        matches!(refused, Err(SubmitFailure::Unavailable(_))),
+        "{refused:?}"
+    );
+    assert!(shell.stopping().is_cancelled());
+    assert!(
+        shell.read(|core| core.open_batches()).is_err(),
+        "a core ahead of its store answers nothing"
+    );
+    assert!(matches!(shell.take_failure(), Some(StoreError::Io { .. })));
+    drop(shell);
+    let shell = open(0);
+    assert_eq!(shell.read(|core| core.open_batches()).expect("it reads"), 1);
 }
