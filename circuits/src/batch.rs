@@ -412,10 +412,11 @@ pub fn shards(
     let noop = StepWitness::noop(&executed.zero_path, &batch.rollup_id);
     let mut before = RunningState::initial(executed.old_root);
     let mut shards = Vec::with_capacity(children);
-    for number in 0..children {
-        let (first, last) = (number * capacity, (number + 1) * capacity);
-        let operations = executed.steps.len();
-        let mut steps = executed.steps[first.min(operations)..last.min(operations)].to_vec();
+    let shard_groups = capacity / GROUP_WORDS;
+    let streams = groups.chunks(shard_groups).zip(commitments.chunks(shard_groups));
+    for (number, (groups, commitments)) in streams.enumerate() {
+        let steps = executed.steps.iter().skip(number * capacity).take(capacity);
+        let mut steps: Vec<StepWitness> = steps.cloned().collect();
         let root = steps.last().map_or(before.root, |step| step.fee.root_after());
         steps.resize(capacity, noop.clone());
         let mut stream = RunningStream {
@@ -423,8 +424,7 @@ pub fn shards(
             y: before.y_b,
             p: before.p_b,
         };
-        let range = first / GROUP_WORDS..last / GROUP_WORDS;
-        for (elements, c) in groups[range.clone()].iter().zip(&commitments[range]) {
+        for (elements, c) in groups.iter().zip(commitments) {
             stream.advance(elements, *c, &x);
         }
         let after = RunningState {
