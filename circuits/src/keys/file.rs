@@ -17,13 +17,27 @@ const CHUNK_BYTES: usize = 8 << 20;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
 pub(crate) enum Kind {
-    Srs = 1,
-    ShardPk = 2,
-    ShardVk = 3,
-    AggregationPk = 4,
-    AggregationVk = 5,
+    /// A reference string of `2^k` points.
+    Srs {
+        k: u32,
+    },
+    ShardPk,
+    ShardVk,
+    AggregationPk,
+    AggregationVk,
+}
+
+impl Kind {
+    fn code(self) -> u32 {
+        match self {
+            Self::Srs { k } => k,
+            Self::ShardPk => 0x100,
+            Self::ShardVk => 0x101,
+            Self::AggregationPk => 0x102,
+            Self::AggregationVk => 0x103,
+        }
+    }
 }
 
 /// Why a cached file cannot be used.
@@ -102,7 +116,7 @@ fn write_temporary(
 fn header(kind: Kind, owner: Digest, length: u64, digest: [u8; 32]) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(MAGIC);
-    header.extend_from_slice(&(kind as u32).to_le_bytes());
+    header.extend_from_slice(&kind.code().to_le_bytes());
     header.extend_from_slice(&owner.0);
     header.extend_from_slice(&length.to_le_bytes());
     header.extend_from_slice(&digest);
@@ -230,7 +244,7 @@ mod tests {
     fn an_absent_file_is_said_to_be_absent() {
         let dir = tempfile::tempdir().unwrap();
         assert!(
-            open(&dir.path().join("none"), Kind::Srs, OWNER)
+            open(&dir.path().join("none"), Kind::Srs { k: 4 }, OWNER)
                 .unwrap_err()
                 .is_absent()
         );
@@ -255,30 +269,33 @@ mod tests {
     fn every_flipped_bit_and_every_length_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.srs");
-        write(&path, Kind::Srs, OWNER, |out| out.write_all(b"payload")).unwrap();
+        write(&path, Kind::Srs { k: 4 }, OWNER, |out| out.write_all(b"payload")).unwrap();
         let good = fs::read(&path).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1;
             fs::write(&path, bad).unwrap();
-            corrupt(open(&path, Kind::Srs, OWNER).unwrap_err());
+            corrupt(open(&path, Kind::Srs { k: 4 }, OWNER).unwrap_err());
         }
         for length in 0..good.len() {
             fs::write(&path, &good[..length]).unwrap();
-            corrupt(open(&path, Kind::Srs, OWNER).unwrap_err());
+            corrupt(open(&path, Kind::Srs { k: 4 }, OWNER).unwrap_err());
         }
         fs::write(&path, [&good[..], &[0]].concat()).unwrap();
-        corrupt(open(&path, Kind::Srs, OWNER).unwrap_err());
+        corrupt(open(&path, Kind::Srs { k: 4 }, OWNER).unwrap_err());
     }
 
     #[test]
     fn a_write_that_fails_leaves_the_old_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.srs");
-        write(&path, Kind::Srs, OWNER, |out| out.write_all(b"old")).unwrap();
-        let error = write(&path, Kind::Srs, OWNER, |_| Err(io::Error::other("full"))).unwrap_err();
+        write(&path, Kind::Srs { k: 4 }, OWNER, |out| out.write_all(b"old")).unwrap();
+        let error = write(&path, Kind::Srs { k: 4 }, OWNER, |_| {
+            Err(io::Error::other("full"))
+        })
+        .unwrap_err();
         assert!(matches!(error, FileError::Io { .. }));
-        assert!(open(&path, Kind::Srs, OWNER).is_ok());
+        assert!(open(&path, Kind::Srs { k: 4 }, OWNER).is_ok());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

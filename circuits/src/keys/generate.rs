@@ -5,7 +5,7 @@ use std::{io::Write, path::Path};
 use halo2_proofs::{
     SerdeFormat,
     plonk::{Circuit, ProvingKey, keygen_pk2},
-    poly::kzg::commitment::ParamsKZG,
+    poly::{commitment::Params, kzg::commitment::ParamsKZG},
 };
 use halo2curves::{
     bn256::{Bn256, Fr, G1Affine},
@@ -61,15 +61,20 @@ pub fn generate<C: Circuit<Fr>>(
     name: &'static str,
     compress_selectors: bool,
 ) -> Result<ProvingKey<G1Affine>, KeyError> {
-    keygen_pk2(params, circuit, compress_selectors)
-        .map_err(|error| KeyError::Keygen { circuit: name, reason: error.to_string() })
+    keygen_pk2(params, circuit, compress_selectors).map_err(|error| KeyError::Keygen {
+        circuit: name,
+        reason: error.to_string(),
+    })
 }
 
 /// Writes an SRS to the cache: both bases, then the two points in G2, in raw form.
 pub(super) fn write_srs(path: &Path, srs: &Srs) -> Result<(), FileError> {
-    file::write(path, Kind::Srs, srs.id.digest, |mut out: &mut dyn Write| {
-        srs.params.write_custom(&mut out, SerdeFormat::RawBytesUnchecked)
-    })
+    file::write(
+        path,
+        Kind::Srs { k: srs.params.k() },
+        srs.id.digest,
+        |mut out: &mut dyn Write| srs.params.write_custom(&mut out, SerdeFormat::RawBytesUnchecked),
+    )
 }
 
 /// Reads an SRS from the cache. Its points were checked when it was written; its digest says that they are the same.
@@ -82,7 +87,7 @@ pub(super) fn read_srs(path: &Path, k: u32, id: SrsId) -> Result<Srs, FileError>
         path: path.to_owned(),
         source,
     };
-    let mut reader = file::open(path, Kind::Srs, id.digest)?;
+    let mut reader = file::open(path, Kind::Srs { k }, id.digest)?;
     let mut bytes = vec![];
     std::io::Read::read_to_end(&mut reader, &mut bytes).map_err(io)?;
     let basis = G1_BYTES << k;

@@ -1,0 +1,350 @@
+//! One set of keys on disk: which files it is, whether they are there, and how they are made.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::PathBuf,
+};
+
+use halo2_proofs::{
+    SerdeFormat,
+    plonk::{Circuit, ProvingKey, VerifyingKey},
+    poly::kzg::commitment::ParamsKZG,
+};
+use halo2curves::{
+    bn256::{Bn256, Fr, G1Affine},
+    serde::SerdeObject,
+};
+use snark_verifier_sdk::halo2::aggregation::AggregationCircuit;
+
+use super::{
+    AGGREGATION_REVISION, COMPRESS_SHARD_SELECTORS, KeyConfig, KeyError, KeyPhase, Progress,
+    file::{self, FileError, Kind},
+    fingerprint,
+    generate::{generate, make_srs, read_srs, srs_id, write_srs},
+    vk_digest,
+};
+use crate::{
+    aggregation::{config_params, keygen_circuit, shape},
+    manifest::{AggregationShape, Digest, Manifest, PROTOCOL_VERSION},
+    preset::Preset,
+    shard::ShardCircuit,
+    srs::{OpeningKey, Srs, SrsId},
+    verify::ShardVerifier,
+};
+
+/// What is to be opened, and all that the keys follow from.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) config: KeyConfig,
+    srs: SrsId,
+    shard_circuit: Digest,
+    identity: Digest,
+}
+
+/// What a verifier needs, which is small.
+pub(super) struct VerifyingKeys {
+    pub(super) opening: OpeningKey,
+    pub(super) shard: VerifyingKey<G1Affine>,
+    pub(super) aggregation: VerifyingKey<G1Affine>,
+    shape: AggregationShape,
+}
+
+impl Plan {
+    pub(super) fn new(config: KeyConfig) -> Result<Self, KeyError> {
+        let Preset {
+            shard,
+            children,
+            aggregation_k,
+            lookup_bits,
+            ..
+        } = config.preset;
+        let srs = srs_id(&config.srs, config.allow_insecure)?;
+        let shard_circuit =
+            fingerprint(shard.k, &ShardCircuit::new(shard, None)?).map_err(|error| KeyError::Keygen {
+                circuit: "shard",
+                reason: error.to_string(),
+            })?;
+        let mut hasher = blake3::Hasher::new_derive_key("zk-rollup-prover/keys/v2");
+        hasher.update(&srs.digest.0);
+        hasher.update(&shard_circuit.0);
+        for number in [
+            u64::from(PROTOCOL_VERSION),
+            u64::from(AGGREGATION_REVISION),
+            u64::from(COMPRESS_SHARD_SELECTORS),
+            u64::from(shard.k),
+            shard.capacity as u64,
+            children as u64,
+            u64::from(aggregation_k),
+            lookup_bits as u64,
+        ] {
+            hasher.update(&number.to_le_bytes());
+        }
+        let identity = Digest(*hasher.finalize().as_bytes());
+        Ok(Self {
+            config,
+            srs,
+            shard_circuit,
+            identity,
+        })
+    }
+
+    /// Holds the cache's lock until the file is dropped.
+    pub(super) fn lock(&self, progress: Progress<'_>) -> Result<File, KeyError> {
+        let folder = self.folder();
+        fs::create_dir_all(&folder).map_err(|source| FileError::Io { path: folder, source })?;
+        let path = self.config.dir.join("lock");
+        let io = |source| FileError::Io {
+            path: path.clone(),
+            source,
+        };
+        let file = File::create(&path).map_err(io)?;
+        if file.try_lock().is_err() {
+            progress(KeyPhase::Wait, 0.0);
+            file.lock().map_err(io)?;
+            progress(KeyPhase::Wait, 1.0);
+        }
+        Ok(file)
+    }
+
+    /// The keys, if they are cached whole. Proving keys are checked by header and length here, and by digest when
+    /// they are read.
+    pub(super) fn load(&self) -> Result<Option<VerifyingKeys>, KeyError> {
+        let Some((opening, shard)) = self.cached(self.load_shard())? else {
+            return Ok(None);
+        };
+        let Some((shape, aggregation)) = self.cached(self.load_aggregation())? else {
+            return Ok(None);
+        };
+        Ok(Some(VerifyingKeys {
+            opening,
+            shard,
+            aggregation,
+            shape,
+        }))
+    }
+
+    /// Makes what is not cached, and writes the manifest.
+    pub(super) fn make(&self, progress: Progress<'_>) -> Result<VerifyingKeys, KeyError> {
+        let (opening, shard) = match self.cached(self.load_shard())? {
+            Some(keys) => keys,
+            None => self.make_shard(progress)?,
+        };
+        let (shape, aggregation) = match self.cached(self.load_aggregation())? {
+            Some(keys) => keys,
+            None => self.make_aggregation(&ShardVerifier::new(shard.clone(), &opening), progress)?,
+        };
+        let keys = VerifyingKeys {
+            opening,
+            shard,
+            aggregation,
+            shape,
+        };
+        self.write_manifest(&self.manifest(&keys))?;
+        Ok(keys)
+    }
+
+    pub(super) fn manifest(&self, keys: &VerifyingKeys) -> Manifest {
+        let Preset {
+            name,
+            shard,
+            children,
+            ..
+        } = self.config.preset;
+        Manifest {
+            protocol_version: PROTOCOL_VERSION,
+            preset: name.to_owned(),
+            shard_k: shard.k,
+            shard_capacity: shard.capacity,
+            children,
+            insecure_srs: self.srs.insecure,
+            srs_digest: self.srs.digest,
+            shard_circuit_digest: self.shard_circuit,
+            shard_vk_digest: vk_digest(&keys.shard),
+            aggregation_vk_digest: vk_digest(&keys.aggregation),
+            aggregation: keys.shape.clone(),
+        }
+    }
+
+    pub(super) fn read_srs(&self, k: u32) -> Result<ParamsKZG<Bn256>, KeyError> {
+        Ok(read_srs(&self.path(Kind::Srs { k }), k, self.srs)?.params)
+    }
+
+    /// Reads a proving key. halo2's reader panics on bytes that are no key, but the digest says that these are ours.
+    pub(super) fn read_pk<C: Circuit<Fr>>(
+        &self,
+        kind: Kind,
+        params: C::Params,
+    ) -> Result<ProvingKey<G1Affine>, KeyError> {
+        let path = self.path(kind);
+        let mut reader = file::open(&path, kind, self.identity)?;
+        ProvingKey::read::<_, C>(&mut reader, SerdeFormat::RawBytesUnchecked, params)
+            .map_err(|source| FileError::Io { path, source }.into())
+    }
+
+    pub(super) fn folder(&self) -> PathBuf {
+        self.config.dir.join(format!(
+            "{}-{}",
+            self.config.preset.name,
+            &self.identity.to_hex()[..16]
+        ))
+    }
+
+    /// Reference strings are shared between presets.
+    fn path(&self, kind: Kind) -> PathBuf {
+        let name = match kind {
+            Kind::Srs { k } => {
+                return self
+                    .config
+                    .dir
+                    .join(format!("{}-k{k}.srs", &self.srs.digest.to_hex()[..16]));
+            }
+            Kind::ShardPk => "shard.pk",
+            Kind::ShardVk => "shard.vk",
+            Kind::AggregationPk => "aggregation.pk",
+            Kind::AggregationVk => "aggregation.vk",
+        };
+        self.folder().join(name)
+    }
+
+    /// Nothing for a file that is absent or damaged: it is to be made again.
+    fn cached<T>(&self, result: Result<T, FileError>) -> Result<Option<T>, KeyError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error @ FileError::Corrupt { .. }) => {
+                tracing::warn!(%error, "key cache");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn load_shard(&self) -> Result<(OpeningKey, VerifyingKey<G1Affine>), FileError> {
+        file::check_header(&self.path(Kind::ShardPk), Kind::ShardPk, self.identity)?;
+        self.read_vk(Kind::ShardVk, |reader| {
+            let opening = OpeningKey {
+                g1: SerdeObject::read_raw(reader)?,
+                g2: SerdeObject::read_raw(reader)?,
+                s_g2: SerdeObject::read_raw(reader)?,
+            };
+            Ok((
+                opening,
+                VerifyingKey::read::<_, ShardCircuit>(reader, SerdeFormat::RawBytes, ())?,
+            ))
+        })
+    }
+
+    fn load_aggregation(&self) -> Result<(AggregationShape, VerifyingKey<G1Affine>), FileError> {
+        file::check_header(
+            &self.path(Kind::AggregationPk),
+            Kind::AggregationPk,
+            self.identity,
+        )?;
+        self.read_vk(Kind::AggregationVk, |reader| {
+            let mut length = [0; 4];
+            reader.read_exact(&mut length)?;
+            let mut bytes = vec![];
+            reader
+                .by_ref()
+                .take(u32::from_le_bytes(length).into())
+                .read_to_end(&mut bytes)?;
+            let shape: AggregationShape = postcard::from_bytes(&bytes).map_err(io::Error::other)?;
+            let params = config_params(&shape);
+            Ok((
+                shape,
+                VerifyingKey::read::<_, AggregationCircuit>(reader, SerdeFormat::RawBytes, params)?,
+            ))
+        })
+    }
+
+    fn read_vk<T>(
+        &self,
+        kind: Kind,
+        read: impl FnOnce(&mut io::BufReader<File>) -> io::Result<T>,
+    ) -> Result<T, FileError> {
+        let path = self.path(kind);
+        let mut reader = file::open(&path, kind, self.identity)?;
+        read(&mut reader).map_err(|source| FileError::Io { path, source })
+    }
+
+    fn make_shard(&self, progress: Progress<'_>) -> Result<(OpeningKey, VerifyingKey<G1Affine>), KeyError> {
+        let size = self.config.preset.shard;
+        let srs = self.srs(size.k, progress)?;
+        progress(KeyPhase::ShardKeys, 0.0);
+        let circuit = ShardCircuit::new(size, None)?;
+        let pk = generate(&srs.params, &circuit, "shard", COMPRESS_SHARD_SELECTORS)?;
+        let opening = srs.opening_key();
+        self.write_pk(Kind::ShardPk, &pk)?;
+        file::write(
+            &self.path(Kind::ShardVk),
+            Kind::ShardVk,
+            self.identity,
+            |mut out: &mut dyn Write| {
+                opening.g1.write_raw(&mut out)?;
+                opening.g2.write_raw(&mut out)?;
+                opening.s_g2.write_raw(&mut out)?;
+                pk.get_vk().write(&mut out, SerdeFormat::RawBytes)
+            },
+        )?;
+        progress(KeyPhase::ShardKeys, 1.0);
+        Ok((opening, pk.get_vk().clone()))
+    }
+
+    fn make_aggregation(
+        &self,
+        shard: &ShardVerifier,
+        progress: Progress<'_>,
+    ) -> Result<(AggregationShape, VerifyingKey<G1Affine>), KeyError> {
+        let srs = self.srs(self.config.preset.aggregation_k, progress)?;
+        progress(KeyPhase::AggregationKeys, 0.0);
+        let circuit = keygen_circuit(&self.config.preset, shard);
+        let pk = generate(&srs.params, &circuit, "aggregation", false)?;
+        let shape = shape(&circuit);
+        drop((circuit, srs));
+        self.write_pk(Kind::AggregationPk, &pk)?;
+        let shape_bytes = postcard::to_stdvec(&shape).expect("a shape is plain data");
+        file::write(
+            &self.path(Kind::AggregationVk),
+            Kind::AggregationVk,
+            self.identity,
+            |mut out: &mut dyn Write| {
+                out.write_all(&(shape_bytes.len() as u32).to_le_bytes())?;
+                out.write_all(&shape_bytes)?;
+                pk.get_vk().write(&mut out, SerdeFormat::RawBytes)
+            },
+        )?;
+        progress(KeyPhase::AggregationKeys, 1.0);
+        Ok((shape, pk.get_vk().clone()))
+    }
+
+    fn write_pk(&self, kind: Kind, pk: &ProvingKey<G1Affine>) -> Result<(), FileError> {
+        file::write(
+            &self.path(kind),
+            kind,
+            self.identity,
+            |mut out: &mut dyn Write| pk.write(&mut out, SerdeFormat::RawBytesUnchecked),
+        )
+    }
+
+    fn srs(&self, k: u32, progress: Progress<'_>) -> Result<Srs, KeyError> {
+        let path = self.path(Kind::Srs { k });
+        if let Some(srs) = self.cached(read_srs(&path, k, self.srs))? {
+            return Ok(srs);
+        }
+        progress(KeyPhase::Srs { k }, 0.0);
+        let made = make_srs(&self.config.srs, k, self.config.allow_insecure, progress)?;
+        write_srs(&path, &made)?;
+        progress(KeyPhase::Srs { k }, 1.0);
+        Ok(made)
+    }
+
+    fn write_manifest(&self, manifest: &Manifest) -> Result<(), FileError> {
+        let path = self.folder().join("manifest.json");
+        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        let json = serde_json::to_vec_pretty(manifest).expect("a manifest is plain data");
+        fs::write(&temporary, json)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .map_err(|source| FileError::Io { path, source })
+    }
+}

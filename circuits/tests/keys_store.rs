@@ -1,0 +1,233 @@
+//! The key cache on disk, with the `tiny` preset: opened, damaged, raced for. Keys are made once for all test runs, in
+//! the default folder; each test works on links to those files.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use circuits::{
+    keys::{FileError, KeyConfig, KeyError, KeyPhase, KeyStore, default_dir, vk_digest},
+    manifest::{Manifest, PROTOCOL_VERSION},
+    preset::{CI, TINY},
+    srs::{SrsError, SrsSource},
+};
+use halo2_proofs::poly::commitment::ParamsProver as _;
+use tempfile::TempDir;
+
+fn config(dir: &Path) -> KeyConfig {
+    KeyConfig {
+        dir: dir.to_owned(),
+        preset: TINY,
+        srs: SrsSource::Development,
+        allow_insecure: true,
+    }
+}
+
+fn made() -> &'static KeyStore {
+    static KEYS: OnceLock<KeyStore> = OnceLock::new();
+    KEYS.get_or_init(|| KeyStore::open(config(&default_dir()), &|_, _| ()).unwrap())
+}
+
+/// A cache with links to the files that were made. Files are replaced here, never written into.
+struct Cache {
+    dir: TempDir,
+    folder: PathBuf,
+}
+
+impl Cache {
+    fn new() -> Self {
+        let source = made().folder();
+        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let folder = dir.path().join(source.file_name().unwrap());
+        fs::create_dir(&folder).unwrap();
+        let links = fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path());
+        links.for_each(|path| fs::hard_link(&path, folder.join(path.file_name().unwrap())).unwrap());
+        let srs = fs::read_dir(source.parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        srs.filter(|path| path.extension().is_some_and(|extension| extension == "srs"))
+            .for_each(|path| fs::hard_link(&path, dir.path().join(path.file_name().unwrap())).unwrap());
+        Self { dir, folder }
+    }
+
+    fn config(&self) -> KeyConfig {
+        config(self.dir.path())
+    }
+
+    fn replace(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let path = self.folder.join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        change(&mut bytes);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+    }
+
+    /// Opens the keys; the phases that it took.
+    fn open(&self) -> (KeyStore, Vec<KeyPhase>) {
+        let phases = Mutex::new(vec![]);
+        let progress = |phase, _| {
+            let mut phases = phases.lock().unwrap();
+            if !phases.contains(&phase) {
+                phases.push(phase);
+            }
+        };
+        let keys = KeyStore::open(self.config(), &progress).unwrap();
+        (keys, phases.into_inner().unwrap())
+    }
+}
+
+#[test]
+fn the_manifest_describes_the_keys() {
+    let keys = made();
+    let manifest = keys.manifest();
+    assert_eq!(manifest.protocol_version, PROTOCOL_VERSION);
+    assert_eq!((manifest.preset.as_str(), manifest.children), ("tiny", 1));
+    assert!(manifest.insecure_srs, "a development key says so");
+    assert_eq!(manifest.shard_vk_digest, vk_digest(keys.shard_vk()));
+    assert_eq!(manifest.aggregation_vk_digest, vk_digest(keys.aggregation_vk()));
+    assert_eq!(manifest.aggregation.k, TINY.aggregation_k);
+    let json = fs::read(keys.folder().join("manifest.json")).unwrap();
+    assert_eq!(&serde_json::from_slice::<Manifest>(&json).unwrap(), manifest);
+}
+
+#[test]
+fn cached_keys_are_read_and_nothing_is_made() {
+    let cache = Cache::new();
+    let (keys, phases) = cache.open();
+    assert_eq!(phases, []);
+    assert_eq!(keys.manifest(), made().manifest());
+    assert_eq!(
+        KeyStore::load(cache.config()).unwrap().manifest(),
+        made().manifest()
+    );
+    let pk = keys.shard_pk().unwrap();
+    assert_eq!(vk_digest(pk.get_vk()), keys.manifest().shard_vk_digest);
+    assert_eq!(keys.shard_srs().unwrap().get_g().len(), 1 << TINY.shard.k);
+}
+
+#[test]
+fn keys_that_are_not_there_are_not_made_by_load() {
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let error = KeyStore::load(config(dir.path())).unwrap_err();
+    assert!(
+        matches!(error, KeyError::Absent { preset: "tiny", .. }),
+        "{error}"
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    let other = KeyConfig {
+        preset: CI,
+        ..config(&Cache::new().dir.path().to_owned())
+    };
+    assert!(matches!(
+        KeyStore::load(other).unwrap_err(),
+        KeyError::Absent { preset: "ci", .. }
+    ));
+}
+
+#[test]
+fn the_development_srs_is_refused_unless_allowed() {
+    let refused = KeyConfig {
+        allow_insecure: false,
+        ..config(&default_dir())
+    };
+    assert!(matches!(
+        KeyStore::load(refused).unwrap_err(),
+        KeyError::Srs(SrsError::Insecure)
+    ));
+}
+
+#[test]
+fn a_damaged_verifying_key_is_made_again_and_is_the_same() {
+    let cache = Cache::new();
+    cache.replace("shard.vk", |bytes| {
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+    });
+    assert!(matches!(
+        KeyStore::load(cache.config()).unwrap_err(),
+        KeyError::Absent { .. }
+    ));
+    let (keys, phases) = cache.open();
+    assert_eq!(phases, [KeyPhase::ShardKeys], "only what was damaged is made");
+    assert_eq!(keys.manifest(), made().manifest());
+    assert!(KeyStore::load(cache.config()).is_ok());
+}
+
+#[test]
+fn a_proving_key_cut_short_is_made_again() {
+    let cache = Cache::new();
+    cache.replace("shard.pk", |bytes| bytes.truncate(1000));
+    let (keys, phases) = cache.open();
+    assert_eq!(phases, [KeyPhase::ShardKeys]);
+    assert!(keys.shard_pk().is_ok());
+}
+
+#[test]
+fn a_proving_key_with_a_flipped_bit_is_refused_when_it_is_read() {
+    let cache = Cache::new();
+    cache.replace("shard.pk", |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    });
+    let (keys, _) = cache.open();
+    let error = keys.shard_pk().unwrap_err();
+    let expected = cache.folder.join("shard.pk");
+    assert!(matches!(error, KeyError::File(FileError::Corrupt { path, .. }) if path == expected));
+}
+
+#[test]
+fn a_damaged_reference_string_is_made_again() {
+    let cache = Cache::new();
+    cache.replace("shard.vk", |bytes| bytes.clear());
+    let srs = fs::read_dir(cache.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| {
+            path.to_string_lossy()
+                .ends_with(&format!("-k{}.srs", TINY.shard.k))
+        })
+        .unwrap();
+    let name = format!("../{}", srs.file_name().unwrap().to_string_lossy());
+    cache.replace(&name, |bytes| bytes[5000] ^= 1);
+    let (keys, phases) = cache.open();
+    assert_eq!(phases, [KeyPhase::Srs { k: TINY.shard.k }, KeyPhase::ShardKeys]);
+    assert_eq!(keys.manifest(), made().manifest());
+}
+
+#[test]
+fn of_openers_that_race_one_makes_the_keys() {
+    let cache = Cache::new();
+    for name in ["shard.pk", "shard.vk"] {
+        fs::remove_file(cache.folder.join(name)).unwrap();
+    }
+    let made_by = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let progress = |phase, fraction| {
+                    if (phase, fraction) == (KeyPhase::ShardKeys, 0.0) {
+                        made_by.fetch_add(1, Ordering::Relaxed);
+                    }
+                };
+                let keys = KeyStore::open(cache.config(), &progress).unwrap();
+                assert_eq!(keys.manifest(), made().manifest());
+                assert!(keys.shard_pk().is_ok());
+            });
+        }
+    });
+    assert_eq!(made_by.into_inner(), 1);
+}
+
+#[test]
+fn keys_of_another_place_are_refused() {
+    let cache = Cache::new();
+    let other = fs::read(cache.folder.join("aggregation.vk")).unwrap();
+    cache.replace("shard.vk", |bytes| *bytes = other);
+    let error = KeyStore::load(cache.config()).unwrap_err();
+    assert!(matches!(error, KeyError::Absent { .. }), "{error}");
+}
