@@ -24,6 +24,9 @@ pub struct GenesisAccount {
     pub account: Account,
 }
 
+/// Genesis nonces are below this, so that no number of transfers takes one to the end of its range (P-3.6).
+pub const NONCE_BOUND: u64 = 1 << 63;
+
 /// A genesis state as a list of accounts. In JSON: `{"version": 1, "accounts": […]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,6 +80,16 @@ pub enum GenesisError {
         index: AccountIndex,
         /// The account's token.
         found: TokenId,
+    },
+    /// A nonce so large that transfers could exhaust it (P-3.6).
+    #[error("account {position} (index {index}): nonce {found} is not below 2^63 (P-3.6)")]
+    Nonce {
+        /// Place in the list.
+        position: usize,
+        /// The account's index.
+        index: AccountIndex,
+        /// The account's nonce.
+        found: u64,
     },
     /// The owner is no valid public key (P-5.1).
     #[error("account {position} (index {index}): {reason} (P-5.1)")]
@@ -161,6 +174,14 @@ fn check(position: usize, entry: &GenesisAccount) -> Result<(), GenesisError> {
     }
     if index.get() < USER_INDEX_MIN && AccountIndex::fee_account(found) != index {
         return Err(GenesisError::FeeToken {
+            position,
+            index,
+            found,
+        });
+    }
+    let found = entry.account.nonce;
+    if found >= NONCE_BOUND {
+        return Err(GenesisError::Nonce {
             position,
             index,
             found,

@@ -76,7 +76,7 @@ fn accounts() -> Vec<GenesisAccount> {
 }
 
 fn state() -> State {
-    Genesis::new(accounts()).build().unwrap()
+    State::from_accounts(accounts().into_iter().map(|entry| (entry.index, entry.account)))
 }
 
 /// Alice gives Bob 100 for a fee of 5.
@@ -707,6 +707,20 @@ fn genesis_rules_are_checked() {
                 position: 1,
                 index: at(65_535),
                 found: GOLD,
+            },
+        ),
+        (
+            entry(
+                BOB,
+                Account {
+                    nonce: 1 << 63,
+                    ..account(GOLD, 1, 1)
+                },
+            ),
+            GenesisError::Nonce {
+                position: 1,
+                index: at(BOB),
+                found: 1 << 63,
             },
         ),
         (

@@ -424,8 +424,8 @@ impl ShardConfig {
                 .reduce(|a, b| a + b)
                 .expect("eight children");
             constraints.push(("the node holds the child at its digit", own - child[0].clone()));
-            for i in 0..8 {
-                let moved = inputs[0][i].clone() - inputs[1][i].clone();
+            for (i, (before, after)) in inputs[0].iter().zip(&inputs[1]).enumerate() {
+                let moved = before.clone() - after.clone();
                 let own = at(i) * (child[0].clone() - child[1].clone());
                 constraints.push(("only the child moves", moved - own));
             }

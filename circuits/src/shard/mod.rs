@@ -106,7 +106,7 @@ impl ShardCircuit {
     /// # Errors
     /// A capacity that is no multiple of 5, an input of another capacity, or too few rows.
     pub fn new(params: ShardParams, input: Option<&ShardInput>) -> Result<Self, ShardCircuitError> {
-        if params.capacity == 0 || params.capacity % GROUP != 0 {
+        if params.capacity == 0 || !params.capacity.is_multiple_of(GROUP) {
             return Err(ShardCircuitError::Capacity {
                 found: params.capacity,
             });

@@ -38,8 +38,8 @@ impl Sheet {
         for (i, var) in [running.c, first, second].into_iter().enumerate() {
             self.equal(block.input(self, 1, i), var);
         }
-        for i in 3..8 {
-            self.equal_constant(block.input(self, 1, i), inputs[i]);
+        for (i, value) in inputs.into_iter().enumerate().skip(3) {
+            self.equal_constant(block.input(self, 1, i), value);
         }
         let c = block.out(self, 1);
 
