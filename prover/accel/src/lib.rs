@@ -3,6 +3,7 @@
 //! [`Device`] is the whole surface. Vectors of scalars and bases stay on the device from upload to download; every call
 //! returns a `Result`, and running out of memory is a value. Nothing here knows a circuit.
 
+pub mod conformance;
 mod cpu;
 mod program;
 

@@ -1,0 +1,129 @@
+//! Transfers, inversion, running products, evaluation and combination.
+
+use super::{Case, Extent, Failure, Sampler, sizes};
+use crate::Device;
+use halo2curves::bn256::Fr;
+use halo2curves::ff::Field;
+
+pub(super) fn check<D: Device>(device: &D, extent: Extent) -> Result<(), Failure> {
+    let mut sampler = Sampler::new(extent.seed);
+    for n in sizes(extent.k_max) {
+        transfers(device, &mut sampler, n)?;
+        inversion(device, &mut sampler, n)?;
+        running_product(device, &mut sampler, n)?;
+    }
+    evaluation(device, &mut sampler, &sizes(extent.k_max))?;
+    combination(device, &mut sampler, &sizes(extent.k_max))
+}
+
+fn transfers<D: Device>(device: &D, sampler: &mut Sampler, n: usize) -> Result<(), Failure> {
+    let case = Case::new(device, format!("transfer of {n}"));
+    let values = sampler.mixed(n);
+    let vector = case.upload(&values)?;
+    case.holds(&vector, &values)?;
+    let mut copy = case.call(device.duplicate(&vector))?;
+    case.call(device.invert(&mut copy))?;
+    case.holds(&vector, &values)?;
+    case.holds(&case.call(device.zeros(n))?, &vec![Fr::ZERO; n])
+}
+
+fn inversion<D: Device>(device: &D, sampler: &mut Sampler, n: usize) -> Result<(), Failure> {
+    let case = Case::new(device, format!("inversion of {n}"));
+    for values in [sampler.mixed(n), vec![Fr::ZERO; n]] {
+        let mut vector = case.upload(&values)?;
+        case.call(device.invert(&mut vector))?;
+        // Checked by its property, since inverting every element alone would be slow: v · v' = 1, and 0 stays.
+        let found = case.call(device.download(&vector))?;
+        let products: Vec<Fr> = found.iter().zip(&values).map(|(a, b)| *a * b).collect();
+        let expected: Vec<Fr> = values
+            .iter()
+            .map(|value| {
+                if bool::from(value.is_zero()) {
+                    Fr::ZERO
+                } else {
+                    Fr::ONE
+                }
+            })
+            .collect();
+        case.equal(&products, &expected)?;
+        let zeros = |values: &[Fr]| values.iter().map(|value| bool::from(value.is_zero())).collect();
+        let (found, expected): (Vec<bool>, Vec<bool>) = (zeros(&found), zeros(&values));
+        case.equal(&found, &expected)?;
+    }
+    Ok(())
+}
+
+fn running_product<D: Device>(device: &D, sampler: &mut Sampler, n: usize) -> Result<(), Failure> {
+    let case = Case::new(device, format!("running product of {n}"));
+    let mut with_zero = sampler.scalars(n);
+    if n > 0 {
+        with_zero[n / 2] = Fr::ZERO;
+    }
+    for (values, first) in [
+        (sampler.scalars(n), Fr::ONE),
+        (with_zero, sampler.scalar()),
+        (sampler.scalars(n), Fr::ZERO),
+    ] {
+        let mut product = first;
+        let mut expected = Vec::with_capacity(n);
+        for value in &values {
+            expected.push(product);
+            product *= value;
+        }
+        let mut vector = case.upload(&values)?;
+        case.call(device.running_product(&mut vector, first))?;
+        case.holds(&vector, &expected)?;
+    }
+    Ok(())
+}
+
+fn evaluation<D: Device>(device: &D, sampler: &mut Sampler, sizes: &[usize]) -> Result<(), Failure> {
+    let case = Case::new(device, "evaluation".to_string());
+    let polynomials: Vec<Vec<Fr>> = sizes.iter().map(|n| sampler.mixed(*n)).collect();
+    let on_device = polynomials.iter().map(|polynomial| case.upload(polynomial));
+    let on_device: Vec<D::Vector> = on_device.collect::<Result<_, _>>()?;
+    let vectors: Vec<&D::Vector> = on_device.iter().collect();
+    for point in [sampler.scalar(), Fr::ZERO, Fr::ONE, -Fr::ONE] {
+        let points: Vec<Fr> = (0..polynomials.len() as u64)
+            .map(|i| point + Fr::from(i / 2))
+            .collect();
+        let expected = polynomials.iter().zip(&points);
+        let expected: Vec<Fr> = expected
+            .map(|(polynomial, point)| {
+                polynomial
+                    .iter()
+                    .rev()
+                    .fold(Fr::ZERO, |value, c| value * point + c)
+            })
+            .collect();
+        case.equal(&case.call(device.evaluate(&vectors, &points))?, &expected)?;
+    }
+    case.equal(&case.call(device.evaluate(&[], &[]))?, &[])?;
+    case.refused(device.evaluate(&vectors, &[Fr::ONE]))
+}
+
+fn combination<D: Device>(device: &D, sampler: &mut Sampler, sizes: &[usize]) -> Result<(), Failure> {
+    let case = Case::new(device, "combination".to_string());
+    let vectors: Vec<Vec<Fr>> = sizes.iter().map(|n| sampler.mixed(*n)).collect();
+    let on_device = vectors.iter().map(|vector| case.upload(vector));
+    let on_device: Vec<D::Vector> = on_device.collect::<Result<_, _>>()?;
+    let factors = sampler.mixed(vectors.len());
+    for (count, n) in sizes.iter().enumerate() {
+        let taken: Vec<&D::Vector> = on_device[..=count].iter().collect();
+        let mut expected = vec![Fr::ZERO; *n];
+        for (vector, factor) in vectors[..=count].iter().zip(&factors) {
+            for (sum, value) in expected.iter_mut().zip(vector) {
+                *sum += *value * factor;
+            }
+        }
+        case.holds(
+            &case.call(device.combine(&taken, &factors[..=count], *n))?,
+            &expected,
+        )?;
+    }
+    case.holds(&case.call(device.combine(&[], &[], 5))?, &[Fr::ZERO; 5])?;
+    let all: Vec<&D::Vector> = on_device.iter().collect();
+    let longest = sizes.iter().max().copied().unwrap_or(0);
+    case.refused(device.combine(&all, &factors, longest - 1).map(drop))?;
+    case.refused(device.combine(&all, &factors[1..], longest).map(drop))
+}
