@@ -367,6 +367,14 @@ contract RollupTest {
         vm.assertEq(rollup.evaluate(bytes.concat(bytes31(type(uint248).max)), 9), type(uint248).max);
     }
 
+    /// @dev The figure of GAS.md, by the difference of two lengths.
+    function test_an_element_is_evaluated_with_307_gas() public view {
+        rollup.evaluate(new bytes(31 * 1_000), 7);
+        uint256 first = vm.lastCallGas().gasTotalUsed;
+        rollup.evaluate(new bytes(31 * 2_000), 7);
+        vm.assertEq((vm.lastCallGas().gasTotalUsed - first) / 1_000, 307);
+    }
+
     function test_zero_groups_at_the_end_change_no_evaluation(uint256 x) public view {
         vm.assertEq(rollup.evaluate(bytes.concat(data, new bytes(310)), x), rollup.evaluate(data, x));
     }

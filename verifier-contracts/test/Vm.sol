@@ -3,6 +3,14 @@ pragma solidity 0.8.19;
 
 /// @title The cheat codes of forge that the tests use.
 interface Vm {
+    struct Gas {
+        uint64 gasLimit;
+        uint64 gasTotalUsed;
+        uint64 gasMemoryUsed;
+        int64 gasRefunded;
+        uint64 gasRemaining;
+    }
+
     struct Log {
         bytes32[] topics;
         bytes data;
@@ -18,6 +26,7 @@ interface Vm {
         external
         pure
         returns (uint256[] memory);
+    function lastCallGas() external view returns (Gas memory);
     function parseJsonBytesArray(string calldata json, string calldata key)
         external
         pure

@@ -2,6 +2,8 @@
 //!
 //! Refusals are asked by `eth_call`, acceptance is a transaction. Run with `--nocapture` for the figures of GAS.md.
 
+use std::sync::LazyLock;
+
 use alloy::{
     primitives::{Bytes, U256},
     providers::{Provider, ProviderBuilder},
@@ -14,19 +16,46 @@ use verifier_contracts::{
     anvil::Anvil,
     l1::{ANVIL_KEY, Accepted, DeployConfig, DeployGas, Deployment, L1, L1Error},
     rollup::{self, IRollup, Rejection, RootSubmission, from_u256, to_u256},
-    solc::{self, Optimizer, RUNTIME_BYTES_MAX},
+    solc::{self, Code, Optimizer, RUNTIME_BYTES_MAX},
     tools::Tools,
     verifier::{self, CompiledVerifier},
 };
 
 type Call = IRollup::submitBatchCall;
 
-/// Everything the tests share: the fixture's proof, and a fresh anvil with the contracts at the fixture's address.
-struct Stage {
-    anvil: Anvil,
+/// What takes long and never changes: the proof, and the compiled contracts.
+struct Compiled {
+    tools: Tools,
     fixture: Fixture,
     verifier: CompiledVerifier,
-    rollup_bytes: usize,
+    rollup: Code,
+}
+
+static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
+    let tools = Tools::ensure(&mut |line| eprintln!("{line}")).expect("the L1 tools");
+    let preset = Preset::by_name("tiny").expect("a preset");
+    let fixture = fixtures::root_proof(preset).expect("the fixture's proof");
+    let keys = fixtures::keys(preset).expect("the fixture's keys");
+    let verifier = verifier::compile(&tools, verifier::render(&keys)).expect("compiles");
+    let expected = keys.root_verifier().proof_bytes();
+    assert_eq!(
+        verifier.proof_bytes, expected,
+        "the generated code reads another length"
+    );
+    let rollup = rollup::compile(&tools).expect("compiles");
+    Compiled {
+        tools,
+        fixture,
+        verifier,
+        rollup,
+    }
+});
+
+/// A fresh anvil with the contracts at the fixture's address, and the true submission.
+struct Stage {
+    anvil: Anvil,
+    fixture: &'static Fixture,
+    verifier: &'static CompiledVerifier,
     deployment: Deployment,
     gas: DeployGas,
     submission: RootSubmission,
@@ -34,24 +63,15 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let tools = Tools::ensure(&mut |line| eprintln!("{line}")).expect("the L1 tools");
-        let preset = Preset::by_name("tiny").expect("a preset");
-        let fixture = fixtures::root_proof(preset).expect("the fixture's proof");
-        let keys = fixtures::keys(preset).expect("the fixture's keys");
-        let verifier = verifier::compile(&tools, verifier::render(&keys)).expect("compiles");
-        assert_eq!(
-            verifier.proof_bytes,
-            keys.root_verifier().proof_bytes(),
-            "the code reads another length"
-        );
-        let rollup = rollup::compile(&tools).expect("compiles");
-
-        let anvil = Anvil::spawn(&tools).expect("anvil");
+        let Compiled {
+            tools,
+            fixture,
+            verifier,
+            rollup,
+        } = &*COMPILED;
+        let anvil = Anvil::spawn(tools).expect("anvil");
         let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
-        let mut config = DeployConfig::new(fixture.batch.old_root);
-        // The fixture's time is fixed, in the past.
-        config.batch_age_s_max = 1 << 40;
-        let (deployment, gas) = Deployment::deploy(&l1, &verifier, &rollup, &config)
+        let (deployment, gas) = Deployment::deploy(&l1, verifier, rollup, &patient(fixture))
             .await
             .expect("deploys");
         assert_eq!(deployment.addresses().rollup.into_array(), ROLLUP_ID.contract);
@@ -65,12 +85,10 @@ impl Stage {
             fixture.proof.clone(),
         )
         .expect("21 instances");
-        let rollup_bytes = rollup.runtime_bytes;
         Self {
             anvil,
             fixture,
             verifier,
-            rollup_bytes,
             deployment,
             gas,
             submission,
@@ -89,6 +107,14 @@ fn refusal(result: Result<impl std::fmt::Debug, L1Error>) -> Rejection {
     match result.expect_err("L1 must refuse") {
         L1Error::Rejected(rejection) => rejection,
         other => panic!("not refused by the contract: {other}"),
+    }
+}
+
+/// The fixture's time is fixed, in the past, so its contract allows any age.
+fn patient(fixture: &Fixture) -> DeployConfig {
+    DeployConfig {
+        batch_age_s_max: 1 << 40,
+        ..DeployConfig::new(fixture.batch.old_root)
     }
 }
 
@@ -314,10 +340,10 @@ async fn every_word_of_the_proof_plus_its_modulus_is_refused() {
 #[tokio::test]
 async fn a_point_at_infinity_in_the_proof_is_refused() {
     let stage = Stage::set().await;
-    for word in (0..stage.verifier.proof_bytes / 32)
-        .step_by(2)
-        .filter(|word| *word < 4)
-    {
+    let shape = stage.verifier;
+    let before = (0..shape.proof_scalars.start).step_by(64);
+    let after = (shape.proof_scalars.end..shape.proof_bytes).step_by(64);
+    for word in before.chain(after).map(|offset| offset / 32) {
         let rejection = stage
             .refusal(|call| {
                 change_word(call, word, |_| U256::ZERO);
@@ -400,14 +426,12 @@ async fn other_data_is_refused() {
 #[tokio::test]
 async fn the_proof_is_refused_by_another_rollup() {
     let stage = Stage::set().await;
-    let tools = Tools::ensure(&mut |_| {}).expect("the L1 tools");
-    let rollup = rollup::compile(&tools).expect("compiles");
+    let rollup = &COMPILED.rollup;
     let l1 = stage.deployment.l1();
-    let mut config = DeployConfig::new(stage.fixture.batch.old_root);
-    config.batch_age_s_max = 1 << 40;
+    let config = patient(stage.fixture);
     let verifier = stage.deployment.addresses().verifier;
-    let code = &stage.verifier;
-    let (other, _) = Deployment::deploy_over(l1, verifier, code, &rollup, &config)
+    let code = stage.verifier;
+    let (other, _) = Deployment::deploy_over(l1, verifier, code, rollup, &config)
         .await
         .expect("deploys");
     assert_eq!(
@@ -417,7 +441,7 @@ async fn the_proof_is_refused_by_another_rollup() {
 
     // And the fixture's age is refused by a contract with the maximum age of production.
     let config = DeployConfig::new(stage.fixture.batch.old_root);
-    let (strict, _) = Deployment::deploy_over(l1, verifier, code, &rollup, &config)
+    let (strict, _) = Deployment::deploy_over(l1, verifier, code, rollup, &config)
         .await
         .expect("deploys");
     let rejection = refusal(strict.submit_batch(&stage.submission).await);
@@ -427,25 +451,20 @@ async fn the_proof_is_refused_by_another_rollup() {
 #[tokio::test]
 async fn a_foreign_verifier_decides_for_itself_only() {
     let stage = Stage::set().await;
-    let tools = Tools::ensure(&mut |_| {}).expect("the L1 tools");
-    let rollup = rollup::compile(&tools).expect("compiles");
+    let Compiled { tools, rollup, .. } = &*COMPILED;
     let sources = [("StandIns.sol", include_str!("../test/StandIns.sol"))];
     let l1 = stage.deployment.l1();
-    let config = DeployConfig {
-        batch_age_s_max: 1 << 40,
-        ..DeployConfig::new(stage.fixture.batch.old_root)
-    };
+    let config = patient(stage.fixture);
     for (contract, expected) in [
         ("RejectsAll", Rejection::ProofRejected),
         ("BurnsAll", out_of_gas()),
     ] {
-        let code =
-            solc::compile(&tools, &sources, "StandIns.sol", contract, Optimizer::On).expect("compiles");
+        let code = solc::compile(tools, &sources, "StandIns.sol", contract, Optimizer::On).expect("compiles");
         let foreign = CompiledVerifier {
             code,
             ..stage.verifier.clone()
         };
-        let (other, _) = Deployment::deploy(l1, &foreign, &rollup, &config)
+        let (other, _) = Deployment::deploy(l1, &foreign, rollup, &config)
             .await
             .expect("deploys");
         assert_eq!(refusal(other.submit_batch(&stage.submission).await), expected);
@@ -516,7 +535,7 @@ impl Stage {
         );
         println!(
             "rollup: {} bytes of runtime code, deployment {} gas",
-            self.rollup_bytes, self.gas.rollup
+            COMPILED.rollup.runtime_bytes, self.gas.rollup
         );
         println!(
             "batch of {} transfers: {} bytes of data, {} of calldata, verifier {} gas, transaction {} gas",
