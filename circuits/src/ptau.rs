@@ -13,7 +13,11 @@ use std::{
 };
 
 use halo2_proofs::arithmetic::g_to_lagrange;
-use halo2curves::group::prime::PrimeCurveAffine;
+use halo2curves::{
+    bn256::{Fr, G1Affine},
+    ff::{Field, PrimeField},
+    group::prime::PrimeCurveAffine,
+};
 use num_bigint::BigUint;
 
 use crate::srs::{
@@ -55,7 +59,7 @@ pub fn read_ptau(path: &Path, k: u32) -> Result<Srs, SrsError> {
         Some(section) => {
             let from = section.start + ((1 << k) - 1) * G1_BYTES as u64;
             expect_within("section 12", &section, from + ((G1_BYTES as u64) << k))?;
-            let points = parse_g1("lagrange_g1", &ptau.read(from, G1_BYTES << k)?)?;
+            let points = in_halo2s_order(k, &parse_g1("lagrange_g1", &ptau.read(from, G1_BYTES << k)?)?);
             check_lagrange(k, &g, &points)?;
             points
         }
@@ -65,6 +69,26 @@ pub fn read_ptau(path: &Path, k: u32) -> Result<Srs, SrsError> {
         id: SrsId::new(&key, false),
         params: params_from_parts(k, g, g_lagrange, key.g2, key.s_g2),
     })
+}
+
+/// snarkjs counts the `2^k`-th roots of unity as powers of `5^((r-1)/2^k)`, halo2 as powers of `ω`, another generator of
+/// the same group: with `ω = 5^((r-1)/2^k · e)`, halo2's `i`-th Lagrange polynomial is snarkjs' `e·i`-th.
+fn in_halo2s_order(k: u32, points: &[G1Affine]) -> Vec<G1Affine> {
+    let omega = (k..Fr::S).fold(Fr::ROOT_OF_UNITY, |root, _| root.square());
+    let exponent = (BigUint::from_bytes_le(&(-Fr::ONE).to_repr()) >> k).to_u64_digits();
+    let inverse = Fr::from(5)
+        .pow_vartime(exponent)
+        .invert()
+        .expect("a root of unity is not zero");
+    // The logarithm, bit by bit: a quotient whose power is not 1 has the next bit set.
+    let log = (0..k).fold(0_u64, |log, bit| {
+        let quotient = omega * inverse.pow_vartime([log]);
+        let is_set = quotient.pow_vartime([1 << (k - 1 - bit)]) != Fr::ONE;
+        log | u64::from(is_set) << bit
+    });
+    (0..points.len() as u64)
+        .map(|i| points[(log * i) as usize & (points.len() - 1)])
+        .collect()
 }
 
 /// An open file whose sections have the sizes that its header asks for.
