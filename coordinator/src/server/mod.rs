@@ -200,9 +200,12 @@ impl Coordinator {
         .await?;
         let ended = match ended {
             Some(ended) => ended,
-            None => at_most(config.shutdown_ms_max, serving).await,
+            None => at_most(config.shutdown_ms_max, serving).await.unwrap_or(Ok(())),
         };
         timekeeper.await?;
+        // Sessions and steps under way hold the store, which another coordinator may be waiting for.
+        shell.tasks().close();
+        at_most(config.shutdown_ms_max, shell.tasks().wait()).await;
         tracing::info!("coordinator stopped");
         match shell.take_failure() {
             Some(error) => Err(error.into()),
@@ -211,13 +214,13 @@ impl Coordinator {
     }
 }
 
-/// Waits for calls under way, but not for ever.
-async fn at_most<E>(wait_ms: u64, serving: impl Future<Output = Result<(), E>>) -> Result<(), E> {
-    let serving = tokio::time::timeout(Duration::from_millis(wait_ms), serving);
-    serving.await.unwrap_or_else(|_| {
-        tracing::warn!("some calls did not end in time");
-        Ok(())
-    })
+/// Waits for what is under way, but not for ever.
+async fn at_most<T>(wait_ms: u64, ending: impl Future<Output = T>) -> Option<T> {
+    let ended = tokio::time::timeout(Duration::from_millis(wait_ms), ending).await;
+    if ended.is_err() {
+        tracing::warn!("not everything under way ended in time");
+    }
+    ended.ok()
 }
 
 /// Opens the store and restores the core and the ledger from it.

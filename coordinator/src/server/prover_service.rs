@@ -275,7 +275,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
             .map_err(|_| exhausted("watches_max", "too many watch streams are open"))?;
         let (sender, receiver) = mpsc::channel(WATCH_BUFFER);
         let shell = Arc::clone(&self.shell);
-        tokio::spawn(async move {
+        self.shell.tasks().spawn(async move {
             let _permit = permit;
             if let Err(status) = watch(&shell, id, after_revision, &sender).await {
                 // A watcher that has gone needs no reason.

@@ -17,11 +17,8 @@ use circuits::{
     state::State,
 };
 use proto::v1;
-use tokio::{
-    sync::{mpsc, watch},
-    task,
-};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 
 use super::status::Unavailable;
@@ -100,6 +97,8 @@ pub(crate) struct Shell {
     clock: Clock,
     timer: watch::Sender<Option<UnixMs>>,
     stopping: CancellationToken,
+    /// Everything that uses the shell beside the server: when it is empty the store can be let go.
+    tasks: TaskTracker,
 }
 
 /// Milliseconds since the Unix epoch that never go back while the process runs.
@@ -148,6 +147,7 @@ impl Shell {
             clock,
             timer,
             stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
         }
     }
 
@@ -157,15 +157,23 @@ impl Shell {
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, Status> {
         let shell = Arc::clone(self);
-        task::spawn_blocking(move || work(&shell)).await.map_err(|error| {
-            tracing::error!(%error, "a request ended in a panic");
-            Status::internal("a defect of the coordinator; see its log")
-        })
+        self.tasks
+            .spawn_blocking(move || work(&shell))
+            .await
+            .map_err(|error| {
+                tracing::error!(%error, "a request ended in a panic");
+                Status::internal("a defect of the coordinator; see its log")
+            })
     }
 
     /// The clock, in Unix seconds.
     pub(super) fn now_unix_s(&self) -> u64 {
         self.clock.now().0 / 1_000
+    }
+
+    /// Where tasks that outlive a call are spawned.
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// Fires when the coordinator begins to stop.

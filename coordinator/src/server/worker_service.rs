@@ -83,7 +83,7 @@ impl v1::worker_service_server::WorkerService for WorkerServer {
             sender,
         };
         // The answer's headers go out at once, so that a worker may wait for them before it says hello.
-        tokio::spawn(handler.run());
+        self.shell.tasks().spawn(handler.run());
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }
@@ -112,6 +112,7 @@ impl Handler {
                 // Only the reader's end closes the session; it takes the queue's sender with it, so the writer ends too.
                 let _ = self.shell.run(move |shell| shell.close_session(id)).await;
                 writer.abort();
+                let _ = writer.await;
                 tracing::info!(session = id.0, worker = name, "worker left");
                 ended
             }
