@@ -480,4 +480,6 @@ fn constrain(
 }
 
 #[cfg(test)]
+pub(crate) mod stand_in;
+#[cfg(test)]
 mod tests;

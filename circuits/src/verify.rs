@@ -135,6 +135,15 @@ pub fn verify_root(keys: &KeyStore, instances: &[Fr], proof: &[u8]) -> Result<Ro
     keys.root_verifier().verify(instances, proof)
 }
 
+/// Decides the accumulator that root instances hold, apart from any proof (P-8.5).
+///
+/// # Errors
+/// [`VerifyError`]: the instances hold no accumulator, or one whose pairing fails.
+pub fn decide_accumulator(opening: &OpeningKey, instances: &[Fr]) -> Result<(), VerifyError> {
+    RootStatement::from_instances(instances)?;
+    decide(opening, &accumulator(instances)?)
+}
+
 /// Instances from their encoding (P-1.2): 32 bytes each, big endian.
 ///
 /// # Errors
@@ -228,23 +237,13 @@ impl RootVerifier {
     /// [`VerifyError`].
     pub fn verify(&self, instances: &[Fr], proof: &[u8]) -> Result<RootStatement, VerifyError> {
         let statement = RootStatement::from_instances(instances)?;
-        let [lhs, rhs] = accumulator(instances)?;
+        let accumulator = accumulator(instances)?;
         self.key
             .layout
             .check(proof, EVM_POINT_BYTES, evm_point, field_from_be)?;
         let transcript = EvmTranscript::<G1Affine, NativeLoader, &[u8], Vec<u8>>::new(proof);
         self.key.verify(instances, transcript)?;
-        let terms = [
-            (&lhs, &self.opening.g2.into()),
-            (&rhs, &(-self.opening.s_g2).into()),
-        ];
-        if !bool::from(
-            Bn256::multi_miller_loop(&terms)
-                .final_exponentiation()
-                .is_identity(),
-        ) {
-            return Err(VerifyError::Accumulator);
-        }
+        decide(&self.opening, &accumulator)?;
         Ok(statement)
     }
 
@@ -369,6 +368,19 @@ impl Layout {
     }
 }
 
+/// Decides an accumulator: `e(lhs, g2) = e(rhs, s·g2)`.
+fn decide(opening: &OpeningKey, [lhs, rhs]: &[G1Affine; 2]) -> Result<(), VerifyError> {
+    let terms = [(lhs, &opening.g2.into()), (rhs, &(-opening.s_g2).into())];
+    let holds = Bn256::multi_miller_loop(&terms)
+        .final_exponentiation()
+        .is_identity();
+    if bool::from(holds) {
+        Ok(())
+    } else {
+        Err(VerifyError::Accumulator)
+    }
+}
+
 /// The accumulator's two points from the first 12 of 21 instances. The encoding is unique: every limb below `2^88`,
 /// every coordinate below the modulus, both points on the curve and none the identity.
 fn accumulator(instances: &[Fr]) -> Result<[G1Affine; 2], VerifyError> {
@@ -422,3 +434,6 @@ fn field_from_be<F: PrimeField<Repr = [u8; 32]>>(bytes: &[u8]) -> Option<F> {
 fn field_from_le<F: PrimeField<Repr = [u8; 32]>>(bytes: &[u8]) -> Option<F> {
     F::from_repr(bytes.try_into().ok()?).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,90 +2,20 @@
 //! constraints are: gates, equalities, constants, range lookups. Its children are placeholders: proofs that satisfy
 //! every constraint and fail only the pairing, which the circuit leaves to its verifier.
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::collections::HashMap;
 
-use halo2_proofs::{
-    circuit::{Layouter, SimpleFloorPlanner, Value},
-    plonk::{Advice, Circuit, Column, ConstraintSystem, Error, Instance, Selector},
-    poly::Rotation,
-};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
-use super::*;
+use super::{
+    stand_in::{CHILD_K, Child, child_verifier, opening_key},
+    *,
+};
 use crate::{
     keys::{fingerprint, generate, vk_digest},
     srs::development,
+    verify::decide_accumulator,
 };
-
-/// The smallest child: 17 instances, each equal to an advice cell and squared by a gate.
-#[derive(Clone)]
-struct Child;
-
-const CHILD_K: u32 = 6;
-
-#[derive(Clone)]
-struct ChildConfig {
-    advice: [Column<Advice>; 2],
-    instance: Column<Instance>,
-    selector: Selector,
-}
-
-impl Circuit<Fr> for Child {
-    type Config = ChildConfig;
-    type FloorPlanner = SimpleFloorPlanner;
-    type Params = ();
-
-    fn without_witnesses(&self) -> Self {
-        self.clone()
-    }
-
-    fn configure(meta: &mut ConstraintSystem<Fr>) -> ChildConfig {
-        let advice = [meta.advice_column(), meta.advice_column()];
-        let (instance, selector) = (meta.instance_column(), meta.selector());
-        meta.enable_equality(advice[0]);
-        meta.enable_equality(instance);
-        meta.create_gate("b = a^2", |cells| {
-            let [a, b] = advice.map(|column| cells.query_advice(column, Rotation::cur()));
-            vec![cells.query_selector(selector) * (a.clone() * a - b)]
-        });
-        ChildConfig {
-            advice,
-            instance,
-            selector,
-        }
-    }
-
-    fn synthesize(&self, config: ChildConfig, mut layouter: impl Layouter<Fr>) -> Result<(), Error> {
-        let cells = layouter.assign_region(
-            || "child",
-            |mut region| {
-                (0..SHARD_INSTANCES)
-                    .map(|row| {
-                        config.selector.enable(&mut region, row)?;
-                        region.assign_advice(config.advice[1], row, Value::known(Fr::ZERO));
-                        Ok(region
-                            .assign_advice(config.advice[0], row, Value::known(Fr::ZERO))
-                            .cell())
-                    })
-                    .collect::<Result<Vec<_>, Error>>()
-            },
-        )?;
-        for (row, cell) in cells.into_iter().enumerate() {
-            layouter.constrain_instance(cell, config.instance, row);
-        }
-        Ok(())
-    }
-}
-
-fn child_verifier() -> &'static ShardVerifier {
-    static VERIFIER: OnceLock<ShardVerifier> = OnceLock::new();
-    VERIFIER.get_or_init(|| {
-        let srs = development(CHILD_K, true, &|_| ()).unwrap();
-        let pk = generate(&srs.params, &Child, "child", false).unwrap();
-        ShardVerifier::new(pk.get_vk().clone(), &srs.opening_key())
-    })
-}
 
 const TEST: Preset = Preset {
     name: "test",
@@ -232,6 +162,20 @@ fn a_chain_satisfies_the_circuit_which_exposes_its_statement() {
     assert_eq!(statement.new_root, children[2][10]);
     assert_eq!([statement.c_a, statement.y_a], [children[2][11], children[2][12]]);
     assert_eq!([statement.c_b, statement.y_b], [children[2][14], children[2][15]]);
+}
+
+/// Placeholders satisfy the circuit, so nothing but the accumulator tells a false child from a true one.
+#[test]
+fn the_accumulator_of_false_children_is_refused() {
+    let circuit = circuit(&chained());
+    let exposed: Vec<Fr> = circuit.builder.assigned_instances[0]
+        .iter()
+        .map(|cell| *cell.value())
+        .collect();
+    assert_eq!(
+        decide_accumulator(&opening_key(), &exposed),
+        Err(VerifyError::Accumulator)
+    );
 }
 
 #[test]

@@ -1,0 +1,91 @@
+//! A stand-in for the shard circuit, small enough to aggregate in a test.
+
+use std::sync::OnceLock;
+
+use halo2_proofs::{
+    circuit::{Layouter, SimpleFloorPlanner, Value},
+    plonk::{Advice, Circuit, Column, ConstraintSystem, Error, Instance, Selector},
+    poly::Rotation,
+};
+use halo2curves::{bn256::Fr, ff::Field};
+
+use crate::{
+    keys::generate,
+    shard::SHARD_INSTANCES,
+    srs::{OpeningKey, development},
+    verify::ShardVerifier,
+};
+
+/// The smallest child: 17 instances, each equal to an advice cell and squared by a gate.
+#[derive(Clone)]
+pub(crate) struct Child;
+
+pub(crate) const CHILD_K: u32 = 6;
+
+#[derive(Clone)]
+pub(crate) struct ChildConfig {
+    advice: [Column<Advice>; 2],
+    instance: Column<Instance>,
+    selector: Selector,
+}
+
+impl Circuit<Fr> for Child {
+    type Config = ChildConfig;
+    type FloorPlanner = SimpleFloorPlanner;
+    type Params = ();
+
+    fn without_witnesses(&self) -> Self {
+        self.clone()
+    }
+
+    fn configure(meta: &mut ConstraintSystem<Fr>) -> ChildConfig {
+        let advice = [meta.advice_column(), meta.advice_column()];
+        let (instance, selector) = (meta.instance_column(), meta.selector());
+        meta.enable_equality(advice[0]);
+        meta.enable_equality(instance);
+        meta.create_gate("b = a^2", |cells| {
+            let [a, b] = advice.map(|column| cells.query_advice(column, Rotation::cur()));
+            vec![cells.query_selector(selector) * (a.clone() * a - b)]
+        });
+        ChildConfig {
+            advice,
+            instance,
+            selector,
+        }
+    }
+
+    fn synthesize(&self, config: ChildConfig, mut layouter: impl Layouter<Fr>) -> Result<(), Error> {
+        let cells = layouter.assign_region(
+            || "child",
+            |mut region| {
+                (0..SHARD_INSTANCES)
+                    .map(|row| {
+                        config.selector.enable(&mut region, row)?;
+                        region.assign_advice(config.advice[1], row, Value::known(Fr::ZERO));
+                        Ok(region
+                            .assign_advice(config.advice[0], row, Value::known(Fr::ZERO))
+                            .cell())
+                    })
+                    .collect::<Result<Vec<_>, Error>>()
+            },
+        )?;
+        for (row, cell) in cells.into_iter().enumerate() {
+            layouter.constrain_instance(cell, config.instance, row);
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn child_verifier() -> &'static ShardVerifier {
+    static VERIFIER: OnceLock<ShardVerifier> = OnceLock::new();
+    VERIFIER.get_or_init(|| {
+        let srs = development(CHILD_K, true, &|_| ()).unwrap();
+        let pk = generate(&srs.params, &Child, "child", false).unwrap();
+        ShardVerifier::new(pk.get_vk().clone(), &opening_key())
+    })
+}
+
+/// The development SRS' verifying part.
+pub(crate) fn opening_key() -> OpeningKey {
+    development(1, true, &|_| ()).unwrap().opening_key()
+}

@@ -1,0 +1,227 @@
+//! Refusals that need no proof: encodings, lengths, accumulators. prover/tests/aggregation.rs has the real proofs.
+
+use halo2_proofs::poly::commitment::ParamsProver;
+use halo2curves::ff::Field;
+use rand::{Rng, RngCore, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+
+use super::*;
+use crate::{
+    aggregation::stand_in::{child_verifier, opening_key},
+    srs::development,
+};
+
+/// Three limbs of 88 bits, least significant first.
+fn limbs(coordinate: Fq) -> [Fr; LIMBS] {
+    let bytes = coordinate.to_repr();
+    [0, 1, 2].map(|limb| {
+        let mut repr = [0; 32];
+        let limb = &bytes[11 * limb..(11 * (limb + 1)).min(32)];
+        repr[..limb.len()].copy_from_slice(limb);
+        Fr::from_repr(repr).unwrap()
+    })
+}
+
+/// Instances whose accumulator is `(s·G, G)`: its pairing holds.
+fn instances() -> Vec<Fr> {
+    let srs = development(2, true, &|_| ()).unwrap();
+    let [g, s_g] = [srs.params.get_g()[0], srs.params.get_g()[1]];
+    let accumulator = [s_g.x, s_g.y, g.x, g.y].into_iter().flat_map(limbs);
+    accumulator.chain((0..9).map(Fr::from)).collect()
+}
+
+fn decide(instances: &[Fr]) -> Result<(), VerifyError> {
+    decide_accumulator(&opening_key(), instances)
+}
+
+/// `2^88`.
+fn limb_bound() -> Fr {
+    Fr::from(2).pow([BITS as u64])
+}
+
+#[test]
+fn an_accumulator_whose_pairing_holds_is_accepted_and_others_are_not() {
+    let good = instances();
+    assert_eq!(decide(&good), Ok(()));
+    let mut swapped = good.clone();
+    swapped.rotate_left(6);
+    swapped.truncate(6);
+    swapped.extend_from_slice(&good[..6]);
+    swapped.extend_from_slice(&good[12..]);
+    assert_eq!(decide(&swapped), Err(VerifyError::Accumulator));
+    let g = good[6..12].to_vec();
+    let both = [&g[..], &g, &good[12..]].concat();
+    assert_eq!(decide(&both), Err(VerifyError::Accumulator));
+}
+
+#[test]
+fn a_limb_of_more_than_88_bits_is_refused() {
+    for index in 0..ACCUMULATOR_LIMBS {
+        let mut instances = instances();
+        instances[index] += limb_bound();
+        assert_eq!(decide(&instances), Err(VerifyError::Limb { index }));
+        instances[index] = -Fr::ONE;
+        assert_eq!(decide(&instances), Err(VerifyError::Limb { index }));
+    }
+}
+
+/// The same integer in limbs that carry otherwise is a second encoding.
+#[test]
+fn limbs_that_carry_otherwise_are_refused() {
+    let mut instances = instances();
+    instances[0] += limb_bound();
+    instances[1] -= Fr::ONE;
+    assert_eq!(decide(&instances), Err(VerifyError::Limb { index: 0 }));
+}
+
+#[test]
+fn a_coordinate_plus_the_modulus_is_refused() {
+    for at in 0..4 {
+        let mut instances = instances();
+        let modulus = limbs(-Fq::ONE);
+        for (limb, modulus) in modulus.iter().enumerate() {
+            instances[at * LIMBS + limb] += modulus;
+        }
+        instances[at * LIMBS] += Fr::ONE;
+        // Limbs are carried, so that only the coordinate is out of bounds.
+        for limb in 0..2 {
+            let index = at * LIMBS + limb;
+            if instances[index] >= limb_bound() {
+                instances[index] -= limb_bound();
+                instances[index + 1] += Fr::ONE;
+            }
+        }
+        assert_eq!(
+            decide(&instances),
+            Err(VerifyError::Coordinate { index: at * LIMBS })
+        );
+        let top = at * LIMBS + 2;
+        instances[top] = limb_bound() - Fr::ONE;
+        assert_eq!(
+            decide(&instances),
+            Err(VerifyError::Coordinate { index: at * LIMBS })
+        );
+    }
+}
+
+#[test]
+fn points_off_the_curve_and_the_identity_are_refused() {
+    for index in [0, 6] {
+        let mut instances = instances();
+        instances[index] += Fr::ONE;
+        assert_eq!(decide(&instances), Err(VerifyError::AccumulatorPoint { index }));
+        instances[index..index + 6].fill(Fr::ZERO);
+        assert_eq!(decide(&instances), Err(VerifyError::AccumulatorPoint { index }));
+    }
+}
+
+#[test]
+fn instances_of_another_number_are_refused() {
+    for found in [0, 12, 20, 22] {
+        let instances: Vec<Fr> = instances().into_iter().chain([Fr::ZERO]).take(found).collect();
+        assert_eq!(
+            decide(&instances),
+            Err(VerifyError::InstanceCount { found, expected: 21 })
+        );
+    }
+    let proof = child_verifier().placeholder().proof;
+    let error = child_verifier().verify(&[Fr::ZERO; 16], &proof);
+    assert_eq!(
+        error,
+        Err(VerifyError::InstanceCount {
+            found: 16,
+            expected: 17
+        })
+    );
+}
+
+#[test]
+fn encoded_instances_are_canonical() {
+    let mut bytes = [0; 64];
+    bytes[63] = 5;
+    assert_eq!(instances_from_be(&bytes, 2), Ok(vec![Fr::ZERO, Fr::from(5)]));
+    let mut modulus = (-Fr::ONE).to_repr();
+    modulus[0] += 1;
+    modulus.reverse();
+    bytes[32..].copy_from_slice(&modulus);
+    assert_eq!(
+        instances_from_be(&bytes, 2),
+        Err(VerifyError::Instance { index: 1 })
+    );
+    let count = |found| Err(VerifyError::InstanceCount { found, expected: 2 });
+    assert_eq!(
+        instances_from_be(&bytes[..63], 2),
+        Err(VerifyError::InstanceCount {
+            found: 2,
+            expected: 2
+        })
+    );
+    assert_eq!(instances_from_be(&[], 2), count(0));
+    assert_eq!(instances_from_be(&[0; 96], 2), count(3));
+}
+
+#[test]
+fn a_proof_of_another_length_is_refused() {
+    let verifier = child_verifier();
+    let proof = verifier.placeholder().proof;
+    assert_eq!(
+        verifier.verify(&[Fr::ZERO; 17], &proof),
+        Err(VerifyError::Proof),
+        "it proves nothing"
+    );
+    let expected = proof.len();
+    for found in [
+        0,
+        1,
+        31,
+        32,
+        expected - 32,
+        expected - 1,
+        expected + 1,
+        expected + 32,
+    ] {
+        let bytes: Vec<u8> = proof.iter().copied().chain([0; 32]).take(found).collect();
+        let error = verifier.verify(&[Fr::ZERO; 17], &bytes);
+        assert_eq!(error, Err(VerifyError::ProofLength { found, expected }));
+    }
+}
+
+#[test]
+fn an_element_that_is_no_element_is_refused_where_it_stands() {
+    let verifier = child_verifier();
+    let Layout { points, scalars } = verifier.key.layout;
+    let good = verifier.placeholder().proof;
+    for word in 0..good.len() / 32 {
+        let offset = 32 * word;
+        let is_scalar = (points..points + scalars).contains(&word);
+        let expected = if is_scalar {
+            VerifyError::Scalar { offset }
+        } else {
+            VerifyError::Point { offset }
+        };
+        let mut proof = good.clone();
+        proof[offset..offset + 32].fill(0xff);
+        assert_eq!(verifier.verify(&[Fr::ZERO; 17], &proof), Err(expected.clone()));
+        if !is_scalar {
+            let identity = G1Affine::identity().to_bytes();
+            proof[offset..offset + 32].copy_from_slice(identity.as_ref());
+            assert_eq!(verifier.verify(&[Fr::ZERO; 17], &proof), Err(expected));
+        }
+    }
+}
+
+#[test]
+fn random_bytes_never_panic() {
+    let seed = 11;
+    println!("seed {seed}");
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let verifier = child_verifier();
+    let good = verifier.placeholder().proof;
+    for _ in 0..500 {
+        let mut proof = good.clone();
+        let at = rng.gen_range(0..proof.len());
+        let length = rng.gen_range(1..=32.min(proof.len() - at));
+        rng.fill_bytes(&mut proof[at..at + length]);
+        assert!(verifier.verify(&[Fr::ZERO; 17], &proof).is_err());
+    }
+}
