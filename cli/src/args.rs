@@ -164,9 +164,12 @@ pub struct KeygenArgs {
     /// Which keys.
     #[command(flatten)]
     pub keys: KeyArgs,
-    /// Print the key manifest as JSON on standard output.
+    /// Print the key manifest as JSON on standard output, on one line.
     #[arg(long)]
     pub json: bool,
+    /// Exit when standard input ends, so that no process outlives the one that started it.
+    #[arg(long, hide = true)]
+    pub exit_on_stdin_eof: bool,
 }
 
 /// Arguments of `sample-batch`.

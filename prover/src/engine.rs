@@ -36,6 +36,9 @@ pub trait Engine: Send {
         input: &AggregationInput,
         progress: &mut dyn FnMut(Phase),
     ) -> Result<RootProof, EngineError>;
+
+    /// Called when no task has come for a while: gives back memory that the next task can read again.
+    fn rest(&mut self);
 }
 
 /// A root proof and the part of its instances that only proving makes known.

@@ -58,6 +58,8 @@ impl Engine for Ordered {
         }
     }
 
+    fn rest(&mut self) {}
+
     fn prove_aggregation(
         &mut self,
         _: &AggregationInput,

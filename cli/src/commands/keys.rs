@@ -15,6 +15,7 @@ use verifier_contracts::tools::Tools;
 use verifier_contracts::verifier;
 
 use crate::args::{ExportArgs, KeyArgs, KeygenArgs, SrsArgs, VerifyArgs};
+use crate::guard;
 use crate::output::{self, Exit, Failure};
 use crate::progress::{Progress, Step};
 use crate::proof_file::{ProofFile, to_hex};
@@ -24,6 +25,9 @@ use crate::proof_file::{ProofFile, to_hex};
 /// # Errors
 /// When they cannot be made.
 pub fn keygen(args: &KeygenArgs, progress: &Progress) -> Result<()> {
+    if args.exit_on_stdin_eof {
+        guard::exit_on_stdin_eof()?;
+    }
     let keys = from_args(&args.keys, progress)?;
     if args.json {
         output::json(keys.manifest())

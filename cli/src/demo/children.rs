@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 const RESTARTS_MAX: u32 = 5;
 /// Pause before a restart, so that a child that cannot start does not spin.
 const RESTART_PAUSE: Duration = Duration::from_millis(300);
-/// How often a child's peak memory is read; the kernel keeps the peak, so only the last moments can be missed.
+/// How often memory is sampled. The kernel keeps each process's peak, so only its last moments can be missed.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a child may take to end after it is asked to, before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -41,8 +41,15 @@ pub struct ChildRecord {
     pub pid: Option<u32>,
     /// How often it was restarted.
     pub restarts: u32,
-    /// The highest resident memory of any of its runs, bytes.
-    pub peak_memory_bytes: u64,
+}
+
+/// How much memory the processes took.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// The highest resident memory of each, of any of its runs, bytes.
+    pub each: BTreeMap<String, u64>,
+    /// The highest sum of their resident memory at one time, bytes.
+    pub together: u64,
 }
 
 type Records = Arc<Mutex<BTreeMap<String, ChildRecord>>>;
@@ -51,6 +58,7 @@ type Records = Arc<Mutex<BTreeMap<String, ChildRecord>>>;
 pub struct Supervisor {
     directory: PathBuf,
     records: Records,
+    memory: Arc<Mutex<Memory>>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     gave_up: mpsc::UnboundedSender<String>,
@@ -78,6 +86,7 @@ impl Supervisor {
         let supervisor = Self {
             directory: directory.to_path_buf(),
             records: Records::default(),
+            memory: Arc::default(),
             stop: watch::Sender::new(false),
             tasks: Vec::new(),
             gave_up,
@@ -110,6 +119,32 @@ impl Supervisor {
             .lock()
             .expect("no holder of this lock panics")
             .clone()
+    }
+
+    /// Samples the memory of the children and of `others` from now on, until [`Supervisor::stop`].
+    pub fn watch_memory<const N: usize>(&mut self, others: [(&'static str, u32); N]) {
+        let (records, memory, mut stop) = (self.records.clone(), self.memory.clone(), self.stop.subscribe());
+        self.tasks.push(tokio::spawn(async move {
+            let mut samples = tokio::time::interval(MEMORY_INTERVAL);
+            loop {
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => return,
+                    _ = samples.tick() => {}
+                }
+                let children = records.lock().expect("no holder of this lock panics").clone();
+                let children = children
+                    .into_iter()
+                    .filter_map(|(name, record)| Some((name, record.pid?)));
+                let others = others.map(|(name, pid)| (name.to_string(), pid));
+                let mut memory = memory.lock().expect("no holder of this lock panics");
+                memory.sample(others.into_iter().chain(children));
+            }
+        }));
+    }
+
+    /// What [`Supervisor::watch_memory`] has seen.
+    pub fn memory(&self) -> Memory {
+        self.memory.lock().expect("no holder of this lock panics").clone()
     }
 
     /// Stops every child and waits until all are gone.
@@ -158,19 +193,9 @@ impl Keeper {
 
     /// Waits until the child dies by itself (its status) or is to be stopped (none).
     async fn wait_for_death(&mut self, run: &mut Run) -> Option<std::io::Result<ExitStatus>> {
-        let mut memory = tokio::time::interval(MEMORY_INTERVAL);
-        loop {
-            tokio::select! {
-                _ = self.stop.wait_for(|stop| *stop) => return None,
-                status = run.child.wait() => return Some(status),
-                _ = memory.tick() => {
-                    if let Some(peak) = run.child.id().and_then(peak_memory_bytes) {
-                        let mut records = self.records.lock().expect("no holder of this lock panics");
-                        let record = records.entry(self.spec.name.clone()).or_default();
-                        record.peak_memory_bytes = record.peak_memory_bytes.max(peak);
-                    }
-                }
-            }
+        tokio::select! {
+            _ = self.stop.wait_for(|stop| *stop) => None,
+            status = run.child.wait() => Some(status),
         }
     }
 
@@ -255,10 +280,25 @@ fn publish(directory: &Path, records: &BTreeMap<String, ChildRecord>) -> Result<
     Ok(())
 }
 
-/// The highest resident memory of a running process so far, bytes (`VmHWM`).
-pub fn peak_memory_bytes(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+impl Memory {
+    fn sample(&mut self, processes: impl Iterator<Item = (String, u32)>) {
+        let mut together = 0;
+        for (name, pid) in processes {
+            // A process that is gone by now takes nothing.
+            let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+                continue;
+            };
+            let each = self.each.entry(name).or_default();
+            *each = status_bytes(&status, "VmHWM:").unwrap_or(0).max(*each);
+            together += status_bytes(&status, "VmRSS:").unwrap_or(0);
+        }
+        self.together = self.together.max(together);
+    }
+}
+
+/// A line of a process's status, in bytes.
+fn status_bytes(status: &str, key: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

@@ -13,16 +13,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use circuits::keys::KeyStore;
 use circuits::operation::RollupId;
 use circuits::preset::Preset;
 use circuits::sample::{Sample, SampleConfig};
+use circuits::srs::SrsSource;
 use circuits::{Fr, field};
 use coordinator::convert::batch_to_proto;
 use prost::Message;
 use proto::v1::BatchInfo;
 use verifier_contracts::l1::Deployment;
 use verifier_contracts::tools::Tools;
+use verifier_contracts::verifier;
 
 use crate::args::DemoArgs;
 use crate::client::Client;
@@ -56,12 +57,11 @@ pub async fn run(args: &DemoArgs, progress: &Progress) -> Result<()> {
     };
     supervisor.stop().await;
     let result = outcome.and_then(|mut report| {
-        for (name, record) in supervisor.records() {
-            report
-                .peak_memory_bytes
-                .insert(name.clone(), record.peak_memory_bytes);
-            report.restarts.insert(name, record.restarts);
-        }
+        let restarts = supervisor.records().into_iter();
+        report.restarts = restarts.map(|(name, record)| (name, record.restarts)).collect();
+        let memory = supervisor.memory();
+        report.peak_memory_bytes = memory.each;
+        report.peak_memory_together_bytes = memory.together;
         report.derive();
         progress.say(&report.summary());
         args.json.as_deref().map_or(Ok(()), |path| report.write(path))
@@ -120,7 +120,7 @@ impl<'a> Demo<'a> {
              and prove nothing",
         );
         let tools = self.tools().await?;
-        let (keys, keys_dir) = self.keys().await?;
+        let (solidity, keys_dir) = self.keys().await?;
 
         let step = self.progress.step("start L1 and service");
         let chain = Chain::start(&tools).await?;
@@ -139,6 +139,7 @@ impl<'a> Demo<'a> {
             rollup_id: chain.rollup_id,
         };
         let url = service::start(&config, supervisor)?;
+        supervisor.watch_memory([("anvil", chain.pid()), ("demo", std::process::id())]);
         let client = Client::new(&url, PATIENCE)?;
         client.info().await.context("the coordinator does not come up")?;
         self.report.seconds.startup = step.finish(&url).as_secs_f64();
@@ -151,21 +152,14 @@ impl<'a> Demo<'a> {
             let proven = self.prove(&client, &mut sample, chain.rollup_id, size).await?;
             let deployment = match &mut deployment {
                 Some(deployment) => deployment,
-                none => none.insert(self.deploy(&chain, &tools, &keys, genesis_root).await?),
+                none => none.insert(
+                    self.deploy(&chain, &tools, solidity.clone(), genesis_root)
+                        .await?,
+                ),
             };
             self.settle(deployment, &proven).await?;
             remaining -= size;
         }
-        self.report.peak_memory_bytes.extend([
-            (
-                "anvil".to_string(),
-                children::peak_memory_bytes(chain.pid()).unwrap_or(0),
-            ),
-            (
-                "demo".to_string(),
-                children::peak_memory_bytes(std::process::id()).unwrap_or(0),
-            ),
-        ]);
         self.report.seconds.total = self.started.elapsed().as_secs_f64();
         Ok(self.report)
     }
@@ -193,22 +187,21 @@ impl<'a> Demo<'a> {
         Ok(tools)
     }
 
-    async fn keys(&mut self) -> Result<(KeyStore, PathBuf)> {
+    /// Sees to the keys; returns the source of their verifier, and where they are.
+    ///
+    /// They are made by another process: the gigabytes that it takes are free again when proving begins.
+    async fn keys(&mut self) -> Result<(String, PathBuf)> {
         let started = Instant::now();
         let directory = keys::directory(self.args.keys_dir.as_deref());
+        service::make_keys(self.preset.name, &directory).await?;
         let (dir, preset, progress) = (directory.clone(), self.preset, self.progress.clone());
-        let work = tokio::task::spawn_blocking(move || {
-            keys::open(
-                &dir,
-                preset,
-                circuits::srs::SrsSource::Development,
-                true,
-                &progress,
-            )
+        let work = tokio::task::spawn_blocking(move || -> Result<String> {
+            let keys = keys::open(&dir, preset, SrsSource::Development, true, &progress)?;
+            Ok(verifier::render(&keys))
         });
-        let keys = work.await.context("making keys panicked")??;
+        let solidity = work.await.context("rendering the verifier panicked")??;
         self.report.seconds.keys = started.elapsed().as_secs_f64();
-        Ok((keys, directory))
+        Ok((solidity, directory))
     }
 
     /// Makes, submits and follows one batch.
@@ -254,11 +247,11 @@ impl<'a> Demo<'a> {
         &mut self,
         chain: &Chain,
         tools: &Tools,
-        keys: &KeyStore,
+        solidity: String,
         root: Fr,
     ) -> Result<Deployment> {
         let step = self.progress.step("deploy contracts");
-        let deployment = settle::deploy(&chain.l1, tools, keys, root).await?;
+        let deployment = settle::deploy(&chain.l1, tools, solidity, root).await?;
         let rollup = deployment.addresses().rollup;
         anyhow::ensure!(
             rollup.into_array() == chain.rollup_id.contract,

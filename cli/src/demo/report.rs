@@ -27,8 +27,8 @@ pub struct Report {
     pub seconds: Seconds,
     /// Highest resident memory of each process, bytes.
     pub peak_memory_bytes: BTreeMap<String, u64>,
-    /// Sum of the above: an upper bound of what the service took at once, bytes.
-    pub peak_memory_sum_bytes: u64,
+    /// Highest resident memory of all of them at one time, from samples, bytes. What they share counts for each.
+    pub peak_memory_together_bytes: u64,
     /// How often a process was restarted after it died.
     pub restarts: BTreeMap<String, u32>,
     /// Length of a root proof, bytes.
@@ -127,7 +127,6 @@ impl Report {
         let transfers = self.transfers.max(1) as f64;
         self.data_bytes_per_transfer = self.data_bytes as f64 / transfers;
         self.l1_gas_per_transfer = self.l1_gas as f64 / transfers;
-        self.peak_memory_sum_bytes = self.peak_memory_bytes.values().sum();
     }
 
     /// What a person wants to know, on a few lines.
@@ -138,7 +137,7 @@ impl Report {
              old root {}\nnew root {}\n\
              seconds: keys {:.1}, shards {:.1}, aggregation {:.1}, L1 {:.1}, all {:.1}\n\
              proof {} bytes, data {:.1} bytes a transfer, verification {} gas, L1 {:.0} gas a transfer\n\
-             memory: {:.2} GB at most, all processes' peaks together",
+             memory: {:.2} GB at most, all processes together",
             self.transfers,
             self.tokens,
             self.batches,
@@ -154,7 +153,7 @@ impl Report {
             self.data_bytes_per_transfer,
             self.verify_gas,
             self.l1_gas_per_transfer,
-            self.peak_memory_sum_bytes as f64 / 1e9,
+            self.peak_memory_together_bytes as f64 / 1e9,
         )
     }
 

@@ -70,6 +70,34 @@ fn guard(pid: u32) -> Result<Child> {
         .context("cannot start the guard of anvil")
 }
 
+/// Makes the keys of a preset in another process, which shows its progress itself.
+///
+/// # Errors
+/// When it cannot be started or fails; it says why on standard error.
+pub async fn make_keys(preset: &str, keys_dir: &Path) -> Result<()> {
+    let mut child = Command::new(std::env::current_exe().context("cannot find this program's own file")?)
+        .args([
+            "keygen",
+            "--insecure-dev-srs",
+            "--exit-on-stdin-eof",
+            "--preset",
+            preset,
+            "--keys-dir",
+        ])
+        .arg(keys_dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start key generation")?;
+    // Its end makes the child exit; `wait` would close it at once.
+    let _pipe = child.stdin.take();
+    let status = child.wait().await.context("cannot wait for key generation")?;
+    anyhow::ensure!(status.success(), "key generation failed ({status})");
+    Ok(())
+}
+
 /// What the coordinator and the workers share.
 pub struct ServiceConfig<'a> {
     /// Directory of logs and data.

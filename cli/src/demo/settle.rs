@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use circuits::keys::KeyStore;
 use circuits::{Fr, field};
 use proto::v1::GetProofResponse;
 use verifier_contracts::l1::{Accepted, DeployConfig, Deployment, L1, L1Error};
@@ -11,12 +10,12 @@ use verifier_contracts::rollup::{self, RootSubmission};
 use verifier_contracts::tools::Tools;
 use verifier_contracts::verifier;
 
-/// Generates and compiles the verifier, and deploys it and the rollup contract.
+/// Compiles a generated verifier, and deploys it and the rollup contract.
 ///
 /// # Errors
 /// When the compiler or L1 refuses.
-pub async fn deploy(l1: &L1, tools: &Tools, keys: &KeyStore, genesis_root: Fr) -> Result<Deployment> {
-    let (solidity, tools) = (verifier::render(keys), tools.clone());
+pub async fn deploy(l1: &L1, tools: &Tools, solidity: String, genesis_root: Fr) -> Result<Deployment> {
+    let tools = tools.clone();
     // The compiler is another process that runs for seconds.
     let compiled = tokio::task::spawn_blocking(move || -> Result<_> {
         let verifier = verifier::compile(&tools, solidity).context("cannot compile the verifier")?;

@@ -1,8 +1,8 @@
 //! The thread that proves: one task at a time, apart from the thread that keeps the leases.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use circuits::aggregation::AggregationInput;
 use circuits::field;
@@ -12,6 +12,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::ledger::{Job, LeaseId, Outcome};
 use crate::engine::{Engine, EngineError, Phase, guarded};
+
+/// An engine that had no task for this long gives back what memory it can. Reading a shard's keys again takes less.
+const REST_AFTER: Duration = Duration::from_secs(5);
 
 /// What the proving thread tells.
 #[derive(Debug)]
@@ -29,7 +32,15 @@ pub(super) fn start(
     events: UnboundedSender<Event>,
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name("proving".into()).spawn(move || {
-        for job in jobs {
+        loop {
+            let job = match jobs.recv_timeout(REST_AFTER) {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    engine.rest();
+                    continue;
+                }
+            };
             let lease = job.lease.clone();
             let outcome = prove(engine.as_mut(), &job, &events);
             // Without a receiver the worker is gone, and with it everyone whom this could be told.
