@@ -121,7 +121,7 @@ fn keys_that_are_not_there_are_not_made_by_load() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     let other = KeyConfig {
         preset: CI,
-        ..config(&Cache::new().dir.path().to_owned())
+        ..config(Cache::new().dir.path())
     };
     assert!(matches!(
         KeyStore::load(other).unwrap_err(),
