@@ -1,5 +1,8 @@
 //! The CPU as a device: vectors in main memory, work spread over rayon's threads.
 
+#[cfg(target_arch = "x86_64")]
+mod ifma;
+mod memory;
 mod msm;
 mod ntt;
 mod program;
@@ -7,17 +10,28 @@ mod scan;
 
 use crate::{Device, DeviceError, Direction, Memory, Program};
 use halo2curves::bn256::{Fr, G1, G1Affine};
-use halo2curves::ff::Field;
+use memory::Scalars;
 use rayon::prelude::*;
 
 /// The machine's processors.
 pub struct CpuDevice {
+    kernels: Kernels,
     transforms: ntt::Plans,
+}
+
+/// The arithmetic that a device computes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kernels {
+    /// halo2curves' own.
+    Portable,
+    /// AVX-512 IFMA, which the processor was found to have.
+    #[cfg(target_arch = "x86_64")]
+    Ifma,
 }
 
 /// Scalars in main memory.
 pub struct CpuVector {
-    values: Vec<Fr>,
+    values: Scalars,
 }
 
 /// Points in main memory, prepared for MSM.
@@ -26,10 +40,24 @@ pub struct CpuBases {
 }
 
 impl CpuDevice {
-    /// The device with the fastest kernels that this machine has.
+    /// The device with the fastest arithmetic that this machine has.
     pub fn new() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if ifma::available() {
+            return Self::with(Kernels::Ifma);
+        }
+        Self::portable()
+    }
+
+    /// The device with halo2curves' arithmetic, which runs on every machine.
+    pub fn portable() -> Self {
+        Self::with(Kernels::Portable)
+    }
+
+    fn with(kernels: Kernels) -> Self {
         Self {
-            transforms: ntt::Plans::default(),
+            kernels,
+            transforms: ntt::Plans::new(kernels),
         }
     }
 }
@@ -61,7 +89,11 @@ impl Device for CpuDevice {
     type Bases = CpuBases;
 
     fn name(&self) -> String {
-        "cpu".to_string()
+        match self.kernels {
+            Kernels::Portable => "cpu (portable)".to_string(),
+            #[cfg(target_arch = "x86_64")]
+            Kernels::Ifma => "cpu (AVX-512 IFMA)".to_string(),
+        }
     }
 
     fn memory(&self) -> Result<Memory, DeviceError> {
@@ -86,9 +118,8 @@ impl Device for CpuDevice {
     }
 
     fn upload(&self, values: &[Fr]) -> Result<CpuVector, DeviceError> {
-        let mut copy = with_capacity("upload", values.len())?;
-        copy.extend_from_slice(values);
-        Ok(CpuVector { values: copy })
+        let values = Scalars::copied("upload", values)?;
+        Ok(CpuVector { values })
     }
 
     fn download(&self, vector: &CpuVector) -> Result<Vec<Fr>, DeviceError> {
@@ -98,14 +129,12 @@ impl Device for CpuDevice {
     }
 
     fn zeros(&self, n: usize) -> Result<CpuVector, DeviceError> {
-        let mut values = with_capacity("zeros", n)?;
-        values.resize(n, Fr::ZERO);
+        let values = Scalars::zeros("zeros", n)?;
         Ok(CpuVector { values })
     }
 
     fn duplicate(&self, vector: &CpuVector) -> Result<CpuVector, DeviceError> {
-        let mut values = with_capacity("duplicate", vector.values.len())?;
-        values.extend_from_slice(&vector.values);
+        let values = Scalars::copied("duplicate", &vector.values)?;
         Ok(CpuVector { values })
     }
 
@@ -144,11 +173,8 @@ impl Device for CpuDevice {
                 ));
             }
         }
-        for vector in vectors {
-            let plan = self.transforms.plan(vector.values.len().ilog2(), direction);
-            plan.transform(&mut vector.values);
-        }
-        Ok(())
+        let vectors = vectors.par_iter_mut();
+        vectors.try_for_each(|vector| self.transforms.transform(&mut vector.values, direction))
     }
 
     fn run(
@@ -183,9 +209,9 @@ impl Device for CpuDevice {
         if let Some(other) = lengths.find(|other| *other != n) {
             return Err(invalid("run", format!("vectors of {n} and {other} elements")));
         }
-        let inputs: Vec<&[Fr]> = inputs.iter().map(|input| input.values.as_slice()).collect();
-        let outputs = outputs.iter_mut().map(|output| output.values.as_mut_slice());
-        program::run(program, &inputs, constants, outputs.collect());
+        let inputs: Vec<&[Fr]> = inputs.iter().map(|input| &*input.values).collect();
+        let outputs = outputs.iter_mut().map(|output| &mut *output.values);
+        program::run(self.kernels, program, &inputs, constants, outputs.collect());
         Ok(())
     }
 
@@ -220,7 +246,7 @@ impl Device for CpuDevice {
             return Err(invalid("combine", reason));
         }
         let mut sum = self.zeros(n)?;
-        let vectors: Vec<&[Fr]> = vectors.iter().map(|vector| vector.values.as_slice()).collect();
+        let vectors: Vec<&[Fr]> = vectors.iter().map(|vector| &*vector.values).collect();
         sum.values
             .par_chunks_mut(scan::CHUNK)
             .enumerate()

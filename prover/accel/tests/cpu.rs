@@ -1,10 +1,18 @@
-//! The CPU device against the suite that every device passes.
+//! The CPU device against the suite that every device passes, with each of its arithmetics.
 
 use accel::CpuDevice;
 use accel::conformance::{Extent, run};
 
 #[test]
-fn the_cpu_conforms() {
+fn the_portable_arithmetic_conforms() {
+    let device = CpuDevice::portable();
+    run(&device, Extent::default()).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// Where the machine has AVX-512 IFMA this is another path; elsewhere it is the portable one again.
+#[test]
+fn the_fastest_arithmetic_conforms() {
     let device = CpuDevice::new();
+    println!("{}", accel::Device::name(&device));
     run(&device, Extent::default()).unwrap_or_else(|failure| panic!("{failure}"));
 }

@@ -14,6 +14,7 @@ pub(super) fn check<D: Device>(device: &D, extent: Extent) -> Result<(), Failure
         drawn(&case, &mut sampler, n)?;
     }
     growth(device, &mut sampler)?;
+    long_sums(device, &mut sampler)?;
     for n in [1, 2, 7, 8, 9, 300] {
         rotations(device, &mut sampler, n)?;
     }
@@ -186,6 +187,34 @@ fn growth<D: Device>(device: &D, sampler: &mut Sampler) -> Result<(), Failure> {
         let ops = (0..100).map(|at| if at == 0 { Op::Add(a, b) } else { chain(at - 1) });
         let program = program(&case, ops.collect(), vec![last(99), last(50)])?;
         compare(&case, &program, &inputs, &[], 40)?;
+    }
+    Ok(())
+}
+
+/// Sums and differences of many products and addends, as long as a gate's and longer, over values with large residues.
+fn long_sums<D: Device>(device: &D, sampler: &mut Sampler) -> Result<(), Failure> {
+    let radix = |exponent: u64| Fr::from(2).pow_vartime([exponent]).invert().unwrap_or(Fr::ONE);
+    let inputs = [vec![-radix(256); 24], vec![-radix(260); 24], sampler.mixed(24)];
+    for terms in [2u32, 5, 12, 13, 40] {
+        for pattern in 0..6 {
+            let case = Case::new(device, format!("sum of {terms} products of pattern {pattern}"));
+            let (mut ops, mut sum) = (Vec::new(), input(0, 0));
+            for term in 0..terms {
+                let (a, b) = (input(term % 3, 0), input(pattern % 3, 1));
+                ops.push(if pattern < 4 { Op::Mul(a, b) } else { Op::Negate(a) });
+                let product = Operand::Result(ops.len() as u32 - 1);
+                ops.push(match pattern {
+                    0 | 4 => Op::Add(sum, product),
+                    1 | 5 => Op::Sub(sum, product),
+                    2 => Op::Sub(product, sum),
+                    _ if term % 2 == 0 => Op::Add(product, sum),
+                    _ => Op::Sub(sum, product),
+                });
+                sum = Operand::Result(ops.len() as u32 - 1);
+            }
+            let program = program(&case, ops, vec![sum])?;
+            compare(&case, &program, &inputs, &[], 24)?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! Number-theoretic transforms, natural order in and out.
 
-use crate::Direction;
+use super::Kernels;
+#[cfg(target_arch = "x86_64")]
+use super::ifma;
+use crate::{DeviceError, Direction};
 use halo2curves::bn256::Fr;
 use halo2curves::ff::{Field, PrimeField};
 use rayon::prelude::*;
@@ -10,42 +13,88 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The largest size, `2^28`: the field has no larger power-of-two subgroup.
 pub(super) const K_MAX: u32 = Fr::S;
 
-/// What a transform of one size and direction needs beside its input.
-pub(super) struct Plan {
-    /// `ω^i` for `i < n / 2`.
-    twiddles: Vec<Fr>,
-    /// `1 / n` for the inverse direction.
-    scale: Option<Fr>,
+/// Plans made so far, and what transforms share.
+pub(super) struct Plans {
+    kernels: Kernels,
+    made: Mutex<HashMap<(u32, bool), Arc<Plan>>>,
+    #[cfg(target_arch = "x86_64")]
+    scratch: ifma::ntt::Scratch,
 }
 
-/// Plans made so far.
-#[derive(Default)]
-pub(super) struct Plans {
-    made: Mutex<HashMap<(u32, bool), Arc<Plan>>>,
+/// What a transform of one size and direction needs beside its input.
+enum Plan {
+    Portable(Portable),
+    #[cfg(target_arch = "x86_64")]
+    Ifma(ifma::ntt::Plan),
 }
 
 impl Plans {
+    pub(super) fn new(kernels: Kernels) -> Self {
+        Self {
+            kernels,
+            made: Mutex::default(),
+            #[cfg(target_arch = "x86_64")]
+            scratch: ifma::ntt::Scratch::default(),
+        }
+    }
+
+    /// Transforms `2^k` values in place, for `k <= K_MAX`.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub(super) fn transform(&self, values: &mut [Fr], direction: Direction) -> Result<(), DeviceError> {
+        match &*self.plan(values.len().ilog2(), direction) {
+            Plan::Portable(plan) => {
+                plan.transform(values);
+                Ok(())
+            }
+            #[cfg(target_arch = "x86_64")]
+            Plan::Ifma(plan) => plan.transform(values, &self.scratch),
+        }
+    }
+
     /// The plan for `2^k` elements, made on first use.
-    pub(super) fn plan(&self, k: u32, direction: Direction) -> Arc<Plan> {
+    fn plan(&self, k: u32, direction: Direction) -> Arc<Plan> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let inverse = direction == Direction::Inverse;
-        made.entry((k, inverse))
-            .or_insert_with(|| Arc::new(Plan::new(k, inverse)))
-            .clone()
+        let plan = made
+            .entry((k, inverse))
+            .or_insert_with(|| Arc::new(self.make(k, inverse)));
+        plan.clone()
     }
-}
 
-impl Plan {
-    fn new(k: u32, inverse: bool) -> Self {
+    fn make(&self, k: u32, inverse: bool) -> Plan {
         let root = if inverse {
             Fr::ROOT_OF_UNITY_INV
         } else {
             Fr::ROOT_OF_UNITY
         };
         let omega = (k..K_MAX).fold(root, |omega, _| omega.square());
-        let half = (1usize << k) / 2;
-        let mut twiddles = vec![Fr::ONE; half];
+        let scale = if inverse {
+            Fr::TWO_INV.pow_vartime([u64::from(k)])
+        } else {
+            Fr::ONE
+        };
+        match self.kernels {
+            #[cfg(target_arch = "x86_64")]
+            Kernels::Ifma if k >= ifma::ntt::K_MIN => Plan::Ifma(ifma::ntt::Plan::new(k, omega, scale)),
+            _ => Plan::Portable(Portable::new(k, omega, scale)),
+        }
+    }
+}
+
+/// A plan in halo2curves' arithmetic.
+struct Portable {
+    /// `ω^i` for `i < n / 2`.
+    twiddles: Vec<Fr>,
+    /// `1`, or `1 / n` for the inverse direction.
+    scale: Fr,
+}
+
+impl Portable {
+    fn new(k: u32, omega: Fr, scale: Fr) -> Self {
         const CHUNK: usize = 4096;
+        let mut twiddles = vec![Fr::ONE; (1usize << k) / 2];
         twiddles
             .par_chunks_mut(CHUNK)
             .enumerate()
@@ -56,27 +105,21 @@ impl Plan {
                     power *= omega;
                 }
             });
-        Self {
-            twiddles,
-            scale: inverse.then(|| Fr::TWO_INV.pow_vartime([u64::from(k)])),
-        }
+        Self { twiddles, scale }
     }
 
-    /// Transforms `2^k` values of this plan's size in place.
-    pub(super) fn transform(&self, values: &mut [Fr]) {
+    fn transform(&self, values: &mut [Fr]) {
         let k = values.len().ilog2();
         for i in 0..values.len() {
-            let j = i.reverse_bits() >> (usize::BITS - k).min(usize::BITS - 1);
-            if k > 0 && i < j {
+            let j = i.reverse_bits().checked_shr(usize::BITS - k).unwrap_or(0);
+            if i < j {
                 values.swap(i, j);
             }
         }
         butterflies(values, &self.twiddles, 1);
-        if let Some(scale) = self.scale {
-            values
-                .par_iter_mut()
-                .with_min_len(1024)
-                .for_each(|value| *value *= scale);
+        if self.scale != Fr::ONE {
+            let values = values.par_iter_mut().with_min_len(1024);
+            values.for_each(|value| *value *= self.scale);
         }
     }
 }
@@ -104,26 +147,4 @@ fn butterflies(values: &mut [Fr], twiddles: &[Fr], stride: usize) {
         *high = *low - turned;
         *low += turned;
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use halo2curves::fft::best_fft;
-
-    #[test]
-    fn transforms_equal_halo2curves() {
-        let plans = Plans::default();
-        for k in 0..13 {
-            let values: Vec<Fr> = (1..=1u64 << k).map(|i| Fr::from(i).square()).collect();
-            let omega = (k..K_MAX).fold(Fr::ROOT_OF_UNITY, |omega, _| omega.square());
-            let mut expected = values.clone();
-            best_fft(&mut expected, omega, k);
-            let mut found = values.clone();
-            plans.plan(k, Direction::Forward).transform(&mut found);
-            assert_eq!(found, expected, "k = {k}");
-            plans.plan(k, Direction::Inverse).transform(&mut found);
-            assert_eq!(found, values, "k = {k}");
-        }
-    }
 }

@@ -1,62 +1,189 @@
 //! Element-wise programs, block by block so that temporaries stay in the cache.
 
-use crate::{Op, Operand, Program};
+mod schedule;
+
+use super::Kernels;
+#[cfg(target_arch = "x86_64")]
+use super::ifma;
+use crate::Program;
 use halo2curves::bn256::Fr;
 use halo2curves::ff::Field;
 use rayon::prelude::*;
+pub(super) use schedule::{Node, Product, Schedule, Source};
 
-/// Elements per block.
-const BLOCK: usize = 256;
+/// Elements that one task handles.
+const TASK: usize = 1 << 13;
+
+/// Bytes that a task's temporaries may take: half of a small second-level cache.
+const TEMPORARY_BYTES: usize = 256 << 10;
 
 /// Runs a program that fits `inputs`, `constants` and `outputs`, all of one length.
-pub(super) fn run(program: &Program, inputs: &[&[Fr]], constants: &[Fr], outputs: Vec<&mut [Fr]>) {
-    let n = outputs.first().map_or(0, |output| output.len());
-    let mut blocks: Vec<Vec<&mut [Fr]>> = (0..n.div_ceil(BLOCK)).map(|_| Vec::new()).collect();
-    for output in outputs {
-        for (block, chunk) in blocks.iter_mut().zip(output.chunks_mut(BLOCK)) {
-            block.push(chunk);
-        }
-    }
-    blocks.into_par_iter().enumerate().for_each_init(
-        || vec![Fr::ZERO; program.ops().len() * BLOCK],
-        |results, (at, outputs)| block(program, inputs, constants, at * BLOCK, results, outputs),
-    );
-}
-
-fn block(
+pub(super) fn run(
+    kernels: Kernels,
     program: &Program,
     inputs: &[&[Fr]],
     constants: &[Fr],
-    start: usize,
-    results: &mut [Fr],
     outputs: Vec<&mut [Fr]>,
 ) {
-    let value = |results: &[Fr], operand: Operand, i: usize| match operand {
-        Operand::Input { column, rotation } => {
-            let input = inputs[column as usize];
-            let n = input.len() as i64;
-            input[(((start + i) as i64 + i64::from(rotation)).rem_euclid(n)) as usize]
-        }
-        Operand::Constant(index) => constants[index as usize],
-        Operand::Result(at) => results[at as usize * BLOCK + i],
-    };
-    let len = outputs.first().map_or(0, |output| output.len());
-    for (at, op) in program.ops().iter().enumerate() {
-        for i in 0..len {
-            let get = |operand| value(results, operand, i);
-            results[at * BLOCK + i] = match *op {
-                Op::Add(a, b) => get(a) + get(b),
-                Op::Sub(a, b) => get(a) - get(b),
-                Op::Mul(a, b) => get(a) * get(b),
-                Op::Square(a) => get(a).square(),
-                Op::Double(a) => get(a).double(),
-                Op::Negate(a) => -get(a),
-            };
+    let n = outputs.first().map_or(0, |output| output.len());
+    let mut tasks: Vec<Vec<&mut [Fr]>> = (0..n.div_ceil(TASK)).map(|_| Vec::new()).collect();
+    for output in outputs {
+        for (task, chunk) in tasks.iter_mut().zip(output.chunks_mut(TASK)) {
+            task.push(chunk);
         }
     }
-    for (operand, output) in program.outputs().iter().zip(outputs) {
-        for (i, out) in output.iter_mut().enumerate() {
-            *out = value(results, *operand, i);
+    let schedule = Schedule::new(program);
+    let runner = Runner::new(kernels, &schedule, constants);
+    let tasks = tasks.into_par_iter().enumerate();
+    tasks.for_each_init(
+        || runner.temporaries(),
+        |temporaries, (at, outputs)| runner.task(inputs, at * TASK, temporaries, outputs),
+    );
+}
+
+/// A schedule with all that its blocks share.
+struct Runner<'a> {
+    schedule: &'a Schedule,
+    constants: &'a [Fr],
+    /// Elements of a block.
+    block: usize,
+    #[cfg(target_arch = "x86_64")]
+    limbs: Option<Vec<[u64; 5]>>,
+}
+
+/// What a task writes between its inputs and its outputs.
+struct Temporaries {
+    /// Results of nodes, a block each.
+    portable: Vec<Fr>,
+    #[cfg(target_arch = "x86_64")]
+    ifma: Vec<ifma::field::Lanes>,
+    /// Blocks of inputs that wrap around or end early, and of outputs that end early.
+    copies: Vec<Fr>,
+}
+
+impl<'a> Runner<'a> {
+    fn new(kernels: Kernels, schedule: &'a Schedule, constants: &'a [Fr]) -> Self {
+        let bytes = TEMPORARY_BYTES / schedule.slots.max(1);
+        Self {
+            schedule,
+            constants,
+            block: (bytes / size_of::<Fr>()).next_power_of_two().clamp(32, 256),
+            #[cfg(target_arch = "x86_64")]
+            limbs: match kernels {
+                Kernels::Ifma => Some(ifma::program::limbs(constants)),
+                Kernels::Portable => None,
+            },
+        }
+    }
+
+    fn temporaries(&self) -> Temporaries {
+        #[cfg(target_arch = "x86_64")]
+        if self.limbs.is_some() {
+            return Temporaries {
+                portable: Vec::new(),
+                ifma: ifma::field::buffer(self.schedule.slots * self.block / 8),
+                copies: Vec::new(),
+            };
+        }
+        Temporaries {
+            portable: vec![Fr::ZERO; self.schedule.slots * self.block],
+            #[cfg(target_arch = "x86_64")]
+            ifma: Vec::new(),
+            copies: Vec::new(),
+        }
+    }
+
+    /// Computes the elements from `start` on that `outputs` have room for.
+    fn task(&self, inputs: &[&[Fr]], start: usize, temporaries: &mut Temporaries, outputs: Vec<&mut [Fr]>) {
+        let mut outputs: Vec<_> = outputs
+            .into_iter()
+            .map(|output| output.chunks_mut(self.block))
+            .collect();
+        let mut start = start;
+        loop {
+            let outputs: Vec<&mut [Fr]> = outputs.iter_mut().filter_map(Iterator::next).collect();
+            if outputs.is_empty() {
+                return;
+            }
+            self.block(inputs, start, temporaries, outputs);
+            start += self.block;
+        }
+    }
+
+    /// Computes one block, a whole one even where the outputs end earlier.
+    fn block(
+        &self,
+        inputs: &[&[Fr]],
+        start: usize,
+        temporaries: &mut Temporaries,
+        mut outputs: Vec<&mut [Fr]>,
+    ) {
+        let reads = &self.schedule.reads;
+        let part = outputs[0].len();
+        let first = |column: usize, rotation: i32| {
+            (start as i64 + i64::from(rotation)).rem_euclid(inputs[column].len() as i64) as usize
+        };
+        let wraps = |(column, rotation): &(usize, i32)| {
+            first(*column, *rotation) + self.block > inputs[*column].len()
+        };
+        let mut copies = std::mem::take(&mut temporaries.copies);
+        if part < self.block || reads.iter().any(wraps) {
+            copies.resize((reads.len() + outputs.len()) * self.block, Fr::ZERO);
+        }
+        let mut free = copies.chunks_exact_mut(self.block);
+        let mut views: Vec<&[Fr]> = Vec::with_capacity(reads.len());
+        for read in reads {
+            let (input, from) = (inputs[read.0], first(read.0, read.1));
+            views.push(match free.next() {
+                Some(copy) if wraps(read) => {
+                    let around = input[from..].iter().chain(input.iter().cycle());
+                    copy.iter_mut().zip(around).for_each(|(to, value)| *to = *value);
+                    copy
+                }
+                _ => &input[from..from + self.block],
+            });
+        }
+        if part == self.block {
+            self.execute(&views, temporaries, &mut outputs);
+        } else {
+            let mut whole: Vec<&mut [Fr]> = free.take(outputs.len()).collect();
+            self.execute(&views, temporaries, &mut whole);
+            for (output, whole) in outputs.iter_mut().zip(whole) {
+                output.copy_from_slice(&whole[..part]);
+            }
+        }
+        temporaries.copies = copies;
+    }
+
+    /// Runs all nodes over one block; `views` and `outputs` have `self.block` elements each.
+    fn execute(&self, views: &[&[Fr]], temporaries: &mut Temporaries, outputs: &mut [&mut [Fr]]) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(limbs) = &self.limbs {
+            let slots = &mut temporaries.ifma;
+            return ifma::program::execute(self.schedule, limbs, views, self.block / 8, slots, outputs);
+        }
+        let (block, slots) = (self.block, &mut temporaries.portable);
+        let fetch = |slots: &[Fr], source: Source, i: usize| match source {
+            Source::Slot(slot) => slots[slot * block + i],
+            Source::Read(read) => views[read][i],
+            Source::Constant(index) => self.constants[index],
+        };
+        for node in &self.schedule.nodes {
+            for i in 0..block {
+                let get = |source: &Source| fetch(slots, *source, i);
+                let products = node.products.iter().map(|product| {
+                    let (a, b) = (get(&product.a), get(&product.b));
+                    let value = if product.a == product.b { a.square() } else { a * b };
+                    if product.negative { -value } else { value }
+                });
+                let sum: Fr = products.chain(node.plus.iter().map(get)).sum();
+                slots[node.slot * block + i] = node.minus.iter().map(get).fold(sum, |sum, value| sum - value);
+            }
+        }
+        for (source, output) in self.schedule.outputs.iter().zip(outputs) {
+            for (i, out) in output.iter_mut().enumerate() {
+                *out = fetch(slots, *source, i);
+            }
         }
     }
 }

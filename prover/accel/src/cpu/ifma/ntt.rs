@@ -1,0 +1,315 @@
+//! Transforms of `2^k` elements as `R` rows of `C` columns, eight columns or rows side by side.
+//!
+//! With `j = C j1 + j2` and `i = i1 + R i2`,
+//! `X[i] = Σ_j2 ω_C^(j2 i2) · ω_n^(j2 i1) · Σ_j1 ω_R^(j1 i1) a[j]`.
+//! The first pass transforms columns into a scratch array, turned; the second transforms its rows into place. A lane is a
+//! column in the first and a row in the second, so that no butterfly mixes lanes and every twiddle is one for all of them.
+//! Eight columns or rows at a time stay in the second-level cache.
+
+use super::super::memory::{Scalars, words};
+use super::field::*;
+use crate::DeviceError;
+use halo2curves::bn256::Fr;
+use halo2curves::ff::Field;
+use rayon::prelude::*;
+use std::arch::x86_64::*;
+use std::sync::{Mutex, PoisonError};
+
+/// The smallest size, `2^6`: eight rows of eight columns.
+pub(in crate::cpu) const K_MIN: u32 = 6;
+
+/// Rows that are transformed together before the next are touched; they fit the first-level cache.
+const HOT_ROWS: usize = 64;
+
+/// What transforms of one size and direction need.
+pub(in crate::cpu) struct Plan {
+    rows_log2: u32,
+    columns_log2: u32,
+    /// Twiddles of a transform of rows or columns, whichever are more: `ω_(2h)^i` for `i < h` at `h + i`, for `h = 1, 2,
+    /// 4, …`, in our form.
+    twiddles: Vec<[u64; 5]>,
+    /// `ω_n^j` for every column `j`, in our form but in words.
+    columns: Vec<[u64; 4]>,
+    /// `1`, or `1 / n` for the inverse, in our form.
+    scale: [u64; 5],
+}
+
+/// Eight rows' worth of one column of the scratch array, by words; rows are in their order.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Turned([[u64; 8]; 4]);
+
+/// Scratch arrays that are kept between transforms, since the system takes long to hand out fresh memory.
+#[derive(Default)]
+pub(in crate::cpu) struct Scratch {
+    free: Mutex<Vec<Scalars>>,
+}
+
+/// Scratch arrays that are kept.
+const SCRATCH_MAX: usize = 2;
+
+impl Scratch {
+    /// An array of `n` scalars, of any content.
+    fn take(&self, n: usize) -> Result<Scalars, DeviceError> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = free.iter().position(|array| array.len() == n);
+        match kept {
+            Some(at) => Ok(free.swap_remove(at)),
+            None => Scalars::zeros("ntt", n),
+        }
+    }
+
+    fn give(&self, array: Scalars) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() >= SCRATCH_MAX {
+            free.remove(0);
+        }
+        free.push(array);
+    }
+}
+
+/// A pointer that tasks share; each says which part is its own.
+#[derive(Clone, Copy)]
+struct Shared<T>(*mut T);
+
+// SAFETY: a `Shared` is only dereferenced under the rules that its users state.
+unsafe impl<T> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
+impl Plan {
+    /// A plan for `2^k` elements, `k >= K_MIN`, with a root of unity of that order; `scale` multiplies the results.
+    pub(in crate::cpu) fn new(k: u32, omega: Fr, scale: Fr) -> Self {
+        let (rows_log2, columns_log2) = (k / 2, k - k / 2);
+        let longest = (0..rows_log2).fold(omega, |omega, _| omega.square());
+        let mut twiddles = vec![[0; 5]];
+        for h_log2 in 0..columns_log2 {
+            let step = (h_log2 + 1..columns_log2).fold(longest, |step, _| step.square());
+            let powers = std::iter::successors(Some(Fr::ONE), |power| Some(*power * step));
+            twiddles.extend(powers.take(1 << h_log2).map(|power| split(own_form(power))));
+        }
+        let powers = std::iter::successors(Some(Fr::ONE), |power| Some(*power * omega));
+        Self {
+            rows_log2,
+            columns_log2,
+            twiddles,
+            columns: powers.take(1 << columns_log2).map(own_form).collect(),
+            scale: split(own_form(scale)),
+        }
+    }
+
+    /// Transforms `2^k` values in place. The caller has checked that the kernels are available.
+    ///
+    /// # Errors
+    /// Out of memory; the values are left as they were.
+    pub(in crate::cpu) fn transform(&self, values: &mut [Fr], scratch: &Scratch) -> Result<(), DeviceError> {
+        let (rows, columns) = (1 << self.rows_log2, 1 << self.columns_log2);
+        assert_eq!(values.len(), rows * columns, "the plan is of another size");
+        let mut turned = scratch.take(values.len())?;
+        let from: Shared<u64> = Shared(values.as_mut_ptr().cast());
+        let to: Shared<Turned> = Shared(turned.as_mut_ptr().cast());
+        (0..columns / 8).into_par_iter().for_each_init(
+            || buffer(rows),
+            // SAFETY: the kernels are available. The passes stay within `values` and `turned`, whose sizes are checked
+            // above and which are aligned; this one reads `values`, and every task writes its own columns of `turned`.
+            |buffer, block| unsafe { self.columns_pass(block, from.get(), to.get(), buffer) },
+        );
+        (0..rows / 8).into_par_iter().for_each_init(
+            || buffer(columns),
+            // SAFETY: as above; this pass reads `turned`, and every task writes the elements of its own rows.
+            |buffer, group| unsafe { self.rows_pass(group, to.get(), from.get(), buffer) },
+        );
+        scratch.give(turned);
+        Ok(())
+    }
+
+    /// Transforms columns `8 block..8 block + 8`, multiplies by `scale · ω_n^(j2 i1)`, and stores them turned.
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+    unsafe fn columns_pass(&self, block: usize, from: *const u64, to: *mut Turned, buffer: &mut [Lanes]) {
+        let (rows, columns) = (1usize << self.rows_log2, 1usize << self.columns_log2);
+        // SAFETY: row `row` has 4 `columns` words and the block 32 of them; the caller vouches for all rows.
+        let input = |row: usize| unpack(&unsafe { load(from.add(4 * (row * columns + 8 * block))) });
+        self.butterflies(rows, input, buffer);
+        // SAFETY: the table has a power for each column.
+        let powers = unpack(&unsafe { load(self.columns.as_ptr().add(8 * block).cast()) });
+        // Row `i1` takes the factor `scale · powers^i1`. Eight chains of them hide the latency of a product.
+        let mut factors = [broadcast(&self.scale); 8];
+        let mut power = powers;
+        for i in 1..8 {
+            factors[i] = tidy(&mul::<Scalar>(&factors[i - 1], &powers));
+            power = tidy(&mul::<Scalar>(&power, &powers));
+        }
+        for group in 0..rows / 8 {
+            let mut outputs = [[_mm512_setzero_si512(); 4]; 8];
+            for i in 0..8 {
+                let value = tidy(&buffer[8 * group + i]);
+                outputs[i] = pack(&tidy(&mul::<Scalar>(&value, &factors[i])));
+                factors[i] = tidy(&mul::<Scalar>(&factors[i], &power));
+            }
+            // SAFETY: there are `columns` entries per group of rows, of which this task owns eight.
+            unsafe { store_turned(to.add(group * columns + 8 * block), &outputs) };
+        }
+    }
+
+    /// Transforms rows `8 group..8 group + 8` and stores them as columns of the result.
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+    unsafe fn rows_pass(&self, group: usize, from: *const Turned, to: *mut u64, buffer: &mut [Lanes]) {
+        let (rows, columns) = (1usize << self.rows_log2, 1usize << self.columns_log2);
+        let input = |column: usize| {
+            // SAFETY: there are `columns` entries per group of rows.
+            let entry = unsafe { from.add(group * columns + column) }.cast::<__m512i>();
+            // SAFETY: an entry is four registers long and aligned as they are.
+            unpack(&unsafe { [0, 1, 2, 3].map(|word| _mm512_load_si512(entry.add(word))) })
+        };
+        self.butterflies(columns, input, buffer);
+        for (i2, value) in buffer.iter().enumerate().take(columns) {
+            let value = pack(&canonical::<Scalar>(&tidy(value)));
+            // SAFETY: element `i1 + rows · i2`, for eight consecutive `i1 < rows`.
+            unsafe { store_ordered(to.add(4 * (8 * group + rows * i2)), &value) };
+        }
+    }
+
+    /// Transforms `n` vectors of lanes from `input`, which are below `3 p` and tidy, into the buffer, natural order in and
+    /// out, by decimation in time. Results are below `12 p + 3 p log2 n`, untidy.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+    fn butterflies(&self, n: usize, input: impl Fn(usize) -> Lanes, buffer: &mut [Lanes]) {
+        let buffer = &mut buffer[..n];
+        self.first_two_stages(n, input, buffer);
+        let mut hot = HOT_ROWS.min(n);
+        for block in buffer.chunks_exact_mut(hot) {
+            let mut h = 4;
+            while h < hot {
+                self.stage(h, block);
+                h *= 2;
+            }
+        }
+        while hot < n {
+            self.stage(hot, buffer);
+            hot *= 2;
+        }
+    }
+
+    /// Loads in bit-reversed order and does the stages whose twiddles are 1 and a square root of -1.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+    fn first_two_stages(&self, n: usize, input: impl Fn(usize) -> Lanes, buffer: &mut [Lanes]) {
+        let (three_p, six_p) = (
+            broadcast(&times(Scalar::LIMBS, 3)),
+            broadcast(&times(Scalar::LIMBS, 6)),
+        );
+        let fourth_root = broadcast(&self.twiddles[3]);
+        let shift = usize::BITS - n.ilog2();
+        for (block, four) in buffer.chunks_exact_mut(4).enumerate() {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|i| input((4 * block + i).reverse_bits() >> shift));
+            let (sum_ab, sum_cd) = (add(&a, &b), add(&c, &d));
+            let less_ab = add(&sub(&a, &b), &three_p);
+            let less_cd = tidy(&add(&sub(&c, &d), &three_p));
+            let turned = mul::<Scalar>(&less_cd, &fourth_root);
+            four[0] = add(&sum_ab, &sum_cd);
+            four[1] = add(&less_ab, &turned);
+            four[2] = add(&sub(&sum_ab, &sum_cd), &six_p);
+            four[3] = add(&sub(&less_ab, &turned), &three_p);
+        }
+    }
+
+    /// One stage with butterflies between elements `h` apart. It adds at most `3 p`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+    fn stage(&self, h: usize, buffer: &mut [Lanes]) {
+        let three_p = broadcast(&times(Scalar::LIMBS, 3));
+        let twiddles = &self.twiddles[h..2 * h];
+        for block in buffer.chunks_exact_mut(2 * h) {
+            let (left, right) = block.split_at_mut(h);
+            for ((a, b), twiddle) in left.iter_mut().zip(right).zip(twiddles) {
+                let turned = mul::<Scalar>(&tidy(b), &broadcast(twiddle));
+                *b = add(&sub(a, &turned), &three_p);
+                *a = add(a, &turned);
+            }
+        }
+    }
+}
+
+/// A scalar in the form of radix `2^260`, in words.
+fn own_form(scalar: Fr) -> [u64; 4] {
+    words(&scalar.double().double().double().double())
+}
+
+/// Turns eight rows (`rows[i]`, lanes being columns in [`LANE_ORDER`]) into eight entries of the scratch array.
+///
+/// # Safety
+/// `to` points to eight writable entries.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+unsafe fn store_turned(to: *mut Turned, rows: &[Words; 8]) {
+    let turned = [0, 1, 2, 3].map(|word| transpose(rows.map(|row| row[word])));
+    for (word, turned) in turned.into_iter().enumerate() {
+        for (lane, values) in turned.into_iter().enumerate() {
+            // SAFETY: the caller vouches for eight entries of four registers each.
+            unsafe { _mm512_store_si512(to.add(LANE_ORDER[lane]).cast::<__m512i>().add(word), values) };
+        }
+    }
+}
+
+/// Transposes eight rows of eight words.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+pub(super) fn transpose(rows: [__m512i; 8]) -> [__m512i; 8] {
+    let mut pairs = rows;
+    for i in 0..4 {
+        pairs[2 * i] = _mm512_unpacklo_epi64(rows[2 * i], rows[2 * i + 1]);
+        pairs[2 * i + 1] = _mm512_unpackhi_epi64(rows[2 * i], rows[2 * i + 1]);
+    }
+    // `pairs[2 i + b]` has column `2 l + b` of rows `2 i` and `2 i + 1` in its 128-bit part `l`.
+    let mut columns = rows;
+    for b in 0..2 {
+        let low = _mm512_shuffle_i64x2::<0b10_00_10_00>(pairs[b], pairs[2 + b]);
+        let high = _mm512_shuffle_i64x2::<0b10_00_10_00>(pairs[4 + b], pairs[6 + b]);
+        columns[b] = _mm512_shuffle_i64x2::<0b10_00_10_00>(low, high);
+        columns[4 + b] = _mm512_shuffle_i64x2::<0b11_01_11_01>(low, high);
+        let low = _mm512_shuffle_i64x2::<0b11_01_11_01>(pairs[b], pairs[2 + b]);
+        let high = _mm512_shuffle_i64x2::<0b11_01_11_01>(pairs[4 + b], pairs[6 + b]);
+        columns[2 + b] = _mm512_shuffle_i64x2::<0b10_00_10_00>(low, high);
+        columns[6 + b] = _mm512_shuffle_i64x2::<0b11_01_11_01>(low, high);
+    }
+    columns
+}
+
+/// Stores eight consecutive elements from lanes in natural order.
+///
+/// # Safety
+/// `to` points to 32 writable words.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+unsafe fn store_ordered(to: *mut u64, w: &Words) {
+    let (low01, high01) = (
+        _mm512_unpacklo_epi64(w[0], w[1]),
+        _mm512_unpackhi_epi64(w[0], w[1]),
+    );
+    let (low23, high23) = (
+        _mm512_unpacklo_epi64(w[2], w[3]),
+        _mm512_unpackhi_epi64(w[2], w[3]),
+    );
+    // Part `l` of the low registers belongs to element `2 l`, of the high ones to element `2 l + 1`.
+    let even = |at: usize, low: __m512i, high: __m512i| {
+        let index = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+        let next = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+        _mm512_permutex2var_epi64(low, if at == 0 { index } else { next }, high)
+    };
+    for half in 0..2 {
+        let (evens, odds) = (even(half, low01, low23), even(half, high01, high23));
+        let first = _mm512_shuffle_i64x2::<0b01_00_01_00>(evens, odds);
+        let second = _mm512_shuffle_i64x2::<0b11_10_11_10>(evens, odds);
+        // SAFETY: the caller vouches for 32 words.
+        unsafe {
+            _mm512_storeu_si512(to.add(16 * half).cast(), first);
+            _mm512_storeu_si512(to.add(16 * half + 8).cast(), second);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Nodes of a program over a block, eight elements at a time.
+//!
+//! All values have halo2curves' Montgomery form. The columns of a sum of products are multiplied by 16 before they are
+//! reduced, which makes up for the radix: `16 / 2^260 = 1 / 2^256`.
+
+use super::super::memory::words;
+use super::super::program::{Node, Product, Schedule, Source};
+use super::field::*;
+use halo2curves::bn256::Fr;
+use std::arch::x86_64::*;
+
+/// Constants as the nodes read them.
+pub(in crate::cpu) fn limbs(constants: &[Fr]) -> Vec<[u64; 5]> {
+    constants.iter().map(|constant| split(words(constant))).collect()
+}
+
+/// Runs a schedule over a block of `8 vectors` elements. `views` are the schedule's reads and `outputs` its outputs, of that
+/// length; `slots` has `vectors` entries for each slot. The caller has checked that the kernels are available.
+pub(in crate::cpu) fn execute(
+    schedule: &Schedule,
+    constants: &[[u64; 5]],
+    views: &[&[Fr]],
+    vectors: usize,
+    slots: &mut [Lanes],
+    outputs: &mut [&mut [Fr]],
+) {
+    assert!(views.iter().all(|view| view.len() == 8 * vectors));
+    assert!(outputs.iter().all(|output| output.len() == 8 * vectors));
+    let mut block = Block {
+        constants,
+        views,
+        vectors,
+        slots,
+    };
+    // SAFETY: the kernels are available, and the lengths are checked above.
+    unsafe {
+        for node in &schedule.nodes {
+            block.node(node);
+        }
+        for (source, output) in schedule.outputs.iter().zip(outputs) {
+            block.output(*source, output);
+        }
+    }
+}
+
+struct Block<'a> {
+    constants: &'a [[u64; 5]],
+    views: &'a [&'a [Fr]],
+    vectors: usize,
+    slots: &'a mut [Lanes],
+}
+
+impl Block<'_> {
+    /// The eight elements of a source from `8 vector` on; tidy. The vector is within the block.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+    fn fetch(&self, source: Source, vector: usize) -> Lanes {
+        match source {
+            Source::Slot(slot) => self.slots[slot * self.vectors + vector],
+            Source::Read(read) => {
+                let elements = &self.views[read][8 * vector..8 * vector + 8];
+                // SAFETY: eight elements are 32 words.
+                unpack(&unsafe { load(elements.as_ptr().cast()) })
+            }
+            Source::Constant(index) => broadcast(&self.constants[index]),
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+    fn node(&mut self, node: &Node) {
+        let offset = times(Scalar::LIMBS, node.offset);
+        for vector in 0..self.vectors {
+            let mut sum = match node.products.split_first() {
+                None => broadcast(&offset),
+                Some((first, others)) => {
+                    let mut columns = self.product(first, vector);
+                    for product in others {
+                        let product = self.product(product, vector);
+                        for (column, more) in columns.iter_mut().zip(product) {
+                            *column = _mm512_add_epi64(*column, more);
+                        }
+                    }
+                    let scaled = columns.map(|column| _mm512_slli_epi64::<4>(column));
+                    add(&montgomery::<Scalar>(scaled), &broadcast(&offset))
+                }
+            };
+            for source in &node.plus {
+                sum = add(&sum, &self.fetch(*source, vector));
+            }
+            for source in &node.minus {
+                sum = sub(&sum, &self.fetch(*source, vector));
+            }
+            sum = tidy(&sum);
+            if node.reduce {
+                sum = below_2p::<Scalar>(&sum);
+            }
+            self.slots[node.slot * self.vectors + vector] = sum;
+        }
+    }
+
+    /// Columns of a product, of at most nine times `2^52`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+    fn product(&self, product: &Product, vector: usize) -> [__m512i; 10] {
+        let mut left = self.fetch(product.a, vector);
+        if product.negative {
+            let multiple = broadcast(&times(Scalar::LIMBS, product.a_bound));
+            let right = self.fetch(product.b, vector);
+            left = tidy(&sub(&multiple, &left));
+            return columns(&left, &right);
+        }
+        if product.a == product.b {
+            return square_columns(&left);
+        }
+        columns(&left, &self.fetch(product.b, vector))
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+    fn output(&self, source: Source, output: &mut [Fr]) {
+        for (vector, elements) in output.chunks_exact_mut(8).enumerate() {
+            let value = pack(&canonical::<Scalar>(&self.fetch(source, vector)));
+            // SAFETY: eight elements are 32 words, and the value is canonical.
+            unsafe { store(elements.as_mut_ptr().cast(), &value) };
+        }
+    }
+}
