@@ -1,0 +1,54 @@
+//! A look at the NVIDIA driver before any CUDA backend is loaded.
+//!
+//! ICICLE's CUDA backend asks for the GPU in a static initialiser; without a driver that throws, and the process ends.
+
+use super::OpenError;
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use std::ffi::{c_int, c_uint};
+use std::path::Path;
+
+/// What the driver says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Driver {
+    /// CUDA's version, `1000 major + 10 minor`.
+    pub(super) cuda_version: i32,
+    /// GPUs that it sees.
+    pub(super) devices: u32,
+}
+
+/// Starts the driver and counts its devices; an error if there is none.
+pub(super) fn preflight(library: &Path) -> Result<Driver, OpenError> {
+    let absent = |error: libloading::Error| OpenError::DriverAbsent {
+        library: library.display().to_string(),
+        reason: error.to_string(),
+    };
+    // SAFETY: the NVIDIA driver's initialisers take no argument and make no demand; a file in its place is the user's.
+    let driver = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_LOCAL) }.map_err(absent)?;
+    // SAFETY: this is the function's type in cuda.h; the library is loaded as long as the pointer is used.
+    let init = unsafe { driver.get::<unsafe extern "C" fn(c_uint) -> c_int>(b"cuInit\0") }.map_err(absent)?;
+    type Query = unsafe extern "C" fn(*mut c_int) -> c_int;
+    // SAFETY: as above.
+    let count = unsafe { driver.get::<Query>(b"cuDeviceGetCount\0") }.map_err(absent)?;
+    // SAFETY: as above.
+    let version = unsafe { driver.get::<Query>(b"cuDriverGetVersion\0") }.map_err(absent)?;
+    let checked = |call, code| match code {
+        0 => Ok(()),
+        code => Err(OpenError::DriverFailed { call, code }),
+    };
+    // SAFETY: 0 is the only flag that is allowed.
+    checked("cuInit", unsafe { init(0) })?;
+    let (mut devices, mut cuda_version) = (0, 0);
+    // SAFETY: the pointer is to a live integer, and the driver was started.
+    checked("cuDeviceGetCount", unsafe { count(&raw mut devices) })?;
+    // SAFETY: as above.
+    checked("cuDriverGetVersion", unsafe { version(&raw mut cuda_version) })?;
+    // The driver keeps threads and state: it stays loaded.
+    std::mem::forget(driver);
+    match u32::try_from(devices) {
+        Ok(devices) if devices > 0 => Ok(Driver {
+            cuda_version,
+            devices,
+        }),
+        _ => Err(OpenError::DriverWithoutDevice),
+    }
+}
