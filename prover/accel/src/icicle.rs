@@ -51,7 +51,8 @@ pub struct IcicleConfig {
 }
 
 impl IcicleConfig {
-    /// A device with settings that fit most: transforms of up to 2^24 elements, 1 GiB left to ICICLE on a GPU.
+    /// A device with settings that fit most: transforms of up to 2^24 elements and 1 GiB left to ICICLE on a GPU, of
+    /// up to 2^20 elements elsewhere.
     ///
     /// The directory is `directory`, else what `ICICLE_BACKEND_INSTALL_DIR` says, else `/opt/icicle`.
     pub fn new(directory: Option<&Path>, kind: &str, index: u32) -> Self {
@@ -61,7 +62,8 @@ impl IcicleConfig {
             directory: directory.unwrap_or_else(|| PathBuf::from("/opt/icicle")),
             kind: kind.to_string(),
             index,
-            domain_k: 24,
+            // ICICLE's CPU backend keeps a hash map of all the domain's powers.
+            domain_k: if kind == CUDA { 24 } else { 20 },
             reserve_bytes: if kind == CUDA { 1 << 30 } else { 0 },
             block_elements: 1 << 18,
             driver: PathBuf::from("libcuda.so.1"),

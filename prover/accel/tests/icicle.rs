@@ -8,6 +8,7 @@ use accel::icicle::{OpenError, doctor};
 use accel::{Device, DeviceError, Direction, IcicleConfig, IcicleDevice, Memory};
 use halo2curves::bn256::{Fr, G1Affine};
 use reference::{Installation, LIBRARIES};
+use std::os::unix::process::ExitStatusExt;
 
 fn open(config: &IcicleConfig) -> IcicleDevice {
     IcicleDevice::open(config).unwrap_or_else(|error| panic!("{error}"))
@@ -421,6 +422,24 @@ fn a_failing_call_gives_its_code() {
         bytes: 65_536,
     };
     assert_eq!(device.msm(&bases, &[&vector]), Err(lack));
+}
+
+/// What an exception thrown in ICICLE does, and why proving on a GPU belongs in a process of its own.
+#[test]
+fn an_abort_in_the_library_ends_the_process() {
+    const CHILD: &str = "ICICLE_ABORT_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        let installation = Installation::new();
+        let device = open(&installation.config("ABORTING", 0));
+        let mut vector = device.upload(&scalars(2048)).expect("memory");
+        let result = device.ntt(&mut [&mut vector], Direction::Forward);
+        panic!("the process was not ended: {result:?}");
+    }
+    let test = std::env::current_exe().expect("the test's own path");
+    let mut child = std::process::Command::new(test);
+    child.args(["--exact", "an_abort_in_the_library_ends_the_process"]);
+    let ended = child.env(CHILD, "1").output().expect("a process");
+    assert_eq!(ended.status.signal(), Some(6), "SIGABRT: {ended:?}");
 }
 
 #[test]

@@ -6,7 +6,10 @@ use accel::conformance::{Extent, run};
 use accel::{IcicleConfig, IcicleDevice};
 
 fn conforms(kind: &str) {
-    let config = IcicleConfig::new(None, kind, 0);
+    let config = IcicleConfig {
+        domain_k: Extent::default().k_max + 1,
+        ..IcicleConfig::new(None, kind, 0)
+    };
     let device = IcicleDevice::open(&config).unwrap_or_else(|error| panic!("{error}"));
     run(&device, Extent::default()).unwrap_or_else(|failure| panic!("{failure}"));
 }
