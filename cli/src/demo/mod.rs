@@ -164,9 +164,9 @@ impl<'a> Demo<'a> {
         Ok(self.report)
     }
 
-    /// How many transfers: what was asked for, or enough for two shards.
+    /// How many transfers: what was asked for, or whole groups (P-6.2) of enough for two shards.
     fn transfers(&self) -> usize {
-        let default = (self.preset.shard.capacity * 3 / 2).min(self.preset.operations_max());
+        let default = (self.preset.shard.capacity * 3 / 2 / 5 * 5).min(self.preset.operations_max());
         self.args
             .transfers
             .map_or(default, |transfers| transfers as usize)
