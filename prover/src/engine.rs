@@ -1,19 +1,27 @@
-//! Engines turn a task's input into a proof. There is one so far, [`StockEngine`]: halo2-axiom's own prover.
+//! Engines turn a task's input into a proof: [`OwnEngine`], the workspace's own prover on a device, and [`StockEngine`],
+//! halo2-axiom's own, which it is measured against.
 //!
-//! This is the only place of the workspace that instantiates halo2's generic prover: each instantiation costs
-//! minutes of compilation.
+//! Tests aside, this is the only place of the workspace that instantiates halo2's generic prover: each instantiation
+//! costs minutes of compilation.
 
 use std::any::Any;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use accel::DeviceError;
 use circuits::Fr;
 use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationError, AggregationInput};
 use circuits::witness::ShardInput;
 
+mod own;
 mod stock;
 
+pub use own::{OwnEngine, OwnOptions};
 pub use stock::StockEngine;
+
+/// Memory from which on both circuits' keys stay loaded. The `ci` preset's take 4 GB, a large GPU's several times that,
+/// on machines with hundreds.
+const KEEP_KEYS_FROM_BYTES: u64 = 64 << 30;
 
 /// Makes proofs. One task at a time: an engine owns the device's memory.
 pub trait Engine: Send {
@@ -50,15 +58,17 @@ pub struct RootProof {
     pub accumulator: [Fr; ACCUMULATOR_LIMBS],
 }
 
-/// Where a task is. Stock halo2 says nothing while it proves, so that is one phase.
+/// Where a task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Keys are read from disk.
     LoadKeys,
     /// The circuit is built and its witness computed.
     Witness,
-    /// The proof is being made.
+    /// Stock halo2 makes the proof, and says nothing while it does.
     Prove,
+    /// The workspace's engine makes the proof. It enters some of its phases more than once.
+    Proving(engine::Phase),
     /// The proof is being checked.
     Verify,
 }
@@ -70,6 +80,7 @@ impl Phase {
             Phase::LoadKeys => "load keys",
             Phase::Witness => "witness",
             Phase::Prove => "prove",
+            Phase::Proving(phase) => phase.name(),
             Phase::Verify => "verify",
         }
     }
@@ -80,8 +91,21 @@ impl Phase {
             Phase::LoadKeys => 0.0,
             Phase::Witness => 0.10,
             Phase::Prove => 0.15,
+            Phase::Proving(phase) => proving_fraction(phase),
             Phase::Verify => 0.99,
         }
+    }
+}
+
+fn proving_fraction(phase: engine::Phase) -> f64 {
+    match phase {
+        engine::Phase::Witness => 0.15,
+        engine::Phase::Commitments => 0.17,
+        engine::Phase::Lookups => 0.30,
+        engine::Phase::Permutation => 0.38,
+        engine::Phase::Quotient => 0.55,
+        engine::Phase::Evaluations => 0.88,
+        engine::Phase::Opening => 0.91,
     }
 }
 
@@ -135,6 +159,9 @@ pub enum EngineError {
         /// halo2's message.
         reason: String,
     },
+    /// The workspace's engine made no proof.
+    #[error("the engine made no proof")]
+    Engine(#[from] engine::EngineError),
     /// The proof that was made does not verify: the statement does not hold, since stock halo2 does not check it.
     #[error("the proof does not verify; the input's statement does not hold")]
     ProofInvalid(#[source] circuits::verify::VerifyError),
@@ -155,6 +182,7 @@ impl EngineError {
             }
             EngineError::Aggregation(_) | EngineError::ProofInvalid(_) => FailureClass::Execution,
             EngineError::Keys(_) => FailureClass::Infrastructure,
+            EngineError::Engine(error) => engine_class(error),
             EngineError::Halo2 { .. } | EngineError::Panicked { .. } => FailureClass::Internal,
         }
     }
@@ -168,6 +196,21 @@ impl EngineError {
             source = cause.source();
         }
         text
+    }
+}
+
+fn engine_class(error: &engine::EngineError) -> FailureClass {
+    use engine::EngineError as E;
+    match error {
+        E::Device(DeviceError::OutOfMemory { .. }) | E::Budget { .. } => FailureClass::Resource,
+        E::Device(_) => FailureClass::Infrastructure,
+        E::Lookup { .. } | E::Gate { .. } | E::Copy { .. } | E::Unsatisfied { .. } => FailureClass::Execution,
+        E::SrsTooSmall { .. }
+        | E::Degree { .. }
+        | E::Instances { .. }
+        | E::Witness(_)
+        | E::Challenge
+        | E::Transcript(_) => FailureClass::Internal,
     }
 }
 

@@ -18,12 +18,8 @@ use snark_verifier_sdk::NativeLoader;
 use snark_verifier_sdk::halo2::{POSEIDON_SPEC, PoseidonTranscript};
 use snark_verifier_sdk::snark_verifier::system::halo2::transcript::evm::EvmTranscript;
 
-use super::{Engine, EngineError, Phase, RootProof, guarded};
+use super::{Engine, EngineError, KEEP_KEYS_FROM_BYTES, Phase, RootProof, guarded};
 use crate::memory;
-
-/// Host memory from which on both proving keys stay loaded. The `ci` preset's take 4 GB, a large GPU's several
-/// times that, on machines with hundreds.
-const KEEP_KEYS_FROM_BYTES: u64 = 64 << 30;
 
 /// The stock prover. Shard proofs have snark-verifier's Poseidon transcript, which the aggregation circuit reads;
 /// the root proof has the EVM's Keccak one. Both open by SHPLONK.

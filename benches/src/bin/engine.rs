@@ -1,0 +1,228 @@
+//! Times stock halo2 and the workspace's engine on the same key and witness. Every proof is verified.
+//!
+//! Each proof is made in a process of its own, so that its peak memory is its own.
+
+use accel::CpuDevice;
+use anyhow::{Context, Result, bail, ensure};
+use benches::{peak_memory_bytes, publish, report};
+use circuits::aggregation::{AggregationInput, ChildProof};
+use circuits::batch::{execute, shards};
+use circuits::operation::RollupId;
+use circuits::preset::{ALL, Preset};
+use circuits::sample::{Sample, SampleConfig};
+use circuits::witness::ShardInput;
+use clap::{Parser, ValueEnum};
+use prover::engine::{Engine, OwnEngine, OwnOptions, Phase, StockEngine};
+use prover::fixtures;
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Time stock halo2 and the engine in turn.
+#[derive(Parser)]
+struct Args {
+    /// What to prove.
+    #[arg(long, value_enum)]
+    circuit: Circuit,
+    /// Sizes of the circuits: tiny, ci or gpu.
+    #[arg(long)]
+    preset: Option<String>,
+    /// Instead of a preset's name: log2 of the circuit's rows, as some preset has it.
+    #[arg(long, conflicts_with = "preset")]
+    k: Option<u32>,
+    /// Proofs by each prover.
+    #[arg(long, default_value_t = 1)]
+    repeat: usize,
+    /// Of the device's memory, what multiples of the bases may take, in MiB.
+    #[arg(long, default_value_t = 0)]
+    table_mib: u64,
+    /// Memory that the engine may use, in MiB; default: what is free.
+    #[arg(long)]
+    memory_mib: Option<u64>,
+    /// Write the report to this file too.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Make one proof and print what it took. For this program's own use.
+    #[arg(long, value_enum, hide = true)]
+    prover: Option<Prover>,
+    /// The proofs to aggregate. For this program's own use.
+    #[arg(long, hide = true)]
+    input: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Circuit {
+    Shard,
+    Aggregation,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Prover {
+    Stock,
+    Engine,
+}
+
+const ROLLUP_ID: RollupId = RollupId {
+    chain_id: 31_337,
+    contract: [1; 20],
+};
+const TIME: u64 = 1_800_000_000;
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let preset = args.preset()?;
+    if let Some(prover) = args.prover {
+        println!("{}", prove(&args, preset, prover)?);
+        return Ok(());
+    }
+    let folder = std::env::temp_dir().join(format!("engine-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let result = compare(&args, preset, &folder.join("input"));
+    std::fs::remove_dir_all(&folder)?;
+    publish(&report(result?), args.json.as_deref())
+}
+
+impl Args {
+    fn preset(&self) -> Result<Preset> {
+        if let Some(name) = &self.preset {
+            return Preset::by_name(name).with_context(|| format!("no preset named {name}"));
+        }
+        let Some(k) = self.k else {
+            bail!("one of --preset and --k is needed");
+        };
+        let rows = |preset: &Preset| match self.circuit {
+            Circuit::Shard => preset.shard.k,
+            Circuit::Aggregation => preset.aggregation_k,
+        };
+        let found = ALL.into_iter().find(|preset| rows(preset) == k);
+        found.with_context(|| format!("no preset has 2^{k} rows in this circuit"))
+    }
+}
+
+/// Runs both provers in turn and sums up the fastest of each.
+fn compare(args: &Args, preset: Preset, input: &Path) -> Result<Value> {
+    if args.circuit == Circuit::Aggregation {
+        std::fs::write(input, children(preset)?.to_bytes())?;
+    }
+    let mut runs: HashMap<&str, Vec<Value>> = HashMap::new();
+    for _ in 0..args.repeat {
+        for prover in ["stock", "engine"] {
+            let run = child(prover, input)?;
+            runs.entry(prover).or_default().push(run);
+        }
+    }
+    let best = |prover: &str| -> &Value {
+        let seconds = |run: &&Value| run["seconds"].as_f64().unwrap_or(f64::INFINITY);
+        let runs = runs[prover].iter();
+        runs.min_by(|a, b| seconds(a).total_cmp(&seconds(b)))
+            .expect("each prover ran")
+    };
+    let (stock, engine) = (best("stock"), best("engine"));
+    let seconds = |run: &Value| run["seconds"].as_f64().context("a run says its seconds");
+    Ok(json!({
+        "preset": preset.name,
+        "k": match args.circuit {
+            Circuit::Shard => preset.shard.k,
+            Circuit::Aggregation => preset.aggregation_k,
+        },
+        "stock_s": stock["seconds"],
+        "engine_s": engine["seconds"],
+        "ratio": seconds(stock)? / seconds(engine)?,
+        "stock_peak_memory_bytes": stock["peak_memory_bytes"],
+        "engine_peak_memory_bytes": engine["peak_memory_bytes"],
+        "phases_s": engine["phases_s"],
+        "runs": runs,
+    }))
+}
+
+/// Runs this program once more, for one proof.
+fn child(prover: &str, input: &Path) -> Result<Value> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .args(["--prover", prover, "--input"])
+        .arg(input)
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "{prover}: {}", output.status);
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Full shards of a sample batch.
+fn inputs(preset: Preset) -> Result<Vec<ShardInput>> {
+    let mut sample = Sample::new(SampleConfig {
+        seed: 2,
+        users: 50,
+        tokens: 3,
+    });
+    let mut state = sample.genesis().build()?;
+    let batch = sample.batch(ROLLUP_ID, TIME, preset.operations_max());
+    let executed = execute(&mut state, &batch)?;
+    Ok(shards(&batch, &executed, preset.shard.capacity, preset.children)?)
+}
+
+fn own(args: &Args, keys: Arc<circuits::keys::KeyStore>) -> OwnEngine<CpuDevice> {
+    let options = OwnOptions {
+        memory_bytes: args.memory_mib.map(|mib| mib << 20),
+        table_bytes_max: args.table_mib << 20,
+        debug: false,
+    };
+    OwnEngine::new(keys, Arc::new(CpuDevice::new()), options)
+}
+
+/// The shard proofs that an aggregation proves.
+fn children(preset: Preset) -> Result<AggregationInput> {
+    let options = OwnOptions::default();
+    let mut engine = OwnEngine::new(fixtures::keys(preset)?, Arc::new(CpuDevice::new()), options);
+    let child = |input: ShardInput| {
+        Ok(ChildProof {
+            instances: input.instances(),
+            proof: engine.prove_shard(&input, &mut |_| {})?,
+        })
+    };
+    let children = inputs(preset)?.into_iter().map(child).collect::<Result<_>>()?;
+    Ok(AggregationInput { children })
+}
+
+/// Makes one proof, which the prover verifies. Key loading, building the circuit and verifying are not counted.
+fn prove(args: &Args, preset: Preset, prover: Prover) -> Result<Value> {
+    let keys = fixtures::keys(preset)?;
+    let mut engine: Box<dyn Engine> = match prover {
+        Prover::Stock => Box::new(StockEngine::new(keys.clone(), None)),
+        Prover::Engine => Box::new(own(args, keys.clone())),
+    };
+    let mut entered: Vec<(Phase, Instant)> = Vec::new();
+    let mut note = |phase: Phase| entered.push((phase, Instant::now()));
+    match args.circuit {
+        Circuit::Shard => {
+            let inputs = inputs(preset)?;
+            engine.prove_shard(&inputs[0], &mut note)?;
+        }
+        Circuit::Aggregation => {
+            let path = args.input.as_ref().context("--input is needed")?;
+            let input = AggregationInput::from_bytes(&std::fs::read(path)?)?;
+            engine.prove_aggregation(&input, &mut note)?;
+        }
+    }
+    let mut seconds = 0.0;
+    let mut phases: Map<String, Value> = Map::new();
+    for pair in entered.windows(2) {
+        let (phase, spent) = (pair[0].0, (pair[1].1 - pair[0].1).as_secs_f64());
+        let name = match phase {
+            Phase::Prove | Phase::Proving(_) => {
+                seconds += spent;
+                phase.name().to_owned()
+            }
+            other => format!("{} (not counted)", other.name()),
+        };
+        let sum = phases.get(&name).and_then(Value::as_f64).unwrap_or(0.0);
+        phases.insert(name, json!(sum + spent));
+    }
+    Ok(json!({
+        "seconds": seconds,
+        "phases_s": phases,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }))
+}
