@@ -9,6 +9,7 @@ mod generate;
 mod plan;
 
 use std::{
+    collections::HashMap,
     fmt,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -16,7 +17,7 @@ use std::{
 
 use halo2_proofs::{
     plonk::{ProvingKey, VerifyingKey},
-    poly::kzg::commitment::ParamsKZG,
+    poly::{EvaluationDomain, kzg::commitment::ParamsKZG},
 };
 use halo2curves::{
     bn256::{Bn256, G1Affine},
@@ -164,6 +165,37 @@ pub fn vk_digest(vk: &VerifyingKey<G1Affine>) -> Digest {
     Digest(bytes)
 }
 
+/// The key without what only proving reads: the tables of the FFT, which at k = 21 take two thirds of a gigabyte, and the
+/// selectors, which the fixed commitments already cover. Digest and transcript stay the same.
+fn verify_only(vk: &VerifyingKey<G1Affine>) -> VerifyingKey<G1Affine> {
+    let full = vk.get_domain();
+    let domain = EvaluationDomain {
+        n: full.n,
+        k: full.k,
+        extended_k: full.extended_k,
+        omega: full.omega,
+        omega_inv: full.omega_inv,
+        extended_omega: full.extended_omega,
+        extended_omega_inv: full.extended_omega_inv,
+        g_coset: full.g_coset,
+        g_coset_inv: full.g_coset_inv,
+        quotient_poly_degree: full.quotient_poly_degree,
+        ifft_divisor: full.ifft_divisor,
+        extended_ifft_divisor: full.extended_ifft_divisor,
+        t_evaluations: full.t_evaluations.clone(),
+        barycentric_weight: full.barycentric_weight,
+        fft_data: HashMap::new(),
+    };
+    VerifyingKey::from_parts(
+        domain,
+        vk.fixed_commitments().clone(),
+        vk.permutation().clone(),
+        vk.cs().clone(),
+        Vec::new(),
+        vk.compress_selectors(),
+    )
+}
+
 impl KeyStore {
     /// Opens the keys, making what is missing or damaged. Minutes when nothing is cached, about a second otherwise.
     /// Processes may race: one makes the keys, the others wait for it.
@@ -208,8 +240,8 @@ impl KeyStore {
             ..
         } = keys;
         let (shard, root) = (
-            ShardVerifier::new(shard, &opening),
-            RootVerifier::new(aggregation, &opening),
+            ShardVerifier::new(verify_only(&shard), &opening),
+            RootVerifier::new(verify_only(&aggregation), &opening),
         );
         Self {
             plan,
