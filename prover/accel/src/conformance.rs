@@ -5,7 +5,7 @@
 
 mod arithmetic;
 mod multiplication;
-mod sample;
+pub(crate) mod sample;
 mod transform;
 mod vectors;
 

@@ -10,6 +10,7 @@ mod scan;
 
 use crate::{Device, DeviceError, Direction, Memory, Program};
 use halo2curves::bn256::{Fr, G1, G1Affine};
+use halo2curves::ff::Field;
 use memory::Scalars;
 use rayon::prelude::*;
 
@@ -36,7 +37,7 @@ pub struct CpuVector {
 
 /// Points in main memory, prepared for MSM.
 pub struct CpuBases {
-    points: Vec<G1Affine>,
+    bases: msm::Bases,
 }
 
 impl CpuDevice {
@@ -129,7 +130,7 @@ impl Device for CpuDevice {
     }
 
     fn zeros(&self, n: usize) -> Result<CpuVector, DeviceError> {
-        let values = Scalars::zeros("zeros", n)?;
+        let values = Scalars::filled("zeros", n, Fr::ZERO)?;
         Ok(CpuVector { values })
     }
 
@@ -138,29 +139,25 @@ impl Device for CpuDevice {
         Ok(CpuVector { values })
     }
 
-    fn bases(&self, points: &[G1Affine], _table_bytes_max: u64) -> Result<CpuBases, DeviceError> {
-        let mut copy = with_capacity("bases", points.len())?;
-        copy.extend_from_slice(points);
-        Ok(CpuBases { points: copy })
+    fn bases(&self, points: &[G1Affine], table_bytes_max: u64) -> Result<CpuBases, DeviceError> {
+        let bases = msm::Bases::new(self.kernels, points, table_bytes_max)?;
+        Ok(CpuBases { bases })
     }
 
     fn msm(&self, bases: &CpuBases, scalars: &[&CpuVector]) -> Result<Vec<G1>, DeviceError> {
-        for (at, vector) in scalars.iter().enumerate() {
-            if vector.values.len() > bases.points.len() {
-                return Err(invalid(
-                    "msm",
-                    format!(
-                        "vector {at} has {} scalars for {} bases",
-                        vector.values.len(),
-                        bases.points.len()
-                    ),
-                ));
-            }
-        }
-        let sums = scalars
+        let bases = &bases.bases;
+        let long = scalars
             .iter()
-            .map(|vector| msm::msm(&bases.points, &vector.values));
-        Ok(sums.collect())
+            .position(|vector| vector.values.len() > bases.len());
+        if let Some(at) = long {
+            let (found, bases) = (scalars[at].values.len(), bases.len());
+            return Err(invalid(
+                "msm",
+                format!("vector {at} has {found} scalars for {bases} bases"),
+            ));
+        }
+        let scalars: Vec<&[Fr]> = scalars.iter().map(|vector| &*vector.values).collect();
+        msm::sums_of_multiples(bases, &scalars)
     }
 
     fn ntt(&self, vectors: &mut [&mut CpuVector], direction: Direction) -> Result<(), DeviceError> {

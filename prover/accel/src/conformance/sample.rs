@@ -2,7 +2,7 @@
 
 use halo2curves::bn256::{Fr, G1, G1Affine};
 use halo2curves::ff::{Field, FromUniformBytes};
-use halo2curves::group::Curve;
+use halo2curves::group::{Curve, Group};
 
 /// A generator of test values (SplitMix64).
 pub(crate) struct Sampler {
@@ -85,8 +85,17 @@ pub(crate) struct KnownBases {
 }
 
 impl KnownBases {
-    /// `n` points from an arithmetic progression of logarithms.
+    /// `n` points whose sums meet each other no more than those of random points do.
     pub(crate) fn new(sampler: &mut Sampler, n: usize) -> Self {
+        Self::steps(sampler, n, true)
+    }
+
+    /// `n` points from an arithmetic progression of logarithms, so that many pairs have the same sum.
+    pub(crate) fn progression(sampler: &mut Sampler, n: usize) -> Self {
+        Self::steps(sampler, n, false)
+    }
+
+    fn steps(sampler: &mut Sampler, n: usize, double: bool) -> Self {
         let (first, step) = (sampler.scalar(), sampler.scalar());
         let (mut point, difference) = (G1::generator() * first, G1::generator() * step);
         let mut logarithm = first;
@@ -95,6 +104,10 @@ impl KnownBases {
         for _ in 0..n {
             projective.push(point);
             logarithms.push(logarithm);
+            if double {
+                point = point.double();
+                logarithm = logarithm.double();
+            }
             point += difference;
             logarithm += step;
         }

@@ -1,5 +1,6 @@
 //! Kernels for processors with AVX-512 IFMA: eight field elements side by side.
 
+pub(super) mod curve;
 pub(super) mod field;
 pub(super) mod ntt;
 pub(super) mod program;

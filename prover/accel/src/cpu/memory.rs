@@ -1,8 +1,7 @@
-//! Scalars in memory that the kernels like: aligned to cache lines, in huge pages where the system has them.
+//! Arrays in memory that the kernels like: aligned to cache lines, in huge pages where the system has them.
 
 use crate::DeviceError;
-use halo2curves::bn256::Fr;
-use halo2curves::ff::Field;
+use halo2curves::bn256::{Fq, Fr};
 use rayon::prelude::*;
 use std::alloc::{Layout, alloc, dealloc};
 use std::ops::{Deref, DerefMut};
@@ -16,6 +15,7 @@ const CHUNK: usize = 1 << 14;
 
 // The kernels read and write elements as four words. `Fr` is a struct of one field of that type, which fills it.
 const _: () = assert!(size_of::<Fr>() == 32 && align_of::<Fr>() == align_of::<u64>());
+const _: () = assert!(size_of::<Fq>() == 32 && align_of::<Fq>() == align_of::<u64>());
 
 /// A scalar's four words: halo2curves' Montgomery form, least significant first.
 #[cfg_attr(
@@ -27,50 +27,65 @@ pub(super) fn words(scalar: &Fr) -> [u64; 4] {
     unsafe { *std::ptr::from_ref(scalar).cast() }
 }
 
-/// An array of scalars.
-pub(super) struct Scalars {
-    start: NonNull<Fr>,
+/// A coordinate's four words, as [`words`].
+pub(super) fn coordinate_words(coordinate: &Fq) -> [u64; 4] {
+    // SAFETY: as for `words`.
+    unsafe { *std::ptr::from_ref(coordinate).cast() }
+}
+
+/// The coordinate with these words, which are below the modulus.
+pub(super) fn coordinate(words: [u64; 4]) -> Fq {
+    // SAFETY: as for `words`; every four words below the modulus are a value of `Fq`.
+    unsafe { *std::ptr::from_ref(&words).cast() }
+}
+
+/// An array of plain values.
+pub(super) struct Aligned<T> {
+    start: NonNull<T>,
     len: usize,
 }
 
-// SAFETY: `Scalars` owns its memory alone, as a boxed slice does.
-unsafe impl Send for Scalars {}
-// SAFETY: as above; shared access only reads.
-unsafe impl Sync for Scalars {}
+/// An array of scalars.
+pub(super) type Scalars = Aligned<Fr>;
 
-impl Scalars {
-    /// `n` zeros.
-    pub(super) fn zeros(operation: &'static str, n: usize) -> Result<Self, DeviceError> {
-        let scalars = Self::allocate(operation, n)?;
-        let start = scalars.start.as_ptr() as usize;
+// SAFETY: an `Aligned` owns its memory alone, as a boxed slice does.
+unsafe impl<T: Send> Send for Aligned<T> {}
+// SAFETY: as above; shared access only reads.
+unsafe impl<T: Sync> Sync for Aligned<T> {}
+
+impl<T: Copy + Send + Sync> Aligned<T> {
+    /// `n` times the same value.
+    pub(super) fn filled(operation: &'static str, n: usize, value: T) -> Result<Self, DeviceError> {
+        let array = Self::allocate(operation, n)?;
+        let start = array.start.as_ptr() as usize;
         (0..n.div_ceil(CHUNK)).into_par_iter().for_each(|chunk| {
             let from = chunk * CHUNK;
-            let chunk = (start as *mut Fr).wrapping_add(from);
+            let chunk = (start as *mut T).wrapping_add(from);
             for at in 0..CHUNK.min(n - from) {
                 // SAFETY: `from + at < n`, and every chunk is written by one task.
-                unsafe { chunk.add(at).write(Fr::ZERO) };
+                unsafe { chunk.add(at).write(value) };
             }
         });
-        Ok(scalars)
+        Ok(array)
     }
 
     /// A copy of `values`.
-    pub(super) fn copied(operation: &'static str, values: &[Fr]) -> Result<Self, DeviceError> {
-        let scalars = Self::allocate(operation, values.len())?;
-        let start = scalars.start.as_ptr() as usize;
+    pub(super) fn copied(operation: &'static str, values: &[T]) -> Result<Self, DeviceError> {
+        let array = Self::allocate(operation, values.len())?;
+        let start = array.start.as_ptr() as usize;
         values.par_chunks(CHUNK).enumerate().for_each(|(at, chunk)| {
-            let to = (start as *mut Fr).wrapping_add(at * CHUNK);
+            let to = (start as *mut T).wrapping_add(at * CHUNK);
             // SAFETY: the chunks of `values` do not overlap and have `values.len()` elements together, as the copy has.
             unsafe { to.copy_from_nonoverlapping(chunk.as_ptr(), chunk.len()) };
         });
-        Ok(scalars)
+        Ok(array)
     }
 
-    /// Memory for `n` scalars, which the caller fills before it gives them away.
+    /// Memory for `n` values, which the caller fills before it gives them away.
     fn allocate(operation: &'static str, n: usize) -> Result<Self, DeviceError> {
         let out_of_memory = DeviceError::OutOfMemory {
             operation,
-            bytes: (n as u64).saturating_mul(size_of::<Fr>() as u64),
+            bytes: (n as u64).saturating_mul(size_of::<T>() as u64),
         };
         if n == 0 {
             let start = NonNull::dangling();
@@ -79,7 +94,7 @@ impl Scalars {
         let Some(layout) = Self::layout(n) else {
             return Err(out_of_memory);
         };
-        // SAFETY: the layout has at least 32 bytes.
+        // SAFETY: the layout has at least one value's bytes, and values have some.
         let start = NonNull::new(unsafe { alloc(layout) }).ok_or(out_of_memory)?;
         #[cfg(target_os = "linux")]
         if layout.align() == HUGE_PAGE {
@@ -92,15 +107,17 @@ impl Scalars {
             len: n,
         })
     }
+}
 
+impl<T> Aligned<T> {
     fn layout(n: usize) -> Option<Layout> {
-        let bytes = n.checked_mul(size_of::<Fr>())?;
+        let bytes = n.checked_mul(size_of::<T>())?;
         let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { 64 };
         Layout::from_size_align(bytes, align).ok()
     }
 }
 
-impl Drop for Scalars {
+impl<T> Drop for Aligned<T> {
     fn drop(&mut self) {
         if let (true, Some(layout)) = (self.len > 0, Self::layout(self.len)) {
             // SAFETY: `allocate` got this memory with the same layout.
@@ -109,17 +126,17 @@ impl Drop for Scalars {
     }
 }
 
-impl Deref for Scalars {
-    type Target = [Fr];
+impl<T> Deref for Aligned<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[Fr] {
-        // SAFETY: the memory holds `len` scalars, which the constructors wrote.
+    fn deref(&self) -> &[T] {
+        // SAFETY: the memory holds `len` values, which the constructors wrote.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
-impl DerefMut for Scalars {
-    fn deref_mut(&mut self) -> &mut [Fr] {
+impl<T> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as for `deref`; the exclusive borrow of `self` makes the slice exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
@@ -128,6 +145,7 @@ impl DerefMut for Scalars {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use halo2curves::ff::Field;
     use halo2curves::serde::SerdeObject;
 
     #[test]
@@ -139,6 +157,12 @@ mod tests {
                 .collect();
             assert_eq!(bytes, scalar.to_raw_bytes());
         }
+        for value in [Fq::ZERO, Fq::ONE, -Fq::ONE, Fq::from(u64::MAX).square()] {
+            let words = coordinate_words(&value);
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            assert_eq!(bytes, value.to_raw_bytes());
+            assert_eq!(coordinate(words), value);
+        }
     }
 
     #[test]
@@ -146,7 +170,10 @@ mod tests {
         for n in [0, 1, CHUNK - 1, CHUNK + 1, HUGE_PAGE / 32 + 1] {
             let values: Vec<Fr> = (0..n as u64).map(Fr::from).collect();
             assert_eq!(*Scalars::copied("test", &values).expect("memory"), *values);
-            assert_eq!(*Scalars::zeros("test", n).expect("memory"), *vec![Fr::ZERO; n]);
+            assert_eq!(
+                *Scalars::filled("test", n, Fr::ZERO).expect("memory"),
+                *vec![Fr::ZERO; n]
+            );
         }
     }
 
@@ -154,7 +181,7 @@ mod tests {
     fn absurd_sizes_are_out_of_memory() {
         for n in [usize::MAX, usize::MAX / 32, 1 << 56] {
             assert!(matches!(
-                Scalars::zeros("test", n),
+                Scalars::filled("test", n, Fr::ZERO),
                 Err(DeviceError::OutOfMemory { .. })
             ));
         }

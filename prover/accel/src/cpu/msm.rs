@@ -1,20 +1,167 @@
-//! Multi-scalar multiplication.
+//! Multi-scalar multiplication: signed windows, points sorted by bucket, buckets summed by trees of affine additions.
+//!
+//! Every addition of a round is independent of the others, so that they share inversions and fill all lanes. A window
+//! costs `n` additions for its buckets and two per bucket to weight and sum them. Precomputed multiples of the bases
+//! ([`Bases`]) let several windows share their buckets, which makes wider windows pay. Splitting scalars by the curve's
+//! endomorphism would halve the windows and double the points: the same additions, and nothing saved for short scalars.
 
+mod points;
+mod sorting;
+mod trees;
+mod weights;
+mod windows;
+
+use super::Kernels;
+use super::memory::Aligned;
+use crate::DeviceError;
 use halo2curves::bn256::{Fr, G1, G1Affine};
-use halo2curves::ff::Field;
 use halo2curves::group::Group;
-use halo2curves::group::prime::PrimeCurveAffine;
-use halo2curves::msm::msm_best;
+pub(super) use points::Point;
+use rayon::prelude::*;
+use sorting::{Sorted, TILE};
+pub(super) use trees::Pairs;
+use trees::Trees;
+pub(super) use windows::Windows;
+use windows::{Sample, Table};
 
-/// `Σ scalars[i] · points[i]`; there are at least as many points as scalars.
-pub(super) fn msm(points: &[G1Affine], scalars: &[Fr]) -> G1 {
-    let pairs = points.iter().zip(scalars);
-    // `msm_best` asserts that no point is the identity.
-    let (points, scalars): (Vec<G1Affine>, Vec<Fr>) = pairs
-        .filter(|(point, scalar)| !bool::from(point.is_identity()) && !bool::from(scalar.is_zero()))
-        .unzip();
-    if scalars.is_empty() {
-        return G1::identity();
+/// Points below which a task is not worth splitting, and above which it is split.
+const TASK: usize = 1 << 13;
+
+/// Vectors from this length on are handled one after the other, since each fills the machine and much memory.
+const ALONE: usize = 1 << 16;
+
+/// Points prepared for multiplication.
+pub(super) struct Bases {
+    kernels: Kernels,
+    /// `rows` times `len` points; row `r` holds the multiples by `2^(r row_bits)`.
+    points: Aligned<Point>,
+    len: usize,
+    table: Table,
+    /// Indices of bases that are the identity, in order.
+    identities: Vec<usize>,
+}
+
+impl Bases {
+    pub(super) fn new(
+        kernels: Kernels,
+        bases: &[G1Affine],
+        table_bytes_max: u64,
+    ) -> Result<Self, DeviceError> {
+        let len = bases.len();
+        let table = match kernels {
+            // Without fast doublings, a table would take longer to make than it ever saves.
+            Kernels::Portable => Table::NONE,
+            #[cfg(target_arch = "x86_64")]
+            Kernels::Ifma => Table::best(len, table_bytes_max),
+        };
+        let mut points = Aligned::filled("bases", len * table.rows, Point::NONE)?;
+        let (first, mut rest) = points.split_at_mut(len);
+        let pairs = first.par_iter_mut().zip(bases);
+        pairs.for_each(|(point, base)| *point = Point::new(kernels, base));
+        let identities = (0..len).filter(|at| first[*at] == Point::NONE).collect();
+        let mut previous: &[Point] = first;
+        while !rest.is_empty() {
+            let (row, more) = rest.split_at_mut(len);
+            points::double(kernels, previous, table.row_bits, row);
+            (previous, rest) = (row, more);
+        }
+        Ok(Self {
+            kernels,
+            points,
+            len,
+            table,
+            identities,
+        })
     }
-    msm_best(&scalars, &points)
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// `Σ scalars[j][i] · bases[i]` for every vector, none of which is longer than the bases.
+pub(super) fn sums_of_multiples(bases: &Bases, scalars: &[&[Fr]]) -> Result<Vec<G1>, DeviceError> {
+    let longest = scalars.iter().map(|scalars| scalars.len()).max().unwrap_or(0);
+    if longest >= ALONE {
+        return scalars
+            .iter()
+            .map(|scalars| sum_of_multiples(bases, scalars))
+            .collect();
+    }
+    let vectors = scalars.par_iter();
+    vectors.map(|scalars| sum_of_multiples(bases, scalars)).collect()
+}
+
+fn sum_of_multiples(bases: &Bases, scalars: &[Fr]) -> Result<G1, DeviceError> {
+    let windows = Windows::best(bases.table, &Sample::new(scalars));
+    let per_set = windows.buckets();
+    let tiles: Vec<Sorted> = scalars
+        .par_chunks(TILE)
+        .enumerate()
+        .map(|(at, tile)| sorting::sort(bases.kernels, &windows, tile, at * TILE, &bases.identities))
+        .collect();
+    let mut buckets = Aligned::filled("msm", windows.sets * per_set, Point::NONE)?;
+    let partition = windows.partition();
+    let partitions = buckets.par_chunks_mut(partition).enumerate();
+    partitions.for_each_init(
+        || Trees::new(bases.kernels),
+        |trees, (at, buckets)| {
+            let (set, partition) = (at * partition / per_set, at % (per_set / partition));
+            fill(bases, &tiles, set, partition, trees, buckets);
+        },
+    );
+    drop(tiles);
+    let sets = weights::weighted_sums(bases.kernels, &buckets, windows.sets);
+    let mut total = G1::identity();
+    for set in sets.iter().rev() {
+        for _ in 0..windows.width {
+            total = total.double();
+        }
+        total += set;
+    }
+    Ok(total)
+}
+
+/// Sums the points of one partition's buckets.
+fn fill(
+    bases: &Bases,
+    tiles: &[Sorted],
+    set: usize,
+    partition: usize,
+    trees: &mut Trees,
+    buckets: &mut [Point],
+) {
+    let points =
+        |tiles: &[Sorted]| -> usize { tiles.iter().map(|tile| tile.run(set, partition).len()).sum() };
+    let total = points(tiles);
+    if total <= 4 * TASK {
+        let groups = sorting::group(tiles, set, partition, bases.len, buckets.len());
+        return trees.sums(&bases.points, &groups, buckets);
+    }
+    // Many scalars are alike. Their points are summed in parts, the parts in turn.
+    let mut parts: Vec<&[Sorted]> = Vec::new();
+    let mut rest = tiles;
+    while !rest.is_empty() {
+        let mut taken = 0;
+        let end = rest.iter().position(|tile| {
+            let full = taken >= TASK;
+            taken += tile.run(set, partition).len();
+            full
+        });
+        let (part, more) = rest.split_at(end.unwrap_or(rest.len()));
+        parts.push(part);
+        rest = more;
+    }
+    let parts = parts.into_par_iter().map_init(
+        || Trees::new(bases.kernels),
+        |trees, tiles| {
+            let mut sums = vec![Point::NONE; buckets.len()];
+            let groups = sorting::group(tiles, set, partition, bases.len, sums.len());
+            trees.sums(&bases.points, &groups, &mut sums);
+            sums
+        },
+    );
+    let parts: Vec<Point> = parts.collect::<Vec<_>>().concat();
+    let groups = trees::columns(&parts, buckets.len());
+    trees.sums(&parts, &groups, buckets);
 }
