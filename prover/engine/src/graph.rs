@@ -4,7 +4,7 @@ use accel::{Op, Operand, Program};
 use halo2_proofs::plonk::Expression;
 use halo2curves::bn256::Fr;
 use halo2curves::ff::Field;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A polynomial of the proof system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +36,7 @@ pub(crate) enum Poly {
 }
 
 /// A scalar that a program reads, some of them known only in the course of a proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scalar {
     Value(Fr),
     Challenge(usize),
@@ -45,8 +45,21 @@ pub(crate) enum Scalar {
     Gamma,
     /// `beta · delta^j`, times the shift of the coset that the program runs on.
     BetaDelta(usize),
-    /// A power of `y`.
-    Y(usize),
+    /// A polynomial in `y`.
+    Weight(Weight),
+}
+
+/// Coefficients of a polynomial in `y` by power, none of them 0.
+pub(crate) type Weight = BTreeMap<usize, Fr>;
+
+impl From<Weight> for Scalar {
+    fn from(weight: Weight) -> Self {
+        match weight.last_key_value() {
+            None => Scalar::Value(Fr::ZERO),
+            Some((0, value)) => Scalar::Value(*value),
+            Some(_) => Scalar::Weight(weight),
+        }
+    }
 }
 
 /// A program and what its inputs and constants are.
@@ -109,7 +122,7 @@ impl Graph {
 
     pub fn scalar(&mut self, scalar: Scalar) -> Operand {
         let next = self.scalars.len() as u32;
-        let slot = *self.slots.entry(scalar).or_insert(next);
+        let slot = *self.slots.entry(scalar.clone()).or_insert(next);
         if slot == next {
             self.scalars.push(scalar);
         }
@@ -231,7 +244,11 @@ impl Graph {
         Compiled {
             program: Program::new(ops, outputs).expect("operands are emitted before their readers"),
             inputs: columns.order.iter().map(|c| self.inputs[*c as usize]).collect(),
-            scalars: slots.order.iter().map(|s| self.scalars[*s as usize]).collect(),
+            scalars: slots
+                .order
+                .iter()
+                .map(|s| self.scalars[*s as usize].clone())
+                .collect(),
         }
     }
 
@@ -262,10 +279,33 @@ impl Graph {
         Operand::Result(index)
     }
 
-    fn known_value(&self, operand: Operand) -> Option<Fr> {
+    /// An instruction that was pushed.
+    pub fn op(&self, index: u32) -> Op {
+        self.ops[index as usize]
+    }
+
+    /// How often the roots and what they need read each instruction.
+    pub fn uses(&self, roots: impl Iterator<Item = Operand>) -> Vec<usize> {
+        let mut uses = vec![0; self.ops.len()];
+        let mut count = |operand| match operand {
+            Operand::Result(index) => {
+                uses[index as usize] += 1;
+                (uses[index as usize] == 1).then_some(index)
+            }
+            _ => None,
+        };
+        let mut first_met: Vec<u32> = roots.filter_map(&mut count).collect();
+        while let Some(index) = first_met.pop() {
+            first_met.extend(self.ops[index as usize].operands().filter_map(&mut count));
+        }
+        uses
+    }
+
+    /// The value of an operand that is known before any proof.
+    pub fn known_value(&self, operand: Operand) -> Option<Fr> {
         match operand {
-            Operand::Constant(slot) => match self.scalars[slot as usize] {
-                Scalar::Value(value) => Some(value),
+            Operand::Constant(slot) => match &self.scalars[slot as usize] {
+                Scalar::Value(value) => Some(*value),
                 _ => None,
             },
             _ => None,

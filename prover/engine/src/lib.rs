@@ -12,8 +12,10 @@
 
 mod channel;
 mod clock;
+mod constraints;
 mod diagnosis;
 mod error;
+mod fold;
 mod graph;
 mod key;
 mod lookup;
@@ -44,9 +46,11 @@ pub use witness::Witness;
 /// How an engine works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// Device memory that key and proof may take, in bytes; none: what the device has free. Cosets of the key's
-    /// polynomials are kept as far as this allows.
+    /// Device memory that key and proof may take, in bytes; none: what the device has free.
     pub memory_bytes_max: Option<u64>,
+    /// Keep cosets of the key's polynomials between proofs, as far as the memory goes. Making them takes about as long
+    /// as they save in two proofs.
+    pub keep_cosets: bool,
     /// Of that, what the device may use for multiples of the bases, in bytes.
     pub table_bytes_max: u64,
     /// Check gates and copy constraints row by row before proving, and name what does not hold. Slow.
@@ -83,7 +87,15 @@ impl<D: Device> Engine<D> {
         let spare = budget
             .checked_sub(needed)
             .ok_or(EngineError::Budget { needed, budget })?;
-        let key = Key::new(&*device, &system, srs, pk, options.table_bytes_max, spare)?;
+        let cosets_bytes_max = if options.keep_cosets { spare } else { 0 };
+        let key = Key::new(
+            &*device,
+            &system,
+            srs,
+            pk,
+            options.table_bytes_max,
+            cosets_bytes_max,
+        )?;
         Ok(Self {
             device,
             system,

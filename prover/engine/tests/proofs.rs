@@ -127,6 +127,7 @@ fn proofs_of_random_systems_are_accepted() {
         let case = Case::draw(seed);
         let engine = case.engine(EngineOptions {
             debug: seed % 2 == 0,
+            keep_cosets: seed % 3 == 0,
             ..EngineOptions::default()
         });
         let proof = case.prove(&engine, &case.circuit).expect("a proof");
@@ -180,9 +181,10 @@ fn the_memory_budget_does_not_change_the_proof() {
         let need: MemoryNeed = Engine::<CpuDevice>::memory_need(&case.pk).expect("a need");
         let all = case.engine(EngineOptions::default());
         let proof = case.prove(&all, &case.circuit).expect("a proof");
-        for kept in [0, need.cosets / 2] {
+        for kept in [0, need.cosets / 2, need.cosets] {
             let engine = case.engine(EngineOptions {
                 memory_bytes_max: Some(need.least() + kept),
+                keep_cosets: true,
                 ..EngineOptions::default()
             });
             assert!(case.prove(&engine, &case.circuit).expect("a proof") == proof);
