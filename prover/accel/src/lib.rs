@@ -5,9 +5,11 @@
 
 pub mod conformance;
 mod cpu;
+pub mod icicle;
 mod program;
 
 pub use cpu::{CpuBases, CpuDevice, CpuVector};
+pub use icicle::{IcicleBases, IcicleConfig, IcicleDevice, IcicleVector};
 pub use program::{Op, Operand, Program, ProgramError};
 
 use halo2curves::bn256::{Fr, G1, G1Affine};
