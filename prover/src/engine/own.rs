@@ -101,6 +101,7 @@ impl<D: Device> OwnEngine<D> {
         let options = EngineOptions {
             memory_bytes_max: Some(self.options.memory_bytes.map_or(free, |bytes| bytes.min(free))),
             table_bytes_max: self.options.table_bytes_max,
+            keep_cosets: self.keeps_both()?,
             debug: self.options.debug,
         };
         let lagrange = lagrange_basis(srs);
