@@ -2,7 +2,7 @@
 //!
 //! Two threads besides the caller's. The session thread has an async runtime of its own that does nothing but
 //! the session: what is sent on it, renewals above all, waits for no computation. The proving thread runs the
-//! engine. A watchdog on the session thread looks whether the engine still works ([`watchdog`]).
+//! engine. A watchdog on the session thread looks whether the engine still works (`watchdog`).
 
 mod ledger;
 mod proving;
