@@ -16,6 +16,7 @@ use circuits::witness::ShardInput;
 mod own;
 mod stock;
 
+pub use accel::CpuDevice;
 pub use own::{OwnEngine, OwnOptions};
 pub use stock::StockEngine;
 

@@ -22,7 +22,7 @@ use circuits::witness::ShardInput;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::engine::{Engine, EngineError, StockEngine};
+use crate::engine::{CpuDevice, Engine, EngineError, OwnEngine, OwnOptions};
 
 /// The rollup of the fixture: the contract that a fresh anvil (chain 31337) makes with the second transaction of its
 /// first account. The first transaction deploys the verifier.
@@ -171,7 +171,7 @@ fn statement(preset: Preset) -> Result<Fixture, FixtureError> {
 
 /// Makes the proofs of a fixture.
 fn prove(keys: &Arc<KeyStore>, fixture: &Fixture) -> Result<Proofs, FixtureError> {
-    let mut engine = StockEngine::new(keys.clone(), None);
+    let mut engine = OwnEngine::new(keys.clone(), Arc::new(CpuDevice::new()), OwnOptions::default());
     let mut children = Vec::new();
     for input in &fixture.shard_inputs {
         let proof = engine.prove_shard(input, &mut |_| {})?;

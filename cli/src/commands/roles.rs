@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use circuits::genesis::Genesis;
 use circuits::manifest::PROTOCOL_VERSION;
 use circuits::operation::RollupId;
-use prover::engine::StockEngine;
+use prover::engine::{CpuDevice, OwnEngine, OwnOptions};
 use prover::memory;
 use prover::worker::{self, WorkerConfig, WorkerError};
 
@@ -46,7 +46,11 @@ pub async fn worker(args: WorkerArgs, progress: &Progress) -> Result<()> {
         stall_max: STALL_MAX,
         drain_max: DRAIN_MAX,
     };
-    let engine = StockEngine::new(keys, memory_bytes);
+    let options = OwnOptions {
+        memory_bytes,
+        ..OwnOptions::default()
+    };
+    let engine = OwnEngine::new(keys, Arc::new(CpuDevice::new()), options);
     worker::run(config, Box::new(engine), shutdown)
         .await
         .map_err(|error| match error {
