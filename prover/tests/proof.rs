@@ -1,10 +1,13 @@
-//! Real proofs at the smallest preset: the stock engine's, and the fixture that other crates' tests share.
+//! Real proofs at the smallest preset: our engine's beside the stock one's, and the fixture that other crates' tests
+//! share.
 
 use circuits::Fr;
 use circuits::aggregation::AggregationInput;
 use circuits::preset::TINY;
-use prover::engine::{Engine, FailureClass, Phase, StockEngine};
+use engine::Phase as Proving;
+use prover::engine::{CpuDevice, Engine, FailureClass, OwnEngine, OwnOptions, Phase, StockEngine};
 use prover::fixtures;
+use std::sync::Arc;
 
 #[test]
 fn a_fixture_has_proofs_that_verify_and_is_made_once() {
@@ -28,21 +31,18 @@ fn a_fixture_has_proofs_that_verify_and_is_made_once() {
     assert_eq!(fixtures::root_proof(TINY).unwrap().proof, fixture.proof);
 }
 
-#[test]
-fn a_shard_is_proven_and_a_false_statement_is_not() {
+/// What every engine must do, whatever it enters between witness and verification.
+fn proves_and_refuses(mut engine: impl Engine, proving: &[Phase]) {
     let keys = fixtures::keys(TINY).unwrap();
     let fixture = fixtures::root_proof(TINY).unwrap();
-    let mut engine = StockEngine::new(keys.clone(), Some(1));
     let mut phases = Vec::new();
     let input = &fixture.shard_inputs[0];
     let proof = engine
         .prove_shard(input, &mut |phase| phases.push(phase))
         .unwrap();
     keys.shard_verifier().verify(&input.instances(), &proof).unwrap();
-    assert_eq!(
-        phases,
-        [Phase::LoadKeys, Phase::Witness, Phase::Prove, Phase::Verify]
-    );
+    let expected = [&[Phase::LoadKeys, Phase::Witness], proving, &[Phase::Verify]].concat();
+    assert_eq!(phases, expected);
 
     let mut forged = input.clone();
     forged.after.root += Fr::one();
@@ -65,6 +65,46 @@ fn a_shard_is_proven_and_a_false_statement_is_not() {
         .prove_aggregation(&AggregationInput { children }, &mut |_| {})
         .unwrap_err();
     assert_eq!(error.class(), FailureClass::Execution, "{error}");
-    // The engine goes on after failures.
+    // The engine goes on after failures, and after it gave memory back.
+    engine.rest();
     engine.prove_shard(input, &mut |_| {}).unwrap();
+}
+
+#[test]
+fn the_stock_engine_proves_true_statements_only() {
+    let engine = StockEngine::new(fixtures::keys(TINY).unwrap(), Some(1));
+    proves_and_refuses(engine, &[Phase::Prove]);
+}
+
+#[test]
+fn our_engine_proves_true_statements_only() {
+    let keys = fixtures::keys(TINY).unwrap();
+    let engine = OwnEngine::new(keys, Arc::new(CpuDevice::new()), OwnOptions::default());
+    let proving = [
+        Proving::Witness,
+        Proving::Commitments,
+        Proving::Witness,
+        Proving::Lookups,
+        Proving::Permutation,
+        Proving::Commitments,
+        Proving::Quotient,
+        Proving::Evaluations,
+        Proving::Opening,
+    ];
+    proves_and_refuses(engine, &proving.map(Phase::Proving));
+}
+
+#[test]
+fn our_engine_asks_for_no_more_than_its_memory() {
+    let keys = fixtures::keys(TINY).unwrap();
+    let fixture = fixtures::root_proof(TINY).unwrap();
+    let options = OwnOptions {
+        memory_bytes: Some(1 << 20),
+        ..OwnOptions::default()
+    };
+    let mut engine = OwnEngine::new(keys, Arc::new(CpuDevice::new()), options);
+    let error = engine
+        .prove_shard(&fixture.shard_inputs[0], &mut |_| {})
+        .unwrap_err();
+    assert_eq!(error.class(), FailureClass::Resource, "{error}");
 }

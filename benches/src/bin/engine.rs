@@ -2,7 +2,6 @@
 //!
 //! Each proof is made in a process of its own, so that its peak memory is its own.
 
-use accel::CpuDevice;
 use anyhow::{Context, Result, bail, ensure};
 use benches::{peak_memory_bytes, publish, report};
 use circuits::aggregation::{AggregationInput, ChildProof};
@@ -12,7 +11,7 @@ use circuits::preset::{ALL, Preset};
 use circuits::sample::{Sample, SampleConfig};
 use circuits::witness::ShardInput;
 use clap::{Parser, ValueEnum};
-use prover::engine::{Engine, OwnEngine, OwnOptions, Phase, StockEngine};
+use prover::engine::{CpuDevice, Engine, OwnEngine, OwnOptions, Phase, StockEngine};
 use prover::fixtures;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;

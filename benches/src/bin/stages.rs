@@ -8,10 +8,11 @@ use circuits::operation::RollupId;
 use circuits::preset::Preset;
 use circuits::sample::{Sample, SampleConfig};
 use clap::{Parser, ValueEnum};
-use prover::engine::{Engine, Phase, StockEngine};
+use prover::engine::{CpuDevice, Engine, OwnEngine, OwnOptions, Phase};
 use prover::fixtures;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Time the stages of a batch, and check what they make.
@@ -103,10 +104,16 @@ impl Phases {
             .skip(1)
             .map(|(_, at)| *at)
             .chain([Instant::now()]);
-        let phases = self.started.iter().zip(ends);
-        phases
-            .map(|((phase, from), to)| (phase.name().to_string(), json!((to - *from).as_secs_f64())))
-            .collect()
+        let mut seconds = serde_json::Map::new();
+        for ((phase, from), to) in self.started.iter().zip(ends) {
+            // A phase may come more than once.
+            let before = seconds.get(phase.name()).and_then(Value::as_f64).unwrap_or(0.0);
+            seconds.insert(
+                phase.name().to_string(),
+                json!(before + (to - *from).as_secs_f64()),
+            );
+        }
+        Value::Object(seconds)
     }
 }
 
@@ -122,7 +129,7 @@ fn shard(preset: Preset) -> Result<Value> {
     let batch = sample.batch(ROLLUP_ID, TIME, preset.operations_max());
     let executed = execute(&mut state, &batch)?;
     let inputs = shards(&batch, &executed, preset.shard.capacity, preset.children)?;
-    let mut engine = StockEngine::new(keys.clone(), None);
+    let mut engine = OwnEngine::new(keys.clone(), Arc::new(CpuDevice::new()), OwnOptions::default());
     let mut phases = Phases::default();
     let proof = engine.prove_shard(&inputs[0], &mut |phase| phases.note(phase))?;
     let seconds = phases.seconds();
@@ -140,7 +147,7 @@ fn aggregation(preset: Preset) -> Result<Value> {
     let fixture = fixtures::root_proof(preset)?;
     let keys = fixtures::keys(preset)?;
     let children: Vec<ChildProof> = fixture.shard_proofs;
-    let mut engine = StockEngine::new(keys.clone(), None);
+    let mut engine = OwnEngine::new(keys.clone(), Arc::new(CpuDevice::new()), OwnOptions::default());
     let mut phases = Phases::default();
     let root = engine.prove_aggregation(&AggregationInput { children }, &mut |phase| phases.note(phase))?;
     let seconds = phases.seconds();
