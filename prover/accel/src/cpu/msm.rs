@@ -19,13 +19,13 @@ use halo2curves::group::Group;
 pub(super) use points::Point;
 use rayon::prelude::*;
 use sorting::{Sorted, TILE};
-pub(super) use trees::Pairs;
 use trees::Trees;
+pub(super) use trees::{NEGATIVE, Pairs};
 pub(super) use windows::Windows;
 use windows::{Sample, Table};
 
 /// Points below which a task is not worth splitting, and above which it is split.
-const TASK: usize = 1 << 13;
+const TASK: usize = 1 << 12;
 
 /// Vectors from this length on are handled one after the other, since each fills the machine and much memory.
 const ALONE: usize = 1 << 16;
@@ -58,7 +58,7 @@ impl Bases {
         let (first, mut rest) = points.split_at_mut(len);
         let pairs = first.par_iter_mut().zip(bases);
         pairs.for_each(|(point, base)| *point = Point::new(kernels, base));
-        let identities = (0..len).filter(|at| first[*at] == Point::NONE).collect();
+        let identities = (0..len).filter(|at| first[*at].is_none()).collect();
         let mut previous: &[Point] = first;
         while !rest.is_empty() {
             let (row, more) = rest.split_at_mut(len);
@@ -135,7 +135,7 @@ fn fill(
         |tiles: &[Sorted]| -> usize { tiles.iter().map(|tile| tile.run(set, partition).len()).sum() };
     let total = points(tiles);
     if total <= 4 * TASK {
-        let groups = sorting::group(tiles, set, partition, bases.len, buckets.len());
+        let groups = sorting::group(tiles, set, partition, &bases.points, bases.len, buckets.len());
         return trees.sums(&bases.points, &groups, buckets);
     }
     // Many scalars are alike. Their points are summed in parts, the parts in turn.
@@ -156,7 +156,7 @@ fn fill(
         || Trees::new(bases.kernels),
         |trees, tiles| {
             let mut sums = vec![Point::NONE; buckets.len()];
-            let groups = sorting::group(tiles, set, partition, bases.len, sums.len());
+            let groups = sorting::group(tiles, set, partition, &bases.points, bases.len, sums.len());
             trees.sums(&bases.points, &groups, &mut sums);
             sums
         },

@@ -4,7 +4,7 @@
 //! below `p`.
 
 use super::super::memory::{coordinate, coordinate_words};
-use super::super::msm::{Pairs, Point, Windows};
+use super::super::msm::{NEGATIVE, Pairs, Point, Windows};
 use super::field::*;
 use super::ntt::transpose;
 use halo2curves::bn256::{Fq, Fr};
@@ -56,6 +56,8 @@ pub(in crate::cpu) struct Additions {
     differences: Vec<Lanes>,
     products: Vec<Lanes>,
     steps: [Step; CHAINS],
+    /// Which members are subtracted.
+    negative: Vec<[u8; 2]>,
 }
 
 /// Eight additions under way.
@@ -77,18 +79,17 @@ struct Batch<'a> {
     a: &'a [u32],
     b: &'a [u32],
     to: &'a [u32],
-    /// Which are subtracted, for eight pairs each; empty if none is.
+    /// Which of `a` and `b` are subtracted: a bit for each of eight pairs.
     negative: &'a [[u8; 2]],
 }
 
 impl<'a> Batch<'a> {
-    fn new(pairs: &'a Pairs, range: Range<usize>) -> Self {
-        let negative = range.start / 8..range.end / 8;
+    fn new(pairs: &'a Pairs, negative: &'a [[u8; 2]], range: Range<usize>) -> Self {
         Self {
             a: &pairs.a[range.clone()],
             b: &pairs.b[range.clone()],
+            negative: &negative[range.start / 8..range.end / 8],
             to: &pairs.to[range],
-            negative: pairs.negative.get(negative).unwrap_or_default(),
         }
     }
 
@@ -121,27 +122,35 @@ impl Additions {
             differences: buffer(BATCH),
             products: buffer(BATCH),
             steps: [step; CHAINS],
+            negative: Vec::new(),
         }
     }
 
     /// Adds pairs of points by the chord rule. False if a pair has no chord. The caller has checked that the kernels are
     /// available; there are a multiple of [`PAIRS_MULTIPLE`] pairs.
-    pub(in crate::cpu) fn add(&mut self, points: &[Point], pairs: &Pairs, sums: &mut [Point]) -> bool {
-        // SAFETY: the kernels are available.
-        let [a, b, to] = [&pairs.a, &pairs.b, &pairs.to].map(|members| unsafe { largest(members) } as usize);
-        assert!(a.max(b) < points.len(), "a member is no point");
-        assert!(to < sums.len(), "a sum has no place");
+    pub(in crate::cpu) fn add(&mut self, points: &[Point], pairs: &mut Pairs, sums: &mut [Point]) -> bool {
         let len = pairs.to.len();
         assert!(pairs.a.len() == len && pairs.b.len() == len && len.is_multiple_of(PAIRS_MULTIPLE));
-        let batch = |start: usize| Batch::new(pairs, start..len.min(start + 8 * BATCH));
-        for start in (0..len).step_by(8 * BATCH) {
+        let mut negative = std::mem::take(&mut self.negative);
+        negative.resize(len / 8, [0; 2]);
+        // SAFETY: the kernels are available.
+        let [a, b, to] = unsafe {
+            [
+                take_marks(&mut pairs.a, &mut negative, 0),
+                take_marks(&mut pairs.b, &mut negative, 1),
+                largest(&pairs.to),
+            ]
+        };
+        assert!(a.max(b) < points.len(), "a member is no point");
+        assert!(to < sums.len(), "a sum has no place");
+        let batch = |start: usize| Batch::new(pairs, &negative, start..len.min(start + 8 * BATCH));
+        let all = (0..len).step_by(8 * BATCH).all(|start| {
             let following = batch(len.min(start + 8 * BATCH));
             // SAFETY: the kernels are available, and the members and places are checked above.
-            if !unsafe { self.batch(points.as_ptr(), batch(start), following, sums.as_mut_ptr()) } {
-                return false;
-            }
-        }
-        true
+            unsafe { self.batch(points.as_ptr(), batch(start), following, sums.as_mut_ptr()) }
+        });
+        self.negative = negative;
+        all
     }
 
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
@@ -284,10 +293,26 @@ fn invert(values: &Lanes) -> Option<Lanes> {
     ))
 }
 
-/// The largest number; 0 if there is none. With wide registers this takes no time.
-#[target_feature(enable = "avx512f")]
-fn largest(numbers: &[u32]) -> u32 {
-    numbers.iter().fold(0, |largest, number| largest.max(*number))
+/// The largest number; 0 if there is none.
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+fn largest(numbers: &[u32]) -> usize {
+    numbers.iter().fold(0, |largest, number| largest.max(*number)) as usize
+}
+
+/// Moves the marks of negative members to bits, a byte at place `side` for eight of them. Gives the largest index.
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+fn take_marks(members: &mut [u32], negative: &mut [[u8; 2]], side: usize) -> usize {
+    let mut largest = _mm512_setzero_si512();
+    for (eight, negative) in members.as_chunks_mut::<8>().0.iter_mut().zip(negative) {
+        // SAFETY: eight members are half as long as a register.
+        let wide = _mm512_cvtepi32_epi64(unsafe { _mm256_loadu_si256(eight.as_ptr().cast()) });
+        negative[side] = _mm512_movepi64_mask(wide);
+        let index = _mm512_and_si512(wide, _mm512_set1_epi64(i64::from(!NEGATIVE)));
+        largest = _mm512_max_epu64(largest, index);
+        // SAFETY: as above.
+        unsafe { _mm256_storeu_si256(eight.as_mut_ptr().cast(), _mm512_cvtepi64_epi32(index)) };
+    }
+    _mm512_reduce_max_epu64(largest) as usize
 }
 
 /// Asks for the lines of eight points.

@@ -20,6 +20,10 @@ impl Point {
     /// The identity, or nothing yet.
     pub(in crate::cpu) const NONE: Self = Self([0; 8]);
 
+    pub(super) fn is_none(&self) -> bool {
+        self.0.iter().fold(0, |any, word| any | word) == 0
+    }
+
     pub(super) fn new(kernels: Kernels, point: &G1Affine) -> Self {
         let form = |coordinate: &Fq| match kernels {
             Kernels::Portable => coordinate_words(coordinate),

@@ -3,9 +3,14 @@
 use super::super::Kernels;
 #[cfg(target_arch = "x86_64")]
 use super::super::ifma;
+use super::super::memory::prefetch;
+use super::points::Point;
 use super::trees::Groups;
 use super::windows::{LOCAL_BITS, Windows, recode};
 use halo2curves::bn256::Fr;
+
+/// Points that are asked for while they are grouped: those of the first additions.
+const PREFETCHED: u32 = 4096;
 
 /// Scalars that are cut and sorted together; their digits stay in the second-level cache.
 pub(super) const TILE: usize = 1 << 12;
@@ -112,11 +117,12 @@ fn sort_set(windows: &Windows, set: usize, len: usize, digits: &[i32]) -> Runs {
     Runs { entries, starts }
 }
 
-/// The points of a partition's `buckets` buckets, with their signs, from all tiles; bases come in rows of `row_len`.
+/// The points of a partition's `buckets` buckets, with their signs, from all tiles; `points` has rows of `row_len`.
 pub(super) fn group(
     tiles: &[Sorted],
     set: usize,
     partition: usize,
+    points: &[Point],
     row_len: usize,
     buckets: usize,
 ) -> Groups {
@@ -140,6 +146,9 @@ pub(super) fn group(
             let place = &mut places[(entry >> LOCAL_SHIFT) as usize];
             *place -= 1;
             members[*place as usize] = point as u32 | ((entry >> SIGN_SHIFT & 1) << 31);
+            if *place < PREFETCHED {
+                prefetch(points, point);
+            }
         }
     }
     Groups { members, ends }

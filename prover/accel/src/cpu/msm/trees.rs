@@ -3,14 +3,14 @@
 use super::super::Kernels;
 #[cfg(target_arch = "x86_64")]
 use super::super::ifma;
-use super::super::memory::coordinate_words;
+use super::super::memory::{coordinate_words, prefetch};
 use super::points::{Point, negated};
 use halo2curves::bn256::{Fq, G1};
 use halo2curves::ff::Field;
 use halo2curves::group::{Curve, Group};
 
 /// Marks a member whose point is subtracted.
-const NEGATIVE: u32 = 1 << 31;
+pub(in crate::cpu) const NEGATIVE: u32 = 1 << 31;
 
 /// Groups of points.
 pub(super) struct Groups {
@@ -20,14 +20,12 @@ pub(super) struct Groups {
     pub(super) ends: Vec<u32>,
 }
 
-/// Additions of one round: of points `a` and `b`, to the places `to`.
+/// Additions of one round: of points `a` and `b`, which may be marked [`NEGATIVE`], to the places `to`.
 #[derive(Default)]
 pub(in crate::cpu) struct Pairs {
     pub(in crate::cpu) a: Vec<u32>,
     pub(in crate::cpu) b: Vec<u32>,
     pub(in crate::cpu) to: Vec<u32>,
-    /// Whether `a` and `b` are subtracted: bit `i % 8` of byte `i / 8`. Empty if none is.
-    pub(in crate::cpu) negative: Vec<[u8; 2]>,
 }
 
 impl Pairs {
@@ -35,43 +33,21 @@ impl Pairs {
         self.a.clear();
         self.b.clear();
         self.to.clear();
-        self.negative.clear();
     }
 
-    /// Adds points that may be marked.
-    fn push_marked(&mut self, [a, b]: [u32; 2], to: u32) {
-        let at = self.to.len() % 8;
-        if at == 0 {
-            self.negative.push([0; 2]);
-        }
-        if let Some([negative_a, negative_b]) = self.negative.last_mut() {
-            *negative_a |= ((a >> 31) << at) as u8;
-            *negative_b |= ((b >> 31) << at) as u8;
-        }
-        self.push(a & !NEGATIVE, b & !NEGATIVE, to);
+    /// Adds pairs to consecutive places.
+    fn extend(&mut self, pairs: impl ExactSizeIterator<Item = [u32; 2]> + Clone, to: u32) {
+        self.to.extend(to..to + pairs.len() as u32);
+        self.a.extend(pairs.clone().map(|[a, _]| a));
+        self.b.extend(pairs.map(|[_, b]| b));
     }
 
-    fn push(&mut self, a: u32, b: u32, to: u32) {
-        self.a.push(a);
-        self.b.push(b);
-        self.to.push(to);
-    }
-
-    /// Repeats the last pair until there are a multiple of `multiple`, which is one of eight.
+    /// Repeats the last pair until there are a multiple of `multiple`.
     fn pad(&mut self, multiple: usize) {
-        let Some(last) = self.to.len().checked_sub(1) else {
-            return;
-        };
-        let (pair, to) = ([self.a[last], self.b[last]], self.to[last]);
-        let marked = self
-            .negative
-            .get(last / 8)
-            .map(|bytes| bytes.map(|byte| u32::from(byte) >> (last % 8) << 31));
-        while !self.to.len().is_multiple_of(multiple) {
-            match marked {
-                Some([a, b]) => self.push_marked([pair[0] | a, pair[1] | b], to),
-                None => self.push(pair[0], pair[1], to),
-            }
+        let len = self.to.len().next_multiple_of(multiple);
+        for members in [&mut self.a, &mut self.b, &mut self.to] {
+            let last = members.last().copied().unwrap_or(0);
+            members.resize(len, last);
         }
     }
 }
@@ -125,19 +101,15 @@ fn add_portably(
     differences: &mut Vec<Fq>,
     products: &mut Vec<Fq>,
 ) -> bool {
-    let get = |members: &[u32], at: usize, side: usize| {
-        let point = points[members[at] as usize].affine(Kernels::Portable);
-        let negative = pairs
-            .negative
-            .get(at / 8)
-            .is_some_and(|bytes| bytes[side] >> (at % 8) & 1 == 1);
-        if negative { -point } else { point }
+    let get = |member: u32| {
+        let point = points[(member & !NEGATIVE) as usize].affine(Kernels::Portable);
+        if member & NEGATIVE == 0 { point } else { -point }
     };
     differences.clear();
     products.clear();
     let mut product = Fq::ONE;
-    for at in 0..pairs.to.len() {
-        let difference = get(&pairs.b, at, 1).x - get(&pairs.a, at, 0).x;
+    for (a, b) in pairs.a.iter().zip(&pairs.b) {
+        let difference = get(*b).x - get(*a).x;
         products.push(product);
         differences.push(difference);
         product *= difference;
@@ -146,7 +118,7 @@ fn add_portably(
         return false;
     };
     for at in (0..pairs.to.len()).rev() {
-        let (a, b) = (get(&pairs.a, at, 0), get(&pairs.b, at, 1));
+        let (a, b) = (get(pairs.a[at]), get(pairs.b[at]));
         let slope = (b.y - a.y) * inverse * products[at];
         inverse *= differences[at];
         let x = slope.square() - a.x - b.x;
@@ -168,8 +140,10 @@ pub(super) struct Trees {
     /// Points of this round and of the next.
     current: Vec<Point>,
     next: Vec<Point>,
-    /// Groups that are no single point yet: their numbers and their lengths, in order.
+    /// Groups whose sums are not written yet: their numbers and their lengths, in order.
     open: Vec<(u32, u32)>,
+    /// Members of the first round without a partner, and their places among this round's points.
+    singles: Vec<(u32, u32)>,
 }
 
 impl Trees {
@@ -190,6 +164,7 @@ impl Trees {
             current: Vec::new(),
             next: Vec::new(),
             open: Vec::new(),
+            singles: Vec::new(),
         }
     }
 
@@ -207,6 +182,15 @@ impl Trees {
         if !self.additions.add(points, &mut self.pairs, &mut self.current) {
             return false;
         }
+        for (member, to) in &self.singles {
+            let point = &points[(member & !NEGATIVE) as usize];
+            let negative = member & NEGATIVE != 0;
+            self.current[*to as usize] = if negative {
+                negated(point, &self.modulus)
+            } else {
+                *point
+            };
+        }
         while !self.open.is_empty() {
             self.pairs.clear();
             let (mut from, mut to) = (0, 0);
@@ -219,10 +203,9 @@ impl Trees {
                     from += 1;
                     return false;
                 }
-                for _ in 0..*len / 2 {
-                    self.pairs.push(from, from + 1, to);
-                    (from, to) = (from + 2, to + 1);
-                }
+                let neighbours = (0..*len / 2).map(|pair| [from + 2 * pair, from + 2 * pair + 1]);
+                self.pairs.extend(neighbours, to);
+                (from, to) = (from + *len / 2 * 2, to + *len / 2);
                 if *len % 2 == 1 {
                     self.next[to as usize] = self.current[from as usize];
                     (from, to) = (from + 1, to + 1);
@@ -239,43 +222,30 @@ impl Trees {
         true
     }
 
-    /// Pairs up the members; single ones are sums already.
+    /// Pairs up the members; single ones wait for the next round.
     fn first_round(&mut self, points: &[Point], groups: &Groups, sums: &mut [Point]) {
         self.pairs.clear();
         self.open.clear();
-        lengthen(
-            &mut self.current,
-            groups.members.len().div_ceil(2) + groups.ends.len(),
-        );
+        self.singles.clear();
         let (mut start, mut to) = (0, 0);
         for (group, end) in groups.ends.iter().enumerate() {
             let members = &groups.members[start as usize..*end as usize];
             start = *end;
-            let (couples, single) = members.as_chunks::<2>();
-            let single = single.first().map(|member| {
-                let point = &points[(member & !NEGATIVE) as usize];
-                if member & NEGATIVE == 0 {
-                    *point
-                } else {
-                    negated(point, &self.modulus)
-                }
-            });
-            match (couples, single) {
-                ([], None) => sums[group] = Point::NONE,
-                ([], Some(point)) => sums[group] = point,
-                (couples, single) => {
-                    for couple in couples {
-                        self.pairs.push_marked(*couple, to);
-                        to += 1;
-                    }
-                    if let Some(point) = single {
-                        self.current[to as usize] = point;
-                        to += 1;
-                    }
-                    self.open.push((group as u32, members.len().div_ceil(2) as u32));
-                }
+            if members.is_empty() {
+                sums[group] = Point::NONE;
+                continue;
             }
+            let (couples, single) = members.as_chunks::<2>();
+            self.pairs.extend(couples.iter().copied(), to);
+            to += couples.len() as u32;
+            if let Some(member) = single.first() {
+                prefetch(points, (member & !NEGATIVE) as usize);
+                self.singles.push((*member, to));
+                to += 1;
+            }
+            self.open.push((group as u32, members.len().div_ceil(2) as u32));
         }
+        lengthen(&mut self.current, to as usize);
     }
 
     /// Sums by complete formulas, for points that a chord cannot add.
@@ -312,7 +282,7 @@ pub(super) fn columns(points: &[Point], width: usize) -> Groups {
     };
     for column in 0..width {
         let members = (column..points.len()).step_by(width);
-        let members = members.filter(|at| points[*at] != Point::NONE);
+        let members = members.filter(|at| !points[*at].is_none());
         groups.members.extend(members.map(|at| at as u32));
         groups.ends.push(groups.members.len() as u32);
     }

@@ -58,7 +58,7 @@ fn halve(trees: &mut Trees, part: &[Point], start: usize, per_set: usize) -> Hal
         ends: Vec::new(),
     };
     let mut push = |members: &mut dyn Iterator<Item = usize>| {
-        let members = members.filter(|at| part[*at] != Point::NONE);
+        let members = members.filter(|at| !part[*at].is_none());
         groups.members.extend(members.map(|at| at as u32));
         groups.ends.push(groups.members.len() as u32);
     };
