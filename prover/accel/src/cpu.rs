@@ -85,6 +85,15 @@ fn invalid(operation: &'static str, reason: String) -> DeviceError {
     DeviceError::Invalid { operation, reason }
 }
 
+/// Whether vector `at` has a length that can be transformed.
+fn check_transform(operation: &'static str, at: usize, n: usize) -> Result<(), DeviceError> {
+    if n.is_power_of_two() && n.ilog2() <= ntt::K_MAX {
+        return Ok(());
+    }
+    let reason = format!("vector {at} has {n} elements, not 2^k with k <= {}", ntt::K_MAX);
+    Err(invalid(operation, reason))
+}
+
 impl Device for CpuDevice {
     type Vector = CpuVector;
     type Bases = CpuBases;
@@ -162,16 +171,39 @@ impl Device for CpuDevice {
 
     fn ntt(&self, vectors: &mut [&mut CpuVector], direction: Direction) -> Result<(), DeviceError> {
         for (at, vector) in vectors.iter().enumerate() {
-            let n = vector.values.len();
-            if !n.is_power_of_two() || n.ilog2() > ntt::K_MAX {
-                return Err(invalid(
-                    "ntt",
-                    format!("vector {at} has {n} elements, not 2^k with k <= {}", ntt::K_MAX),
-                ));
-            }
+            check_transform("ntt", at, vector.values.len())?;
         }
         let vectors = vectors.par_iter_mut();
         vectors.try_for_each(|vector| self.transforms.transform(&mut vector.values, direction))
+    }
+
+    fn coset_ntt(
+        &self,
+        inputs: &[&CpuVector],
+        shift: Fr,
+        outputs: &mut [&mut CpuVector],
+    ) -> Result<(), DeviceError> {
+        if inputs.len() != outputs.len() {
+            let reason = format!("{} inputs for {} outputs", inputs.len(), outputs.len());
+            return Err(invalid("coset_ntt", reason));
+        }
+        let lengths = inputs.iter().map(|input| input.values.len());
+        let lengths: Vec<usize> = lengths
+            .chain(outputs.iter().map(|output| output.values.len()))
+            .collect();
+        let Some(n) = lengths.first() else {
+            return Ok(());
+        };
+        if let Some(other) = lengths.iter().find(|other| *other != n) {
+            return Err(invalid(
+                "coset_ntt",
+                format!("vectors of {n} and {other} elements"),
+            ));
+        }
+        check_transform("coset_ntt", 0, *n)?;
+        let coset = self.transforms.coset(n.ilog2(), shift);
+        let pairs = inputs.par_iter().zip(outputs.par_iter_mut());
+        pairs.try_for_each(|(input, output)| coset.transform(&input.values, &mut output.values))
     }
 
     fn run(
@@ -213,12 +245,12 @@ impl Device for CpuDevice {
     }
 
     fn invert(&self, vector: &mut CpuVector) -> Result<(), DeviceError> {
-        scan::invert(&mut vector.values);
+        scan::invert(self.kernels, &mut vector.values);
         Ok(())
     }
 
     fn running_product(&self, vector: &mut CpuVector, first: Fr) -> Result<(), DeviceError> {
-        scan::running_product(&mut vector.values, first);
+        scan::running_product(self.kernels, &mut vector.values, first);
         Ok(())
     }
 
@@ -229,7 +261,7 @@ impl Device for CpuDevice {
         }
         let pairs = polynomials.iter().zip(points);
         Ok(pairs
-            .map(|(polynomial, point)| scan::evaluate(&polynomial.values, *point))
+            .map(|(polynomial, point)| scan::evaluate(self.kernels, &polynomial.values, *point))
             .collect())
     }
 
@@ -244,10 +276,7 @@ impl Device for CpuDevice {
         }
         let mut sum = self.zeros(n)?;
         let vectors: Vec<&[Fr]> = vectors.iter().map(|vector| &*vector.values).collect();
-        sum.values
-            .par_chunks_mut(scan::CHUNK)
-            .enumerate()
-            .for_each(|(at, chunk)| scan::combine(chunk, at * scan::CHUNK, &vectors, factors));
+        scan::combine(self.kernels, &mut sum.values, &vectors, factors);
         Ok(sum)
     }
 }

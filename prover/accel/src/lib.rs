@@ -13,6 +13,7 @@ pub use icicle::{IcicleBases, IcicleConfig, IcicleDevice, IcicleVector};
 pub use program::{Op, Operand, Program, ProgramError};
 
 use halo2curves::bn256::{Fr, G1, G1Affine};
+use halo2curves::ff::Field;
 use thiserror::Error;
 
 /// Why a device did not do what it was asked.
@@ -125,6 +126,37 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// A length that is no power of two.
     fn ntt(&self, vectors: &mut [&mut Self::Vector], direction: Direction) -> Result<(), DeviceError>;
+
+    /// Values of polynomials on a coset: `outputs[j]` becomes the forward transform of `inputs[j][i] · shift^i`. All vectors have
+    /// the same `2^k` elements.
+    ///
+    /// # Errors
+    /// Different numbers of inputs and outputs; lengths that differ or are no power of two; out of memory.
+    fn coset_ntt(
+        &self,
+        inputs: &[&Self::Vector],
+        shift: Fr,
+        outputs: &mut [&mut Self::Vector],
+    ) -> Result<(), DeviceError> {
+        if inputs.len() != outputs.len() {
+            return Err(DeviceError::Invalid {
+                operation: "coset_ntt",
+                reason: format!("{} inputs for {} outputs", inputs.len(), outputs.len()),
+            });
+        }
+        let Some(first) = inputs.first() else {
+            return Ok(());
+        };
+        let powers = std::iter::successors(Some(Fr::ONE), |power| Some(*power * shift));
+        let powers: Vec<Fr> = powers.take(self.len(first)).collect();
+        let powers = self.upload(&powers)?;
+        let operand = |column| Operand::Input { column, rotation: 0 };
+        let product = Program::one(Op::Mul(operand(0), operand(1)));
+        for (input, output) in inputs.iter().zip(outputs.iter_mut()) {
+            self.run(&product, &[input, &powers], &[], &mut [output])?;
+        }
+        self.ntt(outputs, Direction::Forward)
+    }
 
     /// Runs an element-wise program: for every index `i`, on `inputs[c][(i + rotation) mod n]` and on `constants`;
     /// `outputs[o][i]` are its results. All vectors have the same length `n`. Outputs are other vectors than inputs.

@@ -98,6 +98,12 @@ impl Program {
         })
     }
 
+    /// The program of one instruction, whose result it gives.
+    pub(crate) fn one(op: Op) -> Self {
+        let program = Self::new(vec![op], vec![Operand::Result(0)]);
+        program.expect("a single instruction of inputs and constants is in order")
+    }
+
     /// The instructions in order.
     pub fn ops(&self) -> &[Op] {
         &self.ops

@@ -27,6 +27,7 @@ pub(super) fn check<D: Device>(device: &D, extent: Extent) -> Result<(), Failure
         degenerate_bases(device, &mut sampler, table)?;
     }
     shorter_vectors(device, &mut sampler, extent.k_max)?;
+    alike(device, &mut sampler, 3 << extent.k_max)?;
     refusals(device, &mut sampler)
 }
 
@@ -102,6 +103,20 @@ fn scalar_kinds<D: Device>(device: &D, sampler: &mut Sampler, table: u64) -> Res
 
 /// Logarithm of the base at an index, where a pattern sets one.
 type Pattern<'a> = &'a dyn Fn(usize) -> Option<Fr>;
+
+/// Many scalars of few values, so that few buckets take all points.
+fn alike<D: Device>(device: &D, sampler: &mut Sampler, n: usize) -> Result<(), Failure> {
+    let bases = KnownBases::new(sampler, n);
+    let mut two = vec![sampler.scalar(); n];
+    let other = sampler.scalar();
+    two.iter_mut().step_by(3).for_each(|value| *value = other);
+    let scalars = [vec![Fr::ONE; n], two];
+    for table in TABLES {
+        let case = Case::new(device, format!("{n} scalars alike, {table} bytes of table"));
+        compare(&case, &bases, table, &scalars)?;
+    }
+    Ok(())
+}
 
 /// Identities, equal points and opposite points, where affine addition has no slope.
 fn degenerate_bases<D: Device>(device: &D, sampler: &mut Sampler, table: u64) -> Result<(), Failure> {

@@ -13,6 +13,9 @@ pub(super) fn check<D: Device>(device: &D, extent: Extent) -> Result<(), Failure
         let batch = 1 + sampler.below(3);
         transform(device, &mut sampler, k, batch)?;
     }
+    for k in 0..=extent.k_max {
+        coset(device, &mut sampler, k)?;
+    }
     mixed_batch(device, &mut sampler, extent.k_max)?;
     refusals(device, &mut sampler, extent.k_max)
 }
@@ -65,6 +68,27 @@ fn transform<D: Device>(device: &D, sampler: &mut Sampler, k: u32, batch: usize)
     Ok(())
 }
 
+fn coset<D: Device>(device: &D, sampler: &mut Sampler, k: u32) -> Result<(), Failure> {
+    let case = Case::new(device, format!("transforms of 2^{k} on a coset"));
+    let polynomials = [sampler.mixed(1 << k), vec![-Fr::ONE; 1 << k]];
+    let inputs = polynomials.each_ref().map(|polynomial| case.upload(polynomial));
+    let inputs: Vec<D::Vector> = inputs.into_iter().collect::<Result<_, _>>()?;
+    let all: Vec<&D::Vector> = inputs.iter().collect();
+    for shift in [sampler.scalar(), Fr::ONE, -Fr::ONE, Fr::ZERO] {
+        let outputs = all.iter().map(|_| case.call(device.zeros(1 << k)));
+        let mut outputs: Vec<D::Vector> = outputs.collect::<Result<_, _>>()?;
+        let mut places: Vec<&mut D::Vector> = outputs.iter_mut().collect();
+        case.call(device.coset_ntt(&all, shift, &mut places))?;
+        for ((input, output), polynomial) in inputs.iter().zip(&outputs).zip(&polynomials) {
+            let powers = std::iter::successors(Some(Fr::ONE), |power| Some(*power * shift));
+            let scaled: Vec<Fr> = polynomial.iter().zip(powers).map(|(a, b)| *a * b).collect();
+            case.holds(output, &expected(&scaled))?;
+            case.holds(input, polynomial)?;
+        }
+    }
+    Ok(())
+}
+
 fn mixed_batch<D: Device>(device: &D, sampler: &mut Sampler, k_max: u32) -> Result<(), Failure> {
     let case = Case::new(device, "transforms of different sizes in one call".to_string());
     let batch: Vec<Vec<Fr>> = (0..=k_max).rev().map(|k| sampler.mixed(1 << k)).collect();
@@ -89,5 +113,15 @@ fn refusals<D: Device>(device: &D, sampler: &mut Sampler, k_max: u32) -> Result<
             case.holds(&second, &bad)?;
         }
     }
-    Ok(())
+    let case = Case::new(device, "transforms on a coset that do not fit".to_string());
+    let (four, three) = (
+        case.upload(&sampler.scalars(4))?,
+        case.upload(&sampler.scalars(3))?,
+    );
+    let (mut room, mut less) = (case.call(device.zeros(4))?, case.call(device.zeros(3))?);
+    case.refused(device.coset_ntt(&[&four], Fr::ONE, &mut []))?;
+    case.refused(device.coset_ntt(&[&four], Fr::ONE, &mut [&mut less]))?;
+    case.refused(device.coset_ntt(&[&three], Fr::ONE, &mut [&mut room]))?;
+    case.refused(device.coset_ntt(&[&three], Fr::ONE, &mut [&mut less]))?;
+    case.call(device.coset_ntt(&[], Fr::ONE, &mut []))
 }

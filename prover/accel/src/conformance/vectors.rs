@@ -122,8 +122,28 @@ fn combination<D: Device>(device: &D, sampler: &mut Sampler, sizes: &[usize]) ->
         )?;
     }
     case.holds(&case.call(device.combine(&[], &[], 5))?, &[Fr::ZERO; 5])?;
+    many_terms(&case, sampler)?;
     let all: Vec<&D::Vector> = on_device.iter().collect();
     let longest = sizes.iter().max().copied().unwrap_or(0);
     case.refused(device.combine(&all, &factors, longest - 1).map(drop))?;
     case.refused(device.combine(&all, &factors[1..], longest).map(drop))
+}
+
+/// More vectors than a lazy reduction can add up at once, of values with the largest residues.
+fn many_terms<D: Device>(case: &Case<D>, sampler: &mut Sampler) -> Result<(), Failure> {
+    const TERMS: usize = 500;
+    let values: Vec<Fr> = [256u64, 260]
+        .map(|radix| -Fr::from(2).pow_vartime([radix]).invert().unwrap_or(Fr::ONE))
+        .into_iter()
+        .chain(sampler.mixed(15))
+        .collect();
+    let vector = case.upload(&values)?;
+    for factor in &values[..3] {
+        let vectors = [&vector; TERMS];
+        let found = case.call(case.device.combine(&vectors, &[*factor; TERMS], values.len()))?;
+        let total = *factor * Fr::from(TERMS as u64);
+        let expected: Vec<Fr> = values.iter().map(|value| *value * total).collect();
+        case.holds(&found, &expected)?;
+    }
+    Ok(())
 }

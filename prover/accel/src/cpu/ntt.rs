@@ -53,6 +53,21 @@ impl Plans {
         }
     }
 
+    /// What forward transforms of `2^k` values on a coset share, for `k <= K_MAX`.
+    pub(super) fn coset(&self, k: u32, shift: Fr) -> Coset<'_> {
+        let plan = self.plan(k, Direction::Forward);
+        Coset {
+            plans: self,
+            #[cfg(target_arch = "x86_64")]
+            powers: match &*plan {
+                Plan::Portable(_) => None,
+                Plan::Ifma(plan) => Some(plan.powers(shift)),
+            },
+            plan,
+            shift,
+        }
+    }
+
     /// The plan for `2^k` elements, made on first use.
     fn plan(&self, k: u32, direction: Direction) -> Arc<Plan> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,6 +95,42 @@ impl Plans {
             Kernels::Ifma if k >= ifma::ntt::K_MIN => Plan::Ifma(ifma::ntt::Plan::new(k, omega, scale)),
             _ => Plan::Portable(Portable::new(k, omega, scale)),
         }
+    }
+}
+
+/// Forward transforms on a coset.
+pub(super) struct Coset<'a> {
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only kernels need scratch space")
+    )]
+    plans: &'a Plans,
+    plan: Arc<Plan>,
+    shift: Fr,
+    #[cfg(target_arch = "x86_64")]
+    powers: Option<ifma::ntt::Powers>,
+}
+
+impl Coset<'_> {
+    /// Writes the values on the coset of a polynomial of the same length.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub(super) fn transform(&self, coefficients: &[Fr], values: &mut [Fr]) -> Result<(), DeviceError> {
+        const CHUNK: usize = 4096;
+        #[cfg(target_arch = "x86_64")]
+        if let (Plan::Ifma(plan), Some(powers)) = (&*self.plan, &self.powers) {
+            return plan.transform_on_coset(powers, coefficients, values, &self.plans.scratch);
+        }
+        let chunks = values.par_chunks_mut(CHUNK).zip(coefficients.par_chunks(CHUNK));
+        chunks.enumerate().for_each(|(at, (values, coefficients))| {
+            let mut power = self.shift.pow_vartime([(at * CHUNK) as u64]);
+            for (value, coefficient) in values.iter_mut().zip(coefficients) {
+                *value = *coefficient * power;
+                power *= self.shift;
+            }
+        });
+        self.plans.transform(values, Direction::Forward)
     }
 }
 

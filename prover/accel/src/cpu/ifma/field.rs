@@ -7,6 +7,8 @@
 //! Montgomery's radix is `2^260` here and `2^256` in halo2curves. A product of one factor in each form has halo2curves'
 //! form, so constants and twiddles are kept in ours; products of two variables are multiplied by 16.
 
+use super::super::memory::words;
+use halo2curves::bn256::Fr;
 use std::arch::x86_64::*;
 
 /// The low 52 bits.
@@ -104,6 +106,11 @@ pub(in crate::cpu) const fn times(limbs: [u64; 5], factor: u64) -> [u64; 5] {
         limb += 1;
     }
     result
+}
+
+/// A scalar in the form of radix `2^260`, in words.
+pub(in crate::cpu) fn own_form(scalar: &Fr) -> [u64; 4] {
+    words(&scalar.double().double().double().double())
 }
 
 /// Eight elements.

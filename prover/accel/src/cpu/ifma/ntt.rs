@@ -6,7 +6,7 @@
 //! column in the first and a row in the second, so that no butterfly mixes lanes and every twiddle is one for all of them.
 //! Eight columns or rows at a time stay in the second-level cache.
 
-use super::super::memory::{Scalars, words};
+use super::super::memory::Scalars;
 use super::field::*;
 use crate::DeviceError;
 use halo2curves::bn256::Fr;
@@ -32,6 +32,13 @@ pub(in crate::cpu) struct Plan {
     columns: Vec<[u64; 4]>,
     /// `1`, or `1 / n` for the inverse, in our form.
     scale: [u64; 5],
+}
+
+/// Powers of a coset's shift, in our form: `j = C j1 + j2` takes that of row `j1` and that of column `j2`.
+pub(in crate::cpu) struct Powers {
+    rows: Vec<[u64; 5]>,
+    /// In words.
+    columns: Vec<[u64; 4]>,
 }
 
 /// Eight rows' worth of one column of the scratch array, by words; rows are in their order.
@@ -92,15 +99,35 @@ impl Plan {
         for h_log2 in 0..columns_log2 {
             let step = (h_log2 + 1..columns_log2).fold(longest, |step, _| step.square());
             let powers = std::iter::successors(Some(Fr::ONE), |power| Some(*power * step));
-            twiddles.extend(powers.take(1 << h_log2).map(|power| split(own_form(power))));
+            twiddles.extend(powers.take(1 << h_log2).map(|power| split(own_form(&power))));
         }
         let powers = std::iter::successors(Some(Fr::ONE), |power| Some(*power * omega));
         Self {
             rows_log2,
             columns_log2,
             twiddles,
-            columns: powers.take(1 << columns_log2).map(own_form).collect(),
-            scale: split(own_form(scale)),
+            columns: powers
+                .take(1 << columns_log2)
+                .map(|power| own_form(&power))
+                .collect(),
+            scale: split(own_form(&scale)),
+        }
+    }
+
+    /// The powers that transforms on the coset of `shift` take, apart from the plan.
+    pub(in crate::cpu) fn powers(&self, shift: Fr) -> Powers {
+        let row = (0..self.columns_log2).fold(shift, |power, _| power.square());
+        let rows = std::iter::successors(Some(Fr::ONE), |power| Some(*power * row));
+        let columns = std::iter::successors(Some(Fr::ONE), |power| Some(*power * shift));
+        Powers {
+            rows: rows
+                .take(1 << self.rows_log2)
+                .map(|power| split(own_form(&power)))
+                .collect(),
+            columns: columns
+                .take(1 << self.columns_log2)
+                .map(|power| own_form(&power))
+                .collect(),
         }
     }
 
@@ -109,37 +136,87 @@ impl Plan {
     /// # Errors
     /// Out of memory; the values are left as they were.
     pub(in crate::cpu) fn transform(&self, values: &mut [Fr], scratch: &Scratch) -> Result<(), DeviceError> {
+        let (from, n) = (Shared(values.as_mut_ptr().cast()), values.len());
+        self.passes(None, from, n, from, scratch)
+    }
+
+    /// Writes the transform of `coefficients[i] · shift^i`, as [`Self::transform`]. The powers are this plan's of the shift; the
+    /// plan is a forward one.
+    ///
+    /// # Errors
+    /// Out of memory; the values are left as they were.
+    pub(in crate::cpu) fn transform_on_coset(
+        &self,
+        powers: &Powers,
+        coefficients: &[Fr],
+        values: &mut [Fr],
+        scratch: &Scratch,
+    ) -> Result<(), DeviceError> {
+        assert_eq!(coefficients.len(), values.len(), "a transform has as many values");
+        assert!(powers.rows.len() == 1 << self.rows_log2 && powers.columns.len() == 1 << self.columns_log2);
+        // The first pass only reads.
+        let from = Shared(coefficients.as_ptr().cast_mut().cast());
+        let to = Shared(values.as_mut_ptr().cast());
+        self.passes(Some(powers), from, values.len(), to, scratch)
+    }
+
+    /// Both passes over `n` values, which `from` and `to` have room for.
+    fn passes(
+        &self,
+        powers: Option<&Powers>,
+        from: Shared<u64>,
+        n: usize,
+        to: Shared<u64>,
+        scratch: &Scratch,
+    ) -> Result<(), DeviceError> {
         let (rows, columns) = (1 << self.rows_log2, 1 << self.columns_log2);
-        assert_eq!(values.len(), rows * columns, "the plan is of another size");
-        let mut turned = scratch.take(values.len())?;
-        let from: Shared<u64> = Shared(values.as_mut_ptr().cast());
-        let to: Shared<Turned> = Shared(turned.as_mut_ptr().cast());
+        assert_eq!(n, rows * columns, "the plan is of another size");
+        let mut array = scratch.take(n)?;
+        let turned: Shared<Turned> = Shared(array.as_mut_ptr().cast());
         (0..columns / 8).into_par_iter().for_each_init(
             || buffer(rows),
-            // SAFETY: the kernels are available. The passes stay within `values` and `turned`, whose sizes are checked
-            // above and which are aligned; this one reads `values`, and every task writes its own columns of `turned`.
-            |buffer, block| unsafe { self.columns_pass(block, from.get(), to.get(), buffer) },
+            // SAFETY: the kernels are available. The passes stay within `n` values of `from`, `turned` and `to`, of which
+            // `turned` is aligned; this one reads `from`, and every task writes its own columns of `turned`.
+            |buffer, block| unsafe { self.columns_pass(block, powers, from.get(), turned.get(), buffer) },
         );
         (0..rows / 8).into_par_iter().for_each_init(
             || buffer(columns),
             // SAFETY: as above; this pass reads `turned`, and every task writes the elements of its own rows.
-            |buffer, group| unsafe { self.rows_pass(group, to.get(), from.get(), buffer) },
+            |buffer, group| unsafe { self.rows_pass(group, turned.get(), to.get(), buffer) },
         );
-        scratch.give(turned);
+        scratch.give(array);
         Ok(())
     }
 
     /// Transforms columns `8 block..8 block + 8`, multiplies by `scale · ω_n^(j2 i1)`, and stores them turned.
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
-    unsafe fn columns_pass(&self, block: usize, from: *const u64, to: *mut Turned, buffer: &mut [Lanes]) {
+    unsafe fn columns_pass(
+        &self,
+        block: usize,
+        coset: Option<&Powers>,
+        from: *const u64,
+        to: *mut Turned,
+        buffer: &mut [Lanes],
+    ) {
         let (rows, columns) = (1usize << self.rows_log2, 1usize << self.columns_log2);
         // SAFETY: row `row` has 4 `columns` words and the block 32 of them; the caller vouches for all rows.
         let input = |row: usize| unpack(&unsafe { load(from.add(4 * (row * columns + 8 * block))) });
-        self.butterflies(rows, input, buffer);
+        match coset {
+            None => self.butterflies(rows, input, buffer),
+            Some(coset) => {
+                let input = |row| tidy(&mul::<Scalar>(&input(row), &broadcast(&coset.rows[row])));
+                self.butterflies(rows, input, buffer);
+            }
+        }
         // SAFETY: the table has a power for each column.
         let powers = unpack(&unsafe { load(self.columns.as_ptr().add(8 * block).cast()) });
-        // Row `i1` takes the factor `scale · powers^i1`. Eight chains of them hide the latency of a product.
-        let mut factors = [broadcast(&self.scale); 8];
+        // Row `i1` takes the factor `scale · powers^i1`, on a coset with the column's power of the shift for `scale`. Eight chains of them hide the latency of a product.
+        let first = match coset {
+            None => broadcast(&self.scale),
+            // SAFETY: the table has a power for each column.
+            Some(coset) => unpack(&unsafe { load(coset.columns.as_ptr().add(8 * block).cast()) }),
+        };
+        let mut factors = [first; 8];
         let mut power = powers;
         for i in 1..8 {
             factors[i] = tidy(&mul::<Scalar>(&factors[i - 1], &powers));
@@ -234,11 +311,6 @@ impl Plan {
             }
         }
     }
-}
-
-/// A scalar in the form of radix `2^260`, in words.
-fn own_form(scalar: Fr) -> [u64; 4] {
-    words(&scalar.double().double().double().double())
 }
 
 /// Turns eight rows (`rows[i]`, lanes being columns in [`LANE_ORDER`]) into eight entries of the scratch array.
