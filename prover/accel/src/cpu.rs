@@ -13,6 +13,7 @@ use halo2curves::bn256::{Fr, G1, G1Affine};
 use halo2curves::ff::Field;
 use memory::Scalars;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// The machine's processors.
 pub struct CpuDevice {
@@ -94,6 +95,17 @@ fn check_transform(operation: &'static str, at: usize, n: usize) -> Result<(), D
     Err(invalid(operation, reason))
 }
 
+/// The range of `count` elements from `at` on, if a vector of `len` elements has it.
+fn range(operation: &'static str, at: usize, count: usize, len: usize) -> Result<Range<usize>, DeviceError> {
+    match at.checked_add(count) {
+        Some(end) if end <= len => Ok(at..end),
+        _ => Err(invalid(
+            operation,
+            format!("{count} elements from {at} on, of {len}"),
+        )),
+    }
+}
+
 impl Device for CpuDevice {
     type Vector = CpuVector;
     type Bases = CpuBases;
@@ -136,6 +148,19 @@ impl Device for CpuDevice {
         let mut copy = with_capacity("download", vector.values.len())?;
         copy.extend_from_slice(&vector.values);
         Ok(copy)
+    }
+
+    fn read(&self, vector: &CpuVector, at: usize, count: usize) -> Result<Vec<Fr>, DeviceError> {
+        let range = range("read", at, count, vector.values.len())?;
+        let mut copy = with_capacity("read", count)?;
+        copy.extend_from_slice(&vector.values[range]);
+        Ok(copy)
+    }
+
+    fn write(&self, vector: &mut CpuVector, at: usize, values: &[Fr]) -> Result<(), DeviceError> {
+        let range = range("write", at, values.len(), vector.values.len())?;
+        vector.values[range].copy_from_slice(values);
+        Ok(())
     }
 
     fn zeros(&self, n: usize) -> Result<CpuVector, DeviceError> {

@@ -319,6 +319,22 @@ impl Device for IcicleDevice {
         operations::download(&self.context, vector, 0..vector.len)
     }
 
+    fn read(&self, vector: &IcicleVector, at: usize, count: usize) -> Result<Vec<Fr>, DeviceError> {
+        self.own("read", &[vector])?;
+        let range = operations::range("read", at, count, vector.len)?;
+        operations::download(&self.context, vector, range)
+    }
+
+    fn write(&self, vector: &mut IcicleVector, at: usize, values: &[Fr]) -> Result<(), DeviceError> {
+        self.own("write", &[vector])?;
+        let range = operations::range("write", at, values.len(), vector.len)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        let span = vector.memory().span(range.start, range.len());
+        self.context.upload("write", values, span)
+    }
+
     fn zeros(&self, n: usize) -> Result<IcicleVector, DeviceError> {
         let vector = IcicleVector::new(&self.context, "zeros", n)?;
         if let Some(buffer) = &vector.buffer {

@@ -96,6 +96,18 @@ pub trait Device: Send + Sync {
     /// The device failed.
     fn download(&self, vector: &Self::Vector) -> Result<Vec<Fr>, DeviceError>;
 
+    /// Copies `count` scalars from the device, from index `at` on.
+    ///
+    /// # Errors
+    /// A range that is not in the vector.
+    fn read(&self, vector: &Self::Vector, at: usize, count: usize) -> Result<Vec<Fr>, DeviceError>;
+
+    /// Overwrites scalars of a vector from index `at` on.
+    ///
+    /// # Errors
+    /// A range that is not in the vector.
+    fn write(&self, vector: &mut Self::Vector, at: usize, values: &[Fr]) -> Result<(), DeviceError>;
+
     /// A vector of `n` zeros.
     ///
     /// # Errors

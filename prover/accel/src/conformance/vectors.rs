@@ -24,7 +24,39 @@ fn transfers<D: Device>(device: &D, sampler: &mut Sampler, n: usize) -> Result<(
     let mut copy = case.call(device.duplicate(&vector))?;
     case.call(device.invert(&mut copy))?;
     case.holds(&vector, &values)?;
-    case.holds(&case.call(device.zeros(n))?, &vec![Fr::ZERO; n])
+    case.holds(&case.call(device.zeros(n))?, &vec![Fr::ZERO; n])?;
+    parts(&case, sampler, vector, values)
+}
+
+/// Reads and writes parts of a vector, at its ends and within; refuses what is not in it.
+fn parts<D: Device>(
+    case: &Case<'_, D>,
+    sampler: &mut Sampler,
+    mut vector: D::Vector,
+    mut values: Vec<Fr>,
+) -> Result<(), Failure> {
+    let (device, n) = (case.device, values.len());
+    for (at, count) in [
+        (0, n),
+        (0, 0),
+        (n, 0),
+        (n / 2, n - n / 2),
+        (0, n / 2),
+        (n / 3, n / 2 - n / 3),
+    ] {
+        let found = case.call(device.read(&vector, at, count))?;
+        case.equal(&found, &values[at..at + count])?;
+        let part = sampler.mixed(count);
+        case.call(device.write(&mut vector, at, &part))?;
+        values[at..at + count].copy_from_slice(&part);
+        case.holds(&vector, &values)?;
+    }
+    for (at, count) in [(0, n + 1), (n, 1), (n + 1, 0), (usize::MAX, 1)] {
+        case.refused(device.read(&vector, at, count))?;
+        let part = vec![Fr::ONE; count];
+        case.refused(device.write(&mut vector, at, &part))?;
+    }
+    case.holds(&vector, &values)
 }
 
 fn inversion<D: Device>(device: &D, sampler: &mut Sampler, n: usize) -> Result<(), Failure> {

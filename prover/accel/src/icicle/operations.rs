@@ -38,6 +38,22 @@ pub(super) fn bytes(operation: &'static str, n: usize, each: usize) -> Result<us
     Ok(n * each)
 }
 
+/// The range of `count` elements from `at` on, if a vector of `len` elements has it.
+pub(super) fn range(
+    operation: &'static str,
+    at: usize,
+    count: usize,
+    len: usize,
+) -> Result<Range<usize>, DeviceError> {
+    match at.checked_add(count) {
+        Some(end) if end <= len => Ok(at..end),
+        _ => Err(invalid(
+            operation,
+            format!("{count} elements from {at} on, of {len}"),
+        )),
+    }
+}
+
 /// A range of a vector as the host has scalars.
 pub(super) fn download(
     context: &Arc<Context>,
