@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use crate::error::{Cell, EngineError};
 use crate::graph::{Graph, Poly};
+use crate::key::zeros;
 use crate::prove::Proof;
 
 impl<D: Device> Proof<'_, '_, D> {
@@ -35,7 +36,9 @@ impl<D: Device> Proof<'_, '_, D> {
         for gate in self.engine.system.cs.gates() {
             let mut graph = Graph::default();
             let outputs: Vec<Operand> = gate.polynomials().iter().map(|p| graph.expression(p)).collect();
-            let outputs = self.run_on_domain(&graph.compile(&outputs))?;
+            let compiled = graph.compile(&outputs);
+            let mut outputs = zeros(&*self.engine.device, self.engine.system.domain.n, outputs.len())?;
+            self.run_on_domain(&compiled, &mut outputs)?;
             for (index, output) in outputs.iter().enumerate() {
                 let values = self.engine.device.download(output)?;
                 if let Some(row) = values.iter().position(|value| *value != Fr::ZERO) {

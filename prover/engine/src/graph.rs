@@ -33,6 +33,12 @@ pub(crate) enum Poly {
     Random,
     /// The quotient.
     Quotient,
+    /// The quotient's values on a coset, as coefficients. Only in its assembly, as the next two.
+    Part(usize),
+    /// Powers of the inverse of the first coset's shift.
+    Shifts,
+    /// Powers of the inverse of the step from one coset's shift to the next.
+    Steps,
 }
 
 /// A scalar that a program reads, some of them known only in the course of a proof.

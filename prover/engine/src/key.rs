@@ -1,6 +1,6 @@
 //! What stays on the device from proof to proof: bases, and the key's polynomials in the forms that proofs read.
 
-use accel::{Device, Direction, Op, Operand, Program};
+use accel::Device;
 use halo2_proofs::plonk::ProvingKey;
 use halo2curves::bn256::{Fr, G1Affine};
 use halo2curves::ff::Field;
@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::error::EngineError;
 use crate::graph::Poly;
+use crate::opening::rotation_sets;
 use crate::system::System;
 
 /// Bytes of a scalar on a device.
@@ -79,12 +80,15 @@ impl MemoryNeed {
         // The identity belongs to the values.
         let resident = plan.coefficients.len() + plan.values.len() + 1;
         let committed = advice + instance + products + 3 * lookups;
-        // At the lookups and running products: compressed columns, denominators, numerators and factors.
-        let products_peak = committed + 2 * lookups + 3 * products.max(lookups);
-        // At the quotient: the random polynomial, a coset of every input, its powers, and the parts with one in work.
-        let quotient_peak = committed + system.quotient.inputs.len() + pieces + 4;
-        // At the opening: the sums of up to one rotation set for each distinct opening, and the pieces.
-        let opening_peak = committed + pieces + 12;
+        // At the lookups and running products: compressed columns, denominators and numerators.
+        let products_peak = committed + 2 * lookups + 2;
+        // At the quotient: the random polynomial, a coset of every input, and the parts.
+        let quotient_peak = committed + system.quotient.inputs.len() + pieces + 1;
+        // At the opening: a sum for each rotation set and for each point, and the joined quotient.
+        let queries = system.openings();
+        let rotations: HashSet<i32> = queries.iter().map(|query| query.rotation).collect();
+        let sets = rotation_sets(&queries, system.domain.n).len();
+        let opening_peak = (committed + 2 + sets).max(sets + rotations.len() + 1);
         let proof = products_peak.max(quotient_peak).max(opening_peak);
         Self {
             resident: vector * resident as u64 + 2 * POINT_BYTES * system.domain.n as u64,
@@ -165,11 +169,11 @@ impl<D: Device> Key<D> {
         let (n, pieces) = (system.domain.n, system.domain.pieces);
         let kept = bytes_max / (SCALAR_BYTES * (n * pieces) as u64);
         let kept: Vec<Poly> = plan.cosets.iter().copied().take(kept as usize).collect();
+        let sources: Vec<&D::Vector> = kept.iter().map(|poly| &self.coefficients[poly]).collect();
         for part in 0..pieces {
-            let powers = device.upload(&powers_of(system.domain.coset(part), n))?;
-            let sources: Vec<&D::Vector> = kept.iter().map(|poly| &self.coefficients[poly]).collect();
             let mut cosets = zeros(device, n, kept.len())?;
-            to_coset(device, &sources, &powers, &mut cosets)?;
+            let mut outputs: Vec<&mut D::Vector> = cosets.iter_mut().collect();
+            device.coset_ntt(&sources, system.domain.coset(part), &mut outputs)?;
             for (poly, coset) in kept.iter().zip(cosets) {
                 self.cosets.entry(*poly).or_default().push(coset);
             }
@@ -183,30 +187,8 @@ pub(crate) fn zeros<D: Device>(device: &D, n: usize, count: usize) -> Result<Vec
     (0..count).map(|_| Ok(device.zeros(n)?)).collect()
 }
 
-/// Values of polynomials on the coset whose shift's powers are given.
-pub(crate) fn to_coset<D: Device>(
-    device: &D,
-    coefficients: &[&D::Vector],
-    powers: &D::Vector,
-    values: &mut [D::Vector],
-) -> Result<(), EngineError> {
-    if coefficients.is_empty() {
-        return Ok(());
-    }
-    let count = coefficients.len() as u32;
-    let input = |column| Operand::Input { column, rotation: 0 };
-    let ops = (0..count).map(|column| Op::Mul(input(column), input(count)));
-    let outputs = (0..count).map(Operand::Result);
-    let program = Program::new(ops.collect(), outputs.collect()).expect("each output is an instruction");
-    let inputs: Vec<&D::Vector> = coefficients.iter().copied().chain([powers]).collect();
-    let mut outputs: Vec<&mut D::Vector> = values.iter_mut().collect();
-    device.run(&program, &inputs, &[], &mut outputs)?;
-    device.ntt(&mut outputs, Direction::Forward)?;
-    Ok(())
-}
-
 /// `1, base, base², ...`
-pub(crate) fn powers_of(base: Fr, n: usize) -> Vec<Fr> {
+fn powers_of(base: Fr, n: usize) -> Vec<Fr> {
     const CHUNK: usize = 1 << 12;
     let mut powers = vec![Fr::ONE; n];
     powers

@@ -6,32 +6,34 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// `A'` and `S'` of an input `A` and a table `S`: like values of `A'` lie together, in the order of the table's first
-/// occurrences, and the first of each lies beside the same value of `S'`. The rest of the table fills the gaps of `S'`
-/// in order.
+/// Permutes an input `A` into `A'` and its table `S` into `S'`: like values of `A'` lie together, in the order of the
+/// table's first occurrences, and the first of each lies beside the same value of `S'`. The rest of the table fills the
+/// gaps of `S'` in order.
 ///
 /// # Errors
-/// The first row whose input is not in the table.
-pub(crate) fn permute(input: &[Fr], table: &[Fr]) -> Result<(Vec<Fr>, Vec<Fr>), usize> {
+/// The first row whose input is not in the table; then both are as they were.
+pub(crate) fn permute(input: &mut [Fr], table: &mut [Fr]) -> Result<(), usize> {
     let entries = Entries::new(table);
     let places = entries.places(input)?;
     let uses: Vec<AtomicU32> = entries.values.iter().map(|_| AtomicU32::new(0)).collect();
     places.par_iter().for_each(|place| {
         uses[*place as usize].fetch_add(1, Ordering::Relaxed);
     });
-    let uses: Vec<u32> = uses.into_iter().map(AtomicU32::into_inner).collect();
+    let uses: Vec<usize> = uses.into_iter().map(|uses| uses.into_inner() as usize).collect();
     let mut unused = entries.values.iter().enumerate().flat_map(|(place, value)| {
         let spare = entries.copies[place] - u32::from(uses[place] > 0);
         std::iter::repeat_n(*value, spare as usize)
     });
-    let (mut permuted_input, mut permuted_table) =
-        (Vec::with_capacity(input.len()), Vec::with_capacity(input.len()));
+    let mut from = 0;
     for (value, uses) in entries.values.iter().zip(&uses).filter(|(_, uses)| **uses > 0) {
-        permuted_input.extend(std::iter::repeat_n(*value, *uses as usize));
-        permuted_table.push(*value);
-        permuted_table.extend(unused.by_ref().take(*uses as usize - 1));
+        let rows = from..from + uses;
+        input[rows.clone()].fill(*value);
+        table[from] = *value;
+        let gaps = table[rows].iter_mut().skip(1);
+        gaps.zip(unused.by_ref()).for_each(|(slot, spare)| *slot = spare);
+        from += uses;
     }
-    Ok((permuted_input, permuted_table))
+    Ok(())
 }
 
 /// A table's distinct values in the order of their first occurrence, and how often each occurs.
@@ -132,14 +134,16 @@ mod tests {
 
     #[test]
     fn like_inputs_lie_together_beside_their_table_entry() {
-        let (input, table) =
-            permute(&field(&[3, 1, 3, 3, 7, 1]), &field(&[0, 1, 3, 7, 7, 7])).expect("in the table");
+        let (mut input, mut table) = (field(&[3, 1, 3, 3, 7, 1]), field(&[0, 1, 3, 7, 7, 7]));
+        permute(&mut input, &mut table).expect("in the table");
         assert_eq!(input, field(&[1, 1, 3, 3, 3, 7]));
         assert_eq!(table, field(&[1, 0, 3, 7, 7, 7]));
     }
 
     #[test]
     fn the_first_input_that_is_not_in_the_table_is_named() {
-        assert_eq!(permute(&field(&[1, 2, 5, 6]), &field(&[1, 2, 3, 4])), Err(2));
+        let (mut input, mut table) = (field(&[1, 2, 5, 6]), field(&[1, 2, 3, 4]));
+        assert_eq!(permute(&mut input, &mut table), Err(2));
+        assert_eq!((input, table), (field(&[1, 2, 5, 6]), field(&[1, 2, 3, 4])));
     }
 }

@@ -7,7 +7,7 @@
 //! distinct point, whatever the number of sets. Such a division never reads the constant coefficient, so neither `r_i`
 //! nor `F_s(s)` is needed. The second commitment is to the quotient by `X - u` of a combination of the `f_i` and `Q`.
 
-use accel::Device;
+use accel::{Device, DeviceError};
 use halo2curves::bn256::Fr;
 use halo2curves::ff::Field;
 use rayon::prelude::*;
@@ -19,7 +19,7 @@ use crate::system::Query;
 
 /// Polynomials that are opened at the same points.
 #[derive(Debug, PartialEq, Eq)]
-struct RotationSet {
+pub(crate) struct RotationSet {
     rotations: Vec<i32>,
     polys: Vec<Poly>,
 }
@@ -61,9 +61,7 @@ impl<D: Device> Proof<'_, '_, D> {
         factors.push(-vanishing_at(all.iter(), u) * scale);
         let vectors: Vec<&D::Vector> = combined.iter().copied().chain([&quotient]).collect();
         let linear = device.combine(&vectors, &factors, domain.n)?;
-        let mut sum = vec![Fr::ZERO; domain.n];
-        add_quotient(&mut sum, &device.download(&linear)?, u);
-        let opening = device.upload(&sum)?;
+        let opening = self.sum_of_quotients(&[(linear, u)])?;
         self.commit(Basis::Powers, &[&opening])
     }
 
@@ -75,7 +73,7 @@ impl<D: Device> Proof<'_, '_, D> {
         v: &[Fr],
     ) -> Result<D::Vector, EngineError> {
         let (device, n) = (&*self.engine.device, self.engine.system.domain.n);
-        let mut sum = vec![Fr::ZERO; n];
+        let mut numerators = Vec::new();
         for point in distinct(sets) {
             let mut vectors = Vec::new();
             let mut factors = Vec::new();
@@ -87,16 +85,48 @@ impl<D: Device> Proof<'_, '_, D> {
                     factors.push(weight * v);
                 }
             }
-            let numerator = device.download(&device.combine(&vectors, &factors, n)?)?;
-            add_quotient(&mut sum, &numerator, point);
+            numerators.push((device.combine(&vectors, &factors, n)?, point));
         }
-        Ok(device.upload(&sum)?)
+        self.sum_of_quotients(&numerators)
+    }
+
+    /// `Σ (p - p(point)) / (X - point)` by synthetic division: from the highest coefficients down, chunk by chunk, the
+    /// polynomials side by side.
+    fn sum_of_quotients(&self, numerators: &[(D::Vector, Fr)]) -> Result<D::Vector, EngineError> {
+        const CHUNKS: usize = 16;
+        let (device, n) = (&*self.engine.device, self.engine.system.domain.n);
+        let chunk = n.div_ceil(CHUNKS);
+        let mut sum = device.zeros(n)?;
+        let mut carries = vec![Fr::ZERO; numerators.len()];
+        for at in (0..n).step_by(chunk).rev() {
+            let count = chunk.min(n - at);
+            let mut quotients = numerators
+                .par_iter()
+                .zip(&mut carries)
+                .map(|((numerator, point), carry)| {
+                    let mut values = device.read(numerator, at, count)?;
+                    divide_chunk(&mut values, *point, carry);
+                    Ok(values)
+                })
+                .collect::<Result<Vec<_>, DeviceError>>()?;
+            let Some(mut total) = quotients.pop() else {
+                break;
+            };
+            for quotient in quotients {
+                total
+                    .par_iter_mut()
+                    .zip(quotient)
+                    .for_each(|(total, value)| *total += value);
+            }
+            device.write(&mut sum, at, &total)?;
+        }
+        Ok(sum)
     }
 }
 
 /// Groups polynomials by the points they are opened at: sets in the order in which their first polynomial is first
 /// opened, polynomials likewise. Rotations that meet on a small domain are one point.
-fn rotation_sets(queries: &[Query], n: usize) -> Vec<RotationSet> {
+pub(crate) fn rotation_sets(queries: &[Query], n: usize) -> Vec<RotationSet> {
     let mut opened: Vec<(Poly, Vec<i32>)> = Vec::new();
     for query in queries {
         let rotation = query.rotation.rem_euclid(n as i32);
@@ -142,37 +172,13 @@ fn powers(base: Fr, count: usize) -> Vec<Fr> {
         .collect()
 }
 
-/// Adds `(p - p(point)) / (X - point)` to `sum`, given `p` by its coefficients: synthetic division, in chunks that first
-/// compute what they carry into the next lower one.
-fn add_quotient(sum: &mut [Fr], coefficients: &[Fr], point: Fr) {
-    let chunk = coefficients
-        .len()
-        .div_ceil(rayon::current_num_threads())
-        .max(1 << 10);
-    let values: Vec<Fr> = coefficients
-        .par_chunks(chunk)
-        .map(|chunk| {
-            chunk
-                .iter()
-                .rev()
-                .fold(Fr::ZERO, |value, coefficient| value * point + coefficient)
-        })
-        .collect();
-    let step = point.pow_vartime([chunk as u64]);
-    let mut carries = vec![Fr::ZERO; values.len()];
-    for at in (1..values.len()).rev() {
-        carries[at - 1] = values[at] + carries[at] * step;
+/// Turns coefficients of `p` into those of `(p - p(point)) / (X - point)`, given and giving back what the next higher
+/// coefficients carry into them.
+fn divide_chunk(coefficients: &mut [Fr], point: Fr, carry: &mut Fr) {
+    for coefficient in coefficients.iter_mut().rev() {
+        let next = *carry * point + *coefficient;
+        *coefficient = std::mem::replace(carry, next);
     }
-    let chunks = sum
-        .par_chunks_mut(chunk)
-        .zip(coefficients.par_chunks(chunk))
-        .zip(carries);
-    chunks.for_each(|((sum, coefficients), mut carry)| {
-        for (slot, coefficient) in sum.iter_mut().zip(coefficients).rev() {
-            *slot += carry;
-            carry = carry * point + coefficient;
-        }
-    });
 }
 
 #[cfg(test)]
@@ -181,7 +187,6 @@ mod tests {
 
     #[test]
     fn division_by_a_linear_polynomial_gives_back_the_factor() {
-        // Longer than a chunk, so that carries are used.
         let factor: Vec<Fr> = (1..3_000).map(|i| Fr::from(i * i)).collect();
         let point = Fr::from(77);
         let mut product = vec![Fr::from(5); 1];
@@ -190,10 +195,13 @@ mod tests {
             product[at] -= coefficient * point;
             product[at + 1] += coefficient;
         }
-        let mut sum = vec![Fr::ONE; product.len()];
-        add_quotient(&mut sum, &product, point);
-        let expected: Vec<Fr> = factor.iter().chain([&Fr::ZERO]).map(|c| c + Fr::ONE).collect();
-        assert_eq!(sum, expected);
+        let mut carry = Fr::ZERO;
+        let (low, high) = product.split_at_mut(1_000);
+        divide_chunk(high, point, &mut carry);
+        divide_chunk(low, point, &mut carry);
+        assert_eq!(product.pop(), Some(Fr::ZERO));
+        assert_eq!(product, factor);
+        assert_eq!(carry, Fr::from(5), "the remainder");
     }
 
     #[test]

@@ -14,7 +14,6 @@ use crate::channel::Channel;
 use crate::clock::{Clock, Phase};
 use crate::error::EngineError;
 use crate::graph::{Compiled, Poly};
-use crate::key::zeros;
 use crate::lookup;
 use crate::system::Challenges;
 
@@ -179,19 +178,23 @@ impl<'a, 'c, D: Device> Proof<'a, 'c, D> {
         (0..count).map(|_| Fr::random(&mut *self.rng)).collect()
     }
 
-    /// Runs a program on values of the domain, giving its outputs in new vectors.
-    pub fn run_on_domain(&self, compiled: &Compiled) -> Result<Vec<D::Vector>, EngineError> {
-        let (device, n) = (&*self.engine.device, self.engine.system.domain.n);
+    /// Runs a program on values of the domain.
+    pub fn run_on_domain(&self, compiled: &Compiled, outputs: &mut [D::Vector]) -> Result<(), EngineError> {
         let values = &self.engine.key.values;
         let inputs = compiled.inputs.iter();
         let inputs: Vec<&D::Vector> = inputs
             .map(|poly| self.polys.get(poly).unwrap_or_else(|| &values[poly]))
             .collect();
         let constants = self.challenges.constants(&compiled.scalars, Fr::ONE);
-        let mut outputs = zeros(device, n, compiled.program.outputs().len())?;
-        let mut targets: Vec<&mut D::Vector> = outputs.iter_mut().collect();
-        device.run(&compiled.program, &inputs, &constants, &mut targets)?;
-        Ok(outputs)
+        let mut outputs: Vec<&mut D::Vector> = outputs.iter_mut().collect();
+        let device = &self.engine.device;
+        Ok(device.run(&compiled.program, &inputs, &constants, &mut outputs)?)
+    }
+
+    /// Two vectors to be written to.
+    fn pair(&self) -> Result<[D::Vector; 2], EngineError> {
+        let (device, n) = (&self.engine.device, self.engine.system.domain.n);
+        Ok([device.zeros(n)?, device.zeros(n)?])
     }
 
     /// Compresses, permutes and commits the lookups' inputs and tables.
@@ -200,24 +203,29 @@ impl<'a, 'c, D: Device> Proof<'a, 'c, D> {
         let (device, usable) = (&*self.engine.device, system.usable_rows());
         let mut committed = Vec::new();
         for (index, compiled) in system.compress.iter().enumerate() {
-            let [input, table] = two(self.run_on_domain(compiled)?);
-            let (mut host_input, mut host_table) = (device.download(&input)?, device.download(&table)?);
-            host_input.truncate(usable);
-            host_table.truncate(usable);
-            let permuted = lookup::permute(&host_input, &host_table);
-            let (permuted_input, permuted_table) = permuted.map_err(|row| EngineError::Lookup {
+            let mut compressed = self.pair()?;
+            self.run_on_domain(compiled, &mut compressed)?;
+            let [mut input, mut table] = [
+                device.read(&compressed[0], 0, usable)?,
+                device.read(&compressed[1], 0, usable)?,
+            ];
+            lookup::permute(&mut input, &mut table).map_err(|row| EngineError::Lookup {
                 name: system.cs.lookups()[index].name().to_owned(),
                 row,
             })?;
-            for (poly, mut values) in [
-                (Poly::LookupInput(index), permuted_input),
-                (Poly::LookupTable(index), permuted_table),
+            for (poly, values) in [
+                (Poly::LookupInput(index), input),
+                (Poly::LookupTable(index), table),
             ] {
-                values.extend(self.random_elements(system.blinding + 1));
-                self.polys.insert(poly, device.upload(&values)?);
+                let blinding = self.random_elements(system.blinding + 1);
+                let mut vector = device.zeros(system.domain.n)?;
+                device.write(&mut vector, 0, &values)?;
+                device.write(&mut vector, usable, &blinding)?;
+                self.polys.insert(poly, vector);
                 committed.push(poly);
             }
             self.skip_blinds(2);
+            let [input, table] = compressed;
             self.polys.insert(Poly::CompressedInput(index), input);
             self.polys.insert(Poly::CompressedTable(index), table);
         }
@@ -237,14 +245,16 @@ impl<'a, 'c, D: Device> Proof<'a, 'c, D> {
 
     fn permutation_products(&mut self) -> Result<(), EngineError> {
         let system = &self.engine.system;
+        let mut fraction = self.pair()?;
         let mut first = Fr::ONE;
         let mut committed = Vec::new();
         for (index, compiled) in system.permutation.iter().enumerate() {
-            let (z, last) = self.running_product(compiled, first)?;
+            let (z, last) = self.running_product(compiled, first, &mut fraction)?;
             first = last;
             self.polys.insert(Poly::PermutationProduct(index), z);
             committed.push(Poly::PermutationProduct(index));
         }
+        drop(fraction);
         if first != Fr::ONE {
             let what = "copy constraints";
             return Err(EngineError::Unsatisfied { what });
@@ -254,58 +264,64 @@ impl<'a, 'c, D: Device> Proof<'a, 'c, D> {
 
     fn lookup_products(&mut self) -> Result<(), EngineError> {
         let system = &self.engine.system;
+        let mut fraction = self.pair()?;
         let mut committed = Vec::new();
         for (index, compiled) in system.lookup.iter().enumerate() {
-            let (z, _) = self.running_product(compiled, Fr::ONE)?;
+            let (z, _) = self.running_product(compiled, Fr::ONE, &mut fraction)?;
             self.polys.remove(&Poly::CompressedInput(index));
             self.polys.remove(&Poly::CompressedTable(index));
             self.polys.insert(Poly::LookupProduct(index), z);
             committed.push(Poly::LookupProduct(index));
         }
+        drop(fraction);
         self.commit_polys(&committed)
     }
 
     /// The running product of a program's numerators over its denominators, blinded, and its value in the last row that
-    /// is not.
-    fn running_product(&mut self, compiled: &Compiled, first: Fr) -> Result<(D::Vector, Fr), EngineError> {
+    /// is not. `fraction` is overwritten.
+    fn running_product(
+        &mut self,
+        compiled: &Compiled,
+        first: Fr,
+        fraction: &mut [D::Vector; 2],
+    ) -> Result<(D::Vector, Fr), EngineError> {
         let system = &self.engine.system;
-        let device = &*self.engine.device;
-        let [mut denominator, numerator] = two(self.run_on_domain(compiled)?);
-        device.invert(&mut denominator)?;
+        let (device, usable) = (&*self.engine.device, system.usable_rows());
+        self.run_on_domain(compiled, fraction)?;
+        let [denominator, numerator] = fraction;
+        device.invert(denominator)?;
         let mut product = device.zeros(system.domain.n)?;
-        device.run(
-            &product_program(),
-            &[&denominator, &numerator],
-            &[],
-            &mut [&mut product],
-        )?;
-        drop((denominator, numerator));
+        let [a, b] = [0, 1].map(|column| Operand::Input { column, rotation: 0 });
+        let factors = Program::new(vec![Op::Mul(a, b)], vec![Operand::Result(0)]).expect("one instruction");
+        device.run(&factors, &[denominator, numerator], &[], &mut [&mut product])?;
         device.running_product(&mut product, first)?;
-        let mut values = device.download(&product)?;
-        drop(product);
-        let last = values[system.usable_rows()];
-        values.truncate(system.usable_rows() + 1);
-        values.extend(self.random_elements(system.blinding));
+        let last = device.read(&product, usable, 1)?[0];
+        let blinding = self.random_elements(system.blinding);
+        device.write(&mut product, usable + 1, &blinding)?;
         self.skip_blinds(1);
-        Ok((device.upload(&values)?, last))
+        Ok((product, last))
     }
 
     /// Draws and commits the polynomial that blinds the quotient. Each chunk of coefficients has a generator of its own,
     /// seeded by the proof's.
     fn random_polynomial(&mut self) -> Result<(), EngineError> {
         const CHUNK: usize = 1 << 12;
+        /// Chunks that are drawn before they are written.
+        const BLOCK: usize = 1 << 6;
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        let mut coefficients = vec![Fr::ZERO; self.engine.system.domain.n];
-        coefficients
-            .par_chunks_mut(CHUNK)
-            .enumerate()
-            .for_each(|(chunk, coefficients)| {
+        let (device, n) = (&*self.engine.device, self.engine.system.domain.n);
+        let mut random = device.zeros(n)?;
+        for at in (0..n).step_by(CHUNK * BLOCK) {
+            let mut coefficients = vec![Fr::ZERO; (CHUNK * BLOCK).min(n - at)];
+            let chunks = coefficients.par_chunks_mut(CHUNK).enumerate();
+            chunks.for_each(|(chunk, coefficients)| {
                 let mut rng = ChaCha20Rng::from_seed(seed);
-                rng.set_stream(chunk as u64);
+                rng.set_stream((at / CHUNK + chunk) as u64);
                 coefficients.fill_with(|| Fr::random(&mut rng));
             });
-        let random = self.engine.device.upload(&coefficients)?;
+            device.write(&mut random, at, &coefficients)?;
+        }
         self.skip_blinds(1);
         self.commit(Basis::Powers, &[&random])?;
         self.polys.insert(Poly::Random, random);
@@ -370,18 +386,5 @@ impl<'a, 'c, D: Device> Proof<'a, 'c, D> {
             .chain(instances)
             .zip(values)
             .collect())
-    }
-}
-
-/// `a · b`.
-fn product_program() -> Program {
-    let input = |column| Operand::Input { column, rotation: 0 };
-    Program::new(vec![Op::Mul(input(0), input(1))], vec![Operand::Result(0)]).expect("one instruction")
-}
-
-fn two<T>(outputs: Vec<T>) -> [T; 2] {
-    match <[T; 2]>::try_from(outputs) {
-        Ok(outputs) => outputs,
-        Err(_) => unreachable!("the program has two outputs"),
     }
 }

@@ -11,84 +11,80 @@ use halo2curves::ff::Field;
 use std::collections::HashMap;
 
 use crate::error::EngineError;
-use crate::graph::Poly;
-use crate::key::{powers_of, to_coset, zeros};
+use crate::graph::{Compiled, Graph, Poly, Scalar};
+use crate::key::zeros;
 use crate::prove::Proof;
 use crate::system::Domain;
+
+/// Vectors that every part writes anew.
+struct Workspace<V> {
+    /// Inputs on the coset, of those that the key does not keep.
+    cosets: Vec<V>,
+    /// `l_0` on the coset.
+    first_row: V,
+}
 
 impl<D: Device> Proof<'_, '_, D> {
     /// The pieces `h_0, h_1, ...` in coefficients.
     pub fn quotient(&self) -> Result<Vec<D::Vector>, EngineError> {
         let (device, domain) = (&*self.engine.device, self.engine.system.domain);
+        let transformed = self.transformed();
+        let mut workspace = Workspace {
+            cosets: zeros(device, domain.n, transformed.len())?,
+            first_row: device.zeros(domain.n)?,
+        };
         let mut parts = Vec::with_capacity(domain.pieces);
-        let mut workspace = self.workspace()?;
         for part in 0..domain.pieces {
-            parts.push(self.part(part, &mut workspace)?);
+            parts.push(self.part(part, &transformed, &mut workspace)?);
         }
-        drop(workspace);
-        let parts: Vec<&D::Vector> = parts.iter().collect();
-        let weights = interpolation(&domain);
-        let pieces = weights
-            .iter()
-            .map(|weights| Ok(device.combine(&parts, weights, domain.n)?));
-        pieces.collect()
-    }
-
-    /// Room for the inputs on one coset that the key does not keep.
-    fn workspace(&self) -> Result<Vec<D::Vector>, EngineError> {
-        let count = self.transformed().count();
-        zeros(&*self.engine.device, self.engine.system.domain.n, count)
+        let mut parts: Vec<&mut D::Vector> = parts.iter_mut().collect();
+        device.ntt(&mut parts, Direction::Inverse)?;
+        let parts: Vec<&D::Vector> = parts.into_iter().map(|part| &*part).collect();
+        self.assemble(&parts, workspace.cosets)
     }
 
     /// Inputs of the quotient that are transformed in every part.
-    fn transformed(&self) -> impl Iterator<Item = Poly> {
+    fn transformed(&self) -> Vec<Poly> {
         let inputs = self.engine.system.quotient.inputs.iter().copied();
-        inputs.filter(|poly| {
-            !matches!(poly, Poly::FirstRow | Poly::Identity) && !self.engine.key.cosets.contains_key(poly)
-        })
+        let kept = &self.engine.key.cosets;
+        inputs
+            .filter(|poly| !matches!(poly, Poly::FirstRow | Poly::Identity) && !kept.contains_key(poly))
+            .collect()
     }
 
-    /// The values of the constraints on a coset, as the coefficients of the polynomial of degree below `n` that has
-    /// them.
-    fn part(&self, part: usize, workspace: &mut [D::Vector]) -> Result<D::Vector, EngineError> {
+    /// The values of the constraints on a coset.
+    fn part(
+        &self,
+        part: usize,
+        transformed: &[Poly],
+        workspace: &mut Workspace<D::Vector>,
+    ) -> Result<D::Vector, EngineError> {
         let (device, system, key) = (&*self.engine.device, &self.engine.system, &self.engine.key);
-        let (n, shift) = (system.domain.n, system.domain.coset(part));
-        let transformed: Vec<Poly> = self.transformed().collect();
+        let shift = system.domain.coset(part);
         let sources: Vec<&D::Vector> = transformed.iter().map(|poly| self.coefficients(*poly)).collect();
-        let powers = device.upload(&powers_of(shift, n))?;
-        to_coset(device, &sources, &powers, workspace)?;
-        drop(powers);
-        let places: HashMap<Poly, usize> = transformed.into_iter().zip(0..).collect();
-        let first_row = self.first_row(shift)?;
+        let mut targets: Vec<&mut D::Vector> = workspace.cosets.iter_mut().collect();
+        device.coset_ntt(&sources, shift, &mut targets)?;
+        self.first_row(shift, &mut workspace.first_row)?;
+        let places: HashMap<Poly, usize> = transformed.iter().copied().zip(0..).collect();
         let input = |poly: &Poly| match poly {
-            Poly::FirstRow => &first_row,
+            Poly::FirstRow => &workspace.first_row,
             Poly::Identity => &key.values[&Poly::Identity],
             poly => match places.get(poly) {
-                Some(place) => &workspace[*place],
+                Some(place) => &workspace.cosets[*place],
                 None => &key.cosets[poly][part],
             },
         };
         let inputs: Vec<&D::Vector> = system.quotient.inputs.iter().map(input).collect();
         let constants = self.challenges.constants(&system.quotient.scalars, shift);
-        let mut values = device.zeros(n)?;
+        let mut values = device.zeros(system.domain.n)?;
         device.run(&system.quotient.program, &inputs, &constants, &mut [&mut values])?;
-        drop(first_row);
-        device.ntt(&mut [&mut values], Direction::Inverse)?;
-        let inverse = shift.invert().expect("a coset's shift is not zero");
-        let powers = device.upload(&powers_of(inverse, n))?;
-        let mut coefficients = device.zeros(n)?;
-        let input = |column| Operand::Input { column, rotation: 0 };
-        let program = Program::new(vec![Op::Mul(input(0), input(1))], vec![Operand::Result(0)])
-            .expect("one instruction");
-        device.run(&program, &[&values, &powers], &[], &mut [&mut coefficients])?;
-        Ok(coefficients)
+        Ok(values)
     }
 
     /// `l_0 = (X^n - 1) / (n (X - 1))` on the coset.
-    fn first_row(&self, shift: Fr) -> Result<D::Vector, EngineError> {
+    fn first_row(&self, shift: Fr, row: &mut D::Vector) -> Result<(), EngineError> {
         let (device, n) = (&*self.engine.device, self.engine.system.domain.n);
         let scale = Fr::from(n as u64) * vanishing(shift, n).invert().expect("a coset lies off the domain");
-        let mut row = device.zeros(n)?;
         let identity = Operand::Input {
             column: 0,
             rotation: 0,
@@ -102,9 +98,56 @@ impl<D: Device> Proof<'_, '_, D> {
         )
         .expect("in order");
         let identity = &self.engine.key.values[&Poly::Identity];
-        device.run(&program, &[identity], &[scale * shift, scale], &mut [&mut row])?;
-        device.invert(&mut row)?;
-        Ok(row)
+        device.run(&program, &[identity], &[scale * shift, scale], &mut [row])?;
+        Ok(device.invert(row)?)
+    }
+
+    /// Solves for the pieces, given the parts' values as polynomials of degree below `n` in the coset's own variable.
+    /// `room` is overwritten.
+    fn assemble(
+        &self,
+        parts: &[&D::Vector],
+        mut room: Vec<D::Vector>,
+    ) -> Result<Vec<D::Vector>, EngineError> {
+        let (device, domain) = (&*self.engine.device, self.engine.system.domain);
+        let mut vector = || room.pop().map_or_else(|| device.zeros(domain.n), Ok);
+        let (mut shifts, mut steps) = (vector()?, vector()?);
+        self.powers(domain.coset(0), &mut shifts)?;
+        self.powers(domain.coset_step(), &mut steps)?;
+        let mut pieces = parts.iter().map(|_| vector()).collect::<Result<Vec<_>, _>>()?;
+        let assembly = assembly(&domain);
+        let inputs = |poly: &Poly| match poly {
+            Poly::Part(part) => parts[*part],
+            Poly::Shifts => &shifts,
+            Poly::Steps => &steps,
+            _ => unreachable!("these are the assembly's inputs"),
+        };
+        let inputs: Vec<&D::Vector> = assembly.inputs.iter().map(inputs).collect();
+        let constants = self.challenges.constants(&assembly.scalars, Fr::ONE);
+        let mut outputs: Vec<&mut D::Vector> = pieces.iter_mut().collect();
+        device.run(&assembly.program, &inputs, &constants, &mut outputs)?;
+        Ok(pieces)
+    }
+
+    /// The powers of the inverse of `base`.
+    fn powers(&self, base: Fr, into: &mut D::Vector) -> Result<(), EngineError> {
+        let device = &*self.engine.device;
+        let any = Operand::Input {
+            column: 0,
+            rotation: 0,
+        };
+        let program = Program::new(
+            vec![
+                Op::Sub(any, any),
+                Op::Add(Operand::Result(0), Operand::Constant(0)),
+            ],
+            vec![Operand::Result(1)],
+        )
+        .expect("in order");
+        let inverse = base.invert().expect("a coset's shift is not zero");
+        let any = &self.engine.key.values[&Poly::Identity];
+        device.run(&program, &[any], &[inverse], &mut [&mut *into])?;
+        Ok(device.running_product(into, Fr::ONE)?)
     }
 
     /// Checks what the verifier will check at `x`: that the quotient is the quotient of the constraints.
@@ -137,6 +180,32 @@ impl<D: Device> Proof<'_, '_, D> {
 /// `x^n - 1`.
 fn vanishing(x: Fr, n: usize) -> Fr {
     x.pow_vartime([n as u64]) - Fr::ONE
+}
+
+/// From the parts `Σ_m c^{n m} h_m(cX)` (divided by `c^n - 1` here) to the pieces `h_m(X)`, coefficient by coefficient.
+/// The shift of part `j` is that of part 0 times the `j`-th power of a step, so that two vectors of powers take all parts
+/// out of their cosets.
+fn assembly(domain: &Domain) -> Compiled {
+    let mut graph = Graph::default();
+    let (shifts, steps) = (graph.input(Poly::Shifts, 0), graph.input(Poly::Steps, 0));
+    let mut step = graph.value(Fr::ONE);
+    let mut parts = Vec::with_capacity(domain.pieces);
+    for part in 0..domain.pieces {
+        let input = graph.input(Poly::Part(part), 0);
+        parts.push(graph.mul(input, step));
+        step = graph.mul(step, steps);
+    }
+    let mut pieces = Vec::with_capacity(domain.pieces);
+    for weights in interpolation(domain) {
+        let mut sum = graph.value(Fr::ZERO);
+        for (part, weight) in parts.iter().zip(weights) {
+            let weight = graph.scalar(Scalar::Value(weight));
+            let term = graph.mul(*part, weight);
+            sum = graph.add(sum, term);
+        }
+        pieces.push(graph.mul(sum, shifts));
+    }
+    graph.compile(&pieces)
 }
 
 /// Row `m` holds the weights with which the parts make piece `m`: the inverse of the Vandermonde matrix of the `c^n`,

@@ -67,6 +67,11 @@ impl Domain {
         self.shift * self.extended_omega.pow_vartime([part as u64])
     }
 
+    /// What the shift of one coset is multiplied by for the next.
+    pub fn coset_step(&self) -> Fr {
+        self.extended_omega
+    }
+
     /// `x · omega^rotation`.
     pub fn rotate(&self, x: Fr, rotation: i32) -> Fr {
         let root = if rotation < 0 { self.omega_inv } else { self.omega };

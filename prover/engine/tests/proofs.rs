@@ -152,26 +152,40 @@ fn proofs_of_random_systems_are_accepted() {
     });
 }
 
+/// The proof, and the same by the plain transcription.
+fn ours_and_plain(case: &Case) -> [Vec<u8>; 2] {
+    let engine = case.engine(EngineOptions::default());
+    let ours = case.prove(&engine, &case.circuit).expect("a proof");
+    let mut transcript = Blake2bWrite::<_, _, Challenge255<_>>::init(Vec::new());
+    let instances = case.circuit.system.instances();
+    let mut rng = StdRng::seed_from_u64(7);
+    plain::prove(
+        &case.params,
+        &case.pk,
+        &case.circuit,
+        &instances,
+        &mut rng,
+        &mut transcript,
+    );
+    [ours, transcript.finalize()]
+}
+
 #[test]
 fn proofs_equal_a_plain_transcription_of_the_protocol() {
     for_seeds(16, |seed| {
-        let case = Case::draw_for_halo2(seed);
-        let proof = case
-            .prove(&case.engine(EngineOptions::default()), &case.circuit)
-            .expect("a proof");
-        let mut transcript = Blake2bWrite::<_, _, Challenge255<_>>::init(Vec::new());
-        let instances = case.circuit.system.instances();
-        let mut rng = StdRng::seed_from_u64(7);
-        plain::prove(
-            &case.params,
-            &case.pk,
-            &case.circuit,
-            &instances,
-            &mut rng,
-            &mut transcript,
-        );
-        assert!(proof == transcript.finalize(), "the proofs differ");
+        let [ours, plain] = ours_and_plain(&Case::draw_for_halo2(seed));
+        assert!(ours == plain, "the proofs differ");
     });
+}
+
+/// Work is cut into chunks, of 4096 elements where their number is part of the protocol.
+#[test]
+fn proofs_of_many_rows_equal_the_transcription_too() {
+    let seed = (0..).find(|seed| System::draw_with_phases(*seed, &[2]).lookups.len() == 2);
+    let mut system = System::draw_with_phases(seed.expect("some system has two lookups"), &[2]);
+    system.k = 13;
+    let [ours, plain] = ours_and_plain(&Case::new(system));
+    assert!(ours == plain, "the proofs differ");
 }
 
 #[test]

@@ -304,14 +304,14 @@ impl<E: EncodedChallenge<G1Affine>, T: TranscriptWrite<G1Affine, E>> Prover<'_, 
     }
 
     fn random_polynomial(&mut self) -> Coefficients {
-        assert!(
-            self.n() <= 4096,
-            "the engine draws chunks of 4096 coefficients from streams of their own"
-        );
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        let mut rng = ChaCha20Rng::from_seed(seed);
-        let coefficients = (0..self.n()).map(|_| Fr::random(&mut rng)).collect();
+        let mut coefficients = Vec::new();
+        for stream in 0..self.n().div_ceil(4096) {
+            let mut rng = ChaCha20Rng::from_seed(seed);
+            rng.set_stream(stream as u64);
+            coefficients.extend((0..self.n().min(4096)).map(|_| Fr::random(&mut rng)));
+        }
         self.random(1);
         let random = self.pk.get_vk().get_domain().coeff_from_vec(coefficients);
         self.commit(&random);
