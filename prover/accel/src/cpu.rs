@@ -10,7 +10,6 @@ mod scan;
 
 use crate::{Device, DeviceError, Direction, Memory, Program};
 use halo2curves::bn256::{Fr, G1, G1Affine};
-use halo2curves::ff::Field;
 use memory::Scalars;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -164,7 +163,7 @@ impl Device for CpuDevice {
     }
 
     fn zeros(&self, n: usize) -> Result<CpuVector, DeviceError> {
-        let values = Scalars::filled("zeros", n, Fr::ZERO)?;
+        let values = Scalars::zeros("zeros", n)?;
         Ok(CpuVector { values })
     }
 

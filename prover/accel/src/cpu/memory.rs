@@ -3,7 +3,7 @@
 use crate::DeviceError;
 use halo2curves::bn256::{Fq, Fr};
 use rayon::prelude::*;
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
@@ -65,36 +65,18 @@ unsafe impl<T: Send> Send for Aligned<T> {}
 // SAFETY: as above; shared access only reads.
 unsafe impl<T: Sync> Sync for Aligned<T> {}
 
-impl<T: Copy + Send + Sync> Aligned<T> {
-    /// `n` times the same value.
-    pub(super) fn filled(operation: &'static str, n: usize, value: T) -> Result<Self, DeviceError> {
-        let array = Self::allocate(operation, n)?;
-        let start = array.start.as_ptr() as usize;
-        (0..n.div_ceil(CHUNK)).into_par_iter().for_each(|chunk| {
-            let from = chunk * CHUNK;
-            let chunk = (start as *mut T).wrapping_add(from);
-            for at in 0..CHUNK.min(n - from) {
-                // SAFETY: `from + at < n`, and every chunk is written by one task.
-                unsafe { chunk.add(at).write(value) };
-            }
-        });
-        Ok(array)
-    }
+/// Types of which all bytes zero are a value.
+///
+/// # Safety
+/// They are.
+pub(super) unsafe trait Zero: Copy + Send + Sync {}
 
-    /// A copy of `values`.
-    pub(super) fn copied(operation: &'static str, values: &[T]) -> Result<Self, DeviceError> {
-        let array = Self::allocate(operation, values.len())?;
-        let start = array.start.as_ptr() as usize;
-        values.par_chunks(CHUNK).enumerate().for_each(|(at, chunk)| {
-            let to = (start as *mut T).wrapping_add(at * CHUNK);
-            // SAFETY: the chunks of `values` do not overlap and have `values.len()` elements together, as the copy has.
-            unsafe { to.copy_from_nonoverlapping(chunk.as_ptr(), chunk.len()) };
-        });
-        Ok(array)
-    }
+// SAFETY: a struct of one array of words; all zeros are the number 0.
+unsafe impl Zero for Fr {}
 
-    /// Memory for `n` values, which the caller fills before it gives them away.
-    fn allocate(operation: &'static str, n: usize) -> Result<Self, DeviceError> {
+impl<T: Zero> Aligned<T> {
+    /// `n` zeros. Large arrays are zeroed by the system when they are first touched.
+    pub(super) fn zeros(operation: &'static str, n: usize) -> Result<Self, DeviceError> {
         let out_of_memory = DeviceError::OutOfMemory {
             operation,
             bytes: (n as u64).saturating_mul(size_of::<T>() as u64),
@@ -103,21 +85,19 @@ impl<T: Copy + Send + Sync> Aligned<T> {
             let start = NonNull::dangling();
             return Ok(Self { start, len: 0 });
         }
-        let Some(layout) = Self::layout(n) else {
-            return Err(out_of_memory);
-        };
-        // SAFETY: the layout has at least one value's bytes, and values have some.
-        let start = NonNull::new(unsafe { alloc(layout) }).ok_or(out_of_memory)?;
-        #[cfg(target_os = "linux")]
-        if layout.align() == HUGE_PAGE {
-            // SAFETY: the range is the allocation; the advice changes how it is backed, not what it holds. It is a hint, so
-            // that its failure is none.
-            unsafe { libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
-        }
+        let start = Self::layout(n).and_then(allocate).ok_or(out_of_memory)?;
         Ok(Self {
             start: start.cast(),
             len: n,
         })
+    }
+
+    /// A copy of `values`.
+    pub(super) fn copied(operation: &'static str, values: &[T]) -> Result<Self, DeviceError> {
+        let mut array = Self::zeros(operation, values.len())?;
+        let chunks = array.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK));
+        chunks.for_each(|(copy, values)| copy.copy_from_slice(values));
+        Ok(array)
     }
 }
 
@@ -132,17 +112,80 @@ impl<T> Aligned<T> {
 impl<T> Drop for Aligned<T> {
     fn drop(&mut self) {
         if let (true, Some(layout)) = (self.len > 0, Self::layout(self.len)) {
-            // SAFETY: `allocate` got this memory with the same layout.
-            unsafe { dealloc(self.start.as_ptr().cast(), layout) };
+            // SAFETY: `allocate` gave this memory for the same layout.
+            unsafe { release(self.start.cast(), layout) };
         }
     }
+}
+
+/// Zeroed memory for a layout of at least one byte.
+fn allocate(layout: Layout) -> Option<NonNull<u8>> {
+    #[cfg(target_os = "linux")]
+    if layout.align() == HUGE_PAGE {
+        return map(layout.size());
+    }
+    // SAFETY: the layout has at least one byte.
+    NonNull::new(unsafe { alloc_zeroed(layout) })
+}
+
+/// Gives memory back.
+///
+/// # Safety
+/// [`allocate`] gave it for the same layout, and nothing refers to it.
+unsafe fn release(start: NonNull<u8>, layout: Layout) {
+    #[cfg(target_os = "linux")]
+    if layout.align() == HUGE_PAGE {
+        // SAFETY: `map` mapped this range, in whole huge pages.
+        unsafe { libc::munmap(start.as_ptr().cast(), layout.size().next_multiple_of(HUGE_PAGE)) };
+        return;
+    }
+    // SAFETY: the caller vouches for the layout.
+    unsafe { dealloc(start.as_ptr(), layout) };
+}
+
+/// Maps zeroed memory that starts at a huge page, and asks for huge pages.
+#[cfg(target_os = "linux")]
+fn map(bytes: usize) -> Option<NonNull<u8>> {
+    use libc::{MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE};
+    let bytes = bytes.checked_next_multiple_of(HUGE_PAGE)?;
+    let room = bytes.checked_add(HUGE_PAGE)?;
+    let null = std::ptr::null_mut();
+    // SAFETY: a new mapping touches no memory of the program.
+    let mapped = unsafe {
+        libc::mmap(
+            null,
+            room,
+            PROT_READ | PROT_WRITE,
+            MAP_PRIVATE | MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if mapped == MAP_FAILED {
+        return None;
+    }
+    let mapped: *mut u8 = mapped.cast();
+    let before = mapped.align_offset(HUGE_PAGE);
+    let start = mapped.wrapping_add(before);
+    // SAFETY: all three ranges are parts of the mapping and whole pages, as a huge page is a multiple of every other; nothing
+    // refers to the parts before and after. The advice is a hint, so that its failure is none.
+    unsafe {
+        if before > 0 {
+            libc::munmap(mapped.cast(), before);
+        }
+        if before + bytes < room {
+            libc::munmap(start.wrapping_add(bytes).cast(), room - before - bytes);
+        }
+        libc::madvise(start.cast(), bytes, MADV_HUGEPAGE);
+    }
+    NonNull::new(start)
 }
 
 impl<T> Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: the memory holds `len` values, which the constructors wrote.
+        // SAFETY: the memory holds `len` values: zeros or what was written since.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -182,10 +225,7 @@ mod tests {
         for n in [0, 1, CHUNK - 1, CHUNK + 1, HUGE_PAGE / 32 + 1] {
             let values: Vec<Fr> = (0..n as u64).map(Fr::from).collect();
             assert_eq!(*Scalars::copied("test", &values).expect("memory"), *values);
-            assert_eq!(
-                *Scalars::filled("test", n, Fr::ZERO).expect("memory"),
-                *vec![Fr::ZERO; n]
-            );
+            assert_eq!(*Scalars::zeros("test", n).expect("memory"), *vec![Fr::ZERO; n]);
         }
     }
 
@@ -193,7 +233,7 @@ mod tests {
     fn absurd_sizes_are_out_of_memory() {
         for n in [usize::MAX, usize::MAX / 32, 1 << 56] {
             assert!(matches!(
-                Scalars::filled("test", n, Fr::ZERO),
+                Scalars::zeros("test", n),
                 Err(DeviceError::OutOfMemory { .. })
             ));
         }

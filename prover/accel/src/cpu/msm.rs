@@ -54,7 +54,7 @@ impl Bases {
             #[cfg(target_arch = "x86_64")]
             Kernels::Ifma => Table::best(len, table_bytes_max),
         };
-        let mut points = Aligned::filled("bases", len * table.rows, Point::NONE)?;
+        let mut points = Aligned::<Point>::zeros("bases", len * table.rows)?;
         let (first, mut rest) = points.split_at_mut(len);
         let pairs = first.par_iter_mut().zip(bases);
         pairs.for_each(|(point, base)| *point = Point::new(kernels, base));
@@ -100,7 +100,7 @@ fn sum_of_multiples(bases: &Bases, scalars: &[Fr]) -> Result<G1, DeviceError> {
         .enumerate()
         .map(|(at, tile)| sorting::sort(bases.kernels, &windows, tile, at * TILE, &bases.identities))
         .collect();
-    let mut buckets = Aligned::filled("msm", windows.sets * per_set, Point::NONE)?;
+    let mut buckets = Aligned::<Point>::zeros("msm", windows.sets * per_set)?;
     let partition = windows.partition();
     let partitions = buckets.par_chunks_mut(partition).enumerate();
     partitions.for_each_init(

@@ -62,7 +62,7 @@ impl Scratch {
         let kept = free.iter().position(|array| array.len() == n);
         match kept {
             Some(at) => Ok(free.swap_remove(at)),
-            None => Scalars::filled("ntt", n, Fr::ZERO),
+            None => Scalars::zeros("ntt", n),
         }
     }
 

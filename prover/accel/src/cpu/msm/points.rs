@@ -3,7 +3,7 @@
 use super::super::Kernels;
 #[cfg(target_arch = "x86_64")]
 use super::super::ifma;
-use super::super::memory::{coordinate, coordinate_words};
+use super::super::memory::{Zero, coordinate, coordinate_words};
 use halo2curves::bn256::{Fq, G1, G1Affine};
 use halo2curves::group::{Curve, Group};
 use rayon::prelude::*;
@@ -15,6 +15,9 @@ use rayon::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub(in crate::cpu) struct Point(pub(in crate::cpu) [u64; 8]);
+
+// SAFETY: all zeros are [`Point::NONE`].
+unsafe impl Zero for Point {}
 
 impl Point {
     /// The identity, or nothing yet.
