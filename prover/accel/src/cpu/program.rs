@@ -9,7 +9,7 @@ use crate::Program;
 use halo2curves::bn256::Fr;
 use halo2curves::ff::Field;
 use rayon::prelude::*;
-pub(super) use schedule::{Node, Product, Schedule, Source};
+pub(super) use schedule::{Node, Schedule, Source};
 
 /// Elements that one task handles.
 const TASK: usize = 1 << 13;
@@ -55,6 +55,8 @@ struct Runner<'a> {
 struct Temporaries {
     /// Results of nodes, a block each.
     portable: Vec<Fr>,
+    /// The node under way.
+    sum: Vec<Fr>,
     #[cfg(target_arch = "x86_64")]
     ifma: Vec<ifma::field::Lanes>,
     /// Blocks of inputs that wrap around or end early, and of outputs that end early.
@@ -81,12 +83,14 @@ impl<'a> Runner<'a> {
         if self.limbs.is_some() {
             return Temporaries {
                 portable: Vec::new(),
+                sum: Vec::new(),
                 ifma: ifma::field::buffer(self.schedule.slots * self.block / 8),
                 copies: Vec::new(),
             };
         }
         Temporaries {
             portable: vec![Fr::ZERO; self.schedule.slots * self.block],
+            sum: vec![Fr::ZERO; self.block],
             #[cfg(target_arch = "x86_64")]
             ifma: Vec::new(),
             copies: Vec::new(),
@@ -162,28 +166,71 @@ impl<'a> Runner<'a> {
             let slots = &mut temporaries.ifma;
             return ifma::program::execute(self.schedule, limbs, views, self.block / 8, slots, outputs);
         }
-        let (block, slots) = (self.block, &mut temporaries.portable);
-        let fetch = |slots: &[Fr], source: Source, i: usize| match source {
-            Source::Slot(slot) => slots[slot * block + i],
-            Source::Read(read) => views[read][i],
-            Source::Constant(index) => self.constants[index],
-        };
+        let (slots, sum) = (&mut temporaries.portable, &mut temporaries.sum);
         for node in &self.schedule.nodes {
-            for i in 0..block {
-                let get = |source: &Source| fetch(slots, *source, i);
-                let products = node.products.iter().map(|product| {
-                    let (a, b) = (get(&product.a), get(&product.b));
-                    let value = if product.a == product.b { a.square() } else { a * b };
-                    if product.negative { -value } else { value }
-                });
-                let sum: Fr = products.chain(node.plus.iter().map(get)).sum();
-                slots[node.slot * block + i] = node.minus.iter().map(get).fold(sum, |sum, value| sum - value);
+            sum.fill(Fr::ZERO);
+            for product in &node.products {
+                let (a, b) = (
+                    self.view(views, slots, product.a),
+                    self.view(views, slots, product.b),
+                );
+                match (product.a == product.b, product.negative) {
+                    (true, false) => a.apply(sum, |sum, a| *sum += a.square()),
+                    (true, true) => a.apply(sum, |sum, a| *sum -= a.square()),
+                    (false, false) => a.apply_with(&b, sum, |sum, a, b| *sum += a * b),
+                    (false, true) => a.apply_with(&b, sum, |sum, a, b| *sum -= a * b),
+                }
             }
+            for source in &node.plus {
+                self.view(views, slots, *source)
+                    .apply(sum, |sum, value| *sum += value);
+            }
+            for source in &node.minus {
+                self.view(views, slots, *source)
+                    .apply(sum, |sum, value| *sum -= value);
+            }
+            slots[node.slot * self.block..][..self.block].copy_from_slice(sum);
         }
         for (source, output) in self.schedule.outputs.iter().zip(outputs) {
-            for (i, out) in output.iter_mut().enumerate() {
-                *out = fetch(slots, *source, i);
+            self.view(views, slots, *source)
+                .apply(output, |out, value| *out = *value);
+        }
+    }
+
+    fn view<'v>(&'v self, views: &[&'v [Fr]], slots: &'v [Fr], source: Source) -> View<'v> {
+        match source {
+            Source::Slot(slot) => View::Block(&slots[slot * self.block..][..self.block]),
+            Source::Read(read) => View::Block(views[read]),
+            Source::Constant(index) => View::Constant(&self.constants[index]),
+        }
+    }
+}
+
+/// A source over a block.
+enum View<'a> {
+    Block(&'a [Fr]),
+    Constant(&'a Fr),
+}
+
+impl View<'_> {
+    fn apply(&self, sums: &mut [Fr], update: impl Fn(&mut Fr, &Fr)) {
+        match self {
+            Self::Block(values) => sums
+                .iter_mut()
+                .zip(*values)
+                .for_each(|(sum, value)| update(sum, value)),
+            Self::Constant(value) => sums.iter_mut().for_each(|sum| update(sum, value)),
+        }
+    }
+
+    fn apply_with(&self, other: &Self, sums: &mut [Fr], update: impl Fn(&mut Fr, &Fr, &Fr)) {
+        match (self, other) {
+            (Self::Block(a), Self::Block(b)) => {
+                let pairs = sums.iter_mut().zip(a.iter().zip(*b));
+                pairs.for_each(|(sum, (a, b))| update(sum, a, b));
             }
+            (Self::Block(_), Self::Constant(b)) => self.apply(sums, |sum, a| update(sum, a, b)),
+            (Self::Constant(a), _) => other.apply(sums, |sum, b| update(sum, a, b)),
         }
     }
 }

@@ -169,17 +169,31 @@ fn high(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
     _mm512_madd52hi_epu64(sum, a, b)
 }
 
-/// The ten columns of `a · b` for tidy factors.
+/// Ten columns of zeros.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
-pub(in crate::cpu) fn columns(a: &Lanes, b: &Lanes) -> [__m512i; 10] {
-    let mut columns = [_mm512_setzero_si512(); 10];
+pub(in crate::cpu) fn no_columns() -> [__m512i; 10] {
+    [_mm512_setzero_si512(); 10]
+}
+
+/// Adds `a · b` to ten columns, for tidy factors: at most nine times `2^52` to each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+pub(in crate::cpu) fn multiply_add(columns: &mut [__m512i; 10], a: &Lanes, b: &Lanes) {
     for i in 0..5 {
         for j in 0..5 {
             columns[i + j] = low(columns[i + j], a.0[i], b.0[j]);
             columns[i + j + 1] = high(columns[i + j + 1], a.0[i], b.0[j]);
         }
     }
+}
+
+/// The ten columns of `a · b` for tidy factors.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+pub(in crate::cpu) fn columns(a: &Lanes, b: &Lanes) -> [__m512i; 10] {
+    let mut columns = no_columns();
+    multiply_add(&mut columns, a, b);
     columns
 }
 

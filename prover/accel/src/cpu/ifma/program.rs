@@ -4,7 +4,7 @@
 //! reduced, which makes up for the radix: `16 / 2^260 = 1 / 2^256`.
 
 use super::super::memory::words;
-use super::super::program::{Node, Product, Schedule, Source};
+use super::super::program::{Node, Schedule, Source};
 use super::field::*;
 use halo2curves::bn256::Fr;
 use std::arch::x86_64::*;
@@ -50,45 +50,41 @@ struct Block<'a> {
     slots: &'a mut [Lanes],
 }
 
-impl Block<'_> {
-    /// The eight elements of a source from `8 vector` on; tidy. The vector is within the block.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
-    fn fetch(&self, source: Source, vector: usize) -> Lanes {
-        match source {
-            Source::Slot(slot) => self.slots[slot * self.vectors + vector],
+/// The eight elements of a source from `8 vector` on; tidy. The vector is within the block.
+///
+/// This is a macro because a function, called from so many places, would not be inlined, and would pass its result through
+/// memory.
+macro_rules! fetch {
+    ($block:expr, $source:expr, $vector:expr) => {
+        match $source {
+            Source::Slot(slot) => $block.slots[slot * $block.vectors + $vector],
             Source::Read(read) => {
-                let elements = &self.views[read][8 * vector..8 * vector + 8];
+                let elements = &$block.views[read][8 * $vector..8 * $vector + 8];
                 // SAFETY: eight elements are 32 words.
                 unpack(&unsafe { load(elements.as_ptr().cast()) })
             }
-            Source::Constant(index) => broadcast(&self.constants[index]),
+            Source::Constant(index) => broadcast(&$block.constants[index]),
         }
-    }
+    };
+}
 
+impl Block<'_> {
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
     fn node(&mut self, node: &Node) {
         let offset = times(Scalar::LIMBS, node.offset);
         for vector in 0..self.vectors {
-            let mut sum = match node.products.split_first() {
-                None => broadcast(&offset),
-                Some((first, others)) => {
-                    let mut columns = self.product(first, vector);
-                    for product in others {
-                        let product = self.product(product, vector);
-                        for (column, more) in columns.iter_mut().zip(product) {
-                            *column = _mm512_add_epi64(*column, more);
-                        }
-                    }
-                    let scaled = columns.map(|column| _mm512_slli_epi64::<4>(column));
-                    add(&montgomery::<Scalar>(scaled), &broadcast(&offset))
-                }
-            };
+            let mut sum = broadcast(&offset);
+            if !node.products.is_empty() {
+                let scaled = self
+                    .products(node, vector)
+                    .map(|column| _mm512_slli_epi64::<4>(column));
+                sum = add(&sum, &montgomery::<Scalar>(scaled));
+            }
             for source in &node.plus {
-                sum = add(&sum, &self.fetch(*source, vector));
+                sum = add(&sum, &fetch!(self, *source, vector));
             }
             for source in &node.minus {
-                sum = sub(&sum, &self.fetch(*source, vector));
+                sum = sub(&sum, &fetch!(self, *source, vector));
             }
             sum = tidy(&sum);
             if node.reduce {
@@ -98,27 +94,33 @@ impl Block<'_> {
         }
     }
 
-    /// Columns of a product, of at most nine times `2^52`.
+    /// Columns of the sum of all products, of at most nine times `2^52` from each.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
-    fn product(&self, product: &Product, vector: usize) -> [__m512i; 10] {
-        let mut left = self.fetch(product.a, vector);
-        if product.negative {
-            let multiple = broadcast(&times(Scalar::LIMBS, product.a_bound));
-            let right = self.fetch(product.b, vector);
-            left = tidy(&sub(&multiple, &left));
-            return columns(&left, &right);
+    fn products(&self, node: &Node, vector: usize) -> [__m512i; 10] {
+        let mut columns = no_columns();
+        for product in &node.products {
+            let mut left = fetch!(self, product.a, vector);
+            if product.a == product.b && !product.negative {
+                let square = square_columns(&left);
+                for (column, more) in columns.iter_mut().zip(square) {
+                    *column = _mm512_add_epi64(*column, more);
+                }
+                continue;
+            }
+            if product.negative {
+                let multiple = broadcast(&times(Scalar::LIMBS, product.a_bound));
+                left = tidy(&sub(&multiple, &left));
+            }
+            multiply_add(&mut columns, &left, &fetch!(self, product.b, vector));
         }
-        if product.a == product.b {
-            return square_columns(&left);
-        }
-        columns(&left, &self.fetch(product.b, vector))
+        columns
     }
 
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
     fn output(&self, source: Source, output: &mut [Fr]) {
         for (vector, elements) in output.chunks_exact_mut(8).enumerate() {
-            let value = pack(&canonical::<Scalar>(&self.fetch(source, vector)));
+            let value = pack(&canonical::<Scalar>(&fetch!(self, source, vector)));
             // SAFETY: eight elements are 32 words, and the value is canonical.
             unsafe { store(elements.as_mut_ptr().cast(), &value) };
         }

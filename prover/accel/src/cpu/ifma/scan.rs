@@ -210,13 +210,10 @@ pub(in crate::cpu) fn combine(sum: &mut [Fr], vectors: &[&[Fr]], factors: &[[u64
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
 fn combine_vectors(sum: &mut [Fr], vectors: &[&[Fr]], factors: &[[u64; 5]]) {
     for (at, sum) in sum.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        let mut total = [_mm512_setzero_si512(); 10];
+        let mut total = no_columns();
         for (vector, factor) in vectors.iter().zip(factors) {
             let value = read(&vector.as_chunks::<8>().0[at]);
-            let product = columns(&value, &broadcast(factor));
-            for (total, column) in total.iter_mut().zip(product) {
-                *total = _mm512_add_epi64(*total, column);
-            }
+            multiply_add(&mut total, &value, &broadcast(factor));
         }
         write(sum, &tidy(&montgomery::<Scalar>(total)));
     }
