@@ -1,11 +1,14 @@
 //! Times stock halo2 and the workspace's engine on the same key and witness. Every proof is verified.
 //!
-//! Each proof is made in a process of its own, so that its peak memory is its own.
+//! Each proof is made in a process of its own, so that its peak memory is its own. Processor seconds are given beside
+//! wall time: they say more where a machine is shared.
 
+use accel::{IcicleConfig, IcicleDevice};
 use anyhow::{Context, Result, bail, ensure};
-use benches::{peak_memory_bytes, publish, report};
+use benches::{cpu_seconds, peak_memory_bytes, publish, report};
 use circuits::aggregation::{AggregationInput, ChildProof};
 use circuits::batch::{execute, shards};
+use circuits::keys::KeyStore;
 use circuits::operation::RollupId;
 use circuits::preset::{ALL, Preset};
 use circuits::sample::{Sample, SampleConfig};
@@ -32,6 +35,12 @@ struct Args {
     /// Instead of a preset's name: log2 of the circuit's rows, as some preset has it.
     #[arg(long, conflicts_with = "preset")]
     k: Option<u32>,
+    /// The engine's device: cpu, icicle, icicle:N, icicle-cpu.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// ICICLE's installation.
+    #[arg(long)]
+    icicle_dir: Option<PathBuf>,
     /// Proofs by each prover.
     #[arg(long, default_value_t = 1)]
     repeat: usize,
@@ -120,16 +129,21 @@ fn compare(args: &Args, preset: Preset, input: &Path) -> Result<Value> {
             .expect("each prover ran")
     };
     let (stock, engine) = (best("stock"), best("engine"));
-    let seconds = |run: &Value| run["seconds"].as_f64().context("a run says its seconds");
+    let number = |run: &Value, key: &str| run[key].as_f64().with_context(|| format!("a run says its {key}"));
+    let ratio = |key: &str| -> Result<f64> { Ok(number(stock, key)? / number(engine, key)?) };
     Ok(json!({
         "preset": preset.name,
+        "device": args.device,
         "k": match args.circuit {
             Circuit::Shard => preset.shard.k,
             Circuit::Aggregation => preset.aggregation_k,
         },
         "stock_s": stock["seconds"],
         "engine_s": engine["seconds"],
-        "ratio": seconds(stock)? / seconds(engine)?,
+        "ratio": ratio("seconds")?,
+        "stock_cpu_s": stock["cpu_seconds"],
+        "engine_cpu_s": engine["cpu_seconds"],
+        "cpu_ratio": ratio("cpu_seconds")?,
         "stock_peak_memory_bytes": stock["peak_memory_bytes"],
         "engine_peak_memory_bytes": engine["peak_memory_bytes"],
         "phases_s": engine["phases_s"],
@@ -162,13 +176,32 @@ fn inputs(preset: Preset) -> Result<Vec<ShardInput>> {
     Ok(shards(&batch, &executed, preset.shard.capacity, preset.children)?)
 }
 
-fn own(args: &Args, keys: Arc<circuits::keys::KeyStore>) -> OwnEngine<CpuDevice> {
+/// Our engine on the device that was asked for.
+fn own(args: &Args, keys: Arc<KeyStore>) -> Result<Box<dyn Engine>> {
     let options = OwnOptions {
         memory_bytes: args.memory_mib.map(|mib| mib << 20),
         table_bytes_max: args.table_mib << 20,
         debug: false,
     };
-    OwnEngine::new(keys, Arc::new(CpuDevice::new()), options)
+    let (kind, index) = match args.device.as_str() {
+        "cpu" => {
+            return Ok(Box::new(OwnEngine::new(
+                keys,
+                Arc::new(CpuDevice::new()),
+                options,
+            )));
+        }
+        "icicle" => ("CUDA", 0),
+        "icicle-cpu" => ("CPU", 0),
+        name => match name.strip_prefix("icicle:") {
+            Some(index) => ("CUDA", index.parse().context("a device's index")?),
+            None => bail!("no device named {name}"),
+        },
+    };
+    let mut config = IcicleConfig::new(args.icicle_dir.as_deref(), kind, index);
+    config.domain_k = config.domain_k.max(keys.preset().aggregation_k);
+    let device = IcicleDevice::open(&config)?;
+    Ok(Box::new(OwnEngine::new(keys, Arc::new(device), options)))
 }
 
 /// The shard proofs that an aggregation proves.
@@ -190,10 +223,10 @@ fn prove(args: &Args, preset: Preset, prover: Prover) -> Result<Value> {
     let keys = fixtures::keys(preset)?;
     let mut engine: Box<dyn Engine> = match prover {
         Prover::Stock => Box::new(StockEngine::new(keys.clone(), None)),
-        Prover::Engine => Box::new(own(args, keys.clone())),
+        Prover::Engine => own(args, keys.clone())?,
     };
-    let mut entered: Vec<(Phase, Instant)> = Vec::new();
-    let mut note = |phase: Phase| entered.push((phase, Instant::now()));
+    let mut entered: Vec<(Phase, Instant, f64)> = Vec::new();
+    let mut note = |phase: Phase| entered.push((phase, Instant::now(), cpu_seconds().unwrap_or(0.0)));
     match args.circuit {
         Circuit::Shard => {
             let inputs = inputs(preset)?;
@@ -205,13 +238,14 @@ fn prove(args: &Args, preset: Preset, prover: Prover) -> Result<Value> {
             engine.prove_aggregation(&input, &mut note)?;
         }
     }
-    let mut seconds = 0.0;
+    let (mut seconds, mut cpu) = (0.0, 0.0);
     let mut phases: Map<String, Value> = Map::new();
     for pair in entered.windows(2) {
         let (phase, spent) = (pair[0].0, (pair[1].1 - pair[0].1).as_secs_f64());
         let name = match phase {
             Phase::Prove | Phase::Proving(_) => {
                 seconds += spent;
+                cpu += pair[1].2 - pair[0].2;
                 phase.name().to_owned()
             }
             other => format!("{} (not counted)", other.name()),
@@ -221,6 +255,7 @@ fn prove(args: &Args, preset: Preset, prover: Prover) -> Result<Value> {
     }
     Ok(json!({
         "seconds": seconds,
+        "cpu_seconds": cpu,
         "phases_s": phases,
         "peak_memory_bytes": peak_memory_bytes(),
     }))
