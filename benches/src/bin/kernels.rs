@@ -1,7 +1,7 @@
 //! Times a device's kernels per size next to halo2curves' own: MSM, NTT, coset NTT and an element-wise program.
 //!
-//! With the feature `arkworks`, its MSM and NTT are timed too. Every answer is checked. Times are the least of the repetitions, all in one run, so that ratios
-//! hold even where seconds depend on the machine's other load.
+//! With the feature `arkworks`, its MSM and NTT are timed too. Every answer is checked. All take turns in each repetition, and times are the least of the repetitions; a
+//! ratio of processor times stands beside that of wall times, for machines that have other work too.
 
 use accel::{CpuDevice, Device, Direction, IcicleConfig, IcicleDevice, Op, Operand, Program};
 use anyhow::{Context, Result, bail, ensure};
@@ -58,18 +58,32 @@ fn main() -> Result<()> {
         .device
         .iter()
         .map(|name| open(name, args.icicle_dir.as_deref()));
-    let devices: Vec<Box<dyn Kernels>> = devices.collect::<Result<_>>()?;
+    let devices: Vec<Box<dyn Opened>> = devices.collect::<Result<_>>()?;
     let mut rows = Vec::new();
     for k in args.k_min..=args.k_max {
         let sample = Sample::new(k);
-        let peer = Peer::new(&sample, args.repeat);
+        let answers = Answers::new(&sample);
+        let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(Stock(&sample))];
         #[cfg(feature = "arkworks")]
-        for row in arkworks::measure(&sample, &peer, args.repeat)? {
-            eprintln!("{}", line(&row));
-            rows.push(row);
-        }
+        contenders.push(Box::new(arkworks::Arkworks::new(&sample)?));
         for device in &devices {
-            for row in device.measure(&sample, &peer, &args)? {
+            contenders.push(device.enter(&sample, 0)?);
+            if args.table_mib > 0 {
+                contenders.push(device.enter(&sample, args.table_mib)?);
+            }
+        }
+        let mut times = vec![Vec::new(); contenders.len()];
+        for _ in 0..args.repeat {
+            for (contender, times) in contenders.iter_mut().zip(&mut times) {
+                keep_least(times, contender.run(&answers)?);
+            }
+        }
+        let (stock, others) = times.split_first().context("nobody ran")?;
+        for (contender, times) in contenders.iter().skip(1).zip(others) {
+            for (kernel, time) in times {
+                let stock = stock.iter().find(|(name, _)| name == kernel);
+                let (_, stock) = stock.context("halo2curves did not run a kernel")?;
+                let row = row(k, kernel, contender.as_ref(), *time, *stock);
                 eprintln!("{}", line(&row));
                 rows.push(row);
             }
@@ -78,22 +92,87 @@ fn main() -> Result<()> {
     publish(&report(json!(rows)), args.json.as_deref())
 }
 
+/// One measurement next to halo2curves'.
+fn row(k: u32, kernel: &str, contender: &dyn Contender, time: Time, stock: Time) -> Value {
+    let mut row = json!({
+        "kernel": kernel,
+        "k": k,
+        "device": contender.name(),
+        "seconds": time.wall,
+        "halo2curves_s": stock.wall,
+        "ratio": stock.wall / time.wall,
+        "cpu_seconds": time.cpu,
+        "cpu_ratio": stock.cpu / time.cpu,
+    });
+    for (key, value) in contender.notes() {
+        row[key] = value;
+    }
+    row
+}
+
 fn line(row: &Value) -> String {
-    let seconds = row["seconds"].as_f64().unwrap_or(f64::NAN);
-    let ratio = row["ratio"].as_f64().unwrap_or(f64::NAN);
+    let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
+    let text = |key: &str| row[key].as_str().unwrap_or_default().to_string();
     let table = row["table_mib"].as_u64().filter(|mib| *mib > 0);
     format!(
-        "2^{} {:12} {:20} {:9.2} ms, {ratio:5.2} times as fast as halo2curves{}",
+        "2^{} {:11} {:18} {:9.2} ms, {:5.2} times as fast as halo2curves ({:.2} by processor time){}",
         row["k"],
-        row["kernel"].as_str().unwrap_or_default(),
-        row["device"].as_str().unwrap_or_default(),
-        seconds * 1e3,
+        text("kernel"),
+        text("device"),
+        number("seconds") * 1e3,
+        number("ratio"),
+        number("cpu_ratio"),
         table.map_or(String::new(), |mib| format!(", {mib} MiB of table")),
     )
 }
 
-fn open(name: &str, icicle: Option<&Path>) -> Result<Box<dyn Kernels>> {
-    let icicle = |kind: &str, index: u32| -> Result<Box<dyn Kernels>> {
+/// Seconds on the clock, and of all processors.
+#[derive(Clone, Copy)]
+struct Time {
+    wall: f64,
+    cpu: f64,
+}
+
+/// Seconds that all threads of this process have been on a processor, where the system tells.
+fn cpu_seconds() -> f64 {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        return f64::NAN;
+    };
+    let nanoseconds = tasks.flatten().filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    nanoseconds.sum::<f64>() * 1e-9
+}
+
+fn timed<T>(run: impl FnOnce() -> T) -> (T, Time) {
+    let (start, cpu) = (Instant::now(), cpu_seconds());
+    let answer = run();
+    let wall = start.elapsed().as_secs_f64();
+    let time = Time {
+        wall,
+        cpu: cpu_seconds() - cpu,
+    };
+    (answer, time)
+}
+
+/// Times by kernel.
+type Times = Vec<(&'static str, Time)>;
+
+fn keep_least(kept: &mut Times, times: Times) {
+    for (kernel, time) in times {
+        match kept.iter_mut().find(|(name, _)| *name == kernel) {
+            None => kept.push((kernel, time)),
+            Some((_, least)) => {
+                least.wall = least.wall.min(time.wall);
+                least.cpu = least.cpu.min(time.cpu);
+            }
+        }
+    }
+}
+
+fn open(name: &str, icicle: Option<&Path>) -> Result<Box<dyn Opened>> {
+    let icicle = |kind: &str, index: u32| -> Result<Box<dyn Opened>> {
         let config = IcicleConfig::new(icicle, kind, index);
         Ok(Box::new(Backend(IcicleDevice::open(&config)?)))
     };
@@ -189,7 +268,27 @@ impl Sample {
         Ok(Program::new(ops, folded.into_iter().collect())?)
     }
 
-    /// The same in halo2curves' arithmetic.
+    /// The transform of the dense scalars, by halo2curves.
+    fn transform(&self) -> Vec<Fr> {
+        let mut values = self.dense.clone();
+        self.best_fft(&mut values);
+        values
+    }
+
+    /// The same on a coset.
+    fn coset(&self) -> Vec<Fr> {
+        let mut values = self.dense.clone();
+        scale(&mut values, self.challenge);
+        self.best_fft(&mut values);
+        values
+    }
+
+    fn best_fft(&self, values: &mut [Fr]) {
+        let omega = (self.k..Fr::S).fold(Fr::ROOT_OF_UNITY, |omega, _| omega.square());
+        best_fft(values, omega, self.k);
+    }
+
+    /// The program in halo2curves' arithmetic.
     fn gates(&self) -> Vec<Fr> {
         let n = self.dense.len();
         let rows = (0..n).into_par_iter().with_min_len(1024).map(|row| {
@@ -205,51 +304,63 @@ impl Sample {
     }
 }
 
-/// halo2curves' answers and times.
-struct Peer {
-    dense: (G1, f64),
-    witness: (G1, f64),
-    transform: (Vec<Fr>, f64),
-    coset: (Vec<Fr>, f64),
-    gates: (Vec<Fr>, f64),
+/// What the kernels must compute, by halo2curves.
+struct Answers {
+    dense: G1,
+    witness: G1,
+    transform: Vec<Fr>,
+    coset: Vec<Fr>,
+    gates: Vec<Fr>,
 }
 
-/// The least time of some repetitions, and the last answer.
-fn least<T>(repeat: usize, mut run: impl FnMut() -> T) -> (T, f64) {
-    let mut timed = || {
-        let start = Instant::now();
-        let answer = run();
-        (answer, start.elapsed().as_secs_f64())
-    };
-    let mut best = timed();
-    for _ in 1..repeat {
-        let (answer, seconds) = timed();
-        best = (answer, seconds.min(best.1));
-    }
-    best
-}
-
-impl Peer {
-    fn new(sample: &Sample, repeat: usize) -> Self {
-        let omega = (sample.k..Fr::S).fold(Fr::ROOT_OF_UNITY, |omega, _| omega.square());
-        let transform = || {
-            let mut values = sample.dense.clone();
-            best_fft(&mut values, omega, sample.k);
-            values
-        };
-        let on_coset = || {
-            let mut values = sample.dense.clone();
-            scale(&mut values, sample.challenge);
-            best_fft(&mut values, omega, sample.k);
-            values
-        };
+impl Answers {
+    fn new(sample: &Sample) -> Self {
         Self {
-            dense: least(repeat, || msm_best(&sample.dense, &sample.bases)),
-            witness: least(repeat, || msm_best(&sample.witness, &sample.bases)),
-            transform: least(repeat, transform),
-            coset: least(repeat, on_coset),
-            gates: least(repeat, || sample.gates()),
+            dense: msm_best(&sample.dense, &sample.bases),
+            witness: msm_best(&sample.witness, &sample.bases),
+            transform: sample.transform(),
+            coset: sample.coset(),
+            gates: sample.gates(),
         }
+    }
+}
+
+/// Somebody who computes the kernels of one size.
+trait Contender {
+    fn name(&self) -> String;
+
+    /// What else belongs into its rows.
+    fn notes(&self) -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
+
+    /// Computes every kernel once, and checks what came out.
+    fn run(&mut self, answers: &Answers) -> Result<Times>;
+}
+
+/// halo2curves.
+struct Stock<'a>(&'a Sample);
+
+impl Contender for Stock<'_> {
+    fn name(&self) -> String {
+        "halo2curves".to_string()
+    }
+
+    fn run(&mut self, answers: &Answers) -> Result<Times> {
+        let sample = self.0;
+        let (dense, dense_time) = timed(|| msm_best(&sample.dense, &sample.bases));
+        let (witness, witness_time) = timed(|| msm_best(&sample.witness, &sample.bases));
+        ensure!(
+            dense == answers.dense && witness == answers.witness,
+            "two answers of one sum"
+        );
+        Ok(vec![
+            ("msm", dense_time),
+            ("msm witness", witness_time),
+            ("ntt", timed(|| sample.transform()).1),
+            ("coset ntt", timed(|| sample.coset()).1),
+            ("gates", timed(|| sample.gates()).1),
+        ])
     }
 }
 
@@ -265,118 +376,96 @@ fn scale(values: &mut [Fr], shift: Fr) {
     });
 }
 
-/// What is measured of a device.
-trait Kernels {
-    fn measure(&self, sample: &Sample, peer: &Peer, args: &Args) -> Result<Vec<Value>>;
+/// A device, of whatever type.
+trait Opened {
+    /// Prepares one size.
+    fn enter<'a>(&'a self, sample: &'a Sample, table_mib: u64) -> Result<Box<dyn Contender + 'a>>;
 }
 
 struct Backend<D>(D);
 
-/// One measurement next to halo2curves'.
-fn row(kernel: &str, k: u32, device: &str, seconds: f64, stock: f64) -> Value {
-    json!({
-        "kernel": kernel,
-        "k": k,
-        "device": device,
-        "seconds": seconds,
-        "halo2curves_s": stock,
-        "ratio": stock / seconds,
-    })
-}
-
-impl<D: Device> Kernels for Backend<D> {
-    fn measure(&self, sample: &Sample, peer: &Peer, args: &Args) -> Result<Vec<Value>> {
-        let name = self.0.name();
-        let row = |kernel: &str, seconds: f64, stock: f64| row(kernel, sample.k, &name, seconds, stock);
-        let mut rows = Vec::new();
-        for table_mib in [0, args.table_mib] {
-            if table_mib == 0 && !rows.is_empty() {
-                break;
-            }
-            let (dense, witness, prepare) = self.multiply(sample, peer, args.repeat, table_mib << 20)?;
-            for (name, seconds, stock) in [
-                ("msm", dense, peer.dense.1),
-                ("msm witness", witness, peer.witness.1),
-            ] {
-                let mut row = row(name, seconds, stock);
-                row["table_mib"] = json!(table_mib);
-                row["prepare_s"] = json!(prepare);
-                rows.push(row);
-            }
-        }
-        let (forward, coset) = self.transform(sample, peer, args.repeat)?;
-        rows.push(row("ntt", forward, peer.transform.1));
-        rows.push(row("coset ntt", coset, peer.coset.1));
-        rows.push(row("gates", self.gates(sample, peer, args.repeat)?, peer.gates.1));
-        Ok(rows)
-    }
-}
-
-impl<D: Device> Backend<D> {
-    /// Seconds of an MSM of random and of witness-like scalars, and of preparing the bases.
-    fn multiply(&self, sample: &Sample, peer: &Peer, repeat: usize, table: u64) -> Result<(f64, f64, f64)> {
+impl<D: Device> Opened for Backend<D> {
+    fn enter<'a>(&'a self, sample: &'a Sample, table_mib: u64) -> Result<Box<dyn Contender + 'a>> {
         let device = &self.0;
-        let (bases, prepare) = least(1, || device.bases(&sample.bases, table));
-        let bases = bases?;
-        let mut seconds = [0.0; 2];
-        let vectors = [(&sample.dense, &peer.dense), (&sample.witness, &peer.witness)];
-        for (seconds, (scalars, (expected, _))) in seconds.iter_mut().zip(vectors) {
-            let vector = device.upload(scalars)?;
-            let (sum, least) = least(repeat, || device.msm(&bases, &[&vector]));
-            ensure!(sum?[0] == *expected, "a wrong sum of 2^{}", sample.k);
-            *seconds = least;
-        }
-        Ok((seconds[0], seconds[1], prepare))
-    }
-
-    /// Seconds of a transform in place and of one on a coset.
-    fn transform(&self, sample: &Sample, peer: &Peer, repeat: usize) -> Result<(f64, f64)> {
-        let device = &self.0;
-        let input = device.upload(&sample.dense)?;
-        let mut values = device.duplicate(&input)?;
-        let mut forward = f64::INFINITY;
-        for _ in 0..repeat {
-            values = device.duplicate(&input)?;
-            let (done, seconds) = least(1, || device.ntt(&mut [&mut values], Direction::Forward));
-            done?;
-            forward = forward.min(seconds);
-        }
-        ensure!(
-            device.download(&values)? == peer.transform.0,
-            "a wrong transform of 2^{}",
-            sample.k
-        );
-        let (done, coset) = least(repeat, || {
-            device.coset_ntt(&[&input], sample.challenge, &mut [&mut values])
-        });
-        done?;
-        ensure!(
-            device.download(&values)? == peer.coset.0,
-            "a wrong transform of 2^{} on a coset",
-            sample.k
-        );
-        Ok((forward, coset))
-    }
-
-    /// Seconds of the program.
-    fn gates(&self, sample: &Sample, peer: &Peer, repeat: usize) -> Result<f64> {
-        let device = &self.0;
+        let (bases, prepare) = timed(|| device.bases(&sample.bases, table_mib << 20));
         let columns = sample.columns.iter().map(|column| device.upload(column));
-        let columns: Vec<D::Vector> = columns.collect::<Result<_, _>>()?;
-        let inputs: Vec<&D::Vector> = columns.iter().collect();
-        let mut output = device.zeros(sample.dense.len())?;
-        let program = Sample::program()?;
-        let constants = [sample.challenge];
-        let (done, seconds) = least(repeat, || {
-            device.run(&program, &inputs, &constants, &mut [&mut output])
-        });
+        Ok(Box::new(Entered {
+            device,
+            table_mib,
+            prepare_s: prepare.wall,
+            bases: bases?,
+            dense: device.upload(&sample.dense)?,
+            witness: device.upload(&sample.witness)?,
+            columns: columns.collect::<Result<_, _>>()?,
+            room: device.zeros(sample.dense.len())?,
+            program: Sample::program()?,
+            challenge: sample.challenge,
+        }))
+    }
+}
+
+/// A device with everything of one size on it.
+struct Entered<'a, D: Device> {
+    device: &'a D,
+    table_mib: u64,
+    prepare_s: f64,
+    bases: D::Bases,
+    dense: D::Vector,
+    witness: D::Vector,
+    columns: Vec<D::Vector>,
+    room: D::Vector,
+    program: Program,
+    challenge: Fr,
+}
+
+impl<D: Device> Contender for Entered<'_, D> {
+    fn name(&self) -> String {
+        self.device.name()
+    }
+
+    fn notes(&self) -> Vec<(&'static str, Value)> {
+        vec![
+            ("table_mib", json!(self.table_mib)),
+            ("prepare_s", json!(self.prepare_s)),
+        ]
+    }
+
+    fn run(&mut self, answers: &Answers) -> Result<Times> {
+        let device = self.device;
+        let (dense, dense_time) = timed(|| device.msm(&self.bases, &[&self.dense]));
+        ensure!(dense? == [answers.dense], "a wrong sum");
+        let (witness, witness_time) = timed(|| device.msm(&self.bases, &[&self.witness]));
+        ensure!(
+            witness? == [answers.witness],
+            "a wrong sum of witness-like scalars"
+        );
+        let mut times = vec![("msm", dense_time), ("msm witness", witness_time)];
+        if self.table_mib > 0 {
+            return Ok(times);
+        }
+        let mut values = device.duplicate(&self.dense)?;
+        let (done, time) = timed(|| device.ntt(&mut [&mut values], Direction::Forward));
         done?;
         ensure!(
-            device.download(&output)? == peer.gates.0,
-            "wrong gates over 2^{}",
-            sample.k
+            device.download(&values)? == answers.transform,
+            "a wrong transform"
         );
-        Ok(seconds)
+        times.push(("ntt", time));
+        let mut outputs = [&mut self.room];
+        let (done, time) = timed(|| device.coset_ntt(&[&self.dense], self.challenge, &mut outputs));
+        done?;
+        ensure!(
+            device.download(&self.room)? == answers.coset,
+            "a wrong transform on a coset"
+        );
+        times.push(("coset ntt", time));
+        let inputs: Vec<&D::Vector> = self.columns.iter().collect();
+        let mut outputs = [&mut self.room];
+        let (done, time) = timed(|| device.run(&self.program, &inputs, &[self.challenge], &mut outputs));
+        done?;
+        ensure!(device.download(&self.room)? == answers.gates, "wrong gates");
+        times.push(("gates", time));
+        Ok(times)
     }
 }
 
@@ -404,39 +493,53 @@ mod arkworks {
         }
     }
 
-    pub(super) fn measure(sample: &Sample, peer: &Peer, repeat: usize) -> Result<Vec<Value>> {
-        let bases: Vec<ArkAffine> = sample.bases.par_iter().map(point).collect();
-        let mut rows = Vec::new();
-        let vectors = [
-            ("msm", &sample.dense, &peer.dense),
-            ("msm witness", &sample.witness, &peer.witness),
-        ];
-        for (name, scalars, (expected, stock)) in vectors {
-            let scalars: Vec<ArkFr> = scalars.par_iter().map(scalar).collect();
-            let (sum, seconds) = least(repeat, || G1Projective::msm(&bases, &scalars));
+    pub(super) struct Arkworks {
+        bases: Vec<ArkAffine>,
+        dense: Vec<ArkFr>,
+        witness: Vec<ArkFr>,
+        domain: Radix2EvaluationDomain<ArkFr>,
+    }
+
+    impl Arkworks {
+        pub(super) fn new(sample: &Sample) -> Result<Self> {
+            let domain = Radix2EvaluationDomain::new(sample.dense.len());
+            Ok(Self {
+                bases: sample.bases.par_iter().map(point).collect(),
+                dense: sample.dense.par_iter().map(scalar).collect(),
+                witness: sample.witness.par_iter().map(scalar).collect(),
+                domain: domain.context("arkworks has no such domain")?,
+            })
+        }
+
+        fn sum(&self, scalars: &[ArkFr], expected: &G1) -> Result<Time> {
+            let (sum, time) = timed(|| G1Projective::msm(&self.bases, scalars));
             let sum = sum.map_err(|len| anyhow::anyhow!("arkworks took only {len} scalars"))?;
             ensure!(
                 sum.into_affine() == point(&expected.to_affine()),
                 "a wrong sum of arkworks"
             );
-            rows.push(row(name, sample.k, "arkworks", seconds, *stock));
+            Ok(time)
         }
-        let values: Vec<ArkFr> = sample.dense.par_iter().map(scalar).collect();
-        let domain =
-            Radix2EvaluationDomain::<ArkFr>::new(values.len()).context("arkworks has no such domain")?;
-        let mut transformed = values.clone();
-        let mut least_seconds = f64::INFINITY;
-        for _ in 0..repeat {
-            transformed.clone_from(&values);
-            let ((), seconds) = least(1, || domain.fft_in_place(&mut transformed));
-            least_seconds = least_seconds.min(seconds);
+    }
+
+    impl Contender for Arkworks {
+        fn name(&self) -> String {
+            "arkworks".to_string()
         }
-        // Its root of unity is another one, so that its values cannot be compared; it must undo what it did.
-        ensure!(
-            domain.ifft(&transformed) == values,
-            "a wrong transform of arkworks"
-        );
-        rows.push(row("ntt", sample.k, "arkworks", least_seconds, peer.transform.1));
-        Ok(rows)
+
+        fn run(&mut self, answers: &Answers) -> Result<Times> {
+            let (dense, witness) = (
+                self.sum(&self.dense, &answers.dense)?,
+                self.sum(&self.witness, &answers.witness)?,
+            );
+            let mut values = self.dense.clone();
+            let ((), transform) = timed(|| self.domain.fft_in_place(&mut values));
+            // Its root of unity is another one, so that its values cannot be compared; it must undo what it did.
+            ensure!(
+                self.domain.ifft(&values) == self.dense,
+                "a wrong transform of arkworks"
+            );
+            Ok(vec![("msm", dense), ("msm witness", witness), ("ntt", transform)])
+        }
     }
 }

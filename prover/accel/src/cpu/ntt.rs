@@ -186,16 +186,20 @@ fn butterflies(values: &mut [Fr], twiddles: &[Fr], stride: usize) {
     if n <= SERIAL_MAX {
         butterflies(low, twiddles, 2 * stride);
         butterflies(high, twiddles, 2 * stride);
-    } else {
-        rayon::join(
-            || butterflies(low, twiddles, 2 * stride),
-            || butterflies(high, twiddles, 2 * stride),
-        );
+        let pairs = low.iter_mut().zip(high).enumerate();
+        pairs.for_each(|(i, (low, high))| butterfly(low, high, &twiddles[i * stride]));
+        return;
     }
+    rayon::join(
+        || butterflies(low, twiddles, 2 * stride),
+        || butterflies(high, twiddles, 2 * stride),
+    );
     let pairs = low.par_iter_mut().zip(high).with_min_len(SERIAL_MAX).enumerate();
-    pairs.for_each(|(i, (low, high))| {
-        let turned = *high * twiddles[i * stride];
-        *high = *low - turned;
-        *low += turned;
-    });
+    pairs.for_each(|(i, (low, high))| butterfly(low, high, &twiddles[i * stride]));
+}
+
+fn butterfly(low: &mut Fr, high: &mut Fr, twiddle: &Fr) {
+    let turned = *high * twiddle;
+    *high = *low - turned;
+    *low += turned;
 }
