@@ -8,7 +8,7 @@ use std::process::Command;
 /// A report's frame: what ran, where, from which commit.
 pub fn report(results: Value) -> Value {
     json!({
-        "command": std::env::args().collect::<Vec<_>>().join(" "),
+        "command": command(),
         "commit": commit(),
         "machine": machine(),
         "peak_memory_bytes": peak_memory_bytes(),
@@ -27,6 +27,29 @@ pub fn publish(report: &Value, path: Option<&Path>) -> Result<()> {
         std::fs::write(path, text + "\n")?;
     }
     Ok(())
+}
+
+/// The command as one would type it in a clone: no folder of the machine that ran it.
+fn command() -> String {
+    let mut arguments = std::env::args();
+    let program = arguments.next().unwrap_or_default();
+    let name = Path::new(&program)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let arguments = arguments.map(|argument| match Path::new(&argument) {
+        path if path.is_absolute() => path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        _ => argument,
+    });
+    format!(
+        "cargo run --release -p benches --bin {name} -- {}",
+        arguments.collect::<Vec<_>>().join(" ")
+    )
 }
 
 /// The commit that was built, with `-dirty` where the tree had changes.
