@@ -2,13 +2,15 @@
 //! transcription of the protocol byte by byte, equal to halo2's prover wherever that is deterministic, and never made
 //! for a witness that does not satisfy its circuit.
 
+mod failing;
 mod plain;
 mod random;
 
-use accel::CpuDevice;
+use accel::{CpuDevice, Device, DeviceError};
 use engine::{
     Engine, EngineError, EngineOptions, MemoryNeed, Phase, Srs, Witness, WitnessError, lagrange_basis,
 };
+use failing::FailingDevice;
 use halo2_proofs::plonk::{ProvingKey, create_proof, keygen_pk2, verify_proof};
 use halo2_proofs::poly::commitment::ParamsProver;
 use halo2_proofs::poly::kzg::commitment::{KZGCommitmentScheme, ParamsKZG};
@@ -74,15 +76,20 @@ impl Case {
     }
 
     fn engine(&self, options: EngineOptions) -> Engine<CpuDevice> {
+        self.engine_on(Arc::new(CpuDevice::new()), options)
+            .expect("an engine")
+    }
+
+    fn engine_on<D: Device>(&self, device: Arc<D>, options: EngineOptions) -> Result<Engine<D>, EngineError> {
         let lagrange = lagrange_basis(&self.params);
         let srs = Srs {
             powers: self.params.get_g(),
             lagrange: &lagrange,
         };
-        Engine::new(Arc::new(CpuDevice::new()), srs, &self.pk, options).expect("an engine")
+        Engine::new(device, srs, &self.pk, options)
     }
 
-    fn prove(&self, engine: &Engine<CpuDevice>, circuit: &RandomCircuit) -> Result<Vec<u8>, EngineError> {
+    fn prove<D: Device>(&self, engine: &Engine<D>, circuit: &RandomCircuit) -> Result<Vec<u8>, EngineError> {
         let mut transcript = Blake2bWrite::<_, _, Challenge255<_>>::init(Vec::new());
         let instances = self.circuit.system.instances();
         let mut rng = StdRng::seed_from_u64(7);
@@ -568,6 +575,45 @@ fn a_witness_made_beforehand_gives_the_same_proof() {
             );
         }
     });
+}
+
+#[test]
+fn whatever_call_the_device_fails_the_error_is_the_devices_and_the_engine_goes_on() {
+    let seed = (0..).find(|seed| System::draw_with_phases(*seed, &[2]).lookups.len() == 2);
+    let case = Case::new(System::draw_with_phases(
+        seed.expect("some system has two lookups"),
+        &[2],
+    ));
+    let expect_failure = |result: Option<EngineError>, call: usize| {
+        assert!(
+            matches!(result, Some(EngineError::Device(DeviceError::OutOfMemory { .. }))),
+            "call {call}: {result:?}"
+        );
+    };
+    let options = EngineOptions {
+        keep_cosets: true,
+        debug: true,
+        ..EngineOptions::default()
+    };
+    let device = Arc::new(FailingDevice::new());
+    let engine = case.engine_on(device.clone(), options).expect("an engine");
+    let proof = {
+        let setup = device.calls();
+        for call in 0..setup {
+            device.fail_at(call);
+            expect_failure(case.engine_on(device.clone(), options).err(), call);
+        }
+        device.fail_at(usize::MAX);
+        case.prove(&engine, &case.circuit).expect("a proof")
+    };
+    let calls = device.calls();
+    assert!(calls > 50, "only {calls} calls");
+    for call in 0..calls {
+        device.fail_at(call);
+        expect_failure(case.prove(&engine, &case.circuit).err(), call);
+    }
+    device.fail_at(usize::MAX);
+    assert!(case.prove(&engine, &case.circuit).expect("a proof") == proof);
 }
 
 #[test]
