@@ -5,8 +5,14 @@
 mod failing;
 mod plain;
 mod random;
+#[path = "../../accel/tests/reference/mod.rs"]
+#[allow(
+    dead_code,
+    reason = "its damaged installations are for the device's own tests"
+)]
+mod reference;
 
-use accel::{CpuDevice, Device, DeviceError};
+use accel::{CpuDevice, Device, DeviceError, IcicleDevice};
 use engine::{
     Engine, EngineError, EngineOptions, MemoryNeed, Phase, Srs, Witness, WitnessError, lagrange_basis,
 };
@@ -242,6 +248,28 @@ fn the_memory_budget_does_not_change_the_proof() {
                 "{error:?}"
             );
         }
+    });
+}
+
+#[test]
+fn a_proof_by_icicle_is_that_of_the_cpu() {
+    let installation = reference::Installation::new();
+    let device = IcicleDevice::open(&installation.config("CPU", 0)).unwrap_or_else(|error| panic!("{error}"));
+    let device = Arc::new(device);
+    for_seeds(4, |seed| {
+        let case = Case::draw(seed);
+        let options = EngineOptions {
+            debug: true,
+            keep_cosets: seed % 2 == 0,
+            ..EngineOptions::default()
+        };
+        let icicle = case.engine_on(device.clone(), options).expect("an engine");
+        let proof = case.prove(&icicle, &case.circuit).expect("a proof");
+        let cpu = case.engine(EngineOptions::default());
+        assert!(
+            proof == case.prove(&cpu, &case.circuit).expect("a proof"),
+            "the proofs differ"
+        );
     });
 }
 
