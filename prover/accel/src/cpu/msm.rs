@@ -95,10 +95,18 @@ pub(super) fn sums_of_multiples(bases: &Bases, scalars: &[&[Fr]]) -> Result<Vec<
 fn sum_of_multiples(bases: &Bases, scalars: &[Fr]) -> Result<G1, DeviceError> {
     let windows = Windows::best(bases.table, &Sample::new(scalars));
     let per_set = windows.buckets();
-    let tiles: Vec<Sorted> = scalars
-        .par_chunks(TILE)
-        .enumerate()
-        .map(|(at, tile)| sorting::sort(bases.kernels, &windows, tile, at * TILE, &bases.identities))
+    let tiles = scalars.par_chunks(TILE).enumerate();
+    let tiles: Vec<Sorted> = tiles
+        .map_init(Vec::new, |digits, (at, tile)| {
+            sorting::sort(
+                bases.kernels,
+                &windows,
+                tile,
+                at * TILE,
+                &bases.identities,
+                digits,
+            )
+        })
         .collect();
     let mut buckets = Aligned::<Point>::zeros("msm", windows.sets * per_set)?;
     let partition = windows.partition();

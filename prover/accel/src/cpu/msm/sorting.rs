@@ -13,7 +13,7 @@ use halo2curves::bn256::Fr;
 const PREFETCHED: u32 = 4096;
 
 /// Scalars that are cut and sorted together; their digits stay in the second-level cache.
-pub(super) const TILE: usize = 1 << 12;
+pub(super) const TILE: usize = 1 << 13;
 
 /// Layout of an entry, from the lowest bit: index in the tile, row, sign, bucket in the partition.
 const ROW_SHIFT: u32 = TILE.ilog2();
@@ -41,22 +41,24 @@ impl Sorted {
     }
 }
 
-/// Cuts the scalars of a tile that starts at index `first`, and sorts their digits. Identity bases get none.
+/// Cuts the scalars of a tile that starts at index `first`, and sorts their digits. Identity bases get none. `digits` is room
+/// that is used again and again.
 pub(super) fn sort(
     kernels: Kernels,
     windows: &Windows,
     scalars: &[Fr],
     first: usize,
     identities: &[usize],
+    digits: &mut Vec<i32>,
 ) -> Sorted {
-    let mut digits = vec![0; windows.all.len() * TILE];
+    digits.resize(windows.all.len() * TILE, 0);
     match kernels {
-        Kernels::Portable => recode(windows, scalars, TILE, &mut digits),
+        Kernels::Portable => recode(windows, scalars, TILE, digits),
         #[cfg(target_arch = "x86_64")]
         Kernels::Ifma => {
             // The kernel takes eight scalars at a time.
             let whole = scalars.len() / 8 * 8;
-            ifma::curve::recode(windows, &scalars[..whole], TILE, &mut digits);
+            ifma::curve::recode(windows, &scalars[..whole], TILE, digits);
             recode(windows, &scalars[whole..], TILE, &mut digits[whole..]);
         }
     }
@@ -69,7 +71,7 @@ pub(super) fn sort(
             window[identity - first] = 0;
         }
     }
-    let sets = (0..windows.sets).map(|set| sort_set(windows, set, scalars.len(), &digits));
+    let sets = (0..windows.sets).map(|set| sort_set(windows, set, scalars.len(), digits));
     Sorted {
         first,
         sets: sets.collect(),

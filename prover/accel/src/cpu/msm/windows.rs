@@ -227,7 +227,7 @@ impl Windows {
 }
 
 /// Bits of a bucket's number in its partition.
-pub(super) const LOCAL_BITS: u32 = 14;
+pub(super) const LOCAL_BITS: u32 = 13;
 
 /// Partitions of a set are at most two to this power.
 const PARTITIONS_MAX_LOG2: u32 = 12;
