@@ -1,4 +1,9 @@
-//! What the benchmarks share: a report that names machine, commit and command, and the process's peak memory.
+//! What the benchmarks share: a report that names machine, commit and command, devices by name, kernels, and proofs.
+
+pub mod device;
+pub mod kernels;
+pub mod proving;
+pub mod sample;
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -52,8 +57,11 @@ fn command() -> String {
     )
 }
 
-/// The commit that was built, with `-dirty` where the tree had changes.
+/// The commit that was built, with `-dirty` where the tree had changes. Away from the tree, `BENCHES_COMMIT` says it.
 fn commit() -> Option<String> {
+    if let Ok(commit) = std::env::var("BENCHES_COMMIT") {
+        return Some(commit);
+    }
     let output = Command::new("git")
         .args(["describe", "--always", "--dirty", "--abbrev=12"])
         .output()

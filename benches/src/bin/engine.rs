@@ -3,25 +3,21 @@
 //! Each proof is made in a process of its own, so that its peak memory is its own. Processor seconds are given beside
 //! wall time: they say more where a machine is shared.
 
-use accel::{IcicleConfig, IcicleDevice};
 use anyhow::{Context, Result, bail, ensure};
-use benches::{cpu_seconds, peak_memory_bytes, publish, report};
-use circuits::aggregation::{AggregationInput, ChildProof};
-use circuits::batch::{execute, shards};
+use benches::device::{DeviceName, OpenDevice};
+use benches::proving::{Stopwatch, aggregation_input, shard_inputs};
+use benches::{peak_memory_bytes, publish, report};
+use circuits::aggregation::AggregationInput;
 use circuits::keys::KeyStore;
-use circuits::operation::RollupId;
 use circuits::preset::{ALL, Preset};
-use circuits::sample::{Sample, SampleConfig};
-use circuits::witness::ShardInput;
 use clap::{Parser, ValueEnum};
-use prover::engine::{CpuDevice, Engine, OwnEngine, OwnOptions, Phase, StockEngine};
+use prover::engine::{Engine, OwnEngine, OwnOptions, Phase, StockEngine};
 use prover::fixtures;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Time stock halo2 and the engine in turn.
 #[derive(Parser)]
@@ -35,9 +31,9 @@ struct Args {
     /// Instead of a preset's name: log2 of the circuit's rows, as some preset has it.
     #[arg(long, conflicts_with = "preset")]
     k: Option<u32>,
-    /// The engine's device: cpu, icicle, icicle:N, icicle-cpu.
+    /// The engine's device: cpu, portable (the CPU without its vector kernels), icicle, icicle:N, icicle-cpu, icicle:TYPE:N.
     #[arg(long, default_value = "cpu")]
-    device: String,
+    device: DeviceName,
     /// ICICLE's installation.
     #[arg(long)]
     icicle_dir: Option<PathBuf>,
@@ -73,12 +69,6 @@ enum Prover {
     Engine,
 }
 
-const ROLLUP_ID: RollupId = RollupId {
-    chain_id: 31_337,
-    contract: [1; 20],
-};
-const TIME: u64 = 1_800_000_000;
-
 fn main() -> Result<()> {
     let args = Args::parse();
     let preset = args.preset()?;
@@ -113,7 +103,8 @@ impl Args {
 /// Runs both provers in turn and sums up the fastest of each.
 fn compare(args: &Args, preset: Preset, input: &Path) -> Result<Value> {
     if args.circuit == Circuit::Aggregation {
-        std::fs::write(input, children(preset)?.to_bytes())?;
+        let children = aggregation_input(fixtures::keys(preset)?)?;
+        std::fs::write(input, children.to_bytes())?;
     }
     let mut runs: HashMap<&str, Vec<Value>> = HashMap::new();
     for _ in 0..args.repeat {
@@ -133,7 +124,7 @@ fn compare(args: &Args, preset: Preset, input: &Path) -> Result<Value> {
     let ratio = |key: &str| -> Result<f64> { Ok(number(stock, key)? / number(engine, key)?) };
     Ok(json!({
         "preset": preset.name,
-        "device": args.device,
+        "device": args.device.to_string(),
         "k": match args.circuit {
             Circuit::Shard => preset.shard.k,
             Circuit::Aggregation => preset.aggregation_k,
@@ -163,19 +154,6 @@ fn child(prover: &str, input: &Path) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// Full shards of a sample batch.
-fn inputs(preset: Preset) -> Result<Vec<ShardInput>> {
-    let mut sample = Sample::new(SampleConfig {
-        seed: 2,
-        users: 50,
-        tokens: 3,
-    });
-    let mut state = sample.genesis().build()?;
-    let batch = sample.batch(ROLLUP_ID, TIME, preset.operations_max());
-    let executed = execute(&mut state, &batch)?;
-    Ok(shards(&batch, &executed, preset.shard.capacity, preset.children)?)
-}
-
 /// Our engine on the device that was asked for.
 fn own(args: &Args, keys: Arc<KeyStore>) -> Result<Box<dyn Engine>> {
     let options = OwnOptions {
@@ -183,39 +161,11 @@ fn own(args: &Args, keys: Arc<KeyStore>) -> Result<Box<dyn Engine>> {
         table_bytes_max: args.table_mib << 20,
         debug: false,
     };
-    let (kind, index) = match args.device.as_str() {
-        "cpu" => {
-            return Ok(Box::new(OwnEngine::new(
-                keys,
-                Arc::new(CpuDevice::new()),
-                options,
-            )));
-        }
-        "icicle" => ("CUDA", 0),
-        "icicle-cpu" => ("CPU", 0),
-        name => match name.strip_prefix("icicle:") {
-            Some(index) => ("CUDA", index.parse().context("a device's index")?),
-            None => bail!("no device named {name}"),
-        },
-    };
-    let mut config = IcicleConfig::new(args.icicle_dir.as_deref(), kind, index);
-    config.domain_k = config.domain_k.max(keys.preset().aggregation_k);
-    let device = IcicleDevice::open(&config)?;
-    Ok(Box::new(OwnEngine::new(keys, Arc::new(device), options)))
-}
-
-/// The shard proofs that an aggregation proves.
-fn children(preset: Preset) -> Result<AggregationInput> {
-    let options = OwnOptions::default();
-    let mut engine = OwnEngine::new(fixtures::keys(preset)?, Arc::new(CpuDevice::new()), options);
-    let child = |input: ShardInput| {
-        Ok(ChildProof {
-            instances: input.instances(),
-            proof: engine.prove_shard(&input, &mut |_| {})?,
-        })
-    };
-    let children = inputs(preset)?.into_iter().map(child).collect::<Result<_>>()?;
-    Ok(AggregationInput { children })
+    let k_max = keys.preset().aggregation_k;
+    Ok(match args.device.open(args.icicle_dir.as_deref(), k_max)? {
+        OpenDevice::Cpu(device) => Box::new(OwnEngine::new(keys, Arc::new(device), options)),
+        OpenDevice::Icicle(device) => Box::new(OwnEngine::new(keys, Arc::new(device), options)),
+    })
 }
 
 /// Makes one proof, which the prover verifies. Key loading, building the circuit and verifying are not counted.
@@ -225,12 +175,11 @@ fn prove(args: &Args, preset: Preset, prover: Prover) -> Result<Value> {
         Prover::Stock => Box::new(StockEngine::new(keys.clone(), None)),
         Prover::Engine => own(args, keys.clone())?,
     };
-    let mut entered: Vec<(Phase, Instant, f64)> = Vec::new();
-    let mut note = |phase: Phase| entered.push((phase, Instant::now(), cpu_seconds().unwrap_or(0.0)));
+    let mut stopwatch = Stopwatch::default();
+    let mut note = |phase: Phase| stopwatch.enter(phase);
     match args.circuit {
         Circuit::Shard => {
-            let inputs = inputs(preset)?;
-            engine.prove_shard(&inputs[0], &mut note)?;
+            engine.prove_shard(&shard_inputs(&preset)?[0], &mut note)?;
         }
         Circuit::Aggregation => {
             let path = args.input.as_ref().context("--input is needed")?;
@@ -238,25 +187,7 @@ fn prove(args: &Args, preset: Preset, prover: Prover) -> Result<Value> {
             engine.prove_aggregation(&input, &mut note)?;
         }
     }
-    let (mut seconds, mut cpu) = (0.0, 0.0);
-    let mut phases: Map<String, Value> = Map::new();
-    for pair in entered.windows(2) {
-        let (phase, spent) = (pair[0].0, (pair[1].1 - pair[0].1).as_secs_f64());
-        let name = match phase {
-            Phase::Prove | Phase::Proving(_) => {
-                seconds += spent;
-                cpu += pair[1].2 - pair[0].2;
-                phase.name().to_owned()
-            }
-            other => format!("{} (not counted)", other.name()),
-        };
-        let sum = phases.get(&name).and_then(Value::as_f64).unwrap_or(0.0);
-        phases.insert(name, json!(sum + spent));
-    }
-    Ok(json!({
-        "seconds": seconds,
-        "cpu_seconds": cpu,
-        "phases_s": phases,
-        "peak_memory_bytes": peak_memory_bytes(),
-    }))
+    let mut result = stopwatch.result();
+    result["peak_memory_bytes"] = json!(peak_memory_bytes());
+    Ok(result)
 }

@@ -1,0 +1,91 @@
+//! What is proved, and how long each part of it takes.
+
+use crate::cpu_seconds;
+use anyhow::Result;
+use circuits::aggregation::{AggregationInput, ChildProof};
+use circuits::batch::{execute, shards};
+use circuits::keys::KeyStore;
+use circuits::operation::RollupId;
+use circuits::preset::Preset;
+use circuits::sample::{Sample, SampleConfig};
+use circuits::witness::ShardInput;
+use prover::engine::{CpuDevice, Engine, OwnEngine, OwnOptions, Phase};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Instant;
+
+const ROLLUP_ID: RollupId = RollupId {
+    chain_id: 31_337,
+    contract: [1; 20],
+};
+/// The batch's time, Unix seconds.
+const TIME: u64 = 1_800_000_000;
+
+/// The shards of a sample batch that fills all of the preset's.
+///
+/// # Errors
+/// The batch breaks a rule of the protocol.
+pub fn shard_inputs(preset: &Preset) -> Result<Vec<ShardInput>> {
+    let mut sample = Sample::new(SampleConfig {
+        seed: 2,
+        users: 50,
+        tokens: 3,
+    });
+    let mut state = sample.genesis().build()?;
+    let batch = sample.batch(ROLLUP_ID, TIME, preset.operations_max());
+    let executed = execute(&mut state, &batch)?;
+    Ok(shards(&batch, &executed, preset.shard.capacity, preset.children)?)
+}
+
+/// The shard proofs that an aggregation proves: of [`shard_inputs`], made by the engine on the CPU.
+///
+/// # Errors
+/// The keys cannot be read, or a shard cannot be proved.
+pub fn aggregation_input(keys: Arc<KeyStore>) -> Result<AggregationInput> {
+    let inputs = shard_inputs(keys.preset())?;
+    let mut engine = OwnEngine::new(keys, Arc::new(CpuDevice::new()), OwnOptions::default());
+    let child = |input: ShardInput| {
+        Ok(ChildProof {
+            instances: input.instances(),
+            proof: engine.prove_shard(&input, &mut |_| {})?,
+        })
+    };
+    let children = inputs.into_iter().map(child).collect::<Result<_>>()?;
+    Ok(AggregationInput { children })
+}
+
+/// Times the phases of one proof. The last phase that is entered is not timed: it is the proof's verification.
+#[derive(Default)]
+pub struct Stopwatch {
+    /// Each phase with when it began, in wall time and processor seconds.
+    entered: Vec<(Phase, Instant, f64)>,
+}
+
+impl Stopwatch {
+    /// A phase begins.
+    pub fn enter(&mut self, phase: Phase) {
+        let cpu = cpu_seconds().unwrap_or(0.0);
+        self.entered.push((phase, Instant::now(), cpu));
+    }
+
+    /// `seconds` and `cpu_seconds` of proving proper, and `phases_s`, where phases that are not counted say so: reading keys,
+    /// and building the circuit with its witness.
+    pub fn result(&self) -> Value {
+        let (mut seconds, mut cpu) = (0.0, 0.0);
+        let mut phases: Map<String, Value> = Map::new();
+        for pair in self.entered.windows(2) {
+            let (phase, spent) = (pair[0].0, (pair[1].1 - pair[0].1).as_secs_f64());
+            let name = match phase {
+                Phase::Prove | Phase::Proving(_) => {
+                    seconds += spent;
+                    cpu += pair[1].2 - pair[0].2;
+                    phase.name().to_owned()
+                }
+                other => format!("{} (not counted)", other.name()),
+            };
+            let sum = phases.get(&name).and_then(Value::as_f64).unwrap_or(0.0);
+            phases.insert(name, json!(sum + spent));
+        }
+        json!({ "seconds": seconds, "cpu_seconds": cpu, "phases_s": phases })
+    }
+}
