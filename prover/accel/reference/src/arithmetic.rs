@@ -184,7 +184,7 @@ unsafe fn msm(
                 .flat_map(|scalar| (0..factor as u32).map(move |piece| bits(scalar, piece * shift, shift)));
             sum(&bases, &pieces.collect::<Vec<Fr>>())
         };
-        if device.kind == Kind::WrongMsm {
+        if device.errs(Kind::WrongMsm, n) {
             sum += G1::generator();
         }
         sums.extend(homogeneous(sum));
@@ -317,7 +317,7 @@ unsafe fn ntt(
         if direction == 1 {
             values.iter_mut().for_each(|value| *value *= scale);
         }
-        if device.kind == Kind::WrongNtt {
+        if device.errs(Kind::WrongNtt, n) {
             values.rotate_left(1);
         }
     }

@@ -42,7 +42,7 @@ pub(crate) struct Device {
 impl Device {
     pub(crate) fn count(self) -> c_int {
         match self.kind {
-            Kind::Limited | Kind::Failing => c_int::MAX,
+            Kind::Limited | Kind::Failing | Kind::WrongMsm | Kind::WrongNtt => c_int::MAX,
             _ => 1,
         }
     }
@@ -51,9 +51,15 @@ impl Device {
     fn total(self) -> Option<usize> {
         match self.kind {
             Kind::Cuda => Some(1 << 30),
+            Kind::Aborting => Some(1 << 34),
             Kind::Limited => Some((self.index.max(0) as usize) << 20),
             _ => None,
         }
+    }
+
+    /// Whether this device computes wrongly what `kind` does.
+    pub(crate) fn errs(self, kind: Kind, elements: usize) -> bool {
+        self.kind == kind && usize::try_from(self.index).is_ok_and(|index| elements > index)
     }
 
     /// What this device does to a large MSM or NTT.
