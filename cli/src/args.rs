@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use prover::device::{CUDA, DeviceChoice};
 
 /// ZK-rollup prover service: a batch of transfers goes in, one SNARK that L1 accepts comes out.
 #[derive(Debug, Parser)]
@@ -49,9 +50,22 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Write the Solidity verifier of a preset, its bytecode and the key manifest.
     ExportVerifier(ExportArgs),
+    /// Prove what a worker sends to standard input (started by the worker, which replaces it when it ends).
+    #[command(hide = true)]
+    ProverProcess(ProverProcessArgs),
     /// Kill a process when standard input ends (used by the demo for what it cannot supervise).
     #[command(hide = true)]
     Guard(GuardArgs),
+}
+
+impl Command {
+    /// Whether it runs until it is told to stop, and its log is what there is to see of it.
+    pub fn is_service(&self) -> bool {
+        matches!(
+            self,
+            Self::Coordinator(_) | Self::Worker(_) | Self::ProverProcess(_)
+        )
+    }
 }
 
 /// Which keys.
@@ -95,6 +109,9 @@ pub struct DemoArgs {
     /// Directory of the key cache; later runs find their keys there.
     #[arg(long, env = "ROLLUP_PROVER_KEYS", value_name = "DIR")]
     pub keys_dir: Option<PathBuf>,
+    /// What the two workers prove on, as for `worker`.
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    pub device: DeviceChoice,
     /// Write what was measured to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -147,12 +164,46 @@ pub struct WorkerArgs {
     /// Name of this worker in logs and in the coordinator [default: host name and process id].
     #[arg(long)]
     pub name: Option<String>,
-    /// Memory that tasks may use, in MiB [default: what the machine and the cgroup allow].
-    #[arg(long, value_name = "MIB")]
-    pub memory_mib: Option<u64>,
+    /// Take the next task while one is proven, to compute its witness meanwhile: 0 or 1
+    /// [default: 1 on a device with memory of its own, else 0].
+    #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub ahead: Option<u8>,
     /// Exit when standard input ends, so that no process outlives the one that started it.
     #[arg(long, hide = true)]
     pub exit_on_stdin_eof: bool,
+    /// The device.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+}
+
+/// Which device proves.
+#[derive(Debug, Clone, Args)]
+pub struct DeviceArgs {
+    /// What to prove on: cpu; icicle or icicle:N, the GPU of that index through ICICLE (one worker for each GPU); auto, the
+    /// first GPU if there is one, else the CPU.
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+    /// ICICLE's installation [default: $ICICLE_BACKEND_INSTALL_DIR, else /opt/icicle].
+    #[arg(long, value_name = "DIR")]
+    pub icicle_dir: Option<PathBuf>,
+    /// ICICLE's name of the type of device.
+    #[arg(long, value_name = "TYPE", default_value = CUDA, hide = true)]
+    pub icicle_type: String,
+    /// Memory of the device that proofs may use, in MiB [default: what is free on it; for the CPU, what the machine and
+    /// the cgroup allow].
+    #[arg(long, value_name = "MIB")]
+    pub memory_mib: Option<u64>,
+}
+
+/// Arguments of `prover-process`.
+#[derive(Debug, Clone, Args)]
+pub struct ProverProcessArgs {
+    /// The device.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Which keys.
     #[command(flatten)]
     pub keys: KeyArgs,

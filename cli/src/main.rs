@@ -23,19 +23,20 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let progress = Progress::for_stderr();
     start_log(cli.log_format, &cli.command, &progress);
-    match run(cli.command, &progress) {
+    match run(cli.command, cli.log_format, &progress) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output::report(&error),
     }
 }
 
-fn run(command: Command, progress: &Progress) -> Result<()> {
+fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<()> {
     match command {
         Command::Keygen(args) => commands::keys::keygen(&args, progress),
         Command::SampleBatch(args) => commands::batch::sample(&args),
         Command::Verify(args) => commands::keys::verify(&args, progress),
         Command::ExportVerifier(args) => commands::keys::export_verifier(&args, progress),
         Command::Guard(args) => guard::run(args.pid),
+        Command::ProverProcess(args) => commands::roles::prover_process(args, progress),
         Command::Demo(args) => {
             let runtime = async_runtime()?;
             let result = runtime.block_on(demo::run(&args, progress));
@@ -44,7 +45,9 @@ fn run(command: Command, progress: &Progress) -> Result<()> {
             result
         }
         Command::Coordinator(args) => async_runtime()?.block_on(commands::roles::coordinator(args, progress)),
-        Command::Worker(args) => async_runtime()?.block_on(commands::roles::worker(args, progress)),
+        Command::Worker(args) => {
+            async_runtime()?.block_on(commands::roles::worker(args, log_format, progress))
+        }
         Command::Submit(args) => async_runtime()?.block_on(commands::batch::submit(&args, progress)),
         Command::Watch(args) => async_runtime()?.block_on(commands::batch::watch(&args, progress)),
         Command::Proof(args) => async_runtime()?.block_on(commands::batch::proof(&args)),
@@ -57,7 +60,7 @@ fn async_runtime() -> Result<tokio::runtime::Runtime> {
 
 /// Logs go to standard error. Where bars are drawn they say what the demo does, so only warnings are logged there.
 fn start_log(format: LogFormat, command: &Command, progress: &Progress) {
-    let quiet = progress.is_drawn() && !matches!(command, Command::Coordinator(_) | Command::Worker(_));
+    let quiet = progress.is_drawn() && !command.is_service();
     let default = if quiet { "warn" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt()

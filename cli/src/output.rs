@@ -19,6 +19,8 @@ pub enum Exit {
     ProofInvalid = 5,
     /// The coordinator cannot be reached, or is not ready; trying again may help.
     Unavailable = 6,
+    /// The device cannot be used, or fails again and again.
+    Device = 7,
     /// Interrupted by a signal.
     Interrupted = 130,
 }

@@ -37,15 +37,15 @@ fn killing_any_process_while_it_proves_still_ends_with_the_root_accepted() {
     let mut demo = start_demo(directory.path(), &["--json", report.to_str().unwrap()]);
     let pid = |name: &str| wait_for(name, LEASE_MAX, || pid_of(directory.path(), name));
 
-    let (worker, seen) = proving(directory.path(), "TASK_KIND_SHARD", [0, 0], START_MAX);
+    let (worker, seen) = proving(directory.path(), "kind=\"shard\"", [0, 0], START_MAX);
     kill(pid(&worker));
     // The shard is leased again, to whichever worker asks first.
-    proving(directory.path(), "TASK_KIND_SHARD", seen, LEASE_MAX);
+    proving(directory.path(), "kind=\"shard\"", seen, LEASE_MAX);
     kill(pid("coordinator"));
-    let (worker, seen) = proving(directory.path(), "TASK_KIND_AGGREGATION", [0, 0], LEASE_MAX);
+    let (worker, seen) = proving(directory.path(), "kind=\"aggregation\"", [0, 0], LEASE_MAX);
     std::thread::sleep(Duration::from_secs(5));
     kill(pid(&worker));
-    proving(directory.path(), "TASK_KIND_AGGREGATION", seen, LEASE_MAX);
+    proving(directory.path(), "kind=\"aggregation\"", seen, LEASE_MAX);
 
     let log = directory.path().join("demo.log");
     support::expect_success(&mut demo, &log, LEASE_MAX);

@@ -12,12 +12,13 @@ use accel::DeviceError;
 use circuits::Fr;
 use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationError, AggregationInput};
 use circuits::witness::ShardInput;
+use serde::{Deserialize, Serialize};
 
 mod own;
 mod stock;
 
 pub use accel::CpuDevice;
-pub use own::{OwnEngine, OwnOptions};
+pub use own::{OwnEngine, OwnOptions, OwnPreparer, Prepared};
 pub use stock::StockEngine;
 
 /// Memory from which on both circuits' keys stay loaded. The `ci` preset's take 4 GB, a large GPU's several times that,
@@ -25,7 +26,7 @@ pub use stock::StockEngine;
 const KEEP_KEYS_FROM_BYTES: u64 = 64 << 30;
 
 /// Makes proofs. One task at a time: an engine owns the device's memory.
-pub trait Engine: Send {
+pub trait Engine {
     /// Proves a shard (P-7.4) under its instances ([`ShardInput::instances`]). The proof has been verified.
     ///
     /// # Errors
@@ -45,9 +46,58 @@ pub trait Engine: Send {
         input: &AggregationInput,
         progress: &mut dyn FnMut(Phase),
     ) -> Result<RootProof, EngineError>;
+}
+
+/// An engine whose tasks have two stages: the first of one task may be done while the second of another is.
+pub trait Pipeline: Send + 'static {
+    /// Does the first stage.
+    type Preparer: Prepare;
+
+    /// Of the same keys as the engine.
+    fn preparer(&self) -> Self::Preparer;
+
+    /// Proves what was prepared. The proof has been verified.
+    ///
+    /// # Errors
+    /// [`EngineError`]; its class says what may help.
+    fn prove(
+        &mut self,
+        prepared: <Self::Preparer as Prepare>::Prepared,
+        progress: &mut dyn FnMut(Phase),
+    ) -> Result<Proof, EngineError>;
 
     /// Called when no task has come for a while: gives back memory that the next task can read again.
     fn rest(&mut self);
+}
+
+/// The first stage of tasks: what needs no device.
+pub trait Prepare: Send + 'static {
+    /// What the second stage goes on from.
+    type Prepared: Send + 'static;
+
+    /// Builds a task's circuit and computes its witness.
+    ///
+    /// # Errors
+    /// [`EngineError`]; its class says what may help.
+    fn prepare(&self, task: &Task, progress: &mut dyn FnMut(Phase)) -> Result<Self::Prepared, EngineError>;
+}
+
+/// What is to be proven.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// A shard (P-7.4) under its instances ([`ShardInput::instances`]).
+    Shard(ShardInput),
+    /// The aggregation of `N` shard proofs (P-8.1).
+    Aggregation(AggregationInput),
+}
+
+/// A proof of either kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The proof alone.
+    pub bytes: Vec<u8>,
+    /// Instances 0 to 11 of an aggregation (see [`RootProof`]); none of a shard.
+    pub accumulator: Option<[Fr; ACCUMULATOR_LIMBS]>,
 }
 
 /// A root proof and the part of its instances that only proving makes known.
@@ -89,8 +139,8 @@ impl Phase {
     /// Part of the task that is done when the phase begins, 0 to 1: measured at the `ci` preset, rounded.
     pub fn fraction(self) -> f64 {
         match self {
-            Phase::LoadKeys => 0.0,
-            Phase::Witness => 0.10,
+            Phase::Witness => 0.0,
+            Phase::LoadKeys => 0.07,
             Phase::Prove => 0.15,
             Phase::Proving(phase) => proving_fraction(phase),
             Phase::Verify => 0.99,
@@ -100,7 +150,7 @@ impl Phase {
 
 fn proving_fraction(phase: engine::Phase) -> f64 {
     match phase {
-        engine::Phase::Witness => 0.15,
+        engine::Phase::Witness => 0.05,
         engine::Phase::Commitments => 0.17,
         engine::Phase::Lookups => 0.30,
         engine::Phase::Permutation => 0.38,
@@ -111,7 +161,7 @@ fn proving_fraction(phase: engine::Phase) -> f64 {
 }
 
 /// What kind of failure it is, which decides what is done about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailureClass {
     /// The input cannot be read.
     Input,
@@ -186,6 +236,17 @@ impl EngineError {
             EngineError::Engine(error) => engine_class(error),
             EngineError::Halo2 { .. } | EngineError::Panicked { .. } => FailureClass::Internal,
         }
+    }
+
+    /// Whether the device failed or was full. Its memory and its state are not to be relied on then.
+    pub fn is_device_fault(&self) -> bool {
+        use engine::EngineError::Device;
+        matches!(
+            self,
+            EngineError::Engine(Device(
+                DeviceError::Failed { .. } | DeviceError::OutOfMemory { .. }
+            ))
+        )
     }
 
     /// The error and its causes, as one line.

@@ -14,8 +14,8 @@ use proto::v1::{
     Complete, Completed, FailureClass, LeaseLost, SessionRequest, SessionResponse, Task, TaskChunk, TaskKind,
     Verdict, Welcome,
 };
-use prover::engine::{Engine, EngineError, Phase, RootProof};
-use prover::worker::{self, WorkerConfig, WorkerError};
+use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task as Proving};
+use prover::worker::{self, DeviceInfo, Place, WorkerConfig, WorkerError};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -41,15 +41,26 @@ struct Ordered {
     orders: sync_mpsc::Receiver<Order>,
 }
 
-impl Engine for Ordered {
-    fn prove_shard(
-        &mut self,
-        _: &ShardInput,
-        progress: &mut dyn FnMut(Phase),
-    ) -> Result<Vec<u8>, EngineError> {
+impl Pipeline for Ordered {
+    type Preparer = Plain;
+
+    fn preparer(&self) -> Plain {
+        Plain
+    }
+
+    fn prove(&mut self, task: Proving, progress: &mut dyn FnMut(Phase)) -> Result<Proof, EngineError> {
+        if let Proving::Aggregation(_) = task {
+            return Ok(Proof {
+                bytes: b"root".to_vec(),
+                accumulator: Some(std::array::from_fn(|limb| Fr::from(limb as u64))),
+            });
+        }
         progress(Phase::Prove);
         match self.orders.recv().expect("the test holds the other end") {
-            Order::Prove(proof) => Ok(proof.to_vec()),
+            Order::Prove(proof) => Ok(Proof {
+                bytes: proof.to_vec(),
+                accumulator: None,
+            }),
             Order::Panic => panic!("a defect of the engine"),
             Order::Fail => Err(EngineError::ShardSize {
                 found: 0,
@@ -59,16 +70,17 @@ impl Engine for Ordered {
     }
 
     fn rest(&mut self) {}
+}
 
-    fn prove_aggregation(
-        &mut self,
-        _: &AggregationInput,
-        _: &mut dyn FnMut(Phase),
-    ) -> Result<RootProof, EngineError> {
-        Ok(RootProof {
-            proof: b"root".to_vec(),
-            accumulator: std::array::from_fn(|limb| Fr::from(limb as u64)),
-        })
+/// Has nothing to prepare, but says that it did.
+struct Plain;
+
+impl Prepare for Plain {
+    type Prepared = Proving;
+
+    fn prepare(&self, task: &Proving, progress: &mut dyn FnMut(Phase)) -> Result<Proving, EngineError> {
+        progress(Phase::Witness);
+        Ok(task.clone())
     }
 }
 
@@ -114,8 +126,7 @@ impl Peer {
 
     async fn expect_renewal(&mut self, fence: u64) {
         loop {
-            if let FromWorker::Renew(renew) = self.next().await {
-                assert_eq!(renew.fence, fence);
+            if matches!(self.next().await, FromWorker::Renew(renew) if renew.fence == fence) {
                 return;
             }
         }
@@ -229,6 +240,10 @@ impl Stage {
     }
 
     async fn set_with(refuse: bool, stall_max: Duration) -> Self {
+        Self::set_ahead(refuse, stall_max, 0).await
+    }
+
+    async fn set_ahead(refuse: bool, stall_max: Duration, ahead: usize) -> Self {
         let (address, sessions, server) = serve("127.0.0.1:0".parse().unwrap(), refuse).await;
         let config = WorkerConfig {
             coordinator: format!("http://{address}"),
@@ -237,14 +252,21 @@ impl Stage {
             shard_vk_digest: [1; 32],
             aggregation_vk_digest: [2; 32],
             memory_bytes: 3,
+            ahead: Some(ahead),
             stall_max,
             drain_max: PATIENCE,
         };
         let (orders, queue) = sync_mpsc::channel();
         let (stop, stopped) = oneshot::channel();
-        let engine = Box::new(Ordered { orders: queue });
+        let device = DeviceInfo {
+            name: "scripted".into(),
+            memory_bytes: 0,
+            proves_shards: true,
+            proves_aggregations: true,
+        };
+        let place = Place::threads(Ordered { orders: queue }, device);
         let worker =
-            tokio::spawn(async move { worker::run(config, engine, async { drop(stopped.await) }).await });
+            tokio::spawn(async move { worker::run(config, place, async { drop(stopped.await) }).await });
         Self {
             address,
             sessions,
@@ -321,8 +343,11 @@ async fn a_task_is_leased_renewed_proven_and_the_next_asked_for() {
     peer.lease_shard(5).await;
     loop {
         if let FromWorker::Progress(progress) = peer.next().await {
-            assert_eq!((progress.fence, progress.phase.as_str()), (5, "prove"));
-            break;
+            assert_eq!(progress.fence, 5);
+            if progress.phase == "prove" {
+                break;
+            }
+            assert_eq!(progress.phase, "witness");
         }
     }
     // The engine blocks its thread all the while.
@@ -475,4 +500,31 @@ async fn a_worker_that_stands_still_gives_itself_up() {
     // No order comes, and the engine uses no processor time.
     let error = stage.drained().await.unwrap_err();
     assert!(matches!(error, WorkerError::Stalled(_)), "{error}");
+}
+
+#[tokio::test]
+async fn the_next_task_is_prepared_while_one_is_proven() {
+    let mut stage = Stage::set_ahead(false, PATIENCE, 1).await;
+    let mut peer = stage.session().await;
+    peer.expect_ask().await;
+    peer.lease_shard(1).await;
+    peer.expect_ask().await;
+    peer.lease_shard(2).await;
+    // The first waits for its order all the while.
+    let mut phases = Vec::new();
+    while !phases.contains(&(2, "witness".to_string())) {
+        if let FromWorker::Progress(progress) = peer.next().await {
+            phases.push((progress.fence, progress.phase));
+        }
+    }
+    assert!(!phases.contains(&(2, "prove".to_string())));
+    peer.expect_renewal(1).await;
+    peer.expect_renewal(2).await;
+    stage.order(Order::Prove(b"one")).await;
+    assert_eq!(peer.expect_complete().await.fence, 1);
+    stage.order(Order::Prove(b"two")).await;
+    assert_eq!(peer.expect_complete().await.proof.as_ref(), b"two");
+    peer.judge(1, Verdict::Accepted).await;
+    peer.expect_ask().await;
+    peer.judge(2, Verdict::Accepted).await;
 }

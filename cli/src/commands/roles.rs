@@ -1,6 +1,7 @@
 //! The long-running roles: coordinator and worker.
 
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use anyhow::{Context, Result};
 use circuits::genesis::Genesis;
 use circuits::manifest::PROTOCOL_VERSION;
 use circuits::operation::RollupId;
-use prover::engine::{CpuDevice, OwnEngine, OwnOptions};
+use prover::device::{self, DeviceConfig};
 use prover::memory;
-use prover::worker::{self, WorkerConfig, WorkerError};
+use prover::worker::{self, Place, WorkerConfig, WorkerError};
 
 use super::keys;
-use crate::args::{CoordinatorArgs, WorkerArgs};
+use crate::args::{CoordinatorArgs, DeviceArgs, KeyArgs, LogFormat, ProverProcessArgs, WorkerArgs};
 use crate::guard;
 use crate::output::{Exit, Failure};
 use crate::progress::Progress;
@@ -27,36 +28,94 @@ const DRAIN_MAX: Duration = Duration::from_secs(3600);
 /// Runs a worker until it is drained.
 ///
 /// # Errors
-/// When it cannot start, is refused, or stands still.
-pub async fn worker(args: WorkerArgs, progress: &Progress) -> Result<()> {
+/// When it cannot start, is refused, or its device fails again and again.
+pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress) -> Result<()> {
     if args.exit_on_stdin_eof {
         guard::exit_on_stdin_eof()?;
     }
     let shutdown = Signals::take()?.drain();
-    let keys = open_keys(args.keys, progress).await?;
-    let memory_bytes = args.memory_mib.map(|mib| mib << 20).or_else(memory::limit_bytes);
-    let manifest = keys.manifest();
+    let manifest = {
+        // The keys are not kept: the prover process opens them too.
+        let keys = open_keys(args.keys.clone(), progress).await?;
+        keys.manifest().clone()
+    };
     let config = WorkerConfig {
         coordinator: args.coordinator,
         name: args.name.unwrap_or_else(default_name),
         protocol_version: PROTOCOL_VERSION,
         shard_vk_digest: manifest.shard_vk_digest.0,
         aggregation_vk_digest: manifest.aggregation_vk_digest.0,
-        memory_bytes: memory_bytes.unwrap_or(0),
+        memory_bytes: memory::limit_bytes().unwrap_or(0),
+        ahead: args.ahead.map(usize::from),
         stall_max: STALL_MAX,
         drain_max: DRAIN_MAX,
     };
-    let options = OwnOptions {
-        memory_bytes,
-        ..OwnOptions::default()
-    };
-    let engine = OwnEngine::new(keys, Arc::new(CpuDevice::new()), options);
-    worker::run(config, Box::new(engine), shutdown)
+    let process = prover_command(&args.device, &args.keys, log_format)?;
+    worker::run(config, Place::Process(process), shutdown)
         .await
         .map_err(|error| match error {
             WorkerError::Refused { .. } => Failure::new(Exit::Refused, error).into(),
+            WorkerError::Device(_) | WorkerError::OutOfService(_) => Failure::new(Exit::Device, error).into(),
             error => error.into(),
         })
+}
+
+/// The command of a worker's prover process.
+fn prover_command(device: &DeviceArgs, keys: &KeyArgs, log_format: LogFormat) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("cannot find this program's own file")?);
+    command.arg("prover-process");
+    if log_format == LogFormat::Json {
+        command.args(["--log-format", "json"]);
+    }
+    command.args(["--device", &device.device.to_string()]);
+    command.args(["--icicle-type", &device.icicle_type]);
+    if let Some(directory) = &device.icicle_dir {
+        command.arg("--icicle-dir").arg(directory);
+    }
+    if let Some(mib) = device.memory_mib {
+        command.args(["--memory-mib", &mib.to_string()]);
+    }
+    command.args(["--preset", &keys.preset]);
+    if let Some(directory) = &keys.keys_dir {
+        command.arg("--keys-dir").arg(directory);
+    }
+    if let Some(file) = &keys.srs.srs {
+        command.arg("--srs").arg(file);
+    } else if keys.srs.insecure_dev_srs {
+        command.arg("--insecure-dev-srs");
+    }
+    Ok(command)
+}
+
+/// Opens a device and proves on it for the worker that started this process.
+///
+/// # Errors
+/// When the pipes to the worker fail. What is wrong with keys or device is told to the worker.
+pub fn prover_process(args: ProverProcessArgs, progress: &Progress) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let _signals = {
+        // Held, not answered: the worker decides when this process ends, also when both are sent a signal.
+        let _context = runtime.enter();
+        Signals::take()?
+    };
+    let config = device_config(&args.device);
+    let open = || {
+        let keys = keys::from_args(&args.keys, progress).map_err(|error| format!("{error:#}"))?;
+        device::open(&config, &Arc::new(keys)).map_err(|error| error.to_string())
+    };
+    worker::serve(open).context("the pipes to the worker fail")
+}
+
+/// The device that arguments choose.
+pub fn device_config(args: &DeviceArgs) -> DeviceConfig {
+    DeviceConfig {
+        choice: args.device,
+        icicle_dir: args.icicle_dir.clone(),
+        icicle_type: args.icicle_type.clone(),
+        memory_bytes: args.memory_mib.map(|mib| mib << 20),
+    }
 }
 
 /// Runs the coordinator until SIGTERM or SIGINT.
@@ -83,7 +142,7 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
 }
 
 /// Opens keys beside the async runtime: it takes a second when they are cached, minutes when not.
-async fn open_keys(args: crate::args::KeyArgs, progress: &Progress) -> Result<Arc<circuits::keys::KeyStore>> {
+async fn open_keys(args: KeyArgs, progress: &Progress) -> Result<Arc<circuits::keys::KeyStore>> {
     let progress = progress.clone();
     let keys = tokio::task::spawn_blocking(move || keys::from_args(&args, &progress)).await;
     Ok(Arc::new(keys.context("opening the keys panicked")??))

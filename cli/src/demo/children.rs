@@ -46,7 +46,7 @@ pub struct ChildRecord {
 /// How much memory the processes took.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    /// The highest resident memory of each, of any of its runs, bytes.
+    /// The highest resident memory of each with the processes that it started, of any of its runs, bytes.
     pub each: BTreeMap<String, u64>,
     /// The highest sum of their resident memory at one time, bytes.
     pub together: u64,
@@ -135,7 +135,10 @@ impl Supervisor {
                 let children = children
                     .into_iter()
                     .filter_map(|(name, record)| Some((name, record.pid?)));
-                let others = others.map(|(name, pid)| (name.to_string(), pid));
+                let parents = parents();
+                let children = children.map(|(name, pid)| (name, family(pid, &parents)));
+                // Not the families of these: the demo's are the children.
+                let others = others.map(|(name, pid)| (name.to_string(), vec![pid]));
                 let mut memory = memory.lock().expect("no holder of this lock panics");
                 memory.sample(others.into_iter().chain(children));
             }
@@ -281,19 +284,52 @@ fn publish(directory: &Path, records: &BTreeMap<String, ChildRecord>) -> Result<
 }
 
 impl Memory {
-    fn sample(&mut self, processes: impl Iterator<Item = (String, u32)>) {
+    fn sample(&mut self, processes: impl Iterator<Item = (String, Vec<u32>)>) {
         let mut together = 0;
-        for (name, pid) in processes {
-            // A process that is gone by now takes nothing.
-            let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
-                continue;
-            };
+        for (name, pids) in processes {
+            let mut highest = 0;
+            for pid in pids {
+                // A process that is gone by now takes nothing.
+                let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+                    continue;
+                };
+                highest += status_bytes(&status, "VmHWM:").unwrap_or(0);
+                together += status_bytes(&status, "VmRSS:").unwrap_or(0);
+            }
             let each = self.each.entry(name).or_default();
-            *each = status_bytes(&status, "VmHWM:").unwrap_or(0).max(*each);
-            together += status_bytes(&status, "VmRSS:").unwrap_or(0);
+            *each = highest.max(*each);
         }
         self.together = self.together.max(together);
     }
+}
+
+/// The parent of each process of the machine.
+fn parents() -> BTreeMap<u32, u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The command's name, in parentheses, may hold spaces; the state and the parent follow it.
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        Some((pid, parent))
+    })
+    .collect()
+}
+
+/// A process and all that descend from it.
+fn family(pid: u32, parents: &BTreeMap<u32, u32>) -> Vec<u32> {
+    let mut family = vec![pid];
+    let mut at = 0;
+    while let Some(parent) = family.get(at).copied() {
+        family.extend(
+            parents
+                .iter()
+                .filter(|(_, of)| **of == parent)
+                .map(|(pid, _)| *pid),
+        );
+        at += 1;
+    }
+    family
 }
 
 /// A line of a process's status, in bytes.

@@ -135,6 +135,7 @@ impl<'a> Demo<'a> {
             directory: self.directory,
             preset: self.preset.name,
             keys_dir: &keys_dir,
+            device: self.args.device,
             genesis: sample.genesis(),
             rollup_id: chain.rollup_id,
         };

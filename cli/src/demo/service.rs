@@ -8,6 +8,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 use circuits::genesis::Genesis;
 use circuits::operation::RollupId;
+use prover::device::DeviceChoice;
 use tokio::process::{Child, Command};
 use verifier_contracts::anvil::Anvil;
 use verifier_contracts::l1::{ANVIL_KEY, L1};
@@ -106,6 +107,8 @@ pub struct ServiceConfig<'a> {
     pub preset: &'a str,
     /// Directory of the key cache.
     pub keys_dir: &'a Path,
+    /// What the workers prove on.
+    pub device: DeviceChoice,
     /// What the chain begins with.
     pub genesis: &'a Genesis,
     /// The rollup.
@@ -149,6 +152,7 @@ pub fn start(config: &ServiceConfig, supervisor: &mut Supervisor) -> Result<Stri
     for number in 1..=WORKERS {
         let name = format!("worker-{number}");
         let mut args = strings(["worker", "--coordinator", &url, "--name", &name]);
+        args.extend(strings(["--device", &config.device.to_string()]));
         args.extend(shared_args(config)?);
         supervisor.start(ChildSpec { name, args })?;
     }

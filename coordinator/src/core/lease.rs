@@ -4,7 +4,7 @@
 //! ever given can complete, since the proof speaks for itself. A lease that ends without a report is a worker's death, and
 //! is counted for the task, unless the coordinator itself was away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Core, Effect, Output, Session,
@@ -400,17 +400,53 @@ impl Core {
         }
     }
 
-    /// Gives ready tasks to the sessions that wait.
+    /// Gives ready tasks to the sessions that wait: to those with the fewest leases first, then in the order of asking.
+    ///
+    /// A session that holds a lease asks ahead, to prepare a task while it proves another. It is served only when there
+    /// would be a task for every session that holds as few, or fewer: else the task would wait for one worker while
+    /// another one stands idle.
     pub(super) fn assign(&mut self, now: UnixMs, output: &mut Output) {
         if self.stopping || self.ready.is_empty() {
             return;
         }
-        let waiting: Vec<SessionId> = self.waiting.values().copied().collect();
-        for id in waiting {
+        let mut waiting: Vec<(usize, SessionId)> = Vec::new();
+        for id in self.waiting.values() {
+            waiting.push((self.sessions[id].leases.len(), *id));
+        }
+        // Stable, so that the order of asking stays among equals.
+        waiting.sort_by_key(|(leases, _)| *leases);
+        // Rivals are counted before tasks are given out. Later there are fewer, never more.
+        let mut rivals: BTreeMap<(usize, BTreeSet<TaskKind>), usize> = BTreeMap::new();
+        for (leases, id) in waiting {
+            if self.ready.is_empty() {
+                return;
+            }
+            if leases > 0 {
+                let Some((_, kinds)) = &self.sessions[&id].request else {
+                    continue;
+                };
+                let rivals = *rivals
+                    .entry((leases, kinds.clone()))
+                    .or_insert_with(|| self.rivals(leases, kinds));
+                let ready = kinds
+                    .iter()
+                    .flat_map(|kind| self.ready.range(Self::places(*kind)));
+                if ready.take(rivals).count() < rivals {
+                    continue;
+                }
+            }
             if let Some(task) = self.choose(now, id) {
                 self.grant(now, id, task, output);
             }
         }
+    }
+
+    /// Sessions that take tasks of one of `kinds` and hold at most `leases`.
+    fn rivals(&self, leases: usize, kinds: &BTreeSet<TaskKind>) -> usize {
+        let rival = |session: &&Session| {
+            !session.draining && session.leases.len() <= leases && !session.capabilities.is_disjoint(kinds)
+        };
+        self.sessions.values().filter(rival).count()
     }
 
     /// The first ready task that a waiting session may have.

@@ -876,3 +876,55 @@ fn a_batch_that_is_not_next_is_refused() {
     world.core.stop();
     assert_eq!(refuse(&mut world, next), Err(SubmitError::Stopping));
 }
+
+#[test]
+fn a_task_is_given_ahead_only_when_every_idle_worker_has_one() {
+    let (mut world, batch, busy) = world_with_batch(3);
+    let idle = world.join("w1");
+    assert!(world.lease(busy).is_some());
+    // Two shards are left, for two workers: each may have one, whoever asks first.
+    assert_eq!(
+        world.lease(busy).map(|(task, _)| task),
+        Some(TaskId::shard(batch, 1))
+    );
+    assert_eq!(
+        world.lease(idle).map(|(task, _)| task),
+        Some(TaskId::shard(batch, 2))
+    );
+
+    let (mut world, batch, busy) = world_with_batch(2);
+    let idle = world.join("w1");
+    assert!(world.lease(busy).is_some());
+    assert_eq!(
+        world.lease(busy),
+        None,
+        "the last shard is kept for the other worker"
+    );
+    assert_eq!(
+        world.lease(idle).map(|(task, _)| task),
+        Some(TaskId::shard(batch, 1))
+    );
+}
+
+#[test]
+fn a_request_ahead_comes_after_those_of_idle_workers_and_is_served_when_idle() {
+    let (mut world, batch, busy) = world_with_batch(1);
+    let (task, _) = world.lease(busy).expect("a shard is ready");
+    assert_eq!(world.lease(busy), None);
+    let idle = world.join("w1");
+    assert_eq!(world.lease(idle), None);
+    assert!(world.prove(busy, task));
+    let holders: Vec<_> = world
+        .grants
+        .iter()
+        .map(|(task, _, worker)| (*task, worker.clone()))
+        .collect();
+    assert_eq!(
+        holders[1],
+        (TaskId::aggregation(batch), "w0".into()),
+        "both are idle now, and the first asked first"
+    );
+    let (mut world, _, alone) = world_with_batch(2);
+    assert!(world.lease(alone).is_some());
+    assert!(world.lease(alone).is_some(), "nobody else would take it");
+}

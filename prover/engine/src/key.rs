@@ -1,7 +1,7 @@
 //! What stays on the device from proof to proof: bases, and the key's polynomials in the forms that proofs read.
 
 use accel::Device;
-use halo2_proofs::plonk::ProvingKey;
+use halo2_proofs::plonk::{ProvingKey, VerifyingKey};
 use halo2curves::bn256::{Fr, G1Affine};
 use halo2curves::ff::Field;
 use rayon::prelude::*;
@@ -29,6 +29,14 @@ pub struct MemoryNeed {
 }
 
 impl MemoryNeed {
+    /// What the circuit of a verifying key takes.
+    ///
+    /// # Errors
+    /// The key's domain does not hold the circuit's degree.
+    pub fn of(vk: &VerifyingKey<G1Affine>) -> Result<Self, EngineError> {
+        Ok(Self::new(&System::new(vk)?))
+    }
+
     /// What a device must have at least.
     pub fn least(&self) -> u64 {
         self.resident + self.proof

@@ -77,7 +77,7 @@ impl<D: Device> Engine<D> {
         pk: &ProvingKey<G1Affine>,
         options: EngineOptions,
     ) -> Result<Self, EngineError> {
-        let system = System::new(pk)?;
+        let system = System::new(pk.get_vk())?;
         let need = MemoryNeed::new(&system);
         let budget = match options.memory_bytes_max {
             Some(bytes) => bytes,
@@ -102,14 +102,6 @@ impl<D: Device> Engine<D> {
             key,
             options,
         })
-    }
-
-    /// What a circuit takes of a device's memory.
-    ///
-    /// # Errors
-    /// The key's domain does not hold the circuit's degree.
-    pub fn memory_need(pk: &ProvingKey<G1Affine>) -> Result<MemoryNeed, EngineError> {
-        Ok(MemoryNeed::new(&System::new(pk)?))
     }
 
     /// Proves with a witness made beforehand. Instances are one slice per column, unpadded.

@@ -1,6 +1,6 @@
 //! What of a constraint system the prover needs, and the programs that its arguments run on the device.
 
-use halo2_proofs::plonk::{Any, Column, ConstraintSystem, Expression, ProvingKey};
+use halo2_proofs::plonk::{Any, Column, ConstraintSystem, Expression, VerifyingKey};
 use halo2_proofs::poly::EvaluationDomain;
 use halo2curves::bn256::{Fr, G1Affine};
 use halo2curves::ff::{Field, PrimeField};
@@ -93,8 +93,7 @@ impl Query {
 }
 
 impl System {
-    pub fn new(pk: &ProvingKey<G1Affine>) -> Result<Self, EngineError> {
-        let vk = pk.get_vk();
+    pub fn new(vk: &VerifyingKey<G1Affine>) -> Result<Self, EngineError> {
         let cs = vk.cs().clone();
         let domain = Domain::new(vk.get_domain());
         // As the key was made: `ConstraintSystem::degree` depends on the environment of the process.

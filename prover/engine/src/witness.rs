@@ -3,7 +3,7 @@
 use halo2_proofs::circuit::Value;
 use halo2_proofs::plonk::{
     Advice, Any, Assigned, Assignment, Challenge, Circuit, Column, ConstraintSystem, Error, Fixed,
-    FloorPlanner, Instance, ProvingKey, Selector,
+    FloorPlanner, Instance, Selector, VerifyingKey,
 };
 use halo2curves::bn256::{Fr, G1Affine};
 use halo2curves::ff::{BatchInvert, Field};
@@ -29,11 +29,11 @@ impl Witness {
     /// [`WitnessError`]: the circuit has more than one phase, or its synthesis fails. Cells read back from
     /// `assign_advice` have no known value here, unlike in halo2's own prover; a circuit must assign the values it has.
     pub fn synthesize<C: Circuit<Fr>>(
-        pk: &ProvingKey<G1Affine>,
+        vk: &VerifyingKey<G1Affine>,
         circuit: &C,
         instances: &[&[Fr]],
     ) -> Result<Self, EngineError> {
-        let cs = pk.get_vk().cs();
+        let cs = vk.cs();
         let phases = cs
             .advice_column_phase()
             .iter()
@@ -47,7 +47,7 @@ impl Witness {
             columns = made;
             Ok(Vec::new())
         };
-        let rows = 1 << pk.get_vk().get_domain().k();
+        let rows = 1 << vk.get_domain().k();
         synthesize(cs, rows, circuit, instances, &mut keep)?;
         Ok(Self { columns })
     }

@@ -205,7 +205,7 @@ fn proofs_of_many_rows_equal_the_transcription_too() {
 fn the_memory_budget_does_not_change_the_proof() {
     for_seeds(6, |seed| {
         let case = Case::draw(seed);
-        let need: MemoryNeed = Engine::<CpuDevice>::memory_need(&case.pk).expect("a need");
+        let need: MemoryNeed = MemoryNeed::of(case.pk.get_vk()).expect("a need");
         let all = case.engine(EngineOptions::default());
         let proof = case.prove(&all, &case.circuit).expect("a proof");
         for kept in [0, need.cosets / 2, need.cosets] {
@@ -556,7 +556,7 @@ fn a_witness_made_beforehand_gives_the_same_proof() {
         let engine = case.engine(EngineOptions::default());
         let expected = case.prove(&engine, &case.circuit).expect("a proof");
         let instances = case.circuit.system.instances();
-        let witness = Witness::synthesize(&case.pk, &case.circuit, &instances).expect("a witness");
+        let witness = Witness::synthesize(case.pk.get_vk(), &case.circuit, &instances).expect("a witness");
         let mut transcript = Blake2bWrite::<_, _, Challenge255<_>>::init(Vec::new());
         let mut phases = Vec::new();
         let timings = engine
@@ -650,7 +650,7 @@ fn a_circuit_of_several_phases_has_no_witness_beforehand() {
         .find(|seed| System::draw(*seed).phases == 3)
         .expect("some system has three phases");
     let case = Case::draw(seed);
-    let error = Witness::synthesize(&case.pk, &case.circuit, &case.circuit.system.instances());
+    let error = Witness::synthesize(case.pk.get_vk(), &case.circuit, &case.circuit.system.instances());
     let error = error.expect_err("three phases");
     assert!(
         matches!(error, EngineError::Witness(WitnessError::Phases { phases: 3 })),

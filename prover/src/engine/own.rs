@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use accel::Device;
 use circuits::Fr;
-use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput, prover_circuit};
+use circuits::aggregation::{AggregationInput, prover_circuit};
 use circuits::keys::KeyStore;
 use circuits::shard::ShardCircuit;
 use circuits::witness::ShardInput;
-use engine::{EngineOptions, Srs, lagrange_basis};
-use halo2_proofs::plonk::{Circuit, ProvingKey};
+use engine::{EngineOptions, Srs, Witness, lagrange_basis};
+use halo2_proofs::plonk::ProvingKey;
 use halo2_proofs::poly::commitment::ParamsProver;
 use halo2_proofs::poly::kzg::commitment::ParamsKZG;
 use halo2_proofs::transcript::{EncodedChallenge, TranscriptWrite, TranscriptWriterBuffer};
@@ -20,7 +20,9 @@ use snark_verifier_sdk::NativeLoader;
 use snark_verifier_sdk::halo2::{POSEIDON_SPEC, PoseidonTranscript};
 use snark_verifier_sdk::snark_verifier::system::halo2::transcript::evm::EvmTranscript;
 
-use super::{Engine, EngineError, KEEP_KEYS_FROM_BYTES, Phase, RootProof, guarded};
+use super::{
+    Engine, EngineError, KEEP_KEYS_FROM_BYTES, Phase, Pipeline, Prepare, Proof, RootProof, Task, guarded,
+};
 
 /// How an [`OwnEngine`] works.
 #[derive(Debug, Clone, Copy, Default)]
@@ -112,74 +114,155 @@ impl<D: Device> OwnEngine<D> {
         Ok(engine::Engine::new(self.device.clone(), srs, pk, options)?)
     }
 
-    fn shard(&mut self, input: &ShardInput, progress: &mut dyn FnMut(Phase)) -> Result<Vec<u8>, EngineError> {
-        let preset = *self.keys.preset();
-        let expected = preset.shard.capacity;
-        if input.steps.len() != expected {
-            return Err(EngineError::ShardSize {
-                found: input.steps.len(),
-                expected,
-            });
-        }
+    /// The second stage of either circuit: the proof, not yet verified.
+    fn write<E, T>(
+        &self,
+        circuit: &Option<engine::Engine<D>>,
+        instances: &[Fr],
+        witness: Witness,
+        transcript: &mut T,
+        progress: &mut dyn FnMut(Phase),
+    ) -> Result<(), EngineError>
+    where
+        E: EncodedChallenge<G1Affine>,
+        T: TranscriptWrite<G1Affine, E>,
+    {
+        let engine = circuit.as_ref().expect("the circuit was loaded");
+        // Blinding factors: from the system's entropy.
+        let mut rng = StdRng::from_entropy();
+        engine.prove(witness, &[instances], &mut rng, transcript, &mut |phase| {
+            progress(Phase::Proving(phase));
+        })?;
+        Ok(())
+    }
+
+    fn shard(
+        &mut self,
+        instances: &[Fr],
+        witness: Witness,
+        progress: &mut dyn FnMut(Phase),
+    ) -> Result<Proof, EngineError> {
         progress(Phase::LoadKeys);
         self.load_shard()?;
-        progress(Phase::Witness);
-        let instances = input.instances();
-        let circuit =
-            ShardCircuit::new(preset.shard, Some(input)).map_err(|error| EngineError::ShardInput {
-                reason: error.to_string(),
-            })?;
         let mut transcript =
             PoseidonTranscript::<NativeLoader, Vec<u8>>::from_spec(Vec::new(), POSEIDON_SPEC.clone());
-        create(&self.shard, &circuit, &instances, &mut transcript, progress)?;
-        let proof = transcript.finalize();
+        self.write(&self.shard, instances, witness, &mut transcript, progress)?;
+        let bytes = transcript.finalize();
         progress(Phase::Verify);
-        self.keys
-            .shard_verifier()
-            .verify(&instances, &proof)
-            .map_err(EngineError::ProofInvalid)?;
-        Ok(proof)
+        let verified = self.keys.shard_verifier().verify(instances, &bytes);
+        verified.map_err(EngineError::ProofInvalid)?;
+        Ok(Proof {
+            bytes,
+            accumulator: None,
+        })
     }
 
     fn aggregation(
         &mut self,
-        input: &AggregationInput,
+        instances: &[Fr],
+        witness: Witness,
         progress: &mut dyn FnMut(Phase),
-    ) -> Result<RootProof, EngineError> {
+    ) -> Result<Proof, EngineError> {
         progress(Phase::LoadKeys);
         self.load_aggregation()?;
+        let mut transcript = EvmTranscript::<G1Affine, NativeLoader, Vec<u8>, Vec<u8>>::init(Vec::new());
+        self.write(&self.aggregation, instances, witness, &mut transcript, progress)?;
+        let bytes = transcript.finalize();
+        progress(Phase::Verify);
+        let verified = self.keys.root_verifier().verify(instances, &bytes);
+        verified.map_err(EngineError::ProofInvalid)?;
+        Ok(Proof {
+            bytes,
+            accumulator: Some(std::array::from_fn(|limb| instances[limb])),
+        })
+    }
+}
+
+/// Computes witnesses.
+#[derive(Clone)]
+pub struct OwnPreparer {
+    keys: Arc<KeyStore>,
+}
+
+/// A witness and its instances.
+#[derive(Debug)]
+pub struct Prepared {
+    kind: Kind,
+    instances: Vec<Fr>,
+    witness: Witness,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Shard,
+    Aggregation,
+}
+
+impl OwnPreparer {
+    fn shard(&self, input: &ShardInput, progress: &mut dyn FnMut(Phase)) -> Result<Prepared, EngineError> {
+        let params = self.keys.preset().shard;
+        if input.steps.len() != params.capacity {
+            return Err(EngineError::ShardSize {
+                found: input.steps.len(),
+                expected: params.capacity,
+            });
+        }
+        progress(Phase::Witness);
+        let instances = input.instances();
+        let circuit = ShardCircuit::new(params, Some(input)).map_err(|error| EngineError::ShardInput {
+            reason: error.to_string(),
+        })?;
+        progress(Phase::Proving(engine::Phase::Witness));
+        Ok(Prepared {
+            kind: Kind::Shard,
+            witness: Witness::synthesize(self.keys.shard_vk(), &circuit, &[&instances])?,
+            instances,
+        })
+    }
+
+    fn aggregation(
+        &self,
+        input: &AggregationInput,
+        progress: &mut dyn FnMut(Phase),
+    ) -> Result<Prepared, EngineError> {
         progress(Phase::Witness);
         let (verifier, shape) = (self.keys.shard_verifier(), self.keys.aggregation_shape());
         let (circuit, instances) =
             prover_circuit(self.keys.preset(), verifier, shape, input).map_err(EngineError::Aggregation)?;
-        let mut transcript = EvmTranscript::<G1Affine, NativeLoader, Vec<u8>, Vec<u8>>::init(Vec::new());
-        create(&self.aggregation, &circuit, &instances, &mut transcript, progress)?;
-        let proof = transcript.finalize();
-        progress(Phase::Verify);
-        self.keys
-            .root_verifier()
-            .verify(&instances, &proof)
-            .map_err(EngineError::ProofInvalid)?;
-        let accumulator: [Fr; ACCUMULATOR_LIMBS] = std::array::from_fn(|limb| instances[limb]);
-        Ok(RootProof { proof, accumulator })
+        progress(Phase::Proving(engine::Phase::Witness));
+        Ok(Prepared {
+            kind: Kind::Aggregation,
+            witness: Witness::synthesize(self.keys.aggregation_vk(), &circuit, &[&instances])?,
+            instances,
+        })
     }
 }
 
-impl<D: Device> Engine for OwnEngine<D> {
-    fn prove_shard(
-        &mut self,
-        input: &ShardInput,
-        progress: &mut dyn FnMut(Phase),
-    ) -> Result<Vec<u8>, EngineError> {
-        guarded(|| self.shard(input, progress))
+impl Prepare for OwnPreparer {
+    type Prepared = Prepared;
+
+    fn prepare(&self, task: &Task, progress: &mut dyn FnMut(Phase)) -> Result<Prepared, EngineError> {
+        guarded(|| match task {
+            Task::Shard(input) => self.shard(input, progress),
+            Task::Aggregation(input) => self.aggregation(input, progress),
+        })
+    }
+}
+
+impl<D: Device + 'static> Pipeline for OwnEngine<D> {
+    type Preparer = OwnPreparer;
+
+    fn preparer(&self) -> OwnPreparer {
+        OwnPreparer {
+            keys: self.keys.clone(),
+        }
     }
 
-    fn prove_aggregation(
-        &mut self,
-        input: &AggregationInput,
-        progress: &mut dyn FnMut(Phase),
-    ) -> Result<RootProof, EngineError> {
-        guarded(|| self.aggregation(input, progress))
+    fn prove(&mut self, prepared: Prepared, progress: &mut dyn FnMut(Phase)) -> Result<Proof, EngineError> {
+        guarded(|| match prepared.kind {
+            Kind::Shard => self.shard(&prepared.instances, prepared.witness, progress),
+            Kind::Aggregation => self.aggregation(&prepared.instances, prepared.witness, progress),
+        })
     }
 
     fn rest(&mut self) {
@@ -189,25 +272,26 @@ impl<D: Device> Engine for OwnEngine<D> {
     }
 }
 
-/// Writes the proof of one circuit with one column of instances.
-fn create<D, C, E, T>(
-    engine: &Option<engine::Engine<D>>,
-    circuit: &C,
-    instances: &[Fr],
-    transcript: &mut T,
-    progress: &mut dyn FnMut(Phase),
-) -> Result<(), EngineError>
-where
-    D: Device,
-    C: Circuit<Fr>,
-    E: EncodedChallenge<G1Affine>,
-    T: TranscriptWrite<G1Affine, E>,
-{
-    let engine = engine.as_ref().expect("the circuit was loaded");
-    // Blinding factors: from the system's entropy.
-    let mut rng = StdRng::from_entropy();
-    engine.prove_circuit(circuit, &[instances], &mut rng, transcript, &mut |phase| {
-        progress(Phase::Proving(phase));
-    })?;
-    Ok(())
+impl<D: Device + 'static> Engine for OwnEngine<D> {
+    fn prove_shard(
+        &mut self,
+        input: &ShardInput,
+        progress: &mut dyn FnMut(Phase),
+    ) -> Result<Vec<u8>, EngineError> {
+        let prepared = guarded(|| self.preparer().shard(input, progress))?;
+        Ok(self.prove(prepared, progress)?.bytes)
+    }
+
+    fn prove_aggregation(
+        &mut self,
+        input: &AggregationInput,
+        progress: &mut dyn FnMut(Phase),
+    ) -> Result<RootProof, EngineError> {
+        let prepared = guarded(|| self.preparer().aggregation(input, progress))?;
+        let proof = self.prove(prepared, progress)?;
+        Ok(RootProof {
+            proof: proof.bytes,
+            accumulator: proof.accumulator.expect("an aggregation's proof has it"),
+        })
+    }
 }

@@ -25,7 +25,7 @@ use crate::memory;
 /// the root proof has the EVM's Keccak one. Both open by SHPLONK.
 ///
 /// On a machine with less than 64 GiB it holds one circuit's keys at a time: the aggregation key, of gigabytes, is
-/// read when an aggregation comes and dropped after it, and the shard key is dropped when no shard comes.
+/// read when an aggregation comes and dropped after it.
 pub struct StockEngine {
     keys: Arc<KeyStore>,
     keep_keys: bool,
@@ -120,12 +120,6 @@ impl Engine for StockEngine {
             self.keys.release_aggregation();
         }
         root
-    }
-
-    fn rest(&mut self) {
-        if !self.keep_keys {
-            self.keys.release_shard();
-        }
     }
 }
 

@@ -4,34 +4,55 @@
 
 use proto::v1::session_request::Message;
 use proto::v1::{
-    Complete, Completed, Drain, Fail, FailureClass, LeaseLost, LeaseRequest, Progress, Renew, Task,
-    TaskChunk, TaskKind, Verdict,
+    Complete, Completed, Drain, Fail, LeaseLost, LeaseRequest, Progress, Renew, Task, TaskChunk, TaskKind,
+    Verdict,
 };
 use proto::{PAYLOAD_BYTES_MAX, PROOF_BYTES_MAX};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::engine::FailureClass;
 
 /// Characters of a failure's message that the coordinator keeps.
 const FAILURE_CHARS_MAX: usize = 1024;
 
 /// A task with its whole payload, ready to be proven.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Job {
     pub(super) lease: LeaseId,
-    pub(super) kind: TaskKind,
+    /// None when the coordinator names a kind that this worker does not know.
+    pub(super) kind: Option<JobKind>,
     pub(super) batch_id: String,
     pub(super) index: u32,
     pub(super) payload: Vec<u8>,
 }
 
+/// What a job proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum JobKind {
+    Shard,
+    Aggregation,
+}
+
+impl JobKind {
+    /// A word for logs.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            JobKind::Shard => "shard",
+            JobKind::Aggregation => "aggregation",
+        }
+    }
+}
+
 /// Names a lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LeaseId {
     pub(super) task_id: String,
     pub(super) fence: u64,
 }
 
 /// How proving ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Outcome {
     /// A proof that this worker has verified.
     Proven {
@@ -43,9 +64,19 @@ pub(super) enum Outcome {
     Failed { class: FailureClass, message: String },
 }
 
+/// A task that is being prepared or proven.
+#[derive(Debug)]
+struct Held {
+    lease: LeaseId,
+    /// The last phase reported, and the part that was done when it began.
+    phase: Option<(String, f64)>,
+}
+
 /// What the worker has to do.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
+    /// Tasks to hold beside the one that is proven, so that they can be prepared meanwhile.
+    ahead: usize,
     /// Whether the session is open, that is, whether messages can be sent.
     open: bool,
     draining: bool,
@@ -53,12 +84,12 @@ pub(super) struct Ledger {
     asked: bool,
     /// A task whose payload is still arriving.
     arriving: Option<(Task, Vec<u8>)>,
-    /// The task that is being proven.
-    proving: Option<LeaseId>,
-    /// The proof that the coordinator has not judged yet.
-    unjudged: Option<Complete>,
-    /// A failure that could not be told yet.
-    untold: Option<Fail>,
+    /// The tasks that are being prepared or proven, oldest first.
+    held: Vec<Held>,
+    /// The proofs that the coordinator has not judged yet.
+    unjudged: Vec<Complete>,
+    /// Failures that could not be told yet.
+    untold: Vec<Fail>,
 }
 
 /// Why a session must be given up: the coordinator does not keep to the protocol.
@@ -74,13 +105,34 @@ pub(super) enum Breach {
     ChunkTooLong,
 }
 
+impl Held {
+    fn progress(&self) -> Option<Message> {
+        let (phase, fraction) = self.phase.clone()?;
+        Some(Message::Progress(Progress {
+            task_id: self.lease.task_id.clone(),
+            fence: self.lease.fence,
+            phase,
+            fraction,
+        }))
+    }
+}
+
 impl Ledger {
+    /// A ledger that holds up to `ahead` tasks beside the one that is proven.
+    pub(super) fn new(ahead: usize) -> Self {
+        Self {
+            ahead,
+            ..Self::default()
+        }
+    }
+
     /// The session is open: says again what the coordinator must know, and asks for work.
     pub(super) fn opened(&mut self) -> Vec<Message> {
         self.open = true;
         let mut messages = self.renew();
-        messages.extend(self.unjudged.clone().map(Message::Complete));
-        messages.extend(self.untold.take().map(Message::Fail));
+        messages.extend(self.held.iter().filter_map(Held::progress));
+        messages.extend(self.remind());
+        messages.extend(self.untold.drain(..).map(Message::Fail));
         if self.draining {
             messages.push(Message::Drain(Drain {}));
         }
@@ -107,35 +159,37 @@ impl Ledger {
 
     /// Whether nothing is held and nothing is owed.
     pub(super) fn is_idle(&self) -> bool {
-        self.proving.is_none() && self.unjudged.is_none() && self.untold.is_none() && self.arriving.is_none()
+        self.in_hand() == 0
+    }
+
+    fn in_hand(&self) -> usize {
+        self.held.len() + self.unjudged.len() + self.untold.len() + usize::from(self.arriving.is_some())
     }
 
     /// Renewals of all that is held. A proof's lease is kept until the proof is judged.
     pub(super) fn renew(&self) -> Vec<Message> {
-        let proving = self.proving.clone();
-        let unjudged = self.unjudged.as_ref().map(|complete| LeaseId {
+        let proving = self.held.iter().map(|held| held.lease.clone());
+        let unjudged = self.unjudged.iter().map(|complete| LeaseId {
             task_id: complete.task_id.clone(),
             fence: complete.fence,
         });
-        let arriving = self.arriving.as_ref().map(|(task, _)| LeaseId {
+        let arriving = self.arriving.iter().map(|(task, _)| LeaseId {
             task_id: task.task_id.clone(),
             fence: task.fence,
         });
-        [proving, unjudged, arriving]
-            .into_iter()
-            .flatten()
-            .map(|lease| {
-                Message::Renew(Renew {
-                    task_id: lease.task_id,
-                    fence: lease.fence,
-                })
+        let leases = proving.chain(unjudged).chain(arriving);
+        let renew = |lease: LeaseId| {
+            Message::Renew(Renew {
+                task_id: lease.task_id,
+                fence: lease.fence,
             })
-            .collect()
+        };
+        leases.map(renew).collect()
     }
 
-    /// The proof again, if it was not judged: the coordinator may have lost the first one.
-    pub(super) fn remind(&self) -> Option<Message> {
-        self.unjudged.clone().map(Message::Complete)
+    /// The proofs that were not judged, again: the coordinator may have lost the first ones.
+    pub(super) fn remind(&self) -> Vec<Message> {
+        self.unjudged.iter().cloned().map(Message::Complete).collect()
     }
 
     /// A lease was given. Returns the job when it is complete, which one without payload already is.
@@ -183,34 +237,35 @@ impl Ledger {
             messages.extend(self.ask());
             return Ok((None, messages));
         }
-        self.proving = Some(lease.clone());
-        let (kind, batch_id, index) = (task.kind(), task.batch_id, task.index);
-        Ok((
-            Some(Job {
-                lease,
-                kind,
-                batch_id,
-                index,
-                payload,
-            }),
-            Vec::new(),
-        ))
+        self.held.push(Held {
+            lease: lease.clone(),
+            phase: None,
+        });
+        let kind = match task.kind() {
+            TaskKind::Shard => Some(JobKind::Shard),
+            TaskKind::Aggregation => Some(JobKind::Aggregation),
+            TaskKind::Unspecified => None,
+        };
+        let job = Job {
+            lease,
+            kind,
+            batch_id: task.batch_id,
+            index: task.index,
+            payload,
+        };
+        Ok((Some(job), self.ask().into_iter().collect()))
     }
 
-    /// The work reached a phase.
-    pub(super) fn progress(&self, phase: &str, fraction: f64) -> Option<Message> {
-        let lease = self.proving.as_ref().filter(|_| self.open)?;
-        Some(Message::Progress(Progress {
-            task_id: lease.task_id.clone(),
-            fence: lease.fence,
-            phase: phase.to_string(),
-            fraction,
-        }))
+    /// The work on a task reached a phase.
+    pub(super) fn progress(&mut self, lease: &LeaseId, phase: String, fraction: f64) -> Option<Message> {
+        let held = self.held.iter_mut().find(|held| held.lease == *lease)?;
+        held.phase = Some((phase, fraction));
+        held.progress().filter(|_| self.open)
     }
 
     /// Proving ended.
     pub(super) fn proven(&mut self, lease: LeaseId, outcome: Outcome) -> Vec<Message> {
-        self.proving = None;
+        self.held.retain(|held| held.lease != lease);
         let (proof, accumulator, prove_ms) = match outcome {
             Outcome::Proven { proof, .. } if proof.len() > PROOF_BYTES_MAX => {
                 let message = format!("the proof has {} bytes, more than {PROOF_BYTES_MAX}", proof.len());
@@ -236,9 +291,9 @@ impl Ledger {
             accumulator: accumulator.iter().map(|limb| limb.to_vec().into()).collect(),
             prove_ms,
         };
-        self.unjudged = Some(complete);
+        self.unjudged.push(complete.clone());
         if self.open {
-            self.remind().into_iter().collect()
+            vec![Message::Complete(complete)]
         } else {
             Vec::new()
         }
@@ -246,12 +301,12 @@ impl Ledger {
 
     /// The coordinator judged a proof. Whatever it said, the proof's work here is over.
     pub(super) fn completed(&mut self, completed: &Completed) -> Vec<Message> {
-        let ours = |complete: &mut Complete| {
-            complete.task_id == completed.task_id && complete.fence == completed.fence
-        };
-        if self.unjudged.take_if(ours).is_none() {
+        let ours =
+            |complete: &Complete| complete.task_id == completed.task_id && complete.fence == completed.fence;
+        let Some(at) = self.unjudged.iter().position(ours) else {
             return Vec::new();
-        }
+        };
+        self.unjudged.remove(at);
         match completed.verdict() {
             Verdict::Accepted => tracing::info!(task = %completed.task_id, "proof accepted"),
             Verdict::NotNeeded => {
@@ -275,19 +330,19 @@ impl Ledger {
         let fail = Fail {
             task_id: lease.task_id.clone(),
             fence: lease.fence,
-            class: class.into(),
+            class: proto::v1::FailureClass::from(class).into(),
             message,
         };
         if self.open {
             return vec![Message::Fail(fail)];
         }
-        self.untold = Some(fail);
+        self.untold.push(fail);
         Vec::new()
     }
 
-    /// Asks for a task when there is room for one: one task at a time, and none while a proof waits.
+    /// Asks for a task when there is room for one. A proof that waits to be judged takes up room too.
     fn ask(&mut self) -> Option<Message> {
-        if !self.open || self.draining || self.asked || !self.is_idle() {
+        if !self.open || self.draining || self.asked || self.in_hand() > self.ahead {
             return None;
         }
         self.asked = true;
@@ -372,9 +427,9 @@ mod tests {
     fn a_task_is_taken_proven_and_followed_by_the_next() {
         let mut ledger = at_work();
         assert_eq!(kinds(&ledger.renew()), ["renew"]);
-        assert!(ledger.progress("prove", 0.5).is_some());
+        assert!(ledger.progress(&lease("t", 1), "prove".into(), 0.5).is_some());
         assert_eq!(kinds(&ledger.proven(lease("t", 1), proof())), ["complete"]);
-        assert!(ledger.progress("prove", 0.5).is_none());
+        assert_eq!(ledger.progress(&lease("t", 1), "prove".into(), 0.5), None);
         assert_eq!(
             kinds(&ledger.renew()),
             ["renew"],
@@ -401,17 +456,14 @@ mod tests {
         );
         ledger.closed();
         assert_eq!(kinds(&ledger.opened()), ["renew", "complete"]);
-        assert_eq!(
-            kinds(&ledger.remind().into_iter().collect::<Vec<_>>()),
-            ["complete"]
-        );
+        assert_eq!(kinds(&ledger.remind()), ["complete"]);
         assert_eq!(
             kinds(&ledger.completed(&judged("t", 7))),
             [""; 0],
             "another lease's judgement"
         );
         assert_eq!(kinds(&ledger.completed(&judged("t", 1))), ["ask"]);
-        assert_eq!(ledger.remind(), None);
+        assert_eq!(ledger.remind(), []);
     }
 
     #[test]
@@ -468,7 +520,7 @@ mod tests {
         let [Message::Fail(fail)] = messages.as_slice() else {
             panic!("given back: {messages:?}")
         };
-        assert_eq!(fail.class(), FailureClass::Infrastructure);
+        assert_eq!(fail.class(), proto::v1::FailureClass::Infrastructure);
         assert!(ledger.is_idle());
     }
 
@@ -524,5 +576,37 @@ mod tests {
             prove_ms: 1,
         };
         assert_eq!(kinds(&ledger.proven(lease("t", 1), long)), ["fail", "ask"]);
+    }
+
+    #[test]
+    fn a_second_task_is_taken_to_be_prepared_and_not_a_third() {
+        let mut ledger = Ledger::new(1);
+        assert_eq!(kinds(&ledger.opened()), ["ask"]);
+        let (job, messages) = ledger.task(task("t", 1, b"")).unwrap();
+        assert!(job.is_some());
+        assert_eq!(kinds(&messages), ["ask"], "the next is asked for at once");
+        let (job, messages) = ledger.task(task("u", 1, b"")).unwrap();
+        assert!(job.is_some());
+        assert_eq!(kinds(&messages), [""; 0]);
+        assert_eq!(kinds(&ledger.renew()), ["renew", "renew"]);
+
+        ledger.progress(&lease("u", 1), "witness".into(), 0.1);
+        assert_eq!(kinds(&ledger.proven(lease("t", 1), proof())), ["complete"]);
+        assert_eq!(kinds(&ledger.renew()), ["renew", "renew"]);
+        ledger.closed();
+        assert_eq!(
+            kinds(&ledger.opened()),
+            ["renew", "renew", "progress", "complete"]
+        );
+        assert_eq!(kinds(&ledger.completed(&judged("t", 1))), ["ask"]);
+
+        let failed = Outcome::Failed {
+            class: FailureClass::Resource,
+            message: String::new(),
+        };
+        ledger.closed();
+        assert_eq!(kinds(&ledger.proven(lease("u", 1), failed)), [""; 0]);
+        assert_eq!(kinds(&ledger.opened()), ["fail", "ask"]);
+        assert!(ledger.is_idle());
     }
 }

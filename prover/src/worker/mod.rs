@@ -1,14 +1,21 @@
 //! The worker process: takes tasks from a coordinator, proves them, and hands the proofs back.
 //!
-//! Two threads besides the caller's. The session thread has an async runtime of its own that does nothing but
-//! the session: what is sent on it, renewals above all, waits for no computation. The proving thread runs the
-//! engine. A watchdog on the session thread looks whether the engine still works (`watchdog`).
+//! The session thread has an async runtime of its own that does nothing but the session: what is sent on it, renewals
+//! above all, waits for no computation. Proofs are made in a process of their own ([`Place::Process`], [`serve`]), which
+//! is replaced when it ends; a watchdog on the session thread looks whether it still works (`watchdog`).
 
+mod child;
+mod faults;
 mod ledger;
+mod process;
 mod proving;
 mod session;
 mod watchdog;
+mod wire;
 
+pub use child::serve;
+
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,11 +23,12 @@ use std::time::{Duration, Instant};
 use proto::v1::session_response::Message as FromCoordinator;
 use proto::v1::{Device, Hello, TaskKind};
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 use tonic::transport::Endpoint;
 
-use crate::engine::Engine;
+use crate::engine::Pipeline;
 use ledger::{Job, Ledger};
 use proving::Event;
 use session::{Ended, Session};
@@ -48,10 +56,87 @@ pub struct WorkerConfig {
     pub aggregation_vk_digest: [u8; 32],
     /// Host memory that tasks may use, bytes.
     pub memory_bytes: u64,
-    /// Longest time that a task may stand still before the worker gives itself up.
+    /// Tasks to hold beside the one that is proven, so that their witnesses are computed meanwhile: 0 or 1 are of use. None:
+    /// 1 where the device has memory of its own, else 0, since there the two would compete for the same processors.
+    pub ahead: Option<usize>,
+    /// Longest time that a task may stand still before its prover process is killed.
     pub stall_max: Duration,
     /// Longest time from the shutdown signal until the last proof is delivered.
     pub drain_max: Duration,
+}
+
+/// A device that passed its checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    /// Such as `cpu` or `CUDA:0`. At most 128 characters.
+    pub name: String,
+    /// Its own memory in bytes; 0 for a CPU.
+    pub memory_bytes: u64,
+    /// Whether the shard circuit fits into its memory.
+    pub proves_shards: bool,
+    /// Whether the aggregation circuit does.
+    pub proves_aggregations: bool,
+}
+
+/// Where a worker proves.
+pub enum Place {
+    /// In a process that this command starts, which calls [`serve`].
+    Process(Command),
+    /// In threads of this process. What ends the process then ends the worker, and a task that hangs cannot be ended alone.
+    Threads(DeviceInfo, Starter),
+}
+
+/// Starts the threads of [`Place::Threads`].
+pub struct Starter(StartThreads);
+
+type StartThreads =
+    Box<dyn FnOnce(mpsc::Receiver<Job>, async_mpsc::UnboundedSender<Event>) -> std::io::Result<()> + Send>;
+
+impl Place {
+    /// In threads of this process.
+    pub fn threads(pipeline: impl Pipeline, info: DeviceInfo) -> Self {
+        let start = |jobs, events| proving::start(pipeline, jobs, events);
+        Place::Threads(info, Starter(Box::new(start)))
+    }
+
+    fn start(self, events: async_mpsc::UnboundedSender<Event>) -> Result<(Prover, DeviceInfo), WorkerError> {
+        match self {
+            Place::Process(command) => {
+                let (handle, info) = process::start(command, events)?;
+                Ok((Prover::Process(handle), info))
+            }
+            Place::Threads(info, start) => {
+                let (jobs, queue) = mpsc::channel();
+                // The threads are not joined: they end when this sender is dropped.
+                start.0(queue, events).map_err(WorkerError::Thread)?;
+                Ok((Prover::Threads(jobs), info))
+            }
+        }
+    }
+}
+
+/// Takes the worker's tasks.
+enum Prover {
+    Process(process::Handle),
+    Threads(mpsc::Sender<Job>),
+}
+
+impl Prover {
+    fn job(&self, job: Job) {
+        match self {
+            Prover::Process(handle) => handle.job(job),
+            // Threads that died of a defect say nothing more, and the watchdog ends the worker.
+            Prover::Threads(jobs) => drop(jobs.send(job)),
+        }
+    }
+
+    /// Processor time that proving has used, in clock ticks.
+    fn cpu_ticks(&self) -> Option<u64> {
+        match self {
+            Prover::Process(handle) => watchdog::cpu_ticks(handle.pid()),
+            Prover::Threads(_) => watchdog::cpu_ticks(std::process::id()),
+        }
+    }
 }
 
 /// Why a worker ended other than by being told to.
@@ -74,7 +159,13 @@ pub enum WorkerError {
         /// What the coordinator said.
         reason: String,
     },
-    /// The task stood still; the process should be replaced, since a thread that hangs cannot be ended.
+    /// The device cannot be used.
+    #[error("no device to prove on: {0}")]
+    Device(String),
+    /// The device failed again and again. What was in hand has been given back.
+    #[error("the device is out of service: {0}")]
+    OutOfService(String),
+    /// The task stood still in a thread of this process; threads that hang cannot be ended.
     #[error("the task in hand has made no progress for {0:?}")]
     Stalled(Duration),
     /// A proof could not be delivered in time after the shutdown signal.
@@ -85,25 +176,30 @@ pub enum WorkerError {
     ThreadDied,
 }
 
-/// Works until `shutdown` completes; then finishes and delivers the task at hand, takes no more, and returns.
+/// Works until `shutdown` completes; then finishes and delivers the tasks at hand, takes no more, and returns.
 ///
 /// # Errors
-/// When the worker cannot start, is refused, or stands still; a failed task is no error of the worker.
+/// When the worker cannot start, is refused, stands still, or its device fails again and again; a failed task is no error of the
+/// worker.
 pub async fn run(
     config: WorkerConfig,
-    engine: Box<dyn Engine>,
+    place: Place,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), WorkerError> {
     let endpoint = Endpoint::from_shared(config.coordinator.clone()).map_err(|source| WorkerError::Url {
         url: config.coordinator.clone(),
         source,
     })?;
-    let (jobs, job_queue) = mpsc::channel();
+    tokio::pin!(shutdown);
     let (event_queue, events) = async_mpsc::unbounded_channel();
-    // The proving thread is not joined: it ends when the session thread drops its sender, and one that hangs
-    // must not keep the process.
-    proving::start(engine, job_queue, event_queue).map_err(WorkerError::Thread)?;
+    let starting = tokio::task::spawn_blocking(move || place.start(event_queue));
+    let (prover, device) = tokio::select! {
+        started = starting => started.map_err(|_| WorkerError::ThreadDied)??,
+        () = &mut shutdown => return Ok(()),
+    };
+    tracing::info!(device = %device.name, memory = device.memory_bytes, "the device is ready");
 
+    let ahead = config.ahead.unwrap_or(usize::from(device.memory_bytes > 0));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -112,14 +208,15 @@ pub async fn run(
     let (done, result) = oneshot::channel();
     let keeper = Keeper {
         watchdog: Watchdog::new(config.stall_max),
+        ledger: Ledger::new(ahead),
         config,
         endpoint,
-        ledger: Ledger::default(),
-        jobs,
+        device,
+        prover,
         events,
         stop: Some(stopped),
         drain_until: None,
-        phase: None,
+        out_of_service: None,
     };
     thread::Builder::new()
         .name("session".into())
@@ -129,7 +226,7 @@ pub async fn run(
         })
         .map_err(WorkerError::Thread)?;
 
-    tokio::pin!(shutdown, result);
+    tokio::pin!(result);
     tokio::select! {
         result = &mut result => return result.map_err(|_| WorkerError::ThreadDied)?,
         () = &mut shutdown => drop(stop),
@@ -143,17 +240,27 @@ struct Keeper {
     endpoint: Endpoint,
     ledger: Ledger,
     watchdog: Watchdog,
-    jobs: mpsc::Sender<Job>,
+    device: DeviceInfo,
+    prover: Prover,
     events: async_mpsc::UnboundedReceiver<Event>,
     /// Ends (its sender is dropped) when the worker shall drain; taken then.
     stop: Option<oneshot::Receiver<()>>,
     drain_until: Option<Instant>,
-    /// The phase of the task at hand, to be said again on a new session.
-    phase: Option<(&'static str, f64)>,
+    /// Why the device was given up; the worker then delivers what it owes, and ends.
+    out_of_service: Option<String>,
 }
 
 impl Keeper {
     async fn keep(mut self) -> Result<(), WorkerError> {
+        let result = self.keep_sessions().await;
+        match self.out_of_service {
+            // Whatever else went wrong meanwhile, this is why the worker ends.
+            Some(reason) => Err(WorkerError::OutOfService(reason)),
+            None => result,
+        }
+    }
+
+    async fn keep_sessions(&mut self) -> Result<(), WorkerError> {
         let mut failures = 0;
         while !self.is_done() {
             let started = Instant::now();
@@ -202,13 +309,22 @@ impl Keeper {
             protocol_version: config.protocol_version,
             shard_vk_digest: config.shard_vk_digest.to_vec().into(),
             aggregation_vk_digest: config.aggregation_vk_digest.to_vec().into(),
-            capabilities: vec![TaskKind::Shard.into(), TaskKind::Aggregation.into()],
+            capabilities: self.capabilities(),
             devices: vec![Device {
-                name: "cpu".into(),
-                memory_bytes: 0,
+                name: self.device.name.clone(),
+                memory_bytes: self.device.memory_bytes,
             }],
             memory_bytes: config.memory_bytes,
         }
+    }
+
+    fn capabilities(&self) -> Vec<i32> {
+        let shards = self.device.proves_shards.then_some(TaskKind::Shard.into());
+        let aggregations = self
+            .device
+            .proves_aggregations
+            .then_some(TaskKind::Aggregation.into());
+        shards.into_iter().chain(aggregations).collect()
     }
 
     /// One session, until it ends (how) or the worker is done (none).
@@ -216,10 +332,6 @@ impl Keeper {
         let mut renewals = ticker(Duration::from_millis(session.welcome.renew_ms));
         let mut renewals_since_remind = 0;
         let mut messages = self.ledger.opened();
-        messages.extend(
-            self.phase
-                .and_then(|(phase, fraction)| self.ledger.progress(phase, fraction)),
-        );
         loop {
             if let Err(ended) = session.send(std::mem::take(&mut messages)) {
                 return Ok(Some(ended));
@@ -265,31 +377,31 @@ impl Keeper {
             FromCoordinator::Welcome(_) => return Err(Ended::NoWelcome),
         };
         if let Some(job) = job {
-            self.watchdog.progress(Instant::now());
-            // The proving thread ends only after this sender; if it died of a defect, `event` never comes and
-            // the watchdog ends the worker.
-            if self.jobs.send(job).is_err() {
-                tracing::error!("the proving thread is gone");
-            }
+            self.watchdog.begin(Instant::now());
+            self.prover.job(job);
         }
         Ok(answers)
     }
 
-    /// Handles what the proving thread says; returns what to tell the coordinator.
+    /// Handles what is said of the tasks; returns what to tell the coordinator.
     fn event(&mut self, event: Event) -> Vec<proto::v1::session_request::Message> {
         match event {
-            Event::Phase(phase) => {
+            Event::Phase {
+                lease,
+                name,
+                fraction,
+            } => {
                 self.watchdog.progress(Instant::now());
-                self.phase = Some((phase.name(), phase.fraction()));
-                self.ledger
-                    .progress(phase.name(), phase.fraction())
-                    .into_iter()
-                    .collect()
+                let message = self.ledger.progress(&lease, name, fraction);
+                message.into_iter().collect()
             }
-            Event::Over(lease, outcome) => {
-                self.watchdog.rest();
-                self.phase = None;
+            Event::Over { lease, outcome, .. } => {
+                self.watchdog.end(Instant::now());
                 self.ledger.proven(lease, outcome)
+            }
+            Event::OutOfService { reason } => {
+                self.out_of_service = Some(reason);
+                self.drain()
             }
         }
     }
@@ -308,8 +420,13 @@ impl Keeper {
     /// Whether the work stands still, or the shutdown takes too long.
     fn check_time(&mut self) -> Result<(), WorkerError> {
         let now = Instant::now();
-        if self.watchdog.stalled(now, watchdog::cpu_ticks()) {
-            return Err(WorkerError::Stalled(self.config.stall_max));
+        if self.watchdog.stalled(now, self.prover.cpu_ticks()) {
+            match &self.prover {
+                // The watch begins anew, so that the next process has its time.
+                Prover::Process(handle) => handle.stalled(self.config.stall_max),
+                Prover::Threads(_) => return Err(WorkerError::Stalled(self.config.stall_max)),
+            }
+            self.watchdog.progress(now);
         }
         match self.drain_until {
             Some(until) if now > until => Err(WorkerError::DrainTimeout(self.config.drain_max)),

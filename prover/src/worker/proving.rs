@@ -1,100 +1,167 @@
-//! The thread that proves: one task at a time, apart from the thread that keeps the leases.
+//! The threads that prove: one prepares tasks, the other proves them, apart from the thread that keeps the leases.
+//!
+//! So the witness of the next task is computed while a device is busy with the one before it.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use circuits::aggregation::AggregationInput;
 use circuits::field;
 use circuits::witness::ShardInput;
-use proto::v1::TaskKind;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::ledger::{Job, LeaseId, Outcome};
-use crate::engine::{Engine, EngineError, Phase, guarded};
+use super::ledger::{Job, JobKind, LeaseId, Outcome};
+use crate::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task, guarded};
 
 /// An engine that had no task for this long gives back what memory it can. Reading a shard's keys again takes less.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
-/// What the proving thread tells.
-#[derive(Debug)]
+/// What is told of the tasks in hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Event {
-    /// The task at hand reached a phase.
-    Phase(Phase),
-    /// The task is over.
-    Over(LeaseId, Outcome),
+    /// A task reached a phase.
+    Phase {
+        lease: LeaseId,
+        name: String,
+        fraction: f64,
+    },
+    /// A task is over.
+    Over {
+        lease: LeaseId,
+        outcome: Outcome,
+        /// The device failed or was full, and should be opened anew.
+        device_fault: bool,
+    },
+    /// Nothing can be proven here any more; all tasks were told to be over before.
+    OutOfService { reason: String },
 }
 
-/// Starts the thread. It ends when the sender of jobs is dropped, after the task at hand.
-pub(super) fn start(
-    mut engine: Box<dyn Engine>,
-    jobs: mpsc::Receiver<Job>,
+/// A job whose first stage is done, one way or the other.
+struct Staged<P> {
+    job: Job,
+    received: Instant,
+    prepared: Result<P, EngineError>,
+}
+
+/// Starts both threads. They end when the sender of jobs is dropped, after the tasks at hand.
+pub(super) fn start<P: Pipeline>(
+    pipeline: P,
+    jobs: Receiver<Job>,
     events: UnboundedSender<Event>,
-) -> std::io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("proving".into()).spawn(move || {
-        loop {
-            let job = match jobs.recv_timeout(REST_AFTER) {
-                Ok(job) => job,
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    engine.rest();
-                    continue;
-                }
-            };
-            let lease = job.lease.clone();
-            let outcome = prove(engine.as_mut(), &job, &events);
-            // Without a receiver the worker is gone, and with it everyone whom this could be told.
-            if events.send(Event::Over(lease, outcome)).is_err() {
-                return;
-            }
-        }
-    })
+) -> std::io::Result<()> {
+    let (staged, queue) = mpsc::channel();
+    let preparer = pipeline.preparer();
+    let preparing_events = events.clone();
+    thread::Builder::new()
+        .name("preparing".into())
+        .spawn(move || prepare_all(&preparer, &jobs, &staged, &preparing_events))?;
+    thread::Builder::new()
+        .name("proving".into())
+        .spawn(move || prove_all(pipeline, &queue, &events))?;
+    Ok(())
 }
 
-/// Proves one task. Whatever goes wrong in it, a panic included, is this task's failure.
-fn prove(engine: &mut dyn Engine, job: &Job, events: &UnboundedSender<Event>) -> Outcome {
-    let started = Instant::now();
-    tracing::info!(task = %job.lease.task_id, batch = %job.batch_id, kind = job.kind.as_str_name(), index = job.index, "proving");
-    let mut progress = |phase: Phase| {
+fn prepare_all<P: Prepare>(
+    preparer: &P,
+    jobs: &Receiver<Job>,
+    staged: &mpsc::Sender<Staged<P::Prepared>>,
+    events: &UnboundedSender<Event>,
+) {
+    while let Ok(job) = jobs.recv() {
+        let received = Instant::now();
+        let prepared = guarded(|| preparer.prepare(&task(&job)?, &mut told(&job, events)));
+        let job = Staged {
+            job,
+            received,
+            prepared,
+        };
+        // The other thread ends only when nobody is left to be told of a proof.
+        if staged.send(job).is_err() {
+            return;
+        }
+    }
+}
+
+fn prove_all<P: Pipeline>(
+    mut pipeline: P,
+    queue: &Receiver<Staged<<P::Preparer as Prepare>::Prepared>>,
+    events: &UnboundedSender<Event>,
+) {
+    loop {
+        let staged = match queue.recv_timeout(REST_AFTER) {
+            Ok(staged) => staged,
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                pipeline.rest();
+                continue;
+            }
+        };
+        let job = staged.job;
+        tracing::info!(task = %job.lease.task_id, batch = %job.batch_id, kind = job.kind.map_or("unknown", JobKind::name), index = job.index, "proving");
+        let result = guarded(|| pipeline.prove(staged.prepared?, &mut told(&job, events)));
+        if events.send(over(&job, staged.received, result)).is_err() {
+            // Without a receiver the worker is gone, and with it everyone whom this could be told.
+            return;
+        }
+    }
+}
+
+/// Decodes a job's payload.
+fn task(job: &Job) -> Result<Task, EngineError> {
+    let unreadable = |reason: String| EngineError::Payload { reason };
+    match job.kind {
+        Some(JobKind::Shard) => ShardInput::from_bytes(&job.payload)
+            .map(Task::Shard)
+            .map_err(|error| unreadable(error.to_string())),
+        Some(JobKind::Aggregation) => AggregationInput::from_bytes(&job.payload)
+            .map(Task::Aggregation)
+            .map_err(|error| unreadable(error.to_string())),
+        None => Err(unreadable("the task has no known kind".into())),
+    }
+}
+
+/// Tells of a job's phases.
+fn told<'a>(job: &'a Job, events: &'a UnboundedSender<Event>) -> impl FnMut(Phase) + 'a {
+    |phase: Phase| {
         tracing::debug!(task = %job.lease.task_id, phase = phase.name(), "phase");
-        // As above: nobody is left to be told.
-        let _ = events.send(Event::Phase(phase));
-    };
-    let result = guarded(|| match job.kind {
-        TaskKind::Shard => {
-            let input = ShardInput::from_bytes(&job.payload).map_err(|error| EngineError::Payload {
-                reason: error.to_string(),
-            })?;
-            Ok((engine.prove_shard(&input, &mut progress)?, Vec::new()))
-        }
-        TaskKind::Aggregation => {
-            let input = AggregationInput::from_bytes(&job.payload).map_err(|error| EngineError::Payload {
-                reason: error.to_string(),
-            })?;
-            let root = engine.prove_aggregation(&input, &mut progress)?;
-            Ok((root.proof, root.accumulator.iter().map(field::to_be).collect()))
-        }
-        TaskKind::Unspecified => Err(EngineError::Payload {
-            reason: "the task has no known kind".into(),
-        }),
-    });
-    let prove_ms = started.elapsed().as_millis() as u64;
-    match result {
-        Ok((proof, accumulator)) => {
-            tracing::info!(task = %job.lease.task_id, prove_ms, bytes = proof.len(), "proven");
+        let event = Event::Phase {
+            lease: job.lease.clone(),
+            name: phase.name().to_string(),
+            fraction: phase.fraction(),
+        };
+        // Without a receiver nobody is left to be told.
+        let _ = events.send(event);
+    }
+}
+
+fn over(job: &Job, received: Instant, result: Result<Proof, EngineError>) -> Event {
+    let prove_ms = received.elapsed().as_millis() as u64;
+    let task = &job.lease.task_id;
+    let device_fault = result.as_ref().is_err_and(EngineError::is_device_fault);
+    let outcome = match result {
+        Ok(proof) => {
+            tracing::info!(%task, prove_ms, bytes = proof.bytes.len(), "proven");
+            let accumulator = proof.accumulator.iter().flatten();
             Outcome::Proven {
-                proof,
-                accumulator,
+                accumulator: accumulator.map(field::to_be).collect(),
+                proof: proof.bytes,
                 prove_ms,
             }
         }
         Err(error) => {
             let message = error.with_causes();
-            tracing::error!(task = %job.lease.task_id, prove_ms, error = %message, "the task failed");
+            tracing::error!(%task, prove_ms, error = %message, "the task failed");
             Outcome::Failed {
-                class: error.class().into(),
+                class: error.class(),
                 message,
             }
         }
+    };
+    Event::Over {
+        lease: job.lease.clone(),
+        outcome,
+        device_fault,
     }
 }

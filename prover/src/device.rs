@@ -1,0 +1,272 @@
+//! Which device a worker proves on, and whether its memory holds the circuits.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use accel::icicle::OpenError;
+use accel::{CpuDevice, Device, DeviceError, IcicleConfig, IcicleDevice};
+use circuits::keys::KeyStore;
+use circuits::preset::Preset;
+use engine::MemoryNeed;
+
+use crate::engine::{EngineError, OwnEngine, OwnOptions, OwnPreparer, Phase, Pipeline, Prepared, Proof};
+use crate::memory;
+use crate::worker::DeviceInfo;
+
+/// ICICLE's name of NVIDIA GPUs.
+pub const CUDA: &str = "CUDA";
+
+/// A device, as it is chosen on the command line: `cpu`, `icicle`, `icicle:N` or `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The processor.
+    Cpu,
+    /// A device through ICICLE, by its index.
+    Icicle(u32),
+    /// The first GPU, where there is one with ICICLE, else the processor.
+    Auto,
+}
+
+/// The text names no device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a device: expected cpu, icicle, icicle:N or auto, found {0:?}")]
+pub struct NoSuchChoice(String);
+
+impl FromStr for DeviceChoice {
+    type Err = NoSuchChoice;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchChoice> {
+        let index = |digits: &str| digits.parse().map(Self::Icicle);
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            "icicle" => Ok(Self::Icicle(0)),
+            "auto" => Ok(Self::Auto),
+            _ => text
+                .strip_prefix("icicle:")
+                .and_then(|digits| index(digits).ok())
+                .ok_or_else(|| NoSuchChoice(text.to_string())),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Icicle(index) => write!(f, "icicle:{index}"),
+            Self::Auto => f.write_str("auto"),
+        }
+    }
+}
+
+/// Which device, and what of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceConfig {
+    /// The device.
+    pub choice: DeviceChoice,
+    /// ICICLE's installation; none: see [`IcicleConfig::new`].
+    pub icicle_dir: Option<PathBuf>,
+    /// ICICLE's name of the type of device; [`CUDA`] unless something is being tested.
+    pub icicle_type: String,
+    /// Memory of the device that proofs may use, in bytes; none: what is free, of the processor what the machine and the control
+    /// group allow.
+    pub memory_bytes: Option<u64>,
+}
+
+impl DeviceConfig {
+    /// How ICICLE is opened for the circuits of a preset.
+    pub fn icicle(&self, index: u32, preset: &Preset) -> IcicleConfig {
+        let mut config = IcicleConfig::new(self.icicle_dir.as_deref(), &self.icicle_type, index);
+        config.domain_k = preset.shard.k.max(preset.aggregation_k);
+        config
+    }
+}
+
+/// Why there is no device to prove on.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceUnusable {
+    /// ICICLE or its device cannot be used.
+    #[error(transparent)]
+    Icicle(#[from] OpenError),
+    /// The device cannot tell its memory.
+    #[error(transparent)]
+    Memory(#[from] DeviceError),
+    /// The constraint system of a key cannot be proven by the engine.
+    #[error(transparent)]
+    Engine(#[from] engine::EngineError),
+    /// Its memory holds none of the circuits.
+    #[error(
+        "{name} has {budget} bytes of memory for proofs; preset {preset} needs {shard} for a shard, {aggregation} for an aggregation"
+    )]
+    TooSmall {
+        /// The device.
+        name: String,
+        /// The preset.
+        preset: &'static str,
+        /// What may be used.
+        budget: u64,
+        /// What a shard takes.
+        shard: u64,
+        /// What an aggregation takes.
+        aggregation: u64,
+    },
+}
+
+/// The workspace's engine on the device that was chosen.
+pub enum DeviceEngine {
+    /// On the processor.
+    Cpu(OwnEngine<CpuDevice>),
+    /// Through ICICLE.
+    Icicle(OwnEngine<IcicleDevice>),
+}
+
+/// Opens a device for the circuits of the keys' preset. ICICLE may end the process (see [`IcicleDevice::open`]).
+///
+/// # Errors
+/// See [`DeviceUnusable`]. Where the choice is left open, only a GPU that is there and fails is an error.
+pub fn open(
+    config: &DeviceConfig,
+    keys: &Arc<KeyStore>,
+) -> Result<(DeviceEngine, DeviceInfo), DeviceUnusable> {
+    match config.choice {
+        DeviceChoice::Cpu => open_cpu(config, keys),
+        DeviceChoice::Icicle(index) => open_icicle(config, index, keys),
+        DeviceChoice::Auto => match open_icicle(config, 0, keys) {
+            Err(DeviceUnusable::Icicle(error)) if is_absence(&error) => {
+                tracing::info!(reason = %error, "no GPU to prove on; taking the processor");
+                open_cpu(config, keys)
+            }
+            opened => opened,
+        },
+    }
+}
+
+/// Whether there simply is no such device.
+fn is_absence(error: &OpenError) -> bool {
+    matches!(
+        error,
+        OpenError::LibraryAbsent { .. }
+            | OpenError::DriverAbsent { .. }
+            | OpenError::DriverWithoutDevice
+            | OpenError::NoSuchType { .. }
+    )
+}
+
+fn open_cpu(
+    config: &DeviceConfig,
+    keys: &Arc<KeyStore>,
+) -> Result<(DeviceEngine, DeviceInfo), DeviceUnusable> {
+    let device = CpuDevice::new();
+    let memory_bytes = config.memory_bytes.or_else(memory::limit_bytes);
+    let budget = match memory_bytes {
+        Some(bytes) => bytes,
+        None => device.memory()?.total,
+    };
+    // Its memory is the host's, of which the worker tells by itself.
+    let info = info(device.name(), 0, budget, keys)?;
+    let options = OwnOptions {
+        memory_bytes,
+        ..OwnOptions::default()
+    };
+    let engine = OwnEngine::new(keys.clone(), Arc::new(device), options);
+    Ok((DeviceEngine::Cpu(engine), info))
+}
+
+fn open_icicle(
+    config: &DeviceConfig,
+    index: u32,
+    keys: &Arc<KeyStore>,
+) -> Result<(DeviceEngine, DeviceInfo), DeviceUnusable> {
+    let device = IcicleDevice::open(&config.icicle(index, keys.preset()))?;
+    let memory = device.memory()?;
+    let budget = config.memory_bytes.unwrap_or(u64::MAX).min(memory.free);
+    let info = info(device.name(), memory.total, budget, keys)?;
+    let options = OwnOptions {
+        memory_bytes: config.memory_bytes,
+        ..OwnOptions::default()
+    };
+    let engine = OwnEngine::new(keys.clone(), Arc::new(device), options);
+    Ok((DeviceEngine::Icicle(engine), info))
+}
+
+/// Compares the circuits' needs with what the device has, before any task is taken.
+fn info(name: String, memory_bytes: u64, budget: u64, keys: &KeyStore) -> Result<DeviceInfo, DeviceUnusable> {
+    let shard = MemoryNeed::of(keys.shard_vk())?.least();
+    let aggregation = MemoryNeed::of(keys.aggregation_vk())?.least();
+    let info = DeviceInfo {
+        name,
+        memory_bytes,
+        proves_shards: shard <= budget,
+        proves_aggregations: aggregation <= budget,
+    };
+    if info.proves_shards || info.proves_aggregations {
+        if !info.proves_aggregations {
+            tracing::warn!(device = %info.name, budget, needed = aggregation, "too little memory for aggregations; shards only");
+        }
+        return Ok(info);
+    }
+    Err(DeviceUnusable::TooSmall {
+        name: info.name,
+        preset: keys.preset().name,
+        budget,
+        shard,
+        aggregation,
+    })
+}
+
+impl Pipeline for DeviceEngine {
+    type Preparer = OwnPreparer;
+
+    fn preparer(&self) -> OwnPreparer {
+        match self {
+            Self::Cpu(engine) => engine.preparer(),
+            Self::Icicle(engine) => engine.preparer(),
+        }
+    }
+
+    fn prove(&mut self, prepared: Prepared, progress: &mut dyn FnMut(Phase)) -> Result<Proof, EngineError> {
+        match self {
+            Self::Cpu(engine) => engine.prove(prepared, progress),
+            Self::Icicle(engine) => engine.prove(prepared, progress),
+        }
+    }
+
+    fn rest(&mut self) {
+        match self {
+            Self::Cpu(engine) => engine.rest(),
+            Self::Icicle(engine) => engine.rest(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read_as_they_are_written() {
+        for (text, choice) in [
+            ("cpu", DeviceChoice::Cpu),
+            ("icicle", DeviceChoice::Icicle(0)),
+            ("icicle:7", DeviceChoice::Icicle(7)),
+            ("auto", DeviceChoice::Auto),
+        ] {
+            assert_eq!(text.parse(), Ok(choice));
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        for text in [
+            "",
+            "gpu",
+            "icicle:",
+            "icicle:-1",
+            "icicle:4294967296",
+            "CPU",
+            "icicle 1",
+        ] {
+            let error = text.parse::<DeviceChoice>().unwrap_err();
+            assert!(error.to_string().ends_with(&format!("found {text:?}")), "{error}");
+        }
+    }
+}
