@@ -345,6 +345,29 @@ fn a_lack_of_memory_is_a_value_and_passes() {
     assert_eq!(device.download(&first), Ok(scalars(16_384)));
 }
 
+/// ICICLE loses track of an address that is freed by one thread and given to another at the same time.
+#[test]
+fn threads_that_lack_memory_do_not_allocate_and_free_at_once() {
+    let installation = Installation::new();
+    let device = open(&installation.config("LIMITED", 1));
+    // Sizes of their own, so that what one thread has dropped is given back before another is served.
+    std::thread::scope(|scope| {
+        for thread in 1..=8 {
+            let device = &device;
+            scope.spawn(move || {
+                for i in 0..2000 {
+                    match device.zeros(1024 * thread + i) {
+                        Ok(_) | Err(DeviceError::OutOfMemory { .. }) => (),
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+    });
+    let memory = device.memory().expect("known");
+    assert_eq!(memory.free, memory.total, "everything was given back");
+}
+
 #[test]
 fn a_running_product_without_memory_leaves_the_vector() {
     let installation = Installation::new();

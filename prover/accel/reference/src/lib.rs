@@ -3,7 +3,8 @@
 //!
 //! It is stricter than the original where that catches a caller's mistake: every pointer that is said to be on the
 //! device must lie in an allocation of the thread's device, every host pointer outside of all, every number must be
-//! canonical, and a thread that has not chosen a device is refused. It implements what the project calls, no more.
+//! canonical, a thread that has not chosen a device is refused, and so are two threads that allocate or free at once. It
+//! implements what the project calls, no more.
 //!
 //! One file plays all three libraries (device, field, curve) when it is reached by three names, and the CUDA driver by
 //! a fourth. Faults are chosen with the device:
@@ -31,10 +32,12 @@ mod code {
 
     pub(crate) const SUCCESS: c_int = 0;
     pub(crate) const INVALID_DEVICE: c_int = 1;
+    pub(crate) const OUT_OF_MEMORY: c_int = 2;
     pub(crate) const INVALID_POINTER: c_int = 3;
     pub(crate) const ALLOCATION_FAILED: c_int = 4;
     pub(crate) const NOT_IMPLEMENTED: c_int = 10;
     pub(crate) const INVALID_ARGUMENT: c_int = 11;
+    pub(crate) const UNKNOWN_ERROR: c_int = 14;
 }
 
 /// The code of a result, as the C functions return it.

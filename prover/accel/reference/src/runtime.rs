@@ -5,6 +5,7 @@ use crate::layout::DeviceId;
 use crate::{code, code_of};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
 
 /// The device that a caller names, where there is one.
 ///
@@ -66,7 +67,7 @@ unsafe extern "C" fn icicle_get_registered_devices(output: *mut c_char, size: us
     let names: Vec<&str> = kinds.map(|(name, _)| *name).collect();
     let names = names.join(",");
     if names.len() >= size {
-        return code::INVALID_ARGUMENT;
+        return code::OUT_OF_MEMORY;
     }
     // SAFETY: `size` is larger than the names with their end.
     unsafe {
@@ -101,11 +102,22 @@ unsafe extern "C" fn icicle_load_backend(path: *const c_char, recursive: bool) -
     code::SUCCESS
 }
 
+/// Refuses a second thread. In the original it would be let in, and could be given an address that the first has freed
+/// but not yet forgotten: when that is done, the second's memory counts as the host's.
+fn alone() -> Result<MutexGuard<'static, ()>, c_int> {
+    static CALL: Mutex<()> = Mutex::new(());
+    let guard = CALL.try_lock().map_err(|_| code::UNKNOWN_ERROR)?;
+    // Time for another thread to come.
+    std::thread::yield_now();
+    Ok(guard)
+}
+
 /// # Safety
 /// `pointer` is valid for a write.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn icicle_malloc(pointer: *mut *mut c_void, bytes: usize) -> c_int {
-    code_of(state().allocate(bytes).map(|allocated| {
+    let allocated = alone().and_then(|_alone| state().allocate(bytes));
+    code_of(allocated.map(|allocated| {
         // SAFETY: the caller's promise.
         unsafe { pointer.write(allocated) }
     }))
@@ -113,7 +125,7 @@ unsafe extern "C" fn icicle_malloc(pointer: *mut *mut c_void, bytes: usize) -> c
 
 #[unsafe(no_mangle)]
 extern "C" fn icicle_free(pointer: *mut c_void) -> c_int {
-    code_of(state().free(pointer))
+    code_of(alone().and_then(|_alone| state().free(pointer)))
 }
 
 /// # Safety

@@ -8,10 +8,14 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::null_mut;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Allocations below this are not worth a question for free memory.
 const SMALL_BYTES: usize = 1 << 20;
+
+/// Held while ICICLE allocates or frees. It forgets an address after it has freed it: another thread that was given the
+/// same address in between would have it forgotten, and then its memory is taken for the host's.
+static ALLOCATING: Mutex<()> = Mutex::new(());
 
 /// Freed memory by size, kept since `cudaMalloc` and `cudaFree` wait for the whole device.
 #[derive(Default)]
@@ -107,6 +111,7 @@ impl Context {
     fn malloc(&self, operation: &'static str, bytes: usize) -> Result<usize, DeviceError> {
         let functions = self.enter(operation)?;
         let mut pointer: *mut c_void = null_mut();
+        let _alone = lock(&ALLOCATING);
         // SAFETY: the pointer is to a live pointer; `bytes` is not zero.
         let code = unsafe { (functions.malloc)(&raw mut pointer, bytes) };
         if abi::is_out_of_memory(code) {
@@ -134,6 +139,7 @@ impl Context {
 
     fn free(&self, address: usize) {
         let freed = self.enter("free").and_then(|functions| {
+            let _alone = lock(&ALLOCATING);
             // SAFETY: the address came from `malloc`, is in neither pool nor buffer any more, and is freed once.
             checked("free", unsafe { (functions.free)(address as *mut c_void) }, 0)
         });
