@@ -552,4 +552,16 @@ fn the_report_tells_what_is_missing() {
     assert!(reason.starts_with("no NVIDIA driver"), "{reason}");
     let reason = report.device.expect_err("there is none");
     assert!(reason.starts_with("no libicicle_device.so in"), "{reason}");
+    // Without a driver, the other types of an installation are still told.
+    let installation = Installation::with_cuda();
+    let config = IcicleConfig {
+        driver: empty.path().join("libcuda.so.1"),
+        ..installation.config("CUDA", 0)
+    };
+    let report = doctor(&config, &[4]);
+    assert!(report.has_icicle_v4);
+    let has = |kind: &str| report.kinds.iter().any(|found| found == kind);
+    assert!(has("CPU") && !has("CUDA"), "{:?}", report.kinds);
+    let reason = report.device.expect_err("there is no driver");
+    assert!(reason.starts_with("no NVIDIA driver"), "{reason}");
 }

@@ -1,5 +1,6 @@
 //! What a machine has for proving through ICICLE, and how fast it is: facts for people and for scripts.
 
+use super::library::Library;
 use super::{CUDA, IcicleConfig, IcicleDevice, Installed, check, driver};
 use crate::{Device, DeviceError, Direction};
 use serde::Serialize;
@@ -12,7 +13,7 @@ pub struct Report {
     pub directory: String,
     /// Whether all functions of ICICLE v4 that are used were found there. ICICLE does not say its version.
     pub has_icicle_v4: bool,
-    /// Types of devices that ICICLE has, after the backend of the asked one was loaded.
+    /// Types of devices that ICICLE has, after the backend of the asked one was loaded where that could be.
     pub kinds: Vec<String>,
     /// The NVIDIA driver, or why there is none; not looked at for other types than CUDA.
     pub driver: Option<Result<CudaDriver, String>>,
@@ -67,17 +68,17 @@ pub fn doctor(config: &IcicleConfig, sizes: &[u32]) -> Report {
         Err(error) => Err(error.to_string()),
     });
     let installed = Installed::load(config);
-    let kinds = match &installed {
-        Ok(installed) => installed.kinds().unwrap_or_default(),
-        Err(super::OpenError::NoSuchType { available, .. }) => available.clone(),
-        Err(_) => String::new(),
-    };
-    let library = super::library::Library::load(&config.directory);
+    let library = Library::load(&config.directory);
+    let kinds = library.as_ref().ok().and_then(|library| {
+        let kind = config.kind.clone();
+        Installed { library, kind }.kinds().ok()
+    });
     let opened = installed.and_then(|installed| Ok((installed.count()?, IcicleDevice::open(config)?)));
     Report {
         directory: config.directory.display().to_string(),
         has_icicle_v4: library.is_ok(),
         kinds: kinds
+            .unwrap_or_default()
             .split(',')
             .filter(|kind| !kind.is_empty())
             .map(str::to_string)
