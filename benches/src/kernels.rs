@@ -1,5 +1,6 @@
 //! The kernels of devices, timed and checked next to halo2curves' own: MSM, NTT, coset NTT and an element-wise program.
 
+use crate::cpu_seconds;
 use crate::device::OpenDevice;
 use crate::sample;
 use accel::{Device, Direction, Op, Operand, Program};
@@ -96,18 +97,6 @@ fn line(row: &Value) -> String {
 struct Time {
     wall: f64,
     cpu: f64,
-}
-
-/// Seconds that all threads of this process have been on a processor, where the system tells.
-fn cpu_seconds() -> f64 {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
-        return f64::NAN;
-    };
-    let nanoseconds = tasks.flatten().filter_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<f64>().ok()
-    });
-    nanoseconds.sum::<f64>() * 1e-9
 }
 
 fn timed<T>(run: impl FnOnce() -> T) -> (T, Time) {

@@ -6,6 +6,7 @@ pub mod proving;
 pub mod sample;
 
 use anyhow::Result;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -90,13 +91,9 @@ pub fn peak_memory_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Processor seconds that this process has used, in user and kernel mode, where the system tells.
-pub fn cpu_seconds() -> Option<f64> {
-    // Linux counts in hundredths of a second for all programs, whatever the kernel's own clock.
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field, the program's name in parentheses, may hold spaces.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
-    Some((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
+/// Processor seconds that this process has used in all threads, those that have ended too: ICICLE's CPU backend starts
+/// threads for each call.
+pub fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }

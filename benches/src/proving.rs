@@ -64,7 +64,7 @@ pub struct Stopwatch {
 impl Stopwatch {
     /// A phase begins.
     pub fn enter(&mut self, phase: Phase) {
-        let cpu = cpu_seconds().unwrap_or(0.0);
+        let cpu = cpu_seconds();
         self.entered.push((phase, Instant::now(), cpu));
     }
 
