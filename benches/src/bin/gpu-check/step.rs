@@ -1,0 +1,240 @@
+//! The steps, as they run in their own processes.
+
+use crate::{Args, proofs, random};
+use accel::conformance::{self, Extent};
+use accel::icicle::doctor;
+use accel::{CpuDevice, Device};
+use anyhow::{Context, Result, bail};
+use benches::device::{DeviceName, OpenDevice};
+use benches::kernels::{Measurement, measure};
+use circuits::keys::{KeyConfig, KeyPhase, KeyStore};
+use circuits::srs::SrsSource;
+use clap::ValueEnum;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// A part of the check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Step {
+    /// What the machine has; opens the device, which checks it.
+    Doctor,
+    /// The conformance suite of all devices.
+    Conformance,
+    /// Random multiplications against the CPU.
+    Msm,
+    /// Random transforms against the CPU.
+    Ntt,
+    /// Makes the preset's keys where there are none. Not on the device.
+    Keys,
+    /// Shard proofs on the device.
+    Shard,
+    /// Aggregation proofs on the device.
+    Aggregation,
+    /// Times the kernels per size.
+    Kernels,
+    /// Shard proofs by the engine on the CPU, to compare with.
+    CpuShard,
+    /// Aggregation proofs by the engine on the CPU.
+    CpuAggregation,
+}
+
+impl Step {
+    /// All, in the order in which they run: what says most about the device comes first.
+    pub const ALL: [Step; 10] = [
+        Step::Doctor,
+        Step::Conformance,
+        Step::Msm,
+        Step::Ntt,
+        Step::Keys,
+        Step::Shard,
+        Step::Aggregation,
+        Step::Kernels,
+        Step::CpuShard,
+        Step::CpuAggregation,
+    ];
+
+    /// Its name, on the command line and in reports.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value().expect("no step is hidden");
+        value.get_name().to_string()
+    }
+
+    /// The part of the whole time that it may take at most, so that one which hangs leaves time for others.
+    pub fn share(self) -> f64 {
+        match self {
+            Step::Doctor => 0.1,
+            Step::Conformance | Step::Msm | Step::Ntt | Step::Kernels => 0.25,
+            Step::Keys | Step::Aggregation | Step::CpuAggregation => 0.5,
+            Step::Shard | Step::CpuShard => 0.2,
+        }
+    }
+
+    /// Whether it cannot run without keys.
+    pub fn needs_keys(self) -> bool {
+        match self {
+            Step::Shard | Step::Aggregation | Step::CpuShard | Step::CpuAggregation => true,
+            Step::Doctor | Step::Conformance | Step::Msm | Step::Ntt | Step::Keys | Step::Kernels => false,
+        }
+    }
+}
+
+/// Adds to what the parent process knows of this step: the fields of an object. What was told before a fault is kept.
+pub fn tell(fields: Value) {
+    println!("{fields}");
+}
+
+/// Runs a step in this process.
+pub fn child(step: Step, args: &Args) -> ExitCode {
+    let result = match step {
+        Step::Doctor => examine(args),
+        Step::Conformance => conform(args),
+        Step::Msm | Step::Ntt => compute(step, args),
+        Step::Keys => keys(args).map(drop),
+        Step::Shard => prove(args, &args.device, proofs::Circuit::Shard),
+        Step::Aggregation => prove(args, &args.device, proofs::Circuit::Aggregation),
+        Step::Kernels => time_kernels(args),
+        Step::CpuShard => prove(args, &DeviceName::Cpu, proofs::Circuit::Shard),
+        Step::CpuAggregation => prove(args, &DeviceName::Cpu, proofs::Circuit::Aggregation),
+    };
+    match result {
+        Ok(()) => {
+            tell(json!({ "passed": true }));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tell(json!({ "error": format!("{error:#}") }));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn examine(args: &Args) -> Result<()> {
+    let sizes: &[u32] = if args.device.is_gpu() {
+        &[12, 16, 20]
+    } else {
+        &[12, 14]
+    };
+    let k_max = sizes.iter().copied().max().unwrap_or(1);
+    let Some(config) = args.device.icicle(args.icicle_dir.as_deref(), k_max) else {
+        let device = CpuDevice::new();
+        let memory = device.memory()?;
+        tell(json!({ "device": device.name(), "memory_total": memory.total, "memory_free": memory.free }));
+        return Ok(());
+    };
+    let report = doctor(&config, sizes);
+    tell(json!({ "report": report, "device_opens": report.device.is_ok() }));
+    let Ok(device) = report.device else {
+        bail!("{}", report.device.err().unwrap_or_default());
+    };
+    let failed = device
+        .msm
+        .iter()
+        .chain(&device.ntt)
+        .find(|rate| rate.error.is_some());
+    match failed {
+        None => Ok(()),
+        Some(rate) => bail!("2^{}: {}", rate.k, rate.error.as_deref().unwrap_or_default()),
+    }
+}
+
+fn conform(args: &Args) -> Result<()> {
+    let extent = Extent::default();
+    tell(json!({ "k_max": extent.k_max, "seed": extent.seed, "threads": extent.threads }));
+    match args.device.open(args.icicle_dir.as_deref(), extent.k_max + 1)? {
+        OpenDevice::Cpu(device) => conformance::run(&device, extent)?,
+        OpenDevice::Icicle(device) => conformance::run(&device, extent)?,
+    }
+    Ok(())
+}
+
+fn compute(step: Step, args: &Args) -> Result<()> {
+    let plan = random::Plan {
+        rounds: args.rounds,
+        seed: args.seed,
+        k_max: args.k_max.min(args.k_large),
+        k_large: args.k_large,
+    };
+    let operation = if step == Step::Msm {
+        random::Operation::Msm
+    } else {
+        random::Operation::Ntt
+    };
+    match args.device.open(args.icicle_dir.as_deref(), args.k_large)? {
+        OpenDevice::Cpu(device) => random::check(&device, operation, plan),
+        OpenDevice::Icicle(device) => random::check(&device, operation, plan),
+    }
+}
+
+/// Opens the preset's keys over the development reference string, and makes them where there are none.
+fn keys(args: &Args) -> Result<Arc<KeyStore>> {
+    let config = KeyConfig {
+        dir: args.keys_dir(),
+        preset: args.preset,
+        srs: SrsSource::Development,
+        allow_insecure: true,
+    };
+    let said: Mutex<Option<(KeyPhase, Instant)>> = Mutex::new(None);
+    let start = Instant::now();
+    let progress = |phase: KeyPhase, fraction: f32| {
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let recently = |(last, at): &(KeyPhase, Instant)| *last == phase && at.elapsed().as_secs() < 2;
+        if !said.as_ref().is_some_and(recently) {
+            *said = Some((phase, Instant::now()));
+            let percent = (fraction * 100.0).round();
+            eprintln!(
+                "  keys: {phase:?} {percent} %, {:.0} s",
+                start.elapsed().as_secs_f64()
+            );
+        }
+    };
+    let keys = KeyStore::open(config, &progress).context("the keys")?;
+    Ok(Arc::new(keys))
+}
+
+fn prove(args: &Args, device: &DeviceName, circuit: proofs::Circuit) -> Result<()> {
+    let keys = keys(args)?;
+    let task = proofs::Task::new(circuit, &keys)?;
+    let k = match circuit {
+        proofs::Circuit::Shard => args.preset.shard.k,
+        proofs::Circuit::Aggregation => args.preset.aggregation_k,
+    };
+    tell(json!({ "device": device.to_string(), "preset": args.preset.name, "k": k }));
+    let table_bytes_max = args.table_mib << 20;
+    match device.open(args.icicle_dir.as_deref(), k)? {
+        OpenDevice::Cpu(device) => proofs::check(Arc::new(device), keys, &task, table_bytes_max),
+        OpenDevice::Icicle(device) => proofs::check(Arc::new(device), keys, &task, table_bytes_max),
+    }
+}
+
+fn time_kernels(args: &Args) -> Result<()> {
+    /// Smallest size that is timed, unless the largest is smaller.
+    const K_MIN: u32 = 14;
+    /// From this size on, halo2curves takes seconds, so that once must do.
+    const ONCE_FROM_K: u32 = 21;
+    let (start, k_max) = (Instant::now(), args.kernels_k_max());
+    let device = args.device.open(args.icicle_dir.as_deref(), k_max)?;
+    let devices = match args.device {
+        DeviceName::Cpu => vec![device],
+        _ => vec![device, OpenDevice::Cpu(CpuDevice::new())],
+    };
+    let mut rows = Vec::new();
+    for k in K_MIN.min(k_max)..=k_max {
+        let began = Instant::now();
+        let measurement = Measurement {
+            repeat: if k < ONCE_FROM_K { 3 } else { 1 },
+            table_mib: args.table_mib,
+        };
+        rows.extend(measure(&devices, k, measurement)?);
+        tell(json!({ "rows": rows }));
+        // The next size takes twice as long, and somewhat more for what it takes of the caches.
+        let next = 2.5 * began.elapsed().as_secs_f64();
+        if k < k_max && start.elapsed().as_secs_f64() + next > args.step_seconds {
+            let left: Vec<u32> = (k + 1..=k_max).collect();
+            tell(json!({ "sizes_left_out_for_time": left }));
+            break;
+        }
+    }
+    Ok(())
+}

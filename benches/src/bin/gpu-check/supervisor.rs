@@ -1,0 +1,293 @@
+//! Runs the steps in processes of their own, within their time, and writes the report.
+
+use crate::Args;
+use crate::step::Step;
+use anyhow::{Context, Result};
+use benches::report;
+use serde_json::{Map, Value, json};
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Lines of a failed step's messages that go into the report.
+const LINES_KEPT: usize = 30;
+
+/// What became of a step.
+struct Outcome {
+    step: Step,
+    verdict: Verdict,
+    seconds: f64,
+    /// What the step told, as far as it came.
+    details: Map<String, Value>,
+    /// The end of what it wrote for people, if it failed.
+    messages: Vec<String>,
+}
+
+enum Verdict {
+    Passed,
+    Failed(String),
+    /// Something that it needs is missing: time, a device, keys.
+    NotRun(String),
+    /// Left out by request.
+    Skipped,
+}
+
+/// Runs what `args` asks for, writes the report, and says whether everything passed.
+pub fn check(args: &Args) -> Result<bool> {
+    let start = Instant::now();
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for step in Step::ALL {
+        let outcome = match obstacle(args, step, &outcomes, start) {
+            Some(verdict) => Outcome::without_run(step, verdict),
+            None => {
+                eprintln!("== {}", step.name());
+                run(args, step, limit(args, step, start))?
+            }
+        };
+        eprintln!("{}", outcome.line());
+        outcomes.push(outcome);
+        // After each step: a report cut short is better than none.
+        if let Some(path) = &args.json {
+            write(path, &summary(args, &outcomes, start))?;
+        }
+    }
+    let summary = summary(args, &outcomes, start);
+    if args.json.is_none() {
+        println!("{}", serde_json::to_string_pretty(&summary)?);
+    }
+    Ok(outcomes.iter().all(Outcome::is_good))
+}
+
+fn remaining(args: &Args, start: Instant) -> Duration {
+    Duration::from_secs(args.deadline_seconds).saturating_sub(start.elapsed())
+}
+
+/// How long a step may take: its share, and no more than is left.
+fn limit(args: &Args, step: Step, start: Instant) -> Duration {
+    let share = Duration::from_secs(args.deadline_seconds).mul_f64(step.share());
+    share.min(remaining(args, start))
+}
+
+/// Why a step does not run, if it does not.
+fn obstacle(args: &Args, step: Step, outcomes: &[Outcome], start: Instant) -> Option<Verdict> {
+    if !args.wants(step) {
+        return Some(Verdict::Skipped);
+    }
+    let failed = |step: Step| {
+        outcomes
+            .iter()
+            .find(|outcome| outcome.step == step && !outcome.is_good())
+    };
+    let closed =
+        failed(Step::Doctor).filter(|doctor| doctor.details.get("device_opens") == Some(&json!(false)));
+    if closed.is_some() {
+        return Some(Verdict::NotRun("the device cannot be opened".to_string()));
+    }
+    if step.needs_keys() && failed(Step::Keys).is_some() {
+        return Some(Verdict::NotRun("there are no keys".to_string()));
+    }
+    if remaining(args, start).is_zero() {
+        let seconds = args.deadline_seconds;
+        return Some(Verdict::NotRun(format!("the {seconds} seconds were over")));
+    }
+    None
+}
+
+/// Runs one step in a process of its own, and ends it when its time is over.
+fn run(args: &Args, step: Step, limit: Duration) -> Result<Outcome> {
+    let start = Instant::now();
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .args(["--step", &step.name()])
+        .args(["--step-seconds", &limit.as_secs_f64().to_string()])
+        .env(circuits::keys::KEYS_VARIABLE, args.keys_dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("a step's process")?;
+    let told = thread::spawn({
+        let lines = lines(child.stdout.take());
+        move || details(lines)
+    });
+    let written = thread::spawn({
+        let lines = lines(child.stderr.take());
+        move || messages(lines)
+    });
+    let ended = wait(&mut child, limit)?;
+    let (mut details, messages) = (joined(told), joined(written));
+    let passed = details.remove("passed") == Some(json!(true));
+    let error = details.remove("error");
+    let verdict = match (ended, error) {
+        (None, _) => Verdict::Failed(format!("ended after its limit of {:.0} s", limit.as_secs_f64())),
+        (Some(status), None) if status.success() && passed => Verdict::Passed,
+        (Some(status), None) => Verdict::Failed(format!("its process ended {}", manner(status))),
+        (Some(_), Some(error)) => Verdict::Failed(error.as_str().unwrap_or_default().to_string()),
+    };
+    let failed = matches!(verdict, Verdict::Failed(_));
+    Ok(Outcome {
+        step,
+        verdict,
+        seconds: start.elapsed().as_secs_f64(),
+        details,
+        messages: if failed { messages } else { Vec::new() },
+    })
+}
+
+/// The process's status, or none if it was killed because its time was over.
+fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if start.elapsed() >= limit {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn manner(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("with status {code} before the step did"),
+        (None, Some(libc::SIGABRT)) => {
+            "by signal 6 (SIGABRT): ICICLE threw an exception, or another abort".to_string()
+        }
+        (None, Some(libc::SIGSEGV)) => "by signal 11 (SIGSEGV)".to_string(),
+        (None, Some(libc::SIGKILL)) => "by signal 9 (SIGKILL): perhaps for want of memory".to_string(),
+        (None, signal) => format!("by signal {}", signal.unwrap_or_default()),
+    }
+}
+
+/// The lines of a pipe, whatever bytes they have.
+fn lines(pipe: Option<impl Read>) -> impl Iterator<Item = String> {
+    let mut reader = BufReader::new(pipe.expect("the pipe was asked for"));
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        match reader.read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(String::from_utf8_lossy(&line).trim_end().to_string()),
+        }
+    })
+}
+
+/// What a step tells. Lines that are no JSON object come from libraries, and are passed on to people.
+fn details(lines: impl Iterator<Item = String>) -> Map<String, Value> {
+    let mut details = Map::new();
+    for line in lines {
+        match serde_json::from_str(&line) {
+            Ok(Value::Object(fields)) => details.extend(fields),
+            _ => eprintln!("{line}"),
+        }
+    }
+    details.retain(|_, value| !value.is_null());
+    details
+}
+
+/// Passes a step's messages on, and gives the last of them.
+fn messages(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept = VecDeque::new();
+    for line in lines {
+        eprintln!("{line}");
+        kept.push_back(line);
+        if kept.len() > LINES_KEPT {
+            kept.pop_front();
+        }
+    }
+    kept.into()
+}
+
+fn joined<T>(thread: JoinHandle<T>) -> T {
+    match thread.join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+impl Outcome {
+    fn without_run(step: Step, verdict: Verdict) -> Self {
+        Self {
+            step,
+            verdict,
+            seconds: 0.0,
+            details: Map::new(),
+            messages: Vec::new(),
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        matches!(self.verdict, Verdict::Passed | Verdict::Skipped)
+    }
+
+    fn verdict(&self) -> (&'static str, Option<&str>) {
+        match &self.verdict {
+            Verdict::Passed => ("passed", None),
+            Verdict::Failed(error) => ("failed", Some(error)),
+            Verdict::NotRun(reason) => ("not run", Some(reason)),
+            Verdict::Skipped => ("skipped", None),
+        }
+    }
+
+    fn line(&self) -> String {
+        let (verdict, error) = self.verdict();
+        let error = error.map_or(String::new(), |error| format!(": {error}"));
+        format!(
+            "{:16} {verdict:8} {:7.1} s{error}",
+            self.step.name(),
+            self.seconds
+        )
+    }
+
+    fn json(&self) -> Value {
+        let (verdict, error) = self.verdict();
+        json!({
+            "step": self.step.name(),
+            "outcome": verdict,
+            "passed": matches!(self.verdict, Verdict::Passed),
+            "seconds": self.seconds,
+            "error": error,
+            "details": self.details,
+            "messages": self.messages,
+        })
+    }
+}
+
+fn summary(args: &Args, outcomes: &[Outcome], start: Instant) -> Value {
+    report(json!({
+        "device": args.device.to_string(),
+        "preset": args.preset.name,
+        "seed": args.seed,
+        "passed": outcomes.len() == Step::ALL.len() && outcomes.iter().all(Outcome::is_good),
+        "seconds": start.elapsed().as_secs_f64(),
+        "ratios_to_cpu": ratios(outcomes),
+        "steps": outcomes.iter().map(Outcome::json).collect::<Vec<_>>(),
+    }))
+}
+
+/// How many times faster than on the CPU the device made its second proof.
+fn ratios(outcomes: &[Outcome]) -> Value {
+    let warm = |step: Step| {
+        let outcome = outcomes.iter().find(|outcome| outcome.step == step)?;
+        outcome.details.get("warm")?["seconds"].as_f64()
+    };
+    let ratio = |device, cpu| Some(warm(cpu)? / warm(device)?);
+    json!({
+        "shard": ratio(Step::Shard, Step::CpuShard),
+        "aggregation": ratio(Step::Aggregation, Step::CpuAggregation),
+    })
+}
+
+/// Writes the report so that a reader finds a whole one at any time.
+fn write(path: &Path, summary: &Value) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    std::fs::write(&temporary, serde_json::to_string_pretty(summary)? + "\n")?;
+    std::fs::rename(&temporary, path).with_context(|| path.display().to_string())
+}
