@@ -1,34 +1,12 @@
 //! `gpu-check` over the reference library: what passes, what it says of devices that compute wrongly, end the process or
 //! cannot be opened, and of steps that take too long.
 
+mod installation;
+
+use installation::Installation;
 use serde_json::Value;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use tempfile::TempDir;
-
-/// The reference library, laid out like an installation of ICICLE.
-struct Installation(TempDir);
-
-impl Installation {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let lib = directory.path().join("lib");
-        std::fs::create_dir(&lib).expect("lib");
-        let test = std::env::current_exe().expect("the test's own path");
-        // Cargo builds it beside the tests, whose dependency it is.
-        let library = test.with_file_name("libicicle_reference.so");
-        assert!(library.is_file(), "{}", library.display());
-        for name in ["device", "field_bn254", "curve_bn254"] {
-            symlink(&library, lib.join(format!("libicicle_{name}.so"))).expect("a link");
-        }
-        Self(directory)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
 
 /// A run's exit status and report.
 struct Run {
@@ -38,11 +16,11 @@ struct Run {
 }
 
 impl Run {
-    fn new(installation: &Installation, device: &str, arguments: &[&str]) -> Self {
-        let report = installation.path().join("report.json");
+    fn new(installation: &Path, device: &str, arguments: &[&str]) -> Self {
+        let report = installation.join("report.json");
         let output = Command::new(env!("CARGO_BIN_EXE_gpu-check"))
             .args(["--device", device, "--preset", "tiny", "--icicle-dir"])
-            .arg(installation.path())
+            .arg(installation)
             .args(["--k-max", "12", "--k-large", "14", "--kernels-k-max", "12"])
             .args(arguments)
             .arg("--json")
@@ -92,7 +70,7 @@ fn a_right_device_passes() {
         "--deadline-seconds",
         "1000",
     ];
-    let run = Run::new(&installation, "icicle-cpu", &arguments);
+    let run = Run::new(installation.path(), "icicle-cpu", &arguments);
     assert_eq!(run.code, Some(0), "{}", run.messages);
     assert_eq!(run.report["results"]["passed"], true);
     for step in [
@@ -138,7 +116,7 @@ fn wrong_results_are_found_and_can_be_repeated() {
         ("icicle:WRONG_MSM:1024", "msm", "ntt"),
         ("icicle:WRONG_NTT:1024", "ntt", "msm"),
     ] {
-        let run = Run::new(&installation, device, &arguments);
+        let run = Run::new(installation.path(), device, &arguments);
         run.has_failed();
         // Opening the device multiplies no more than 1,024 elements, so that its own check passes.
         assert_eq!(run.outcome("doctor"), "passed", "{}", run.error("doctor"));
@@ -159,7 +137,7 @@ fn wrong_results_are_found_and_can_be_repeated() {
         assert_eq!(listed.len() as u64, mismatches.min(20));
         let seed = listed[0]["seed"].to_string();
         let again = Run::new(
-            &installation,
+            installation.path(),
             device,
             &["--rounds", "1", "--seed", &seed, "--only", wrong],
         );
@@ -171,7 +149,7 @@ fn wrong_results_are_found_and_can_be_repeated() {
 #[test]
 fn a_device_that_fails_its_self_check_is_not_used() {
     let installation = Installation::new();
-    let run = Run::new(&installation, "icicle:WRONG_MSM:0", &[]);
+    let run = Run::new(installation.path(), "icicle:WRONG_MSM:0", &[]);
     run.has_failed();
     assert!(
         run.error("doctor").contains("self-check: msm"),
@@ -202,7 +180,7 @@ fn an_abort_ends_its_step_alone() {
         "--skip",
         "aggregation,cpu-shard,cpu-aggregation",
     ];
-    let run = Run::new(&installation, "icicle:ABORTING:0", &arguments);
+    let run = Run::new(installation.path(), "icicle:ABORTING:0", &arguments);
     run.has_failed();
     for step in ["doctor", "conformance", "msm", "ntt", "shard", "kernels"] {
         assert_eq!(run.outcome(step), "failed", "{step}");
@@ -224,7 +202,7 @@ fn an_abort_ends_its_step_alone() {
 fn a_failing_call_ends_its_step_with_its_code() {
     let installation = Installation::new();
     let run = Run::new(
-        &installation,
+        installation.path(),
         "icicle:FAILING:14",
         &["--rounds", "30", "--only", "msm,ntt"],
     );
@@ -256,7 +234,7 @@ fn a_step_that_takes_too_long_is_ended() {
         "--only",
         "msm,ntt",
     ];
-    let run = Run::new(&installation, "icicle-cpu", &arguments);
+    let run = Run::new(installation.path(), "icicle-cpu", &arguments);
     run.has_failed();
     for step in ["msm", "ntt"] {
         assert_eq!(run.outcome(step), "failed");
@@ -279,7 +257,7 @@ fn nothing_begins_after_the_deadline() {
         "--skip",
         "doctor,conformance,keys",
     ];
-    let run = Run::new(&installation, "cpu", &arguments);
+    let run = Run::new(installation.path(), "cpu", &arguments);
     run.has_failed();
     assert_eq!(run.outcome("cpu-aggregation"), "not run");
     assert_eq!(run.error("cpu-aggregation"), "the 1 seconds were over");
@@ -287,8 +265,8 @@ fn nothing_begins_after_the_deadline() {
 
 #[test]
 fn a_machine_without_the_library_is_told_so() {
-    let empty = Installation(tempfile::tempdir().expect("a directory"));
-    let run = Run::new(&empty, "icicle-cpu", &[]);
+    let empty = tempfile::tempdir().expect("a directory");
+    let run = Run::new(empty.path(), "icicle-cpu", &[]);
     run.has_failed();
     assert!(
         run.error("doctor").contains("libicicle_device.so"),

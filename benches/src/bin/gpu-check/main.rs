@@ -2,12 +2,13 @@
 //! random multiplications and transforms against the CPU, proofs accepted by stock's verifier, and how long each takes.
 //!
 //! Each step runs in a process of its own: an exception in ICICLE or a fault of the GPU ends that step alone, and the
-//! report says how it ended and how far it had come. The report is written anew after each step.
+//! report says how it ended and how far it had come. The report is written anew after each step; a table ends it.
 
 mod proofs;
 mod random;
 mod step;
 mod supervisor;
+mod table;
 
 use anyhow::{Context, Result, ensure};
 use benches::device::DeviceName;

@@ -2,6 +2,7 @@
 
 use crate::Args;
 use crate::step::Step;
+use crate::table::table;
 use anyhow::{Context, Result};
 use benches::report;
 use serde_json::{Map, Value, json};
@@ -55,10 +56,7 @@ pub fn check(args: &Args) -> Result<bool> {
             write(path, &summary(args, &outcomes, start))?;
         }
     }
-    let summary = summary(args, &outcomes, start);
-    if args.json.is_none() {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
-    }
+    print!("{}", table(&summary(args, &outcomes, start)));
     Ok(outcomes.iter().all(Outcome::is_good))
 }
 

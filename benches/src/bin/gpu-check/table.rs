@@ -1,0 +1,105 @@
+//! A report as a table for people.
+
+use serde_json::Value;
+
+/// One line for each step, with what matters of it.
+pub fn table(report: &Value) -> String {
+    let results = &report["results"];
+    let mut text = format!(
+        "{} on {}, {:.0} s: {}\n\n",
+        word(&results["preset"]),
+        word(&results["device"]),
+        number(&results["seconds"]),
+        if results["passed"] == true {
+            "everything passed"
+        } else {
+            "NOT everything passed"
+        },
+    );
+    for step in results["steps"].as_array().into_iter().flatten() {
+        text += &format!(
+            "{:16} {:8} {:7.1} s  {}\n",
+            word(&step["step"]),
+            word(&step["outcome"]),
+            number(&step["seconds"]),
+            note(step),
+        );
+    }
+    for circuit in ["shard", "aggregation"] {
+        if let Some(ratio) = results["ratios_to_cpu"][circuit].as_f64() {
+            text += &format!("\n{circuit}: {ratio:.2} times as fast as the engine on this machine's CPU");
+        }
+    }
+    text.trim_end().to_string() + "\n"
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN)
+}
+
+/// What a step found.
+fn note(step: &Value) -> String {
+    let details = &step["details"];
+    if let Some(error) = step["error"].as_str() {
+        let under_way = &details["under_way"];
+        let place = if under_way.is_null() {
+            String::new()
+        } else {
+            format!(" (at {under_way})")
+        };
+        return format!("{error}{place}");
+    }
+    match word(&step["step"]) {
+        "msm" | "ntt" => format!(
+            "{} rounds, {} mismatches; up to {} elements; device {:.1} s, CPU {:.1} s",
+            details["rounds_done"],
+            details["mismatches"],
+            details["largest"],
+            number(&details["device_s"]),
+            number(&details["cpu_s"]),
+        ),
+        "shard" | "aggregation" | "cpu-shard" | "cpu-aggregation" if details["warm"].is_object() => {
+            proofs(details)
+        }
+        "kernels" => kernels(details),
+        _ => String::new(),
+    }
+}
+
+fn proofs(details: &Value) -> String {
+    let warm = &details["warm"];
+    let phases = warm["phases_s"].as_object().into_iter().flatten();
+    let phases = phases.filter(|(name, _)| !name.contains("not counted"));
+    let phases: Vec<String> = phases
+        .map(|(name, s)| format!("{name} {:.3}", number(s)))
+        .collect();
+    let cold = &details["cold"];
+    format!(
+        "k = {}: {:.3} s, first {:.3} s ({:.1} s with its keys); {}",
+        details["k"],
+        number(&warm["seconds"]),
+        number(&cold["seconds"]),
+        number(&cold["seconds_with_keys_and_verification"]),
+        phases.join(", "),
+    )
+}
+
+/// A line for each measurement.
+fn kernels(details: &Value) -> String {
+    let rows = details["rows"].as_array().into_iter().flatten();
+    let lines = rows.map(|row| {
+        format!(
+            "\n    2^{:<3}{:12} {:20} {:10.3} ms, {:6.2} times halo2curves",
+            row["k"].to_string(),
+            word(&row["kernel"]),
+            word(&row["device"]),
+            number(&row["seconds"]) * 1e3,
+            number(&row["ratio"]),
+        )
+    });
+    lines.collect()
+}
