@@ -1,33 +1,19 @@
-//! The worker against a scripted coordinator: each test plays one course of events over real gRPC on loopback.
+//! The worker's side of the protocol: each test plays one course of events.
 
-use std::net::SocketAddr;
+mod stage;
+
 use std::sync::mpsc as sync_mpsc;
 use std::time::Duration;
 
 use circuits::Fr;
 use circuits::aggregation::AggregationInput;
-use circuits::witness::{RunningState, ShardInput};
 use proto::v1::session_request::Message as FromWorker;
 use proto::v1::session_response::Message as ToWorker;
-use proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
-use proto::v1::{
-    Complete, Completed, FailureClass, LeaseLost, SessionRequest, SessionResponse, Task, TaskChunk, TaskKind,
-    Verdict, Welcome,
-};
+use proto::v1::{FailureClass, LeaseLost, TaskKind, Verdict};
 use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task as Proving};
-use prover::worker::{self, DeviceInfo, Place, WorkerConfig, WorkerError};
-use sha2::{Digest, Sha256};
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::transport::Server;
-use tonic::{Request, Response, Status, Streaming};
+use prover::worker::{DeviceInfo, Place, WorkerError};
 
-/// Longest wait for anything that must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The worker renews this often.
-const RENEW_MS: u64 = 50;
+use stage::{Scene, Stage};
 
 /// What the engine shall do with its next task.
 enum Order {
@@ -84,260 +70,22 @@ impl Prepare for Plain {
     }
 }
 
-/// The coordinator's end of a session.
-struct Peer {
-    incoming: Streaming<SessionRequest>,
-    outgoing: mpsc::Sender<Result<SessionResponse, Status>>,
-}
-
-impl Peer {
-    async fn next(&mut self) -> FromWorker {
-        let message = tokio::time::timeout(PATIENCE, self.incoming.message())
-            .await
-            .expect("the worker is silent");
-        message
-            .expect("the stream is whole")
-            .expect("the worker is there")
-            .message
-            .expect("it says something")
-    }
-
-    /// The next message that is none of those that come at any time.
-    async fn next_event(&mut self) -> FromWorker {
-        loop {
-            match self.next().await {
-                FromWorker::Renew(_) | FromWorker::Progress(_) => {}
-                message => return message,
-            }
-        }
-    }
-
-    async fn expect_ask(&mut self) {
-        let message = self.next_event().await;
-        assert!(matches!(message, FromWorker::LeaseRequest(_)), "{message:?}");
-    }
-
-    async fn expect_complete(&mut self) -> Complete {
-        match self.next_event().await {
-            FromWorker::Complete(complete) => complete,
-            message => panic!("{message:?}"),
-        }
-    }
-
-    async fn expect_renewal(&mut self, fence: u64) {
-        loop {
-            if matches!(self.next().await, FromWorker::Renew(renew) if renew.fence == fence) {
-                return;
-            }
-        }
-    }
-
-    async fn send(&self, message: ToWorker) {
-        let response = SessionResponse {
-            message: Some(message),
-        };
-        self.outgoing
-            .send(Ok(response))
-            .await
-            .expect("the session is open");
-    }
-
-    /// Leases a task, its payload in chunks of 1000 bytes.
-    async fn lease(&self, fence: u64, kind: TaskKind, payload: Vec<u8>) {
-        let task = Task {
-            task_id: "task".into(),
-            fence,
-            lease_ms: 1000,
-            kind: kind.into(),
-            batch_id: "batch".into(),
-            index: 0,
-            payload_bytes: payload.len() as u64,
-            payload_sha256: Sha256::digest(&payload).to_vec().into(),
-        };
-        self.send(ToWorker::Task(task)).await;
-        for chunk in payload.chunks(1000) {
-            let chunk = TaskChunk {
-                task_id: "task".into(),
-                data: chunk.to_vec().into(),
-            };
-            self.send(ToWorker::TaskChunk(chunk)).await;
-        }
-    }
-
-    async fn lease_shard(&self, fence: u64) {
-        self.lease(fence, TaskKind::Shard, shard_payload()).await;
-    }
-
-    async fn judge(&self, fence: u64, verdict: Verdict) {
-        let (verdict, reason) = (verdict.into(), String::new());
-        self.send(ToWorker::Completed(Completed {
-            task_id: "task".into(),
-            fence,
-            verdict,
-            reason,
-        }))
-        .await;
-    }
-}
-
-/// A shard without steps: the scripted engine does not look at it, but it must decode.
-fn shard_payload() -> Vec<u8> {
-    let state = RunningState::initial(Fr::from(1));
-    let input = ShardInput {
-        rollup_id: Fr::from(2),
-        time: 3,
-        x: Fr::from(4),
-        before: state,
-        after: state,
-        steps: Vec::new(),
+/// Sets the stage with a worker whose engine waits for the orders.
+async fn set(scene: Scene) -> (Stage, sync_mpsc::Sender<Order>) {
+    let (orders, queue) = sync_mpsc::channel();
+    let device = DeviceInfo {
+        name: "scripted".into(),
+        memory_bytes: 0,
+        proves_shards: true,
+        proves_aggregations: true,
     };
-    input.to_bytes()
-}
-
-/// Gives the test each session that a worker opens.
-struct Script {
-    sessions: mpsc::Sender<Peer>,
-    refuse: bool,
-}
-
-#[tonic::async_trait]
-impl WorkerService for Script {
-    type SessionStream = ReceiverStream<Result<SessionResponse, Status>>;
-
-    async fn session(
-        &self,
-        request: Request<Streaming<SessionRequest>>,
-    ) -> Result<Response<Self::SessionStream>, Status> {
-        if self.refuse {
-            return Err(Status::failed_precondition("other verifying keys"));
-        }
-        let (outgoing, responses) = mpsc::channel(64);
-        let peer = Peer {
-            incoming: request.into_inner(),
-            outgoing,
-        };
-        self.sessions
-            .send(peer)
-            .await
-            .map_err(|_| Status::unavailable("the test is over"))?;
-        Ok(Response::new(ReceiverStream::new(responses)))
-    }
-}
-
-/// A coordinator that does what the test says, and a worker connected to it.
-struct Stage {
-    address: SocketAddr,
-    sessions: mpsc::Receiver<Peer>,
-    server: JoinHandle<()>,
-    orders: sync_mpsc::Sender<Order>,
-    stop: oneshot::Sender<()>,
-    worker: JoinHandle<Result<(), WorkerError>>,
-}
-
-impl Stage {
-    async fn set() -> Self {
-        Self::set_with(false, Duration::from_secs(3600)).await
-    }
-
-    async fn set_with(refuse: bool, stall_max: Duration) -> Self {
-        Self::set_ahead(refuse, stall_max, 0).await
-    }
-
-    async fn set_ahead(refuse: bool, stall_max: Duration, ahead: usize) -> Self {
-        let (address, sessions, server) = serve("127.0.0.1:0".parse().unwrap(), refuse).await;
-        let config = WorkerConfig {
-            coordinator: format!("http://{address}"),
-            name: "worker".into(),
-            protocol_version: 1,
-            shard_vk_digest: [1; 32],
-            aggregation_vk_digest: [2; 32],
-            memory_bytes: 3,
-            ahead: Some(ahead),
-            stall_max,
-            drain_max: PATIENCE,
-        };
-        let (orders, queue) = sync_mpsc::channel();
-        let (stop, stopped) = oneshot::channel();
-        let device = DeviceInfo {
-            name: "scripted".into(),
-            memory_bytes: 0,
-            proves_shards: true,
-            proves_aggregations: true,
-        };
-        let place = Place::threads(Ordered { orders: queue }, device);
-        let worker =
-            tokio::spawn(async move { worker::run(config, place, async { drop(stopped.await) }).await });
-        Self {
-            address,
-            sessions,
-            server,
-            orders,
-            stop,
-            worker,
-        }
-    }
-
-    /// The worker's next session, past hello and welcome.
-    async fn session(&mut self) -> Peer {
-        let session = tokio::time::timeout(PATIENCE, self.sessions.recv()).await;
-        let mut peer = session.expect("the worker connects").expect("the server runs");
-        let FromWorker::Hello(hello) = peer.next().await else {
-            panic!("hello comes first")
-        };
-        assert_eq!(
-            (hello.shard_vk_digest.as_ref(), hello.memory_bytes),
-            ([1; 32].as_slice(), 3)
-        );
-        assert_eq!(hello.capabilities.len(), 2);
-        let welcome = Welcome {
-            session_id: 1,
-            preset: "tiny".into(),
-            lease_ms: 1000,
-            renew_ms: RENEW_MS,
-            reconnect_grace_ms: 1000,
-            leases_max: 1,
-        };
-        peer.send(ToWorker::Welcome(welcome)).await;
-        peer
-    }
-
-    async fn order(&self, order: Order) {
-        self.orders.send(order).expect("the engine is there");
-    }
-
-    /// Stops the server with all its connections, and starts another on the same address.
-    async fn restart_server(&mut self) {
-        self.server.abort();
-        let _ = (&mut self.server).await;
-        (_, self.sessions, self.server) = serve(self.address, false).await;
-    }
-
-    async fn drained(self) -> Result<(), WorkerError> {
-        let result = tokio::time::timeout(PATIENCE, self.worker)
-            .await
-            .expect("the worker ends");
-        result.expect("the worker does not panic")
-    }
-}
-
-async fn serve(address: SocketAddr, refuse: bool) -> (SocketAddr, mpsc::Receiver<Peer>, JoinHandle<()>) {
-    let listener = TcpListener::bind(address).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (sessions, receiver) = mpsc::channel(4);
-    let service = WorkerServiceServer::new(Script { sessions, refuse });
-    let server = tokio::spawn(async move {
-        Server::builder()
-            .add_service(service)
-            .serve_with_incoming(TcpListenerStream::new(listener))
-            .await
-            .unwrap();
-    });
-    (address, receiver, server)
+    let place = Place::threads(Ordered { orders: queue }, device);
+    (Stage::set(scene, place).await, orders)
 }
 
 #[tokio::test]
 async fn a_task_is_leased_renewed_proven_and_the_next_asked_for() {
-    let mut stage = Stage::set().await;
+    let (mut stage, orders) = set(Scene::default()).await;
     let mut peer = stage.session().await;
     peer.expect_ask().await;
     peer.lease_shard(5).await;
@@ -354,7 +102,7 @@ async fn a_task_is_leased_renewed_proven_and_the_next_asked_for() {
     for _ in 0..5 {
         peer.expect_renewal(5).await;
     }
-    stage.order(Order::Prove(b"proof")).await;
+    orders.send(Order::Prove(b"proof")).unwrap();
     let complete = peer.expect_complete().await;
     assert_eq!(
         (complete.fence, complete.proof.as_ref()),
@@ -374,14 +122,14 @@ async fn a_task_is_leased_renewed_proven_and_the_next_asked_for() {
 
 #[tokio::test]
 async fn a_proof_finished_while_the_coordinator_is_down_is_reported_until_it_is_judged() {
-    let mut stage = Stage::set().await;
+    let (mut stage, orders) = set(Scene::default()).await;
     let mut peer = stage.session().await;
     peer.expect_ask().await;
     peer.lease_shard(1).await;
     peer.expect_renewal(1).await;
     drop(peer);
     stage.server.abort();
-    stage.order(Order::Prove(b"late")).await;
+    orders.send(Order::Prove(b"late")).unwrap();
     stage.restart_server().await;
 
     // Its first answer is lost too: the store was down.
@@ -406,7 +154,7 @@ async fn a_proof_finished_while_the_coordinator_is_down_is_reported_until_it_is_
 
 #[tokio::test]
 async fn a_lost_lease_does_not_lose_the_proof() {
-    let mut stage = Stage::set().await;
+    let (mut stage, orders) = set(Scene::default()).await;
     let mut peer = stage.session().await;
     peer.expect_ask().await;
     peer.lease_shard(1).await;
@@ -417,7 +165,7 @@ async fn a_lost_lease_does_not_lose_the_proof() {
         reason: "silent for too long".into(),
     };
     peer.send(ToWorker::LeaseLost(lost)).await;
-    stage.order(Order::Prove(b"first")).await;
+    orders.send(Order::Prove(b"first")).unwrap();
     assert_eq!(peer.expect_complete().await.proof.as_ref(), b"first");
     peer.judge(1, Verdict::NotNeeded).await;
     peer.expect_ask().await;
@@ -425,7 +173,7 @@ async fn a_lost_lease_does_not_lose_the_proof() {
 
 #[tokio::test]
 async fn a_panic_fails_the_task_and_not_the_worker() {
-    let mut stage = Stage::set().await;
+    let (mut stage, orders) = set(Scene::default()).await;
     let mut peer = stage.session().await;
     for (order, class, text) in [
         (Order::Panic, FailureClass::Internal, "a defect of the engine"),
@@ -433,38 +181,34 @@ async fn a_panic_fails_the_task_and_not_the_worker() {
     ] {
         peer.expect_ask().await;
         peer.lease_shard(1).await;
-        stage.order(order).await;
-        let FromWorker::Fail(fail) = peer.next_event().await else {
-            panic!("the task failed")
-        };
+        orders.send(order).unwrap();
+        let fail = peer.expect_fail().await;
         assert_eq!(fail.class(), class);
         assert!(fail.message.contains(text), "{}", fail.message);
     }
     peer.expect_ask().await;
     peer.lease(2, TaskKind::Shard, b"no shard input".to_vec()).await;
-    let FromWorker::Fail(fail) = peer.next_event().await else {
-        panic!("the task failed")
-    };
+    let fail = peer.expect_fail().await;
     assert_eq!(fail.class(), FailureClass::Input);
 
     peer.expect_ask().await;
     peer.lease_shard(3).await;
-    stage.order(Order::Prove(b"proof")).await;
+    orders.send(Order::Prove(b"proof")).unwrap();
     assert_eq!(peer.expect_complete().await.fence, 3);
 }
 
 #[tokio::test]
 async fn a_drain_delivers_the_task_at_hand_and_ends_the_worker() {
-    let mut stage = Stage::set().await;
+    let (mut stage, orders) = set(Scene::default()).await;
     let mut peer = stage.session().await;
     peer.expect_ask().await;
     peer.lease_shard(1).await;
     peer.expect_renewal(1).await;
-    drop(std::mem::replace(&mut stage.stop, oneshot::channel().0));
+    stage.stop();
     let message = peer.next_event().await;
     assert!(matches!(message, FromWorker::Drain(_)), "{message:?}");
     assert!(!stage.worker.is_finished());
-    stage.order(Order::Prove(b"last")).await;
+    orders.send(Order::Prove(b"last")).unwrap();
     assert_eq!(peer.expect_complete().await.proof.as_ref(), b"last");
     peer.judge(1, Verdict::Accepted).await;
     stage.drained().await.unwrap();
@@ -472,18 +216,23 @@ async fn a_drain_delivers_the_task_at_hand_and_ends_the_worker() {
 
 #[tokio::test]
 async fn a_drain_without_a_task_ends_the_worker_even_without_a_coordinator() {
-    let mut stage = Stage::set().await;
+    let (mut stage, _orders) = set(Scene::default()).await;
     let mut peer = stage.session().await;
     peer.expect_ask().await;
     drop(peer);
     stage.server.abort();
-    drop(std::mem::replace(&mut stage.stop, oneshot::channel().0));
+    stage.stop();
     stage.drained().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_worker_with_other_keys_is_refused_for_good() {
-    let stage = Stage::set_with(true, PATIENCE).await;
+    let stage = set(Scene {
+        refuse: true,
+        ..Scene::default()
+    })
+    .await
+    .0;
     let error = stage.drained().await.unwrap_err();
     assert!(
         matches!(&error, WorkerError::Refused { reason } if reason == "other verifying keys"),
@@ -493,7 +242,11 @@ async fn a_worker_with_other_keys_is_refused_for_good() {
 
 #[tokio::test]
 async fn a_worker_that_stands_still_gives_itself_up() {
-    let mut stage = Stage::set_with(false, Duration::from_millis(500)).await;
+    let scene = Scene {
+        stall_max: Duration::from_millis(500),
+        ..Scene::default()
+    };
+    let (mut stage, _orders) = set(scene).await;
     let mut peer = stage.session().await;
     peer.expect_ask().await;
     peer.lease_shard(1).await;
@@ -504,7 +257,11 @@ async fn a_worker_that_stands_still_gives_itself_up() {
 
 #[tokio::test]
 async fn the_next_task_is_prepared_while_one_is_proven() {
-    let mut stage = Stage::set_ahead(false, PATIENCE, 1).await;
+    let scene = Scene {
+        ahead: 1,
+        ..Scene::default()
+    };
+    let (mut stage, orders) = set(scene).await;
     let mut peer = stage.session().await;
     peer.expect_ask().await;
     peer.lease_shard(1).await;
@@ -520,9 +277,9 @@ async fn the_next_task_is_prepared_while_one_is_proven() {
     assert!(!phases.contains(&(2, "prove".to_string())));
     peer.expect_renewal(1).await;
     peer.expect_renewal(2).await;
-    stage.order(Order::Prove(b"one")).await;
+    orders.send(Order::Prove(b"one")).unwrap();
     assert_eq!(peer.expect_complete().await.fence, 1);
-    stage.order(Order::Prove(b"two")).await;
+    orders.send(Order::Prove(b"two")).unwrap();
     assert_eq!(peer.expect_complete().await.proof.as_ref(), b"two");
     peer.judge(1, Verdict::Accepted).await;
     peer.expect_ask().await;

@@ -337,6 +337,7 @@ impl Keeper {
                 return Ok(Some(ended));
             }
             if self.is_done() {
+                session.finish().await;
                 return Ok(None);
             }
             tokio::select! {

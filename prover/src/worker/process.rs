@@ -4,7 +4,7 @@
 //! its own: what ends that process costs the one task that was being proven, and a new process takes its place.
 
 use std::collections::VecDeque;
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -343,7 +343,9 @@ impl Supervisor {
                 Ok(Input::Said(from, FromProver::Refused(reason))) if from == number => {
                     return Err(Unready::Refused(reason));
                 }
-                Ok(Input::Ended(from, _)) if from == number => return Err(Unready::Ended),
+                Ok(Input::Ended(from, reason)) if from == number => {
+                    return Err(reason.map_or(Unready::Ended, Unready::Refused));
+                }
                 // Of an older process.
                 Ok(Input::Said(..) | Input::Ended(..) | Input::Stalled(_)) => {}
                 Ok(other) => self.later.push_back(other),
@@ -366,6 +368,8 @@ fn listen(number: u64, mut output: impl std::io::Read, inputs: &Sender<Input>) {
         let input = match wire::read(&mut output) {
             Ok(Some(said)) => Input::Said(number, said),
             Ok(None) => Input::Ended(number, None),
+            // It ended while it wrote.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Input::Ended(number, None),
             Err(error) => Input::Ended(number, Some(format!("what it says is no frame: {error}"))),
         };
         let last = matches!(input, Input::Ended(..));

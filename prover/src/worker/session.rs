@@ -17,6 +17,8 @@ use super::ledger::Breach;
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// A connection over which nothing comes is asked for a sign of life this often, and given up without one.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Time for the coordinator to take what is left and to end the session too.
+const FINISH_MAX: Duration = Duration::from_secs(5);
 /// Messages that may wait to be sent. Far more than a healthy session ever has waiting.
 const OUTGOING_MAX: usize = 256;
 
@@ -114,6 +116,20 @@ impl Session {
                 .map_err(|_| Ended::Congested)?;
         }
         Ok(())
+    }
+
+    /// Ends the session in order: what was queued arrives. Dropping it may lose that.
+    pub(super) async fn finish(self) {
+        let Self {
+            outgoing,
+            mut incoming,
+            ..
+        } = self;
+        drop(outgoing);
+        let answers = async { while next(&mut incoming).await.is_ok() {} };
+        if tokio::time::timeout(FINISH_MAX, answers).await.is_err() {
+            tracing::warn!("the coordinator does not end the session");
+        }
     }
 
     /// The next message. Losing the future loses no message.

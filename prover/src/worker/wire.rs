@@ -44,14 +44,13 @@ pub(super) fn write(to: &mut impl Write, frame: &impl Serialize) -> io::Result<(
     let length = length.filter(|length| u64::from(*length) <= FRAME_BYTES_MAX);
     let length = length.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the frame is too long"))?;
     to.write_all(&length.to_le_bytes())?;
-    to.write_all(&bytes)?;
-    to.flush()
+    to.write_all(&bytes)
 }
 
 /// Reads a frame; none at the end of the pipe.
 ///
 /// # Errors
-/// The pipe fails, or holds no frame.
+/// The pipe fails, ends within a frame ([`ErrorKind::UnexpectedEof`]), or holds no frame.
 pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length) {

@@ -1,0 +1,348 @@
+//! A worker and its prover process: what ends the process costs one task, and another process takes its place.
+//!
+//! This program is both. Started with `child`, it is a prover process that does with each task what the task's time says.
+
+mod stage;
+
+use std::io::Write;
+use std::process::Command;
+use std::time::Duration;
+
+use accel::DeviceError;
+use proto::v1::session_request::Message as FromWorker;
+use proto::v1::{Fail, FailureClass, TaskKind, Verdict};
+use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task};
+use prover::worker::{self, DeviceInfo, Place, WorkerError};
+
+use stage::{PATIENCE, Peer, Scene, Stage, shard_payload};
+
+/// Times of shards, which say what shall become of them.
+const PROVE: u64 = 1;
+const ABORT: u64 = 2;
+const HANG: u64 = 3;
+const EXIT: u64 = 4;
+const DEVICE_FAULT: u64 = 5;
+const KILLED: u64 = 6;
+const OUT_OF_MEMORY: u64 = 7;
+const WRONG_INPUT: u64 = 8;
+
+fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("child") => worker::serve(|| Ok((Scripted, device()))).expect("the pipes hold"),
+        Some("refusing-child") => {
+            worker::serve::<Scripted>(|| Err("its self-check fails".into())).expect("the pipes hold");
+        }
+        Some("ending-child") => std::process::exit(3),
+        Some("babbling-child") => {
+            let mut output = std::io::stdout();
+            output.write_all(&[0xff; 64]).expect("the pipe holds");
+            output.flush().expect("the pipe holds");
+            std::thread::sleep(Duration::from_secs(600));
+        }
+        // Arguments that cargo passes on to tests are of no use here.
+        _ => tests(),
+    }
+}
+
+fn tests() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        timely(
+            "what ends the process costs one task",
+            what_ends_the_process_costs_one_task(),
+        )
+        .await;
+        timely("a task that waited is not lost", a_task_that_waited_is_not_lost()).await;
+        timely("a task that hangs is ended", a_task_that_hangs_is_ended()).await;
+        timely("a failing device is given up", a_failing_device_is_given_up()).await;
+        timely(
+            "bad tasks are not held against the device",
+            bad_tasks_are_not_held_against_the_device(),
+        )
+        .await;
+        timely("a device that cannot be used", a_device_that_cannot_be_used()).await;
+        timely(
+            "the process ends with its worker",
+            the_process_ends_with_its_worker(),
+        )
+        .await;
+    });
+    println!("process: all passed");
+}
+
+async fn timely(name: &str, test: impl Future<Output = ()>) {
+    println!("process: {name}");
+    let ended = tokio::time::timeout(4 * PATIENCE, test).await;
+    ended.unwrap_or_else(|_| panic!("{name}: not over after {:?}", 4 * PATIENCE));
+}
+
+/// Does what a task's time says.
+struct Scripted;
+
+impl Pipeline for Scripted {
+    type Preparer = Plain;
+
+    fn preparer(&self) -> Plain {
+        Plain
+    }
+
+    fn prove(&mut self, task: Task, progress: &mut dyn FnMut(Phase)) -> Result<Proof, EngineError> {
+        let Task::Shard(input) = task else {
+            panic!("only shards are sent")
+        };
+        progress(Phase::Prove);
+        // As ICICLE may: this must not reach the worker.
+        println!("a library's chatter");
+        let fault = |error| Err(engine::EngineError::Device(error).into());
+        match input.time {
+            PROVE => Ok(Proof {
+                bytes: std::process::id().to_le_bytes().to_vec(),
+                accumulator: None,
+            }),
+            ABORT => std::process::abort(),
+            HANG => loop {
+                std::thread::sleep(Duration::from_secs(60));
+            },
+            EXIT => std::process::exit(9),
+            DEVICE_FAULT => fault(DeviceError::Failed {
+                operation: "msm",
+                reason: "code 7".into(),
+            }),
+            OUT_OF_MEMORY => fault(DeviceError::OutOfMemory {
+                operation: "upload",
+                bytes: 1 << 40,
+            }),
+            WRONG_INPUT => Err(EngineError::ShardSize {
+                found: 0,
+                expected: 5,
+            }),
+            KILLED => {
+                let pid = std::process::id().to_string();
+                let _ = Command::new("kill").args(["-KILL", &pid]).status();
+                loop {
+                    std::thread::sleep(Duration::from_secs(60));
+                }
+            }
+            other => panic!("no such order: {other}"),
+        }
+    }
+
+    fn rest(&mut self) {}
+}
+
+/// Has nothing to prepare.
+struct Plain;
+
+impl Prepare for Plain {
+    type Prepared = Task;
+
+    fn prepare(&self, task: &Task, _: &mut dyn FnMut(Phase)) -> Result<Task, EngineError> {
+        Ok(task.clone())
+    }
+}
+
+fn device() -> DeviceInfo {
+    DeviceInfo {
+        name: "scripted".into(),
+        memory_bytes: 0,
+        proves_shards: true,
+        proves_aggregations: true,
+    }
+}
+
+fn place(role: &str) -> Place {
+    let mut command = Command::new(std::env::current_exe().expect("this program's file"));
+    command.arg(role);
+    Place::Process(command)
+}
+
+async fn lease(peer: &Peer, task_id: &str, fence: u64, order: u64) {
+    peer.lease_as(task_id, fence, TaskKind::Shard, shard_payload(order))
+        .await;
+}
+
+/// Proves a task; returns the id of the process that did.
+async fn proves(peer: &mut Peer, task_id: &str, fence: u64) -> u32 {
+    lease(peer, task_id, fence, PROVE).await;
+    let pid = completed_by(peer).await;
+    peer.judge_as(task_id, fence, Verdict::Accepted).await;
+    pid
+}
+
+async fn completed_by(peer: &mut Peer) -> u32 {
+    let complete = peer.expect_complete().await;
+    u32::from_le_bytes(complete.proof.as_ref().try_into().expect("a process id"))
+}
+
+fn is_alive(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+async fn what_ends_the_process_costs_one_task() {
+    let mut stage = Stage::set(Scene::default(), place("child")).await;
+    let mut peer = stage.session().await;
+    let mut before = 0;
+    for (fence, (order, class, text)) in [
+        (ABORT, FailureClass::Infrastructure, "signal: 6"),
+        (EXIT, FailureClass::Infrastructure, "exit status: 9"),
+        (
+            DEVICE_FAULT,
+            FailureClass::Infrastructure,
+            "msm: device failure: code 7",
+        ),
+        (KILLED, FailureClass::Resource, "SIGKILL"),
+        (OUT_OF_MEMORY, FailureClass::Resource, "out of device memory"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        peer.expect_ask().await;
+        let pid = proves(&mut peer, "good", fence as u64).await;
+        assert!(pid != before && pid != std::process::id());
+        before = pid;
+        peer.expect_ask().await;
+        lease(&peer, "bad", fence as u64, order).await;
+        let fail = peer.expect_fail().await;
+        assert_eq!(fail.class(), class, "{}", fail.message);
+        assert!(fail.message.contains(text), "{}", fail.message);
+        assert!(!is_alive(pid), "the process was replaced");
+    }
+    peer.expect_ask().await;
+    stage.stop();
+    stage
+        .drained()
+        .await
+        .expect("the worker goes on through all that");
+}
+
+async fn a_task_that_waited_is_not_lost() {
+    let scene = Scene {
+        ahead: 1,
+        ..Scene::default()
+    };
+    let mut stage = Stage::set(scene, place("child")).await;
+    let mut peer = stage.session().await;
+    peer.expect_ask().await;
+    lease(&peer, "good", 0, PROVE).await;
+    peer.expect_ask().await;
+    let pid = completed_by(&mut peer).await;
+    peer.judge_as("good", 0, Verdict::Accepted).await;
+    lease(&peer, "hanging", 1, HANG).await;
+    peer.expect_ask().await;
+    lease(&peer, "waiting", 2, PROVE).await;
+    peer.expect_renewal(2).await;
+    let killed = Command::new("kill").args(["-ABRT", &pid.to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    let (mut failed, mut proven): (Option<Fail>, Option<u32>) = (None, None);
+    while failed.is_none() || proven.is_none() {
+        match peer.next_event().await {
+            FromWorker::Fail(fail) => failed = Some(fail),
+            FromWorker::Complete(complete) => {
+                assert_eq!(complete.task_id, "waiting");
+                proven = Some(u32::from_le_bytes(
+                    complete.proof.as_ref().try_into().expect("an id"),
+                ));
+            }
+            FromWorker::LeaseRequest(_) => {}
+            message => panic!("{message:?}"),
+        }
+    }
+    let failed = failed.expect("just seen");
+    assert_eq!(failed.task_id, "hanging");
+    assert!(failed.message.contains("signal: 6"), "{}", failed.message);
+    assert_ne!(proven, Some(pid));
+}
+
+async fn a_task_that_hangs_is_ended() {
+    let scene = Scene {
+        stall_max: Duration::from_millis(500),
+        ..Scene::default()
+    };
+    let mut stage = Stage::set(scene, place("child")).await;
+    let mut peer = stage.session().await;
+    peer.expect_ask().await;
+    lease(&peer, "hanging", 1, HANG).await;
+    let fail = peer.expect_fail().await;
+    assert_eq!(fail.class(), FailureClass::Infrastructure);
+    assert!(fail.message.contains("no progress for 500ms"), "{}", fail.message);
+    peer.expect_ask().await;
+    proves(&mut peer, "good", 2).await;
+}
+
+async fn a_failing_device_is_given_up() {
+    let mut stage = Stage::set(Scene::default(), place("child")).await;
+    let mut peer = stage.session().await;
+    for (fence, task) in ["a", "b", "c"].into_iter().enumerate() {
+        peer.expect_ask().await;
+        lease(&peer, task, fence as u64, DEVICE_FAULT).await;
+        if task == "c" {
+            break;
+        }
+        peer.expect_fail().await;
+    }
+    // The last one's failure is told, and no more is asked for.
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        match peer.next_event().await {
+            FromWorker::Fail(fail) => told.push(fail.task_id),
+            FromWorker::Drain(_) => told.push("drain".into()),
+            FromWorker::LeaseRequest(_) => {}
+            message => panic!("{message:?}"),
+        }
+    }
+    assert_eq!(told, ["c", "drain"]);
+    let error = stage.drained().await.expect_err("the device failed");
+    assert!(
+        matches!(&error, WorkerError::OutOfService(reason) if reason.contains("3 different")),
+        "{error}"
+    );
+}
+
+async fn bad_tasks_are_not_held_against_the_device() {
+    let mut stage = Stage::set(Scene::default(), place("child")).await;
+    let mut peer = stage.session().await;
+    peer.expect_ask().await;
+    let pid = proves(&mut peer, "good", 0).await;
+    for fence in 0..5 {
+        peer.expect_ask().await;
+        lease(&peer, &format!("wrong-{fence}"), fence, WRONG_INPUT).await;
+        assert_eq!(peer.expect_fail().await.class(), FailureClass::Input);
+    }
+    peer.expect_ask().await;
+    assert_eq!(
+        proves(&mut peer, "good", 9).await,
+        pid,
+        "it is still the same process"
+    );
+}
+
+async fn a_device_that_cannot_be_used() {
+    for (role, text) in [
+        ("refusing-child", "its self-check fails"),
+        ("ending-child", "exit status: 3"),
+        ("babbling-child", "what it says is no frame"),
+    ] {
+        let stage = Stage::set(Scene::default(), place(role)).await;
+        let error = stage.drained().await.expect_err("there is no device");
+        assert!(matches!(error, WorkerError::Device(_)), "{error}");
+        assert!(error.to_string().contains(text), "{role}: {error}");
+    }
+}
+
+async fn the_process_ends_with_its_worker() {
+    let mut stage = Stage::set(Scene::default(), place("child")).await;
+    let mut peer = stage.session().await;
+    peer.expect_ask().await;
+    let pid = proves(&mut peer, "good", 1).await;
+    assert!(is_alive(pid));
+    stage.stop();
+    stage.drained().await.expect("it drains");
+    let until = std::time::Instant::now() + PATIENCE;
+    while is_alive(pid) {
+        assert!(
+            std::time::Instant::now() < until,
+            "the process outlives its worker"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
