@@ -61,7 +61,14 @@ bundle=$folder/gpu-bundle
 mkdir -p "$bundle/bin"
 install -m 755 "$target/release/gpu-check" "$bundle/bin/gpu-check"
 install -m 755 benches/gpu-check.sh "$bundle/gpu-check.sh"
-[[ -z $peer ]] || install -m 755 "$peer" "$bundle/bin/peer"
+if [[ -n $peer ]]; then
+  install -m 755 "$peer" "$bundle/bin/peer"
+  # CUDA's runtime, where the peer is not linked to it statically. The driver is the machine's.
+  while read -r library path; do
+    [[ $path == /* ]] || fail "the peer needs $library; put its folder into LD_LIBRARY_PATH"
+    install -D -m 755 "$path" "$bundle/lib/$library"
+  done < <(ldd "$peer" | sed -n 's/^\s*\(libcudart\S*\) => \(\S*\).*/\1 \2/p')
+fi
 
 # Copies the files of an installation that are named on standard input, links resolved.
 copy_from() {

@@ -63,6 +63,7 @@ $with_peer || peer_seconds=0
 ((seconds > peer_seconds)) || fail "no time is left beside the peer's"
 if [[ -z $icicle && -d $bundle/icicle ]]; then icicle=$bundle/icicle; fi
 icicle=${icicle:-${ICICLE_BACKEND_INSTALL_DIR:-/opt/icicle}}
+libraries=$bundle/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 mkdir -p "$out" "$keys"
 out=$(cd "$out" && pwd)
 rm -f "$out"/{machine.txt,gpu-check.json,gpu-check.log,gpu-usage.csv,summary.txt} "$out"/peer-*.{json,log}
@@ -94,8 +95,9 @@ machine() {
     done
   fi
   while read -r library; do
+    [[ $library != "$bundle/bin/peer" ]] || $with_peer || continue
     # ICICLE's libraries find each other by what was loaded before.
-    missing=$(ldd "$library" 2>/dev/null | sed -n 's/^\s*\(\S*\) => not found.*/\1/p' | grep -v '^libicicle_' || true)
+    missing=$(LD_LIBRARY_PATH=$libraries ldd "$library" 2>/dev/null | sed -n 's/^\s*\(\S*\) => not found.*/\1/p' | grep -v '^libicicle_' || true)
     [[ -z $missing ]] || lacks "$(tr '\n' ' ' <<<"$missing")for $(basename "$library")"
   done < <(find -L "$bundle/bin" "$icicle" -type f \( -path "$bundle/bin/*" -o -name 'libicicle*.so' \) 2>/dev/null)
   if command -v nvidia-smi >/dev/null; then
@@ -128,7 +130,7 @@ if $with_peer; then
     left=$((seconds - SECONDS))
     ((left > 0)) || left=1
     code=0
-    timeout --kill-after=5 "$left" "$bundle/bin/peer" --circuit "$circuit" --preset "$preset" --keys-dir "$keys" \
+    LD_LIBRARY_PATH=$libraries timeout --kill-after=5 "$left" "$bundle/bin/peer" --circuit "$circuit" --preset "$preset" --keys-dir "$keys" \
       --json "$out/peer-$circuit.json" >>"$out/summary.txt" 2> >(tee "$out/peer-$circuit.log" >&2) || code=$?
     if ((code)); then
       status=1

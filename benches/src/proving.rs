@@ -1,17 +1,19 @@
-//! What is proved, and how long each part of it takes.
+//! What is proved, under which keys, and how long each part of it takes.
 
 use crate::cpu_seconds;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use circuits::aggregation::{AggregationInput, ChildProof};
 use circuits::batch::{execute, shards};
-use circuits::keys::KeyStore;
+use circuits::keys::{KeyConfig, KeyPhase, KeyStore};
 use circuits::operation::RollupId;
 use circuits::preset::Preset;
 use circuits::sample::{Sample, SampleConfig};
+use circuits::srs::SrsSource;
 use circuits::witness::ShardInput;
 use prover::engine::{CpuDevice, Engine, OwnEngine, OwnOptions, Phase};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 const ROLLUP_ID: RollupId = RollupId {
@@ -20,6 +22,35 @@ const ROLLUP_ID: RollupId = RollupId {
 };
 /// The batch's time, Unix seconds.
 const TIME: u64 = 1_800_000_000;
+
+/// The preset's keys over the development reference string, made where there are none; tells people how far it is.
+///
+/// # Errors
+/// The folder cannot be used, or halo2 refuses a circuit.
+pub fn keys(preset: &Preset, dir: PathBuf) -> Result<Arc<KeyStore>> {
+    let config = KeyConfig {
+        dir,
+        preset: *preset,
+        srs: SrsSource::Development,
+        allow_insecure: true,
+    };
+    let said: Mutex<Option<(KeyPhase, Instant)>> = Mutex::new(None);
+    let start = Instant::now();
+    let progress = |phase: KeyPhase, fraction: f32| {
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let recently = |(last, at): &(KeyPhase, Instant)| *last == phase && at.elapsed().as_secs() < 2;
+        if !said.as_ref().is_some_and(recently) {
+            *said = Some((phase, Instant::now()));
+            let percent = (fraction * 100.0).round();
+            eprintln!(
+                "  keys: {phase:?} {percent} %, {:.0} s",
+                start.elapsed().as_secs_f64()
+            );
+        }
+    };
+    let keys = KeyStore::open(config, &progress).context("the keys")?;
+    Ok(Arc::new(keys))
+}
 
 /// The shards of a sample batch that fills all of the preset's.
 ///

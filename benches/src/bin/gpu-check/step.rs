@@ -4,15 +4,14 @@ use crate::{Args, proofs, random};
 use accel::conformance::{self, Extent};
 use accel::icicle::doctor;
 use accel::{CpuDevice, Device};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use benches::device::{DeviceName, OpenDevice};
 use benches::kernels::{Measurement, measure};
-use circuits::keys::{KeyConfig, KeyPhase, KeyStore};
-use circuits::srs::SrsSource;
+use benches::proving::keys;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A part of the check.
@@ -91,7 +90,7 @@ pub fn child(step: Step, args: &Args) -> ExitCode {
         Step::Doctor => examine(args),
         Step::Conformance => conform(args),
         Step::Msm | Step::Ntt => compute(step, args),
-        Step::Keys => keys(args).map(drop),
+        Step::Keys => keys(&args.preset, args.keys_dir()).map(drop),
         Step::Shard => prove(args, &args.device, proofs::Circuit::Shard),
         Step::Aggregation => prove(args, &args.device, proofs::Circuit::Aggregation),
         Step::Kernels => time_kernels(args),
@@ -167,34 +166,8 @@ fn compute(step: Step, args: &Args) -> Result<()> {
     }
 }
 
-/// Opens the preset's keys over the development reference string, and makes them where there are none.
-fn keys(args: &Args) -> Result<Arc<KeyStore>> {
-    let config = KeyConfig {
-        dir: args.keys_dir(),
-        preset: args.preset,
-        srs: SrsSource::Development,
-        allow_insecure: true,
-    };
-    let said: Mutex<Option<(KeyPhase, Instant)>> = Mutex::new(None);
-    let start = Instant::now();
-    let progress = |phase: KeyPhase, fraction: f32| {
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        let recently = |(last, at): &(KeyPhase, Instant)| *last == phase && at.elapsed().as_secs() < 2;
-        if !said.as_ref().is_some_and(recently) {
-            *said = Some((phase, Instant::now()));
-            let percent = (fraction * 100.0).round();
-            eprintln!(
-                "  keys: {phase:?} {percent} %, {:.0} s",
-                start.elapsed().as_secs_f64()
-            );
-        }
-    };
-    let keys = KeyStore::open(config, &progress).context("the keys")?;
-    Ok(Arc::new(keys))
-}
-
 fn prove(args: &Args, device: &DeviceName, circuit: proofs::Circuit) -> Result<()> {
-    let keys = keys(args)?;
+    let keys = keys(&args.preset, args.keys_dir())?;
     let task = proofs::Task::new(circuit, &keys)?;
     let k = match circuit {
         proofs::Circuit::Shard => args.preset.shard.k,
