@@ -45,7 +45,7 @@ struct Args {
     /// One round in fifty has up to 2^K elements.
     #[arg(long, default_value_t = 20, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=24))]
     k_large: u32,
-    /// Largest size whose kernels are timed; default: 24 on a GPU, 20 elsewhere.
+    /// Largest size whose kernels are timed; default: 24 on a GPU, 21 elsewhere.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=24))]
     kernels_k_max: Option<u32>,
     /// What multiples of the bases may take of the device's memory, in MiB, when proofs are made and kernels timed.
@@ -88,7 +88,7 @@ impl Args {
     }
 
     fn kernels_k_max(&self) -> u32 {
-        let default = if self.device.is_gpu() { 24 } else { 20 };
+        let default = if self.device.is_gpu() { 24 } else { 21 };
         self.kernels_k_max.unwrap_or(default)
     }
 }

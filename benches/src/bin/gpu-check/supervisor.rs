@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -108,23 +109,28 @@ fn run(args: &Args, step: Step, limit: Duration) -> Result<Outcome> {
         .stderr(Stdio::piped())
         .spawn()
         .context("a step's process")?;
-    let told = thread::spawn({
-        let lines = lines(child.stdout.take());
-        move || details(lines)
-    });
-    let written = thread::spawn({
-        let lines = lines(child.stderr.take());
-        move || messages(lines)
-    });
+    let heard = Arc::new(Heard::default());
+    let listeners = [
+        listen(child.stdout.take(), heard.clone(), Heard::tell),
+        listen(child.stderr.take(), heard.clone(), Heard::write),
+    ];
     let ended = wait(&mut child, limit)?;
-    let (mut details, messages) = (joined(told), joined(written));
+    // What a process that hangs in the driver has open stays open.
+    if !matches!(ended, Ended::Hanging) {
+        listeners.into_iter().for_each(joined);
+    }
+    let (mut details, messages) = heard.take();
     let passed = details.remove("passed") == Some(json!(true));
     let error = details.remove("error");
+    let seconds = limit.as_secs_f64();
     let verdict = match (ended, error) {
-        (None, _) => Verdict::Failed(format!("ended after its limit of {:.0} s", limit.as_secs_f64())),
-        (Some(status), None) if status.success() && passed => Verdict::Passed,
-        (Some(status), None) => Verdict::Failed(format!("its process ended {}", manner(status))),
-        (Some(_), Some(error)) => Verdict::Failed(error.as_str().unwrap_or_default().to_string()),
+        (Ended::Killed, _) => Verdict::Failed(format!("ended after its limit of {seconds:.0} s")),
+        (Ended::Hanging, _) => Verdict::Failed(format!(
+            "hangs after its limit of {seconds:.0} s, and cannot be ended"
+        )),
+        (Ended::Alone(status), None) if status.success() && passed => Verdict::Passed,
+        (Ended::Alone(status), None) => Verdict::Failed(format!("its process ended {}", manner(status))),
+        (Ended::Alone(_), Some(error)) => Verdict::Failed(error.as_str().unwrap_or_default().to_string()),
     };
     let failed = matches!(verdict, Verdict::Failed(_));
     Ok(Outcome {
@@ -136,16 +142,36 @@ fn run(args: &Args, step: Step, limit: Duration) -> Result<Outcome> {
     })
 }
 
-/// The process's status, or none if it was killed because its time was over.
-fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+/// How a process ended.
+enum Ended {
+    Alone(ExitStatus),
+    /// Its time was over.
+    Killed,
+    /// Its time was over, and the system does not end it: it waits in a driver.
+    Hanging,
+}
+
+/// Waits for a process, and ends it when its time is over.
+fn wait(child: &mut Child, limit: Duration) -> Result<Ended> {
+    /// What the system has to end a process.
+    const GRACE: Duration = Duration::from_secs(5);
+    if let Some(status) = wait_for(child, limit)? {
+        return Ok(Ended::Alone(status));
+    }
+    child.kill()?;
+    Ok(match wait_for(child, GRACE)? {
+        Some(_) => Ended::Killed,
+        None => Ended::Hanging,
+    })
+}
+
+fn wait_for(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
         if start.elapsed() >= limit {
-            child.kill()?;
-            child.wait()?;
             return Ok(None);
         }
         thread::sleep(Duration::from_millis(20));
@@ -164,42 +190,57 @@ fn manner(status: ExitStatus) -> String {
     }
 }
 
-/// The lines of a pipe, whatever bytes they have.
-fn lines(pipe: Option<impl Read>) -> impl Iterator<Item = String> {
-    let mut reader = BufReader::new(pipe.expect("the pipe was asked for"));
-    std::iter::from_fn(move || {
-        let mut line = Vec::new();
-        match reader.read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => None,
-            Ok(_) => Some(String::from_utf8_lossy(&line).trim_end().to_string()),
-        }
-    })
+/// What a step's process has said so far.
+#[derive(Default)]
+struct Heard {
+    details: Mutex<Map<String, Value>>,
+    messages: Mutex<VecDeque<String>>,
 }
 
-/// What a step tells. Lines that are no JSON object come from libraries, and are passed on to people.
-fn details(lines: impl Iterator<Item = String>) -> Map<String, Value> {
-    let mut details = Map::new();
-    for line in lines {
+impl Heard {
+    /// Keeps what the step tells. Lines that are no JSON object come from libraries, and are passed on to people.
+    fn tell(&self, line: String) {
         match serde_json::from_str(&line) {
-            Ok(Value::Object(fields)) => details.extend(fields),
+            Ok(Value::Object(fields)) => locked(&self.details).extend(fields),
             _ => eprintln!("{line}"),
         }
     }
-    details.retain(|_, value| !value.is_null());
-    details
-}
 
-/// Passes a step's messages on, and gives the last of them.
-fn messages(lines: impl Iterator<Item = String>) -> Vec<String> {
-    let mut kept = VecDeque::new();
-    for line in lines {
+    /// Passes a message on, and keeps the last of them.
+    fn write(&self, line: String) {
         eprintln!("{line}");
-        kept.push_back(line);
-        if kept.len() > LINES_KEPT {
-            kept.pop_front();
+        let mut messages = locked(&self.messages);
+        messages.push_back(line);
+        if messages.len() > LINES_KEPT {
+            messages.pop_front();
         }
     }
-    kept.into()
+
+    fn take(&self) -> (Map<String, Value>, Vec<String>) {
+        let mut details = std::mem::take(&mut *locked(&self.details));
+        details.retain(|_, value| !value.is_null());
+        (details, std::mem::take(&mut *locked(&self.messages)).into())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hears the lines of a pipe, whatever bytes they have, on a thread of its own.
+fn listen(
+    pipe: Option<impl Read + Send + 'static>,
+    heard: Arc<Heard>,
+    hear: fn(&Heard, String),
+) -> JoinHandle<()> {
+    let mut reader = BufReader::new(pipe.expect("the pipe was asked for"));
+    thread::spawn(move || {
+        let mut line = Vec::new();
+        while matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
+            hear(&heard, String::from_utf8_lossy(&line).trim_end().to_string());
+            line.clear();
+        }
+    })
 }
 
 fn joined<T>(thread: JoinHandle<T>) -> T {
