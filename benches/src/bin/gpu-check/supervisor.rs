@@ -166,13 +166,23 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Ended> {
 }
 
 fn wait_for(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
-    let start = Instant::now();
+    /// Between signs of life.
+    const SIGN: Duration = Duration::from_secs(15);
+    let (start, mut signs) = (Instant::now(), 1);
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
         if start.elapsed() >= limit {
             return Ok(None);
+        }
+        if start.elapsed() >= SIGN * signs {
+            signs += 1;
+            eprintln!(
+                "  {:.0} of {:.0} s",
+                start.elapsed().as_secs_f64(),
+                limit.as_secs_f64()
+            );
         }
         thread::sleep(Duration::from_millis(20));
     }

@@ -5,8 +5,13 @@ use serde_json::Value;
 /// One line for each step, with what matters of it.
 pub fn table(report: &Value) -> String {
     let results = &report["results"];
+    let steps = || results["steps"].as_array().into_iter().flatten();
+    let left_out = match steps().filter(|step| step["outcome"] == "skipped").count() {
+        0 => String::new(),
+        steps => format!(", {steps} steps left out by request"),
+    };
     let mut text = format!(
-        "{} on {}, {:.0} s: {}\n\n",
+        "{} on {}, {:.0} s: {}{left_out}\n\n",
         word(&results["preset"]),
         word(&results["device"]),
         number(&results["seconds"]),
@@ -16,7 +21,7 @@ pub fn table(report: &Value) -> String {
             "NOT everything passed"
         },
     );
-    for step in results["steps"].as_array().into_iter().flatten() {
+    for step in steps() {
         text += &format!(
             "{:16} {:8} {:7.1} s  {}\n",
             word(&step["step"]),
@@ -53,6 +58,9 @@ fn note(step: &Value) -> String {
         };
         return format!("{error}{place}");
     }
+    if step["passed"] != true {
+        return String::new();
+    }
     match word(&step["step"]) {
         "msm" | "ntt" => format!(
             "{} rounds, {} mismatches; up to {} elements; device {:.1} s, CPU {:.1} s",
@@ -62,9 +70,7 @@ fn note(step: &Value) -> String {
             number(&details["device_s"]),
             number(&details["cpu_s"]),
         ),
-        "shard" | "aggregation" | "cpu-shard" | "cpu-aggregation" if details["warm"].is_object() => {
-            proofs(details)
-        }
+        "shard" | "aggregation" | "cpu-shard" | "cpu-aggregation" => proofs(details),
         "kernels" => kernels(details),
         _ => String::new(),
     }
