@@ -36,6 +36,8 @@ pub enum Command {
     Coordinator(CoordinatorArgs),
     /// Run a worker: it proves what the coordinator hands out. SIGTERM drains it.
     Worker(WorkerArgs),
+    /// Look at this machine's devices: driver, ICICLE, memory, a self-check, speed, and which presets fit.
+    Doctor(DoctorArgs),
     /// Make (or check) the proving and verifying keys of a preset.
     Keygen(KeygenArgs),
     /// Write a genesis state and a batch of signed sample transfers on it.
@@ -196,6 +198,24 @@ pub struct DeviceArgs {
     /// the cgroup allow].
     #[arg(long, value_name = "MIB")]
     pub memory_mib: Option<u64>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Sizes at which multi-scalar multiplication and transforms are timed, as powers of two.
+    #[arg(long, value_name = "K,K,...", value_delimiter = ',', default_values_t = [14, 17, 20],
+          value_parser = clap::value_parser!(u32).range(1..=24))]
+    pub sizes: Vec<u32>,
+    /// Print one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Look at ICICLE's device alone and write the report to this file: ICICLE may end the process.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub icicle_report: Option<PathBuf>,
+    /// The device. With icicle or icicle:N, the exit code says whether it can be used (7 if not).
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// Arguments of `prover-process`.

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
 fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<()> {
     match command {
         Command::Keygen(args) => commands::keys::keygen(&args, progress),
+        Command::Doctor(args) => commands::doctor::run(&args, progress),
         Command::SampleBatch(args) => commands::batch::sample(&args),
         Command::Verify(args) => commands::keys::verify(&args, progress),
         Command::ExportVerifier(args) => commands::keys::export_verifier(&args, progress),

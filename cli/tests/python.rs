@@ -4,34 +4,12 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use support::{PROGRAM, Running, workspace};
-
-const KEYS: [&str; 3] = ["--preset", "tiny", "--insecure-dev-srs"];
-const CONTRACT: &str = "0xe7f1725e7734ce288f8367e1bb143e90bb3f0512";
-
-/// Runs a command that must succeed; returns its standard output.
-fn run(command: &mut Command, advice: &str) -> String {
-    let shown = format!("{command:?}");
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{shown}: {error}. {advice}"));
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(
-        output.status.success(),
-        "{shown}: {}\n{out}{err}\n{advice}",
-        output.status
-    );
-    out.into_owned()
-}
+use support::{KEYS, PROGRAM, Service, run, start, workspace};
 
 /// A Python with the pinned packages, under the target directory; made once for each state of the list.
 fn python() -> PathBuf {
@@ -79,61 +57,19 @@ fn stubs(python: &Path, directory: &Path) -> PathBuf {
     stubs
 }
 
-fn start(directory: &Path, name: &str, args: &[&str]) -> Running {
-    let log = fs::File::create(directory.join(name)).unwrap();
-    let mut command = Command::new(PROGRAM);
-    command
-        .args(args)
-        .args(KEYS)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log);
-    Running(command.spawn().unwrap())
-}
-
 #[test]
 fn a_python_client_submits_watches_and_fetches_a_proof_that_verifies() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
     let python = python();
     let stubs = stubs(&python, directory.path());
-    let (genesis, batch, proof) = (path("genesis.json"), path("batch.bin"), path("proof.json"));
-    let rollup = ["--chain-id", "31337", "--contract", CONTRACT];
-    let mut sample = Command::new(PROGRAM);
-    sample
-        .args([
-            "sample-batch",
-            "--transfers",
-            "4",
-            "--genesis",
-            &genesis,
-            "--batch",
-            &batch,
-        ])
-        .args(rollup);
-    run(&mut sample, "");
-
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let address = format!("127.0.0.1:{port}");
-    let url = format!("http://{address}");
-    let data = path("data");
-    let mut arguments = vec![
-        "coordinator",
-        "--listen",
-        &address,
-        "--data-dir",
-        &data,
-        "--genesis",
-        &genesis,
-    ];
-    arguments.extend(rollup);
-    // Keys first, and once: the two processes would wait for each other's otherwise, within the client's patience.
-    run(Command::new(PROGRAM).arg("keygen").args(KEYS), "");
-    let _coordinator = start(directory.path(), "coordinator.log", &arguments);
+    let proof = path("proof.json");
+    let Service {
+        address,
+        url,
+        batch,
+        coordinator: _coordinator,
+    } = Service::start(directory.path());
     let _worker = start(directory.path(), "worker.log", &["worker", "--coordinator", &url]);
 
     let client = workspace().join("cli/tests/python/client.py");

@@ -10,10 +10,67 @@ use accel::{CpuDevice, Device, DeviceError, IcicleConfig, IcicleDevice};
 use circuits::keys::KeyStore;
 use circuits::preset::Preset;
 use engine::MemoryNeed;
+use serde::Serialize;
 
 use crate::engine::{EngineError, OwnEngine, OwnOptions, OwnPreparer, Phase, Pipeline, Prepared, Proof};
 use crate::memory;
 use crate::worker::DeviceInfo;
+
+/// Vectors of the shard circuit's rows that a device holds at the widest point of a proof; bases count as two each.
+const SHARD_VECTORS: u64 = 75;
+/// The same of the aggregation circuit with [`AGGREGATION_COLUMNS`] advice columns.
+const AGGREGATION_VECTORS: u64 = 72;
+/// Columns that hold the aggregation's cells at the presets `tiny` and `ci`.
+const AGGREGATION_COLUMNS: u64 = 5;
+/// What another column adds at most: itself, its selector, its part of the permutation in two forms, their cosets.
+const COLUMN_VECTORS: u64 = 9;
+/// Cells of the aggregation for each child, measured at 2^20 rows; fewer with a larger range table.
+const CHILD_CELLS: u64 = 4_470_000;
+/// Bytes of a scalar on a device.
+const SCALAR_BYTES: u64 = 32;
+
+/// Device memory that a preset's circuits take at least, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct MemoryNeeds {
+    /// The shard circuit.
+    pub shard: u64,
+    /// The aggregation circuit.
+    pub aggregation: u64,
+}
+
+impl MemoryNeeds {
+    /// By the circuits' shapes, without keys. Exact where the aggregation has as many columns as at `ci`; above that,
+    /// at least what it takes.
+    pub fn estimate(preset: &Preset) -> Self {
+        let rows = 1 << preset.aggregation_k;
+        let columns = (preset.children as u64 * CHILD_CELLS).div_ceil(rows);
+        let more = COLUMN_VECTORS * columns.saturating_sub(AGGREGATION_COLUMNS);
+        Self {
+            shard: (SCALAR_BYTES * SHARD_VECTORS) << preset.shard.k,
+            aggregation: SCALAR_BYTES * rows * (AGGREGATION_VECTORS + more),
+        }
+    }
+
+    /// What the processor's circuits need of the host's memory: beside what a proof holds, the witness and, while it is
+    /// loaded, the key's own copy. At `ci` 6.0 GiB were measured where the proof holds 4.5.
+    pub fn of_host(self) -> Self {
+        Self {
+            shard: self.shard / 2 * 3,
+            aggregation: self.aggregation / 2 * 3,
+        }
+    }
+
+    /// By the keys.
+    ///
+    /// # Errors
+    /// The engine cannot prove one of the circuits.
+    pub fn of(keys: &KeyStore) -> Result<Self, engine::EngineError> {
+        Ok(Self {
+            shard: MemoryNeed::of(keys.shard_vk())?.least(),
+            aggregation: MemoryNeed::of(keys.aggregation_vk())?.least(),
+        })
+    }
+}
 
 /// ICICLE's name of NVIDIA GPUs.
 pub const CUDA: &str = "CUDA";
@@ -76,11 +133,9 @@ pub struct DeviceConfig {
 }
 
 impl DeviceConfig {
-    /// How ICICLE is opened for the circuits of a preset.
-    pub fn icicle(&self, index: u32, preset: &Preset) -> IcicleConfig {
-        let mut config = IcicleConfig::new(self.icicle_dir.as_deref(), &self.icicle_type, index);
-        config.domain_k = preset.shard.k.max(preset.aggregation_k);
-        config
+    /// How ICICLE is opened for this device, by its index.
+    pub fn icicle(&self, index: u32) -> IcicleConfig {
+        IcicleConfig::new(self.icicle_dir.as_deref(), &self.icicle_type, index)
     }
 }
 
@@ -165,7 +220,8 @@ fn open_cpu(
         None => device.memory()?.total,
     };
     // Its memory is the host's, of which the worker tells by itself.
-    let info = info(device.name(), 0, budget, keys)?;
+    let needs = MemoryNeeds::of(keys)?.of_host();
+    let info = info(device.name(), 0, budget, needs, keys.preset())?;
     let options = OwnOptions {
         memory_bytes,
         ..OwnOptions::default()
@@ -179,10 +235,20 @@ fn open_icicle(
     index: u32,
     keys: &Arc<KeyStore>,
 ) -> Result<(DeviceEngine, DeviceInfo), DeviceUnusable> {
-    let device = IcicleDevice::open(&config.icicle(index, keys.preset()))?;
+    let preset = keys.preset();
+    let device = IcicleDevice::open(&IcicleConfig {
+        domain_k: preset.shard.k.max(preset.aggregation_k),
+        ..config.icicle(index)
+    })?;
     let memory = device.memory()?;
     let budget = config.memory_bytes.unwrap_or(u64::MAX).min(memory.free);
-    let info = info(device.name(), memory.total, budget, keys)?;
+    let info = info(
+        device.name(),
+        memory.total,
+        budget,
+        MemoryNeeds::of(keys)?,
+        preset,
+    )?;
     let options = OwnOptions {
         memory_bytes: config.memory_bytes,
         ..OwnOptions::default()
@@ -192,9 +258,14 @@ fn open_icicle(
 }
 
 /// Compares the circuits' needs with what the device has, before any task is taken.
-fn info(name: String, memory_bytes: u64, budget: u64, keys: &KeyStore) -> Result<DeviceInfo, DeviceUnusable> {
-    let shard = MemoryNeed::of(keys.shard_vk())?.least();
-    let aggregation = MemoryNeed::of(keys.aggregation_vk())?.least();
+fn info(
+    name: String,
+    memory_bytes: u64,
+    budget: u64,
+    needs: MemoryNeeds,
+    preset: &Preset,
+) -> Result<DeviceInfo, DeviceUnusable> {
+    let MemoryNeeds { shard, aggregation } = needs;
     let info = DeviceInfo {
         name,
         memory_bytes,
@@ -209,7 +280,7 @@ fn info(name: String, memory_bytes: u64, budget: u64, keys: &KeyStore) -> Result
     }
     Err(DeviceUnusable::TooSmall {
         name: info.name,
-        preset: keys.preset().name,
+        preset: preset.name,
         budget,
         shard,
         aggregation,

@@ -86,7 +86,7 @@ pub trait Prepare: Send + 'static {
 #[derive(Debug, Clone)]
 pub enum Task {
     /// A shard (P-7.4) under its instances ([`ShardInput::instances`]).
-    Shard(ShardInput),
+    Shard(Box<ShardInput>),
     /// The aggregation of `N` shard proofs (P-8.1).
     Aggregation(AggregationInput),
 }

@@ -5,6 +5,7 @@ use circuits::Fr;
 use circuits::aggregation::AggregationInput;
 use circuits::preset::TINY;
 use engine::Phase as Proving;
+use prover::device::MemoryNeeds;
 use prover::engine::{CpuDevice, Engine, FailureClass, OwnEngine, OwnOptions, Phase, Pipeline, StockEngine};
 use prover::fixtures;
 use std::sync::Arc;
@@ -111,4 +112,10 @@ fn our_engine_asks_for_no_more_than_its_memory() {
         .prove_shard(&fixture.shard_inputs[0], &mut |_| {})
         .unwrap_err();
     assert_eq!(error.class(), FailureClass::Resource, "{error}");
+}
+
+#[test]
+fn the_memory_that_a_preset_needs_is_known_without_its_keys() {
+    let keys = fixtures::keys(TINY).unwrap();
+    assert_eq!(MemoryNeeds::of(&keys).unwrap(), MemoryNeeds::estimate(&TINY));
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -107,4 +108,82 @@ pub fn is_running(pid: u32) -> bool {
 /// A JSON file.
 pub fn read_json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// The keys that tests use.
+pub const KEYS: [&str; 3] = ["--preset", "tiny", "--insecure-dev-srs"];
+/// A rollup contract.
+const CONTRACT: &str = "0xe7f1725e7734ce288f8367e1bb143e90bb3f0512";
+
+/// Runs a command that must succeed; returns its standard output.
+pub fn run(command: &mut Command, advice: &str) -> String {
+    let shown = format!("{command:?}");
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{shown}: {error}. {advice}"));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{shown}: {}\n{out}{err}\n{advice}",
+        output.status
+    );
+    out.into_owned()
+}
+
+/// Starts a role of the service with the tests' keys and a log of its own.
+pub fn start(directory: &Path, log: &str, args: &[&str]) -> Running {
+    let log = fs::File::create(directory.join(log)).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(args)
+        .args(KEYS)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    Running(command.spawn().unwrap())
+}
+
+/// A coordinator on a sample genesis, and a batch that it would accept.
+pub struct Service {
+    pub address: String,
+    pub url: String,
+    /// The file of a batch of one shard.
+    pub batch: String,
+    pub coordinator: Running,
+}
+
+impl Service {
+    /// Logs and data lie in the directory.
+    pub fn start(directory: &Path) -> Self {
+        let path = |name: &str| directory.join(name).to_str().unwrap().to_string();
+        let (genesis, batch, data) = (path("genesis.json"), path("batch.bin"), path("data"));
+        let rollup = ["--chain-id", "31337", "--contract", CONTRACT];
+        let mut sample = Command::new(PROGRAM);
+        sample
+            .args(["sample-batch", "--transfers", "4", "--genesis", &genesis])
+            .args(["--batch", &batch])
+            .args(rollup);
+        run(&mut sample, "");
+        // Keys first, and once: the processes would wait for each other's otherwise, within a client's patience.
+        run(Command::new(PROGRAM).arg("keygen").args(KEYS), "");
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let address = format!("127.0.0.1:{port}");
+        let mut arguments = vec!["coordinator", "--listen", &address, "--data-dir", &data];
+        arguments.extend(["--genesis", &genesis]);
+        arguments.extend(rollup);
+        let coordinator = start(directory, "coordinator.log", &arguments);
+        Self {
+            url: format!("http://{address}"),
+            address,
+            batch,
+            coordinator,
+        }
+    }
 }

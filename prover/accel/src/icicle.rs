@@ -20,7 +20,7 @@ mod program;
 mod report;
 
 pub use error::OpenError;
-pub use report::{CudaDriver, DeviceReport, Rate, Report, doctor};
+pub use report::{CudaDriver, Report, doctor};
 
 use crate::{Device, DeviceError, Direction, Memory, Program};
 use context::{Context, Table};

@@ -7,10 +7,12 @@ pub mod conformance;
 mod cpu;
 pub mod icicle;
 mod program;
+mod report;
 
 pub use cpu::{CpuBases, CpuDevice, CpuVector};
 pub use icicle::{IcicleBases, IcicleConfig, IcicleDevice, IcicleVector};
 pub use program::{Op, Operand, Program, ProgramError};
+pub use report::{DeviceReport, Rate, outcome};
 
 use halo2curves::bn256::{Fr, G1, G1Affine};
 use halo2curves::ff::Field;

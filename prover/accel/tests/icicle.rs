@@ -520,7 +520,7 @@ fn the_report_tells_what_there_is() {
     let device = report.device.as_ref().expect("a device");
     assert_eq!((device.name.as_str(), device.count), ("icicle CUDA:0", 1));
     assert_eq!(device.memory_total, Some(1 << 30));
-    let sizes = |rates: &[accel::icicle::Rate]| rates.iter().map(|rate| rate.k).collect::<Vec<u32>>();
+    let sizes = |rates: &[accel::Rate]| rates.iter().map(|rate| rate.k).collect::<Vec<u32>>();
     assert_eq!(
         (sizes(&device.msm), sizes(&device.ntt)),
         (vec![4, 11, 14], vec![4, 11, 14])

@@ -113,7 +113,7 @@ fn task(job: &Job) -> Result<Task, EngineError> {
     let unreadable = |reason: String| EngineError::Payload { reason };
     match job.kind {
         Some(JobKind::Shard) => ShardInput::from_bytes(&job.payload)
-            .map(Task::Shard)
+            .map(|input| Task::Shard(Box::new(input)))
             .map_err(|error| unreadable(error.to_string())),
         Some(JobKind::Aggregation) => AggregationInput::from_bytes(&job.payload)
             .map(Task::Aggregation)

@@ -1,0 +1,176 @@
+//! Devices through ICICLE, over the reference library: what `doctor` says of them, and workers on devices that work, compute
+//! wrongly, or end their process.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{KEYS, PROGRAM, Service, is_running, log_tail, run, start, wait_for};
+
+/// A proof is made within this time on a busy machine.
+const PROOF_MAX: Duration = Duration::from_secs(300);
+
+/// The reference library, laid out like an installation of ICICLE.
+fn installation(directory: &Path) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let library = test.with_file_name("libicicle_reference.so");
+    let root = directory.join("icicle");
+    fs::create_dir_all(root.join("lib")).unwrap();
+    for name in ["device", "field_bn254", "curve_bn254"] {
+        symlink(&library, root.join(format!("lib/libicicle_{name}.so"))).unwrap();
+    }
+    root
+}
+
+/// Runs `doctor --json`; returns what it found and its exit code.
+fn doctor(args: &[&str]) -> (Value, Option<i32>) {
+    let output = Command::new(PROGRAM)
+        .args(["doctor", "--json", "--sizes", "6,12"])
+        .args(args)
+        .output()
+        .unwrap();
+    let found = serde_json::from_slice(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    (found.unwrap_or_else(|_| panic!("{error}")), output.status.code())
+}
+
+#[test]
+fn doctor_tells_what_each_device_can_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let icicle = installation(directory.path());
+    let at = |kind: &'static str| ["--icicle-dir", icicle.to_str().unwrap(), "--icicle-type", kind];
+
+    let (found, code) = doctor(&[at("CPU").as_slice(), &["--device", "icicle"]].concat());
+    assert_eq!(code, Some(0));
+    let device = &found["icicle"]["device"];
+    assert_eq!(device["name"], "icicle CPU:0");
+    for place in [device, &found["cpu"]] {
+        for operation in ["msm", "ntt"] {
+            let rates = place[operation].as_array().unwrap();
+            let sizes: Vec<_> = rates.iter().map(|rate| rate["k"].as_u64().unwrap()).collect();
+            assert_eq!(sizes, [6, 12]);
+            assert!(rates.iter().all(|rate| rate["seconds"].as_f64().unwrap() > 0.0));
+        }
+    }
+    let tiny = &found["presets"][0];
+    assert_eq!(
+        (&tiny["preset"], &tiny["fits_cpu"]),
+        (&"tiny".into(), &true.into())
+    );
+    assert!(found["host"]["cpus"].as_u64().unwrap() > 0);
+
+    // A small device: its one MiB holds no circuit.
+    let (found, _) = doctor(&[at("LIMITED").as_slice(), &["--device", "icicle:1"]].concat());
+    let fits = |preset: &Value| preset["fits_icicle"].as_bool();
+    let presets = found["presets"].as_array().unwrap();
+    assert!(presets.iter().all(|preset| fits(preset) != Some(true)), "{found}");
+
+    for (kind, place, text) in [
+        ("WRONG_NTT", "/icicle/device/error", "self-check: ntt"),
+        ("ABORTING", "/icicle/error", "signal: 6"),
+        ("CUDA", "/icicle/device/error", "no NVIDIA driver"),
+    ] {
+        let (found, code) = doctor(&[at(kind).as_slice(), &["--device", "icicle"]].concat());
+        assert_eq!(code, Some(7), "{kind}");
+        let error = found.pointer(place).and_then(Value::as_str).unwrap_or_default();
+        assert!(error.contains(text), "{kind}: {found}");
+        // Not asked for: the CPU is enough then.
+        assert_eq!(doctor(&at(kind)).1, Some(0), "{kind}");
+    }
+}
+
+#[test]
+fn a_worker_without_its_device_says_why_and_exits() {
+    let directory = tempfile::tempdir().unwrap();
+    let icicle = installation(directory.path());
+    run(Command::new(PROGRAM).arg("keygen").args(KEYS), "");
+    let worker = |args: &[&str]| -> Output {
+        let mut command = Command::new(PROGRAM);
+        command.args(["worker", "--coordinator", "http://127.0.0.1:1"]);
+        command.args(args).args(KEYS).output().unwrap()
+    };
+    let icicle = icicle.to_str().unwrap();
+    for (args, text) in [
+        (
+            ["--icicle-dir", icicle, "--icicle-type", "WRONG_MSM"].as_slice(),
+            "self-check: msm",
+        ),
+        (&["--icicle-dir", icicle, "--icicle-type", "LIMITED"], "memory"),
+        (&["--icicle-dir", icicle], "no NVIDIA driver"),
+        (&["--icicle-dir", "/nowhere"], "libicicle_device.so"),
+    ] {
+        let output = worker(&[&["--device", "icicle"], args].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(7), "{error}");
+        let last = error.lines().last().unwrap_or_default();
+        assert!(last.starts_with("error: no device to prove on: "), "{last}");
+        assert!(last.contains(text), "{last}");
+    }
+    let output = worker(&["--device", "cpu", "--memory-mib", "50"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(7));
+    assert!(
+        error.contains("52428800 bytes of memory for proofs; preset tiny needs"),
+        "{error}"
+    );
+    let output = worker(&["--device", "gpu"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_device_that_ends_its_process_costs_one_task_and_not_the_batch() {
+    let directory = tempfile::tempdir().unwrap();
+    let icicle = installation(directory.path());
+    let service = Service::start(directory.path());
+    let at = ["worker", "--coordinator", &service.url, "--name"];
+    let on_icicle = [
+        "--device",
+        "icicle",
+        "--icicle-dir",
+        icicle.to_str().unwrap(),
+        "--icicle-type",
+    ];
+    let log = |name: &str| log_tail(&directory.path().join(name));
+
+    let args = [at.as_slice(), &["aborting"], &on_icicle, &["ABORTING"]].concat();
+    let aborting = start(directory.path(), "aborting.log", &args);
+    let submit = [
+        "submit",
+        "--json",
+        "--batch",
+        &service.batch,
+        "--coordinator",
+        &service.url,
+    ];
+    let submitted = wait_for("the coordinator", PROOF_MAX, || {
+        let output = Command::new(PROGRAM).args(submit).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout)
+            .ok()
+            .filter(|_| output.status.success())
+    });
+    wait_for("the device to abort", PROOF_MAX, || {
+        log("aborting.log").contains("signal: 6").then_some(())
+    });
+    assert!(is_running(aborting.0.id()), "{}", log("aborting.log"));
+
+    // One that works takes over: the shard on ICICLE, the aggregation on the processor.
+    let args = [at.as_slice(), &["working"], &on_icicle, &["CPU", "--ahead", "1"]].concat();
+    let working = start(directory.path(), "working.log", &args);
+    wait_for("the shard", PROOF_MAX, || {
+        log("working.log").contains("proof accepted").then_some(())
+    });
+    drop(working);
+    let args = [at.as_slice(), &["cpu", "--device", "cpu"]].concat();
+    let _cpu = start(directory.path(), "cpu.log", &args);
+    let batch_id = submitted["batch_id"].as_str().unwrap();
+    let mut watch = Command::new(PROGRAM);
+    watch.args(["watch", batch_id, "--json", "--coordinator", &service.url]);
+    let watched = run(&mut watch, &log("coordinator.log"));
+    let last: Value = serde_json::from_str(watched.lines().last().unwrap()).unwrap();
+    assert_eq!(last["status"], "proven", "{watched}");
+}
