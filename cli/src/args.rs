@@ -173,9 +173,9 @@ pub struct WorkerArgs {
     /// Exit when standard input ends, so that no process outlives the one that started it.
     #[arg(long, hide = true)]
     pub exit_on_stdin_eof: bool,
-    /// The device.
+    /// How to prove.
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub proving: ProvingArgs,
     /// Which keys.
     #[command(flatten)]
     pub keys: KeyArgs,
@@ -194,10 +194,21 @@ pub struct DeviceArgs {
     /// ICICLE's name of the type of device.
     #[arg(long, value_name = "TYPE", default_value = CUDA, hide = true)]
     pub icicle_type: String,
+}
+
+/// How a worker proves.
+#[derive(Debug, Clone, Args)]
+pub struct ProvingArgs {
+    /// The device.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Memory of the device that proofs may use, in MiB [default: what is free on it; for the CPU, what the machine and
     /// the cgroup allow].
     #[arg(long, value_name = "MIB")]
     pub memory_mib: Option<u64>,
+    /// When a witness breaks the circuit, name the gate, lookup or cells in the task's error. Slow.
+    #[arg(long)]
+    pub debug_witness: bool,
 }
 
 /// Arguments of `doctor`.
@@ -221,9 +232,9 @@ pub struct DoctorArgs {
 /// Arguments of `prover-process`.
 #[derive(Debug, Clone, Args)]
 pub struct ProverProcessArgs {
-    /// The device.
+    /// How to prove.
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub proving: ProvingArgs,
     /// Which keys.
     #[command(flatten)]
     pub keys: KeyArgs,

@@ -130,6 +130,8 @@ pub struct DeviceConfig {
     /// Memory of the device that proofs may use, in bytes; none: what is free, of the processor what the machine and the control
     /// group allow.
     pub memory_bytes: Option<u64>,
+    /// Name the gate, lookup or cells that a witness breaks. Slow.
+    pub debug_witness: bool,
 }
 
 impl DeviceConfig {
@@ -224,6 +226,7 @@ fn open_cpu(
     let info = info(device.name(), 0, budget, needs, keys.preset())?;
     let options = OwnOptions {
         memory_bytes,
+        debug: config.debug_witness,
         ..OwnOptions::default()
     };
     let engine = OwnEngine::new(keys.clone(), Arc::new(device), options);
@@ -251,6 +254,7 @@ fn open_icicle(
     )?;
     let options = OwnOptions {
         memory_bytes: config.memory_bytes,
+        debug: config.debug_witness,
         ..OwnOptions::default()
     };
     let engine = OwnEngine::new(keys.clone(), Arc::new(device), options);

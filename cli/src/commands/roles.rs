@@ -14,7 +14,9 @@ use prover::memory;
 use prover::worker::{self, Place, WorkerConfig, WorkerError};
 
 use super::keys;
-use crate::args::{CoordinatorArgs, DeviceArgs, KeyArgs, LogFormat, ProverProcessArgs, WorkerArgs};
+use crate::args::{
+    CoordinatorArgs, DeviceArgs, KeyArgs, LogFormat, ProverProcessArgs, ProvingArgs, WorkerArgs,
+};
 use crate::guard;
 use crate::output::{Exit, Failure};
 use crate::progress::Progress;
@@ -50,7 +52,7 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
         stall_max: STALL_MAX,
         drain_max: DRAIN_MAX,
     };
-    let process = prover_command(&args.device, &args.keys, log_format)?;
+    let process = prover_command(&args.proving, &args.keys, log_format)?;
     worker::run(config, Place::Process(process), shutdown)
         .await
         .map_err(|error| match error {
@@ -61,7 +63,8 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
 }
 
 /// The command of a worker's prover process.
-fn prover_command(device: &DeviceArgs, keys: &KeyArgs, log_format: LogFormat) -> Result<Command> {
+fn prover_command(proving: &ProvingArgs, keys: &KeyArgs, log_format: LogFormat) -> Result<Command> {
+    let device = &proving.device;
     let mut command = Command::new(std::env::current_exe().context("cannot find this program's own file")?);
     command.arg("prover-process");
     if log_format == LogFormat::Json {
@@ -72,8 +75,11 @@ fn prover_command(device: &DeviceArgs, keys: &KeyArgs, log_format: LogFormat) ->
     if let Some(directory) = &device.icicle_dir {
         command.arg("--icicle-dir").arg(directory);
     }
-    if let Some(mib) = device.memory_mib {
+    if let Some(mib) = proving.memory_mib {
         command.args(["--memory-mib", &mib.to_string()]);
+    }
+    if proving.debug_witness {
+        command.arg("--debug-witness");
     }
     command.args(["--preset", &keys.preset]);
     if let Some(directory) = &keys.keys_dir {
@@ -100,7 +106,11 @@ pub fn prover_process(args: ProverProcessArgs, progress: &Progress) -> Result<()
         let _context = runtime.enter();
         Signals::take()?
     };
-    let config = device_config(&args.device);
+    let config = DeviceConfig {
+        memory_bytes: args.proving.memory_mib.map(|mib| mib.saturating_mul(1 << 20)),
+        debug_witness: args.proving.debug_witness,
+        ..device_config(&args.proving.device)
+    };
     let open = || {
         let keys = keys::from_args(&args.keys, progress).map_err(|error| format!("{error:#}"))?;
         device::open(&config, &Arc::new(keys)).map_err(|error| error.to_string())
@@ -108,13 +118,14 @@ pub fn prover_process(args: ProverProcessArgs, progress: &Progress) -> Result<()
     worker::serve(open).context("the pipes to the worker fail")
 }
 
-/// The device that arguments choose.
+/// The device that arguments choose, with all of its memory.
 pub fn device_config(args: &DeviceArgs) -> DeviceConfig {
     DeviceConfig {
         choice: args.device,
         icicle_dir: args.icicle_dir.clone(),
         icicle_type: args.icicle_type.clone(),
-        memory_bytes: args.memory_mib.map(|mib| mib << 20),
+        memory_bytes: None,
+        debug_witness: false,
     }
 }
 
