@@ -58,16 +58,31 @@ fn command() -> String {
     )
 }
 
-/// The commit that was built, with `-dirty` where the tree had changes. Away from the tree, `BENCHES_COMMIT` says it.
+/// The commit that was built, with `-dirty` where the tree had changes other than kept results. Away from the tree,
+/// `BENCHES_COMMIT` says it.
 fn commit() -> Option<String> {
     if let Ok(commit) = std::env::var("BENCHES_COMMIT") {
         return Some(commit);
     }
-    let output = Command::new("git")
-        .args(["describe", "--always", "--dirty", "--abbrev=12"])
-        .output()
-        .ok()?;
-    Some(String::from_utf8(output.stdout).ok()?.trim().to_string())
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let changes = git(&[
+        "status",
+        "--porcelain",
+        "--",
+        ":/",
+        ":(exclude,top)benches/results",
+    ])?;
+    Some(if changes.is_empty() {
+        commit
+    } else {
+        commit + "-dirty"
+    })
+}
+
+fn git(args: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(args).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_string())
 }
 
 fn machine() -> Value {
