@@ -38,25 +38,22 @@ fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<(
         Command::ExportVerifier(args) => commands::keys::export_verifier(&args, progress),
         Command::Guard(args) => guard::run(args.pid),
         Command::ProverProcess(args) => commands::roles::prover_process(args, progress),
-        Command::Demo(args) => {
-            let runtime = async_runtime()?;
-            let result = runtime.block_on(demo::run(&args, progress));
-            // An interrupted demo may leave a computation behind that nothing can stop but the process's end.
-            runtime.shutdown_background();
-            result
-        }
-        Command::Coordinator(args) => async_runtime()?.block_on(commands::roles::coordinator(args, progress)),
-        Command::Worker(args) => {
-            async_runtime()?.block_on(commands::roles::worker(args, log_format, progress))
-        }
-        Command::Submit(args) => async_runtime()?.block_on(commands::batch::submit(&args, progress)),
-        Command::Watch(args) => async_runtime()?.block_on(commands::batch::watch(&args, progress)),
-        Command::Proof(args) => async_runtime()?.block_on(commands::batch::proof(&args)),
+        Command::Demo(args) => block_on(demo::run(&args, progress)),
+        Command::Coordinator(args) => block_on(commands::roles::coordinator(args, progress)),
+        Command::Worker(args) => block_on(commands::roles::worker(args, log_format, progress)),
+        Command::Submit(args) => block_on(commands::batch::submit(&args, progress)),
+        Command::Watch(args) => block_on(commands::batch::watch(&args, progress)),
+        Command::Proof(args) => block_on(commands::batch::proof(&args)),
     }
 }
 
-fn async_runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+/// Runs a command to its end. What it may have left to other threads, such as a key that is being made or a device that is
+/// being opened, cannot be stopped, and ends with the process.
+fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
 }
 
 /// Logs go to standard error. Where bars are drawn they say what the demo does, so only warnings are logged there.

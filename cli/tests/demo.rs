@@ -18,17 +18,15 @@ fn children(directory: &std::path::Path) -> Vec<u32> {
         .to_vec()
 }
 
-/// The children of process `pid`, by name: anvil and its guard among them.
+/// All that descends from process `pid`: anvil, its guard and the prover processes among them.
 fn descendants(pid: u32) -> Vec<u32> {
-    let list = Command::new("ps")
-        .args(["-o", "pid=", "--ppid", &pid.to_string()])
-        .output()
-        .unwrap();
-    String::from_utf8(list.stdout)
-        .unwrap()
-        .split_whitespace()
-        .map(|pid| pid.parse().unwrap())
-        .collect()
+    let mut family = support::children(pid);
+    let mut at = 0;
+    while at < family.len() {
+        family.extend(support::children(family[at]));
+        at += 1;
+    }
+    family
 }
 
 #[test]
@@ -117,12 +115,11 @@ fn nothing_outlives_a_demo_that_is_killed_or_interrupted() {
     for signal in ["KILL", "INT", "TERM"] {
         let directory = tempfile::tempdir().unwrap();
         let mut demo = start_demo(directory.path(), &[]);
-        let mut pids = children(directory.path());
-        pids.extend(descendants(demo.0.id()));
-        assert!(
-            pids.len() >= 8,
-            "three children twice, anvil and its guard: {pids:?}"
-        );
+        children(directory.path());
+        // The coordinator, two workers, anvil and its guard, and the workers' prover processes.
+        let pids = wait_for("all processes", DEMO_MAX, || {
+            Some(descendants(demo.0.id())).filter(|pids| pids.len() >= 7)
+        });
         if signal == "KILL" {
             kill(demo.0.id());
         } else {

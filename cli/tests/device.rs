@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{KEYS, PROGRAM, Service, is_running, log_tail, run, start, wait_for};
+use support::{KEYS, PROGRAM, Running, Service, children, is_running, log_tail, run, start, wait_for};
 
 /// A proof is made within this time on a busy machine.
 const PROOF_MAX: Duration = Duration::from_secs(300);
@@ -30,7 +30,7 @@ fn installation(directory: &Path) -> PathBuf {
 /// Runs `doctor --json`; returns what it found and its exit code.
 fn doctor(args: &[&str]) -> (Value, Option<i32>) {
     let output = Command::new(PROGRAM)
-        .args(["doctor", "--json", "--sizes", "6,12"])
+        .args(["doctor", "--json", "--sizes", "6,13"])
         .args(args)
         .output()
         .unwrap();
@@ -53,7 +53,7 @@ fn doctor_tells_what_each_device_can_do() {
         for operation in ["msm", "ntt"] {
             let rates = place[operation].as_array().unwrap();
             let sizes: Vec<_> = rates.iter().map(|rate| rate["k"].as_u64().unwrap()).collect();
-            assert_eq!(sizes, [6, 12]);
+            assert_eq!(sizes, [6, 13]);
             assert!(rates.iter().all(|rate| rate["seconds"].as_f64().unwrap() > 0.0));
         }
     }
@@ -68,7 +68,10 @@ fn doctor_tells_what_each_device_can_do() {
     let (found, _) = doctor(&[at("LIMITED").as_slice(), &["--device", "icicle:1"]].concat());
     let fits = |preset: &Value| preset["fits_icicle"].as_bool();
     let presets = found["presets"].as_array().unwrap();
-    assert!(presets.iter().all(|preset| fits(preset) != Some(true)), "{found}");
+    assert!(
+        presets.iter().all(|preset| fits(preset) == Some(false)),
+        "{found}"
+    );
 
     for (kind, place, text) in [
         ("WRONG_NTT", "/icicle/device/error", "self-check: ntt"),
@@ -81,6 +84,20 @@ fn doctor_tells_what_each_device_can_do() {
         assert!(error.contains(text), "{kind}: {found}");
         // Not asked for: the CPU is enough then.
         assert_eq!(doctor(&at(kind)).1, Some(0), "{kind}");
+    }
+
+    // Right at the self-check's size, wrong above it; and a device that fails above it.
+    for (kind, device, text) in [
+        ("WRONG_MSM", "icicle:2048", "the result differs"),
+        ("WRONG_NTT", "icicle:2048", "the result differs"),
+        ("FAILING", "icicle:7", "device failure"),
+    ] {
+        let (found, code) = doctor(&[at(kind).as_slice(), &["--device", device]].concat());
+        assert_eq!(code, Some(7), "{kind}: {found}");
+        assert!(
+            found["icicle"]["device"].to_string().contains(text),
+            "{kind}: {found}"
+        );
     }
 }
 
@@ -108,7 +125,7 @@ fn a_worker_without_its_device_says_why_and_exits() {
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(7), "{error}");
         let last = error.lines().last().unwrap_or_default();
-        assert!(last.starts_with("error: no device to prove on: "), "{last}");
+        assert!(last.starts_with("error: cannot prove here: "), "{last}");
         assert!(last.contains(text), "{last}");
     }
     let output = worker(&["--device", "cpu", "--memory-mib", "50"]);
@@ -124,53 +141,86 @@ fn a_worker_without_its_device_says_why_and_exits() {
 
 #[test]
 fn a_device_that_ends_its_process_costs_one_task_and_not_the_batch() {
-    let directory = tempfile::tempdir().unwrap();
-    let icicle = installation(directory.path());
-    let service = Service::start(directory.path());
-    let at = ["worker", "--coordinator", &service.url, "--name"];
-    let on_icicle = [
-        "--device",
-        "icicle",
-        "--icicle-dir",
-        icicle.to_str().unwrap(),
-        "--icicle-type",
-    ];
-    let log = |name: &str| log_tail(&directory.path().join(name));
-
-    let args = [at.as_slice(), &["aborting"], &on_icicle, &["ABORTING"]].concat();
-    let aborting = start(directory.path(), "aborting.log", &args);
-    let submit = [
-        "submit",
-        "--json",
-        "--batch",
-        &service.batch,
-        "--coordinator",
-        &service.url,
-    ];
-    let submitted = wait_for("the coordinator", PROOF_MAX, || {
-        let output = Command::new(PROGRAM).args(submit).output().unwrap();
-        serde_json::from_slice::<Value>(&output.stdout)
-            .ok()
-            .filter(|_| output.status.success())
-    });
-    wait_for("the device to abort", PROOF_MAX, || {
-        log("aborting.log").contains("signal: 6").then_some(())
-    });
-    assert!(is_running(aborting.0.id()), "{}", log("aborting.log"));
+    let fleet = Fleet::new();
+    let aborting = fleet.worker("aborting", "icicle", "ABORTING");
+    let batch_id = fleet.submit();
+    fleet.wait("aborting", "signal: 6");
+    assert!(is_running(aborting.0.id()), "{}", fleet.log("aborting"));
 
     // One that works takes over: the shard on ICICLE, the aggregation on the processor.
-    let args = [at.as_slice(), &["working"], &on_icicle, &["CPU", "--ahead", "1"]].concat();
-    let working = start(directory.path(), "working.log", &args);
-    wait_for("the shard", PROOF_MAX, || {
-        log("working.log").contains("proof accepted").then_some(())
-    });
+    let working = fleet.worker("working", "icicle", "CPU");
+    fleet.wait("working", "proof accepted");
+    let pids = children(working.0.id());
+    assert_eq!(pids.len(), 1, "the worker's prover process");
+    // The worker is killed: its prover process notices, in the middle of the next task or not.
     drop(working);
-    let args = [at.as_slice(), &["cpu", "--device", "cpu"]].concat();
-    let _cpu = start(directory.path(), "cpu.log", &args);
-    let batch_id = submitted["batch_id"].as_str().unwrap();
+    wait_for("the prover process to end", PROOF_MAX, || {
+        (!is_running(pids[0])).then_some(())
+    });
+    let _cpu = fleet.worker("cpu", "cpu", "CPU");
     let mut watch = Command::new(PROGRAM);
-    watch.args(["watch", batch_id, "--json", "--coordinator", &service.url]);
-    let watched = run(&mut watch, &log("coordinator.log"));
+    watch.args(["watch", &batch_id, "--json", "--coordinator", &fleet.service.url]);
+    let watched = run(&mut watch, &fleet.log("coordinator"));
     let last: Value = serde_json::from_str(watched.lines().last().unwrap()).unwrap();
     assert_eq!(last["status"], "proven", "{watched}");
+}
+
+#[test]
+fn a_device_that_computes_wrongly_is_blamed_and_not_the_batch() {
+    let fleet = Fleet::new();
+    // Right at the self-check's size, wrong at a shard's.
+    let wrong = fleet.worker("wrong", "icicle:2048", "WRONG_MSM");
+    fleet.submit();
+    fleet.wait("wrong", "the device computed wrongly");
+    fleet.wait("coordinator", "class=Infrastructure");
+    assert!(is_running(wrong.0.id()), "{}", fleet.log("wrong"));
+    let _working = fleet.worker("working", "cpu", "CPU");
+    fleet.wait("working", "proof accepted");
+}
+
+/// A coordinator, and workers on devices of the reference library.
+struct Fleet {
+    service: Service,
+    icicle: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self {
+            service: Service::start(directory.path()),
+            icicle: installation(directory.path()),
+            directory,
+        }
+    }
+
+    fn worker(&self, name: &str, device: &str, kind: &str) -> Running {
+        let mut args = vec!["worker", "--coordinator", &self.service.url, "--name", name];
+        args.extend(["--device", device, "--icicle-type", kind, "--ahead", "1"]);
+        args.extend(["--icicle-dir", self.icicle.to_str().unwrap()]);
+        start(self.directory.path(), &format!("{name}.log"), &args)
+    }
+
+    /// Submits the batch, as soon as the coordinator takes it; returns its id.
+    fn submit(&self) -> String {
+        let mut submit = Command::new(PROGRAM);
+        submit.args(["submit", "--json", "--batch", &self.service.batch]);
+        submit.args(["--coordinator", &self.service.url]);
+        let submitted = wait_for("the coordinator", PROOF_MAX, || {
+            let output = submit.output().unwrap();
+            let submitted = serde_json::from_slice::<Value>(&output.stdout);
+            submitted.ok().filter(|_| output.status.success())
+        });
+        submitted["batch_id"].as_str().unwrap().to_string()
+    }
+
+    fn log(&self, name: &str) -> String {
+        log_tail(&self.directory.path().join(format!("{name}.log")))
+    }
+
+    fn wait(&self, name: &str, text: &str) {
+        let what = format!("{text:?} in the log of {name}");
+        wait_for(&what, PROOF_MAX, || self.log(name).contains(text).then_some(()));
+    }
 }

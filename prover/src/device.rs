@@ -127,8 +127,8 @@ pub struct DeviceConfig {
     pub icicle_dir: Option<PathBuf>,
     /// ICICLE's name of the type of device; [`CUDA`] unless something is being tested.
     pub icicle_type: String,
-    /// Memory of the device that proofs may use, in bytes; none: what is free, of the processor what the machine and the control
-    /// group allow.
+    /// Memory of the device that proofs may use, in bytes; none: what is free, of the processor what the machine and
+    /// the control group allow.
     pub memory_bytes: Option<u64>,
     /// Name the gate, lookup or cells that a witness breaks. Slow.
     pub debug_witness: bool,
@@ -155,7 +155,8 @@ pub enum DeviceUnusable {
     Engine(#[from] engine::EngineError),
     /// Its memory holds none of the circuits.
     #[error(
-        "{name} has {budget} bytes of memory for proofs; preset {preset} needs {shard} for a shard, {aggregation} for an aggregation"
+        "{name} has {budget} bytes of memory for proofs; preset {preset} needs {shard} for a shard, \
+         {aggregation} for an aggregation"
     )]
     TooSmall {
         /// The device.
@@ -304,7 +305,7 @@ impl Pipeline for DeviceEngine {
     fn prove(&mut self, prepared: Prepared, progress: &mut dyn FnMut(Phase)) -> Result<Proof, EngineError> {
         match self {
             Self::Cpu(engine) => engine.prove(prepared, progress),
-            Self::Icicle(engine) => engine.prove(prepared, progress),
+            Self::Icicle(engine) => engine.prove(prepared, progress).map_err(EngineError::of_a_device),
         }
     }
 

@@ -216,6 +216,10 @@ pub enum EngineError {
     /// The proof that was made does not verify: the statement does not hold, since stock halo2 does not check it.
     #[error("the proof does not verify; the input's statement does not hold")]
     ProofInvalid(#[source] circuits::verify::VerifyError),
+    /// A device other than the processor made a proof that does not hold. The coordinator has executed what it asks to be
+    /// proven, so it is rather the device that computed wrongly.
+    #[error("the device computed wrongly, or the input's statement does not hold")]
+    Doubtful(#[source] Box<EngineError>),
     /// Code panicked; the message says where.
     #[error("panic: {message}")]
     Panicked {
@@ -232,21 +236,33 @@ impl EngineError {
                 FailureClass::Input
             }
             EngineError::Aggregation(_) | EngineError::ProofInvalid(_) => FailureClass::Execution,
-            EngineError::Keys(_) => FailureClass::Infrastructure,
+            EngineError::Keys(_) | EngineError::Doubtful(_) => FailureClass::Infrastructure,
             EngineError::Engine(error) => engine_class(error),
             EngineError::Halo2 { .. } | EngineError::Panicked { .. } => FailureClass::Internal,
         }
     }
 
-    /// Whether the device failed or was full. Its memory and its state are not to be relied on then.
+    /// Whether the device failed, was full, or seems to compute wrongly. It is not to be relied on then.
     pub fn is_device_fault(&self) -> bool {
         use engine::EngineError::Device;
         matches!(
             self,
             EngineError::Engine(Device(
                 DeviceError::Failed { .. } | DeviceError::OutOfMemory { .. }
-            ))
+            )) | EngineError::Doubtful(_)
         )
+    }
+
+    /// The same of a proof that was made on a device other than the processor.
+    pub(crate) fn of_a_device(self) -> Self {
+        use engine::EngineError as E;
+        match self {
+            EngineError::ProofInvalid(_)
+            | EngineError::Engine(E::Unsatisfied { .. } | E::Copy { .. } | E::Lookup { .. }) => {
+                EngineError::Doubtful(Box::new(self))
+            }
+            error => error,
+        }
     }
 
     /// The error and its causes, as one line.

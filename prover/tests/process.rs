@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use accel::DeviceError;
+use circuits::aggregation::{AggregationInput, ChildProof};
 use proto::v1::session_request::Message as FromWorker;
 use proto::v1::{Fail, FailureClass, TaskKind, Verdict};
 use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task};
@@ -26,11 +27,36 @@ const KILLED: u64 = 6;
 const OUT_OF_MEMORY: u64 = 7;
 const WRONG_INPUT: u64 = 8;
 
+/// Names the file by which a prover process knows whether it is the first.
+const MARK: &str = "PROVER_PROCESS_MARK";
+
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("child") => worker::serve(|| Ok((Scripted, device()))).expect("the pipes hold"),
         Some("refusing-child") => {
             worker::serve::<Scripted>(|| Err("its self-check fails".into())).expect("the pipes hold");
+        }
+        // The first process works, the next ones do not.
+        Some("dying-child") => match is_first() {
+            true => worker::serve(|| Ok((Scripted, device()))).expect("the pipes hold"),
+            false => worker::serve::<Scripted>(|| Err("fell off the bus".into())).expect("the pipes hold"),
+        },
+        // The next ones have another device.
+        Some("changing-child") => {
+            let name = if is_first() { "scripted" } else { "another" };
+            let device = DeviceInfo {
+                name: name.into(),
+                ..device()
+            };
+            worker::serve(|| Ok((Scripted, device))).expect("the pipes hold");
+        }
+        // Becomes ready, and ends before it has had a task.
+        Some("fading-child") => {
+            std::thread::spawn(|| {
+                std::thread::sleep(Duration::from_millis(100));
+                std::process::abort();
+            });
+            worker::serve(|| Ok((Scripted, device()))).expect("the pipes hold");
         }
         Some("ending-child") => std::process::exit(3),
         Some("babbling-child") => {
@@ -54,6 +80,22 @@ fn tests() {
         .await;
         timely("a task that waited is not lost", a_task_that_waited_is_not_lost()).await;
         timely("a task that hangs is ended", a_task_that_hangs_is_ended()).await;
+        timely(
+            "a process that does not read is ended",
+            a_process_that_does_not_read_is_ended(),
+        )
+        .await;
+        timely(
+            "a task that comes too late is given back",
+            a_task_that_comes_too_late_is_given_back(),
+        )
+        .await;
+        timely(
+            "another device is no replacement",
+            another_device_is_no_replacement(),
+        )
+        .await;
+        timely("idle failures count", idle_failures_count()).await;
         timely("a failing device is given up", a_failing_device_is_given_up()).await;
         timely(
             "bad tasks are not held against the device",
@@ -76,6 +118,12 @@ async fn timely(name: &str, test: impl Future<Output = ()>) {
     ended.unwrap_or_else(|_| panic!("{name}: not over after {:?}", 4 * PATIENCE));
 }
 
+/// Whether this is the first process of its test: it leaves a file for the next ones.
+fn is_first() -> bool {
+    let path = std::env::var_os(MARK).expect("the test says where");
+    std::fs::File::create_new(path).is_ok()
+}
+
 /// Does what a task's time says.
 struct Scripted;
 
@@ -87,18 +135,19 @@ impl Pipeline for Scripted {
     }
 
     fn prove(&mut self, task: Task, progress: &mut dyn FnMut(Phase)) -> Result<Proof, EngineError> {
+        let proof = || Proof {
+            bytes: std::process::id().to_le_bytes().to_vec(),
+            accumulator: None,
+        };
         let Task::Shard(input) = task else {
-            panic!("only shards are sent")
+            return Ok(proof());
         };
         progress(Phase::Prove);
         // As ICICLE may: this must not reach the worker.
         println!("a library's chatter");
         let fault = |error| Err(engine::EngineError::Device(error).into());
         match input.time {
-            PROVE => Ok(Proof {
-                bytes: std::process::id().to_le_bytes().to_vec(),
-                accumulator: None,
-            }),
+            PROVE => Ok(proof()),
             ABORT => std::process::abort(),
             HANG => loop {
                 std::thread::sleep(Duration::from_secs(60));
@@ -231,8 +280,7 @@ async fn a_task_that_waited_is_not_lost() {
     peer.expect_ask().await;
     lease(&peer, "waiting", 2, PROVE).await;
     peer.expect_renewal(2).await;
-    let killed = Command::new("kill").args(["-ABRT", &pid.to_string()]).status();
-    assert!(killed.expect("kill runs").success());
+    signal("ABRT", pid);
     let (mut failed, mut proven): (Option<Fail>, Option<u32>) = (None, None);
     while failed.is_none() || proven.is_none() {
         match peer.next_event().await {
@@ -255,7 +303,7 @@ async fn a_task_that_waited_is_not_lost() {
 
 async fn a_task_that_hangs_is_ended() {
     let scene = Scene {
-        stall_max: Duration::from_millis(500),
+        stall_max: Duration::from_secs(2),
         ..Scene::default()
     };
     let mut stage = Stage::set(scene, place("child")).await;
@@ -264,9 +312,107 @@ async fn a_task_that_hangs_is_ended() {
     lease(&peer, "hanging", 1, HANG).await;
     let fail = peer.expect_fail().await;
     assert_eq!(fail.class(), FailureClass::Infrastructure);
-    assert!(fail.message.contains("no progress for 500ms"), "{}", fail.message);
+    assert!(fail.message.contains("no progress for 2."), "{}", fail.message);
     peer.expect_ask().await;
     proves(&mut peer, "good", 2).await;
+}
+
+/// Sends a signal to a process.
+fn signal(name: &str, pid: u32) {
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status();
+    assert!(status.expect("kill runs").success());
+}
+
+async fn a_process_that_does_not_read_is_ended() {
+    let scene = Scene {
+        stall_max: Duration::from_secs(2),
+        ..Scene::default()
+    };
+    let mut stage = Stage::set(scene, place("child")).await;
+    let mut peer = stage.session().await;
+    peer.expect_ask().await;
+    let pid = proves(&mut peer, "good", 1).await;
+    peer.expect_ask().await;
+    signal("STOP", pid);
+    // Far more than a pipe holds.
+    let child = ChildProof {
+        instances: Vec::new(),
+        proof: vec![0; 1 << 20],
+    };
+    let large = AggregationInput {
+        children: vec![child],
+    }
+    .to_bytes();
+    peer.lease_as("large", 2, TaskKind::Aggregation, large.clone())
+        .await;
+    let fail = peer.expect_fail().await;
+    assert!(fail.message.contains("no progress"), "{}", fail.message);
+    peer.expect_ask().await;
+    peer.lease_as("large", 3, TaskKind::Aggregation, large).await;
+    assert_ne!(completed_by(&mut peer).await, pid);
+}
+
+/// A prover process that finds out whether it is the first.
+fn marked(role: &str, directory: &tempfile::TempDir) -> Place {
+    let Place::Process(mut command) = place(role) else {
+        unreachable!("it is a process")
+    };
+    command.env(MARK, directory.path().join("first"));
+    Place::Process(command)
+}
+
+async fn a_task_that_comes_too_late_is_given_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let scene = Scene {
+        ahead: 1,
+        ..Scene::default()
+    };
+    let mut stage = Stage::set(scene, marked("dying-child", &directory)).await;
+    let mut peer = stage.session().await;
+    peer.expect_ask().await;
+    lease(&peer, "bad", 1, ABORT).await;
+    peer.expect_ask().await;
+    // There is no process any more, and there will be none.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    lease(&peer, "late", 2, PROVE).await;
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        match peer.next_event().await {
+            FromWorker::Fail(fail) => told.push((fail.task_id.clone(), fail.message)),
+            FromWorker::Drain(_) => told.push(("drain".into(), String::new())),
+            FromWorker::LeaseRequest(_) => {}
+            message => panic!("{message:?}"),
+        }
+    }
+    let names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["bad", "late", "drain"]);
+    assert!(told[1].1.contains("out of service: fell off the bus"), "{told:?}");
+    let error = stage.drained().await.expect_err("there is no device");
+    assert!(matches!(error, WorkerError::OutOfService(_)), "{error}");
+}
+
+async fn another_device_is_no_replacement() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut stage = Stage::set(Scene::default(), marked("changing-child", &directory)).await;
+    let mut peer = stage.session().await;
+    peer.expect_ask().await;
+    lease(&peer, "bad", 1, ABORT).await;
+    peer.expect_fail().await;
+    let error = stage.drained().await.expect_err("it is another device");
+    assert!(error.to_string().contains("another than before"), "{error}");
+}
+
+async fn idle_failures_count() {
+    let stage = Stage::set(Scene::default(), place("fading-child")).await;
+    let error = stage.drained().await.expect_err("it failed too often");
+    assert!(
+        error
+            .to_string()
+            .contains("6 times in a row, on 0 different tasks"),
+        "{error}"
+    );
 }
 
 async fn a_failing_device_is_given_up() {
@@ -293,7 +439,7 @@ async fn a_failing_device_is_given_up() {
     assert_eq!(told, ["c", "drain"]);
     let error = stage.drained().await.expect_err("the device failed");
     assert!(
-        matches!(&error, WorkerError::OutOfService(reason) if reason.contains("3 different")),
+        matches!(&error, WorkerError::OutOfService(reason) if reason.contains("on 3 different")),
         "{error}"
     );
 }

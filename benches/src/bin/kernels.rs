@@ -1,6 +1,7 @@
 //! Times a device's kernels per size next to halo2curves' own: MSM, NTT, coset NTT and an element-wise program.
 //!
-//! With the feature `arkworks`, its MSM and NTT are timed too. Every answer is checked. All take turns in each repetition, and times are the least of the repetitions; a
+//! With the feature `arkworks`, its MSM and NTT are timed too. Every answer is checked. All take turns in each
+//! repetition, and times are the least of the repetitions; a
 //! ratio of processor times stands beside that of wall times, for machines that have other work too.
 
 use anyhow::{Result, ensure};

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use accel::DeviceReport;
 use accel::icicle::{self, Report};
@@ -16,6 +17,9 @@ use super::roles::device_config;
 use crate::args::DoctorArgs;
 use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
+
+/// Longest time of the look at ICICLE's device: opening it, and the largest sizes.
+const LOOK_MAX: Duration = Duration::from_secs(240);
 
 /// All that is found.
 #[derive(Serialize)]
@@ -56,7 +60,7 @@ struct Fit {
 /// Looks at the machine and tells.
 ///
 /// # Errors
-/// Nothing can be written; or a device was named and cannot be used ([`Exit::Device`]).
+/// Nothing can be written; or the CPU, or the device that was named, fails or computes wrongly ([`Exit::Device`]).
 pub fn run(args: &DoctorArgs, progress: &Progress) -> Result<()> {
     let index = match args.device.device {
         DeviceChoice::Icicle(index) => index,
@@ -92,13 +96,26 @@ pub fn run(args: &DoctorArgs, progress: &Progress) -> Result<()> {
         output::line(text(&findings).trim_end())?;
     }
     let named = matches!(args.device.device, DeviceChoice::Icicle(_));
-    match findings.icicle.and_then(|report| report.device) {
-        Err(reason) if named => Err(Failure::new(Exit::Device, reason).into()),
-        _ => findings
-            .cpu
-            .map(drop)
-            .map_err(|reason| Failure::new(Exit::Device, reason).into()),
+    let icicle = findings
+        .icicle
+        .and_then(|report| report.device)
+        .and_then(faultless);
+    let checked = if named {
+        icicle.and(findings.cpu)
+    } else {
+        findings.cpu
+    };
+    match checked.and_then(faultless) {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(Failure::new(Exit::Device, reason).into()),
     }
+}
+
+/// The device, if nothing failed that was timed on it.
+fn faultless(device: DeviceReport) -> Result<DeviceReport, String> {
+    let rates = device.msm.iter().chain(&device.ntt);
+    let failure = rates.filter_map(|rate| rate.error.clone()).next();
+    failure.map_or(Ok(device), Err)
 }
 
 fn icicle_config(args: &DoctorArgs, index: u32) -> accel::IcicleConfig {
@@ -114,8 +131,7 @@ fn icicle_in_another_process(args: &DoctorArgs, index: u32) -> Result<Report, St
         let directory = tempfile::tempdir().context("cannot create a temporary directory")?;
         let path = directory.path().join("icicle.json");
         let sizes: Vec<String> = args.sizes.iter().map(ToString::to_string).collect();
-        let mut command =
-            Command::new(std::env::current_exe().context("cannot find this program's own file")?);
+        let mut command = Command::new("/proc/self/exe");
         command.args(["doctor", "--sizes", &sizes.join(","), "--icicle-report"]);
         command.arg(&path);
         command.args(["--device", &DeviceChoice::Icicle(index).to_string()]);
@@ -124,13 +140,27 @@ fn icicle_in_another_process(args: &DoctorArgs, index: u32) -> Result<Report, St
             command.arg("--icicle-dir").arg(directory);
         }
         // ICICLE may write there, and what is written there is for programs.
-        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
-        let status = status.context("cannot start the look at ICICLE")?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let status = wait(child.context("cannot start the look at ICICLE")?)?;
         anyhow::ensure!(status.success(), "the look at ICICLE ended by {status}");
         let report = fs::read(&path).context("the look at ICICLE left no report")?;
         serde_json::from_slice(&report).context("the look at ICICLE left no report")
     };
     look().map_err(|error| format!("{error:#}"))
+}
+
+/// Waits for a process, and kills it when it takes too long.
+fn wait(mut child: Child) -> Result<ExitStatus> {
+    let until = Instant::now() + LOOK_MAX;
+    while Instant::now() < until {
+        if let Some(status) = child.try_wait().context("cannot wait for the look at ICICLE")? {
+            return Ok(status);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // One that a driver holds cannot be killed, and is not waited for.
+    child.kill().context("cannot kill the look at ICICLE")?;
+    anyhow::bail!("the look at ICICLE took longer than {LOOK_MAX:?}; a driver may hang")
 }
 
 fn host() -> Host {
@@ -232,7 +262,7 @@ fn device(line: &mut impl FnMut(String), place: &str, report: &DeviceReport) {
         for rate in rates {
             let said = match (rate.seconds, &rate.error) {
                 (Some(seconds), _) => {
-                    let rate = f64::from(1 << rate.k) / seconds / 1e6;
+                    let rate = f64::from(rate.k).exp2() / seconds / 1e6;
                     format!("{:10.2} ms {rate:8.2} M elements a second", seconds * 1e3)
                 }
                 (None, Some(error)) => error.clone(),

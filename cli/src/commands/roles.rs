@@ -24,6 +24,8 @@ use crate::signals::Signals;
 
 /// Longest time that a task may stand still: no phase reported and no processor time used.
 const STALL_MAX: Duration = Duration::from_secs(120);
+/// Longest time of one phase: the quotient at the largest preset on a slow machine, with room.
+const PHASE_MAX: Duration = Duration::from_secs(1800);
 /// Longest time of a drain: a task at the largest preset on a slow machine, with room.
 const DRAIN_MAX: Duration = Duration::from_secs(3600);
 
@@ -50,9 +52,10 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
         memory_bytes: memory::limit_bytes().unwrap_or(0),
         ahead: args.ahead.map(usize::from),
         stall_max: STALL_MAX,
+        phase_max: PHASE_MAX,
         drain_max: DRAIN_MAX,
     };
-    let process = prover_command(&args.proving, &args.keys, log_format)?;
+    let process = prover_command(&args.proving, &args.keys, log_format);
     worker::run(config, Place::Process(process), shutdown)
         .await
         .map_err(|error| match error {
@@ -63,9 +66,10 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
 }
 
 /// The command of a worker's prover process.
-fn prover_command(proving: &ProvingArgs, keys: &KeyArgs, log_format: LogFormat) -> Result<Command> {
+fn prover_command(proving: &ProvingArgs, keys: &KeyArgs, log_format: LogFormat) -> Command {
     let device = &proving.device;
-    let mut command = Command::new(std::env::current_exe().context("cannot find this program's own file")?);
+    // The file that this process runs, also when an upgrade has put another in its place.
+    let mut command = Command::new("/proc/self/exe");
     command.arg("prover-process");
     if log_format == LogFormat::Json {
         command.args(["--log-format", "json"]);
@@ -90,7 +94,7 @@ fn prover_command(proving: &ProvingArgs, keys: &KeyArgs, log_format: LogFormat) 
     } else if keys.srs.insecure_dev_srs {
         command.arg("--insecure-dev-srs");
     }
-    Ok(command)
+    command
 }
 
 /// Opens a device and proves on it for the worker that started this process.

@@ -105,6 +105,16 @@ pub fn is_running(pid: u32) -> bool {
         .any(|line| line.starts_with("State:") && line.contains('Z'))
 }
 
+/// The processes that a process started.
+pub fn children(pid: u32) -> Vec<u32> {
+    let output = Command::new("ps")
+        .args(["-o", "pid=", "--ppid", &pid.to_string()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
 /// A JSON file.
 pub fn read_json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()

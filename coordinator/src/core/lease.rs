@@ -124,13 +124,17 @@ impl Core {
     }
 
     /// A worker takes no more tasks.
-    pub fn drain(&mut self, id: SessionId) {
+    pub fn drain(&mut self, now: UnixMs, id: SessionId) -> Output {
+        let mut output = Output::default();
         if let Some(session) = self.sessions.get_mut(&id) {
             session.draining = true;
             if let Some((place, _)) = session.request.take() {
                 self.waiting.remove(&place);
             }
         }
+        // What was reserved for this worker may be another's.
+        self.assign(now, &mut output);
+        output
     }
 
     /// A session's stream ended. Its leases have the grace time to be renewed in another one.
@@ -402,9 +406,9 @@ impl Core {
 
     /// Gives ready tasks to the sessions that wait: to those with the fewest leases first, then in the order of asking.
     ///
-    /// A session that holds a lease asks ahead, to prepare a task while it proves another. It is served only when there
-    /// would be a task for every session that holds as few, or fewer: else the task would wait for one worker while
-    /// another one stands idle.
+    /// A session that holds a lease asks ahead, to prepare a task while it proves another. For every other session that
+    /// holds as few leases, or fewer, the best task is left: else one would wait for a busy worker while another stands
+    /// idle.
     pub(super) fn assign(&mut self, now: UnixMs, output: &mut Output) {
         if self.stopping || self.ready.is_empty() {
             return;
@@ -415,42 +419,46 @@ impl Core {
         }
         // Stable, so that the order of asking stays among equals.
         waiting.sort_by_key(|(leases, _)| *leases);
-        // Rivals are counted before tasks are given out. Later there are fewer, never more.
-        let mut rivals: BTreeMap<(usize, BTreeSet<TaskKind>), usize> = BTreeMap::new();
+        // What must be left, by what the asking sessions hold and want; none where nothing was over.
+        let mut left: BTreeMap<(usize, BTreeSet<TaskKind>), Option<usize>> = BTreeMap::new();
         for (leases, id) in waiting {
             if self.ready.is_empty() {
                 return;
             }
-            if leases > 0 {
-                let Some((_, kinds)) = &self.sessions[&id].request else {
-                    continue;
-                };
-                let rivals = *rivals
-                    .entry((leases, kinds.clone()))
-                    .or_insert_with(|| self.rivals(leases, kinds));
-                let ready = kinds
-                    .iter()
-                    .flat_map(|kind| self.ready.range(Self::places(*kind)));
-                if ready.take(rivals).count() < rivals {
-                    continue;
-                }
-            }
-            if let Some(task) = self.choose(now, id) {
+            let Some((_, kinds)) = &self.sessions[&id].request else {
+                continue;
+            };
+            let key = (leases, kinds.clone());
+            let known = left.get(&key).copied();
+            let reserved = match known.unwrap_or_else(|| Some(self.rivals(id, leases, kinds))) {
+                Some(reserved) => reserved,
+                None => continue,
+            };
+            let task = self.choose(now, id, reserved);
+            // A session without leases may only be kept from a task that it failed, which says nothing of the others.
+            left.insert(key, (task.is_some() || leases == 0).then_some(reserved));
+            if let Some(task) = task {
                 self.grant(now, id, task, output);
             }
         }
     }
 
-    /// Sessions that take tasks of one of `kinds` and hold at most `leases`.
-    fn rivals(&self, leases: usize, kinds: &BTreeSet<TaskKind>) -> usize {
-        let rival = |session: &&Session| {
-            !session.draining && session.leases.len() <= leases && !session.capabilities.is_disjoint(kinds)
+    /// Sessions besides `id` that take tasks of one of `kinds` and hold at most `leases`; none for one that holds none.
+    fn rivals(&self, id: SessionId, leases: usize, kinds: &BTreeSet<TaskKind>) -> usize {
+        if leases == 0 {
+            return 0;
+        }
+        let rival = |(other, session): &(&SessionId, &Session)| {
+            **other != id
+                && !session.draining
+                && session.leases.len() <= leases
+                && !session.capabilities.is_disjoint(kinds)
         };
-        self.sessions.values().filter(rival).count()
+        self.sessions.iter().filter(rival).count()
     }
 
-    /// The first ready task that a waiting session may have.
-    fn choose(&self, now: UnixMs, id: SessionId) -> Option<TaskId> {
+    /// The first ready task that a waiting session may have, after those that are `reserved` for others.
+    fn choose(&self, now: UnixMs, id: SessionId, reserved: usize) -> Option<TaskId> {
         let session = self.sessions.get(&id)?;
         let (_, kinds) = session.request.as_ref()?;
         if session.leases.len() >= self.limits.session_leases_max {
@@ -462,6 +470,7 @@ impl Core {
         best_first
             .flat_map(|kind| self.ready.range(Self::places(kind)))
             .map(|(_, task)| *task)
+            .skip(reserved)
             .find(|task| {
                 let record = &self.tasks[task].record;
                 let avoided = record.avoid_until > now && record.worker.as_ref() == Some(&session.worker);

@@ -430,7 +430,8 @@ impl World {
             88 => self.retry(),
             89 => {
                 if let Some(id) = self.any_session() {
-                    self.core.drain(id);
+                    let output = self.core.drain(self.now, id);
+                    self.apply(output);
                     self.asking.remove(&id);
                 }
             }
@@ -924,6 +925,22 @@ fn a_request_ahead_comes_after_those_of_idle_workers_and_is_served_when_idle() {
         (TaskId::aggregation(batch), "w0".into()),
         "both are idle now, and the first asked first"
     );
+    // The aggregation and two shards of the next batch are ready: the best is for who becomes idle first.
+    let (mut world, batch, first) = world_with_batch(1);
+    let second = world.join("w1");
+    let (task, _) = world.lease(first).expect("a shard is ready");
+    world.submit_new();
+    world.lease(second).expect("a shard of the next batch is ready");
+    world.submit_new();
+    assert_eq!(world.lease(second), None);
+    assert!(world.prove(first, task));
+    let aggregation = TaskId::aggregation(batch);
+    assert!(
+        world.grants.iter().all(|(task, _, _)| *task != aggregation),
+        "left for the idle one"
+    );
+    assert_eq!(world.lease(first).map(|(task, _)| task), Some(aggregation));
+
     let (mut world, _, alone) = world_with_batch(2);
     assert!(world.lease(alone).is_some());
     assert!(world.lease(alone).is_some(), "nobody else would take it");

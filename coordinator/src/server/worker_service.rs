@@ -254,7 +254,7 @@ impl Handler {
             FromWorker::Fail(fail) => self.fail(id, fail).await,
             FromWorker::Drain(_) => {
                 self.shell
-                    .run(move |shell| shell.step(|core, _| (core.drain(id), Output::default())))
+                    .run(move |shell| shell.step(|core, now| ((), core.drain(now, id))))
                     .await??;
                 Ok(None)
             }

@@ -9,7 +9,9 @@ use halo2curves::msm::msm_best;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
-/// Elements of the CPU's self-check.
+/// Times that an operation is timed.
+const REPEATS: usize = 3;
+/// Log2 of the elements of the CPU's self-check.
 const CHECK_K: u32 = 12;
 
 /// A device that passed its self-check.
@@ -36,13 +38,18 @@ pub struct Rate {
     pub k: u32,
     /// Seconds that it took, the best of three; absent if it failed.
     pub seconds: Option<f64>,
-    /// Why it failed.
+    /// Why it failed, or that it computed wrongly.
     pub error: Option<String>,
 }
 
 impl DeviceReport {
-    /// Measures MSM and NTT of `2^k` elements for each `k`, on one of `count` devices. It should have passed its self-check.
+    /// Measures MSM and NTT of `2^k` elements for each `k`, on one of `count` devices, and compares what they give with
+    /// what the CPU gives. The device should have passed its self-check.
     pub fn new(device: &impl Device, count: u32, sizes: &[u32]) -> Self {
+        Self::beside(device, &CpuDevice::new(), count, sizes)
+    }
+
+    fn beside(device: &impl Device, reference: &CpuDevice, count: u32, sizes: &[u32]) -> Self {
         let memory = device.memory().ok();
         let rate = |k: u32, result: Result<f64, DeviceError>| {
             let (seconds, error) = match result {
@@ -56,12 +63,19 @@ impl DeviceReport {
             count,
             memory_total: memory.map(|memory| memory.total),
             memory_free: memory.map(|memory| memory.free),
-            msm: sizes.iter().map(|k| rate(*k, msm_seconds(device, *k))).collect(),
-            ntt: sizes.iter().map(|k| rate(*k, ntt_seconds(device, *k))).collect(),
+            msm: sizes
+                .iter()
+                .map(|k| rate(*k, msm_seconds(device, reference, *k)))
+                .collect(),
+            ntt: sizes
+                .iter()
+                .map(|k| rate(*k, ntt_seconds(device, reference, *k)))
+                .collect(),
         }
     }
 
-    /// The CPU, if one MSM and one transform on it equal halo2curves' own.
+    /// The CPU, if one MSM and one transform on it equal halo2curves' own. What is timed is compared with the portable
+    /// kernels.
     ///
     /// # Errors
     /// What differs.
@@ -87,7 +101,7 @@ impl DeviceReport {
         if transformed != expected {
             return differs("ntt");
         }
-        Ok(Self::new(&device, 1, sizes))
+        Ok(Self::beside(&device, &CpuDevice::portable(), 1, sizes))
     }
 }
 
@@ -108,11 +122,11 @@ pub(crate) fn points(n: usize) -> Vec<G1Affine> {
     points
 }
 
-/// The best of three, after one that does not count.
+/// The best of some, after one that does not count.
 fn best(mut run: impl FnMut() -> Result<(), DeviceError>) -> Result<f64, DeviceError> {
     run()?;
     let mut best = f64::INFINITY;
-    for _ in 0..3 {
+    for _ in 0..REPEATS {
         let start = Instant::now();
         run()?;
         best = best.min(start.elapsed().as_secs_f64());
@@ -120,16 +134,40 @@ fn best(mut run: impl FnMut() -> Result<(), DeviceError>) -> Result<f64, DeviceE
     Ok(best)
 }
 
-fn msm_seconds(device: &impl Device, k: u32) -> Result<f64, DeviceError> {
+fn msm_seconds(device: &impl Device, reference: &CpuDevice, k: u32) -> Result<f64, DeviceError> {
     let n = 1usize << k.min(28);
-    let bases = device.bases(&points(n), 0)?;
-    let scalars = device.upload(&values(n))?;
-    best(|| device.msm(&bases, &[&scalars]).map(drop))
+    let (points, values) = (points(n), values(n));
+    let bases = device.bases(&points, 0)?;
+    let scalars = device.upload(&values)?;
+    let mut sums = Vec::new();
+    let seconds = best(|| {
+        sums = device.msm(&bases, &[&scalars])?;
+        Ok(())
+    })?;
+    let expected = reference.msm(&reference.bases(&points, 0)?, &[&reference.upload(&values)?])?;
+    agrees("msm", sums == expected, seconds)
 }
 
-fn ntt_seconds(device: &impl Device, k: u32) -> Result<f64, DeviceError> {
-    let mut vector = device.upload(&values(1usize << k.min(28)))?;
-    best(|| device.ntt(&mut [&mut vector], Direction::Forward))
+fn ntt_seconds(device: &impl Device, reference: &CpuDevice, k: u32) -> Result<f64, DeviceError> {
+    let values = values(1usize << k.min(28));
+    let mut vector = device.upload(&values)?;
+    let seconds = best(|| device.ntt(&mut [&mut vector], Direction::Forward))?;
+    let mut expected = reference.upload(&values)?;
+    for _ in 0..=REPEATS {
+        reference.ntt(&mut [&mut expected], Direction::Forward)?;
+    }
+    let same = device.download(&vector)? == reference.download(&expected)?;
+    agrees("ntt", same, seconds)
+}
+
+fn agrees(operation: &'static str, same: bool, seconds: f64) -> Result<f64, DeviceError> {
+    if same {
+        return Ok(seconds);
+    }
+    Err(DeviceError::Failed {
+        operation,
+        reason: "the result differs from the CPU's".to_string(),
+    })
 }
 
 /// A result in a report: what was found as it is, or an object with its `error`.

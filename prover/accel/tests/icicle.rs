@@ -4,7 +4,7 @@
 mod reference;
 
 use accel::conformance::{Extent, run};
-use accel::icicle::{OpenError, doctor};
+use accel::icicle::{OpenError, Report, doctor};
 use accel::{Device, DeviceError, Direction, IcicleConfig, IcicleDevice, Memory};
 use halo2curves::bn256::{Fr, G1Affine};
 use reference::{Installation, LIBRARIES};
@@ -535,7 +535,23 @@ fn the_report_tells_what_there_is() {
             .is_some_and(|error| error.contains("k <= 13"))
     );
     let json = serde_json::to_value(&report).expect("the report has a JSON form");
-    assert_eq!(json["device"]["Ok"]["name"], "icicle CUDA:0");
+    assert_eq!(json["device"]["name"], "icicle CUDA:0");
+    assert_eq!(json["driver"]["devices"], 1);
+    assert_eq!(serde_json::from_value::<Report>(json).ok(), Some(report));
+
+    // What is timed is also compared: right up to 2^11 elements, wrong above.
+    for kind in ["WRONG_MSM", "WRONG_NTT"] {
+        let report = doctor(&installation.config(kind, 2048), &[11, 12]);
+        let device = report.device.as_ref().expect("it passes the self-check");
+        let rates = if kind == "WRONG_MSM" {
+            &device.msm
+        } else {
+            &device.ntt
+        };
+        assert!(rates[0].seconds.is_some());
+        let error = rates[1].error.as_ref().expect("it is wrong");
+        assert!(error.contains("differs from the CPU's"), "{error}");
+    }
 }
 
 #[test]
@@ -548,10 +564,13 @@ fn the_report_tells_what_is_missing() {
     let report = doctor(&config, &[4]);
     assert!(!report.has_icicle_v4);
     assert!(report.kinds.is_empty());
-    let reason = report.driver.expect("asked for CUDA").expect_err("there is none");
+    let driver = report.driver.clone().expect("asked for CUDA");
+    let reason = driver.expect_err("there is none");
     assert!(reason.starts_with("no NVIDIA driver"), "{reason}");
+    let json = serde_json::to_value(&report).expect("the report has a JSON form");
     let reason = report.device.expect_err("there is none");
     assert!(reason.starts_with("no libicicle_device.so in"), "{reason}");
+    assert_eq!(json["device"]["error"], reason);
     // Without a driver, the other types of an installation are still told.
     let installation = Installation::with_cuda();
     let config = IcicleConfig {

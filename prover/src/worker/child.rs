@@ -9,13 +9,13 @@ use rustix::process::{Signal, getpid, kill_process};
 use tokio::sync::mpsc as async_mpsc;
 
 use super::DeviceInfo;
-use super::proving;
+use super::proving::{self, Event};
 use super::wire::{self, FromProver, ToProver};
 use crate::engine::Pipeline;
 
 /// Serves as a worker's prover process, over standard input and output: opens the device by `open`, then proves what comes
-/// until standard input ends. Then the process kills itself, in the middle of a task if need be: nobody wants the proof any more, and a
-/// device library's clean-up may hang.
+/// until standard input ends. Then the process kills itself, in the middle of a task if need be: nobody wants the proof
+/// any more, and a device library's clean-up may hang.
 ///
 /// What else is written to standard output, by a library say, goes to standard error.
 ///
@@ -27,12 +27,17 @@ pub fn serve<P: Pipeline>(open: impl FnOnce() -> Result<(P, DeviceInfo), String>
     let (jobs, queue) = mpsc::channel();
     thread::Builder::new().name("input".into()).spawn(move || {
         let mut input = BufReader::new(stdin());
-        // An error on the pipe means the same as its end.
-        while let Ok(Some(ToProver::Job(job))) = wire::read(&mut input) {
-            // The preparing thread ends only with the process.
-            let _ = jobs.send(job);
+        loop {
+            match wire::read(&mut input) {
+                // The preparing thread ends only with the process.
+                Ok(Some(ToProver::Job(job))) => drop(jobs.send(job)),
+                Ok(None) => drop(kill_process(getpid(), Signal::KILL)),
+                Err(error) => {
+                    tracing::error!(%error, "the worker does not keep to the protocol");
+                    std::process::abort();
+                }
+            }
         }
-        let _ = kill_process(getpid(), Signal::KILL);
     })?;
     let (pipeline, info) = match open() {
         Ok(opened) => opened,
@@ -41,8 +46,8 @@ pub fn serve<P: Pipeline>(open: impl FnOnce() -> Result<(P, DeviceInfo), String>
     wire::write(&mut output, &FromProver::Ready(info))?;
     let (events, mut told) = async_mpsc::unbounded_channel();
     proving::start(pipeline, queue, events)?;
-    while let Some(event) = told.blocking_recv() {
-        wire::write(&mut output, &FromProver::Event(event))?;
+    while let Some(Event::Task(event)) = told.blocking_recv() {
+        wire::write(&mut output, &FromProver::Task(event))?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! When a device has failed too often to be given more work.
 
-/// Different tasks lost in a row after which a device is given up: one bad task alone does not do that.
+/// Different tasks lost in a row after which a device is given up.
 const TASKS_MAX: usize = 3;
-/// Tasks lost in a row after which it is given up, whichever they were.
+/// Losses in a row after which it is given up, though it were one bad task each time, or none at all.
 const FAULTS_MAX: u32 = 6;
 
 /// Tasks that a device lost since the last one that it proved.
@@ -13,10 +13,12 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// The device lost a task.
-    pub(super) fn note(&mut self, task_id: &str) {
+    /// The device lost a task, or failed without one.
+    pub(super) fn note(&mut self, task_id: Option<&str>) {
         self.count += 1;
-        if !self.tasks.iter().any(|known| known == task_id) {
+        if let Some(task_id) = task_id
+            && !self.tasks.iter().any(|known| known == task_id)
+        {
             self.tasks.push(task_id.to_string());
         }
     }
@@ -31,7 +33,7 @@ impl Faults {
         let too_many = self.tasks.len() >= TASKS_MAX || self.count >= FAULTS_MAX;
         too_many.then(|| {
             format!(
-                "the device lost {} tasks in a row, {} different ones",
+                "the device failed {} times in a row, on {} different tasks",
                 self.count,
                 self.tasks.len()
             )
@@ -47,25 +49,25 @@ mod tests {
     fn a_device_is_given_up_for_several_tasks_and_not_for_one_bad_one() {
         let mut faults = Faults::default();
         for _ in 0..FAULTS_MAX - 1 {
-            faults.note("bad");
+            faults.note(Some("bad"));
             assert_eq!(faults.verdict(), None);
         }
-        faults.note("bad");
+        faults.note(Some("bad"));
         assert!(faults.verdict().is_some());
 
         faults.clear();
         for task in ["a", "b", "a", "b"] {
-            faults.note(task);
+            faults.note(Some(task));
             assert_eq!(faults.verdict(), None);
         }
         faults.clear();
-        faults.note("a");
-        faults.note("b");
+        faults.note(Some("a"));
+        faults.note(Some("b"));
         assert_eq!(faults.verdict(), None);
-        faults.note("c");
+        faults.note(Some("c"));
         assert_eq!(
             faults.verdict().unwrap(),
-            "the device lost 3 tasks in a row, 3 different ones"
+            "the device failed 3 times in a row, on 3 different tasks"
         );
     }
 }

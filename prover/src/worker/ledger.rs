@@ -157,6 +157,13 @@ impl Ledger {
         }
     }
 
+    /// Nothing that is held will be proven: gives it back.
+    pub(super) fn give_up(&mut self, reason: &str) -> Vec<Message> {
+        let held = std::mem::take(&mut self.held);
+        let fail = |held: Held| self.fail(&held.lease, FailureClass::Infrastructure, reason.to_string());
+        held.into_iter().flat_map(fail).collect()
+    }
+
     /// Whether nothing is held and nothing is owed.
     pub(super) fn is_idle(&self) -> bool {
         self.in_hand() == 0
@@ -608,5 +615,20 @@ mod tests {
         assert_eq!(kinds(&ledger.proven(lease("u", 1), failed)), [""; 0]);
         assert_eq!(kinds(&ledger.opened()), ["fail", "ask"]);
         assert!(ledger.is_idle());
+    }
+
+    #[test]
+    fn what_is_held_without_a_device_is_given_back() {
+        let mut ledger = Ledger::new(1);
+        ledger.opened();
+        ledger.task(task("t", 1, b"")).unwrap();
+        ledger.task(task("u", 1, b"")).unwrap();
+        assert_eq!(kinds(&ledger.give_up("no device")), ["fail", "fail"]);
+        assert!(ledger.is_idle());
+        assert_eq!(
+            kinds(&ledger.proven(lease("u", 1), proof())),
+            ["complete"],
+            "late is well"
+        );
     }
 }

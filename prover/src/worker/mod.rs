@@ -30,7 +30,7 @@ use tonic::transport::Endpoint;
 
 use crate::engine::Pipeline;
 use ledger::{Job, Ledger};
-use proving::Event;
+use proving::{Event, TaskEvent};
 use session::{Ended, Session};
 use watchdog::Watchdog;
 
@@ -38,6 +38,8 @@ use watchdog::Watchdog;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause before a reconnection.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Longest time that a worker without a device goes on to deliver what it owes.
+const OUT_OF_SERVICE_MAX: Duration = Duration::from_secs(60);
 /// A proof that was not judged after this many renewal periods is reported again on the same session.
 const REMIND_PERIODS: u32 = 5;
 
@@ -61,6 +63,8 @@ pub struct WorkerConfig {
     pub ahead: Option<usize>,
     /// Longest time that a task may stand still before its prover process is killed.
     pub stall_max: Duration,
+    /// Longest time that a task may stay in one phase, however busy: a device that never answers keeps a core spinning.
+    pub phase_max: Duration,
     /// Longest time from the shutdown signal until the last proof is delivered.
     pub drain_max: Duration,
 }
@@ -159,8 +163,8 @@ pub enum WorkerError {
         /// What the coordinator said.
         reason: String,
     },
-    /// The device cannot be used.
-    #[error("no device to prove on: {0}")]
+    /// The prover process cannot be started, its keys cannot be opened, or its device cannot be used.
+    #[error("cannot prove here: {0}")]
     Device(String),
     /// The device failed again and again. What was in hand has been given back.
     #[error("the device is out of service: {0}")]
@@ -179,8 +183,8 @@ pub enum WorkerError {
 /// Works until `shutdown` completes; then finishes and delivers the tasks at hand, takes no more, and returns.
 ///
 /// # Errors
-/// When the worker cannot start, is refused, stands still, or its device fails again and again; a failed task is no error of the
-/// worker.
+/// When the worker cannot start, is refused, stands still, or its device fails again and again; a failed task is no error
+/// of the worker.
 pub async fn run(
     config: WorkerConfig,
     place: Place,
@@ -207,7 +211,7 @@ pub async fn run(
     let (stop, stopped) = oneshot::channel::<()>();
     let (done, result) = oneshot::channel();
     let keeper = Keeper {
-        watchdog: Watchdog::new(config.stall_max),
+        watchdog: Watchdog::new(config.stall_max, config.phase_max),
         ledger: Ledger::new(ahead),
         config,
         endpoint,
@@ -387,22 +391,29 @@ impl Keeper {
     /// Handles what is said of the tasks; returns what to tell the coordinator.
     fn event(&mut self, event: Event) -> Vec<proto::v1::session_request::Message> {
         match event {
-            Event::Phase {
+            Event::Task(TaskEvent::Phase {
                 lease,
                 name,
                 fraction,
-            } => {
+            }) => {
                 self.watchdog.progress(Instant::now());
                 let message = self.ledger.progress(&lease, name, fraction);
                 message.into_iter().collect()
             }
-            Event::Over { lease, outcome, .. } => {
+            Event::Task(TaskEvent::Over { lease, outcome, .. }) => {
                 self.watchdog.end(Instant::now());
                 self.ledger.proven(lease, outcome)
             }
             Event::OutOfService { reason } => {
+                let mut messages = self
+                    .ledger
+                    .give_up(&format!("the device is out of service: {reason}"));
                 self.out_of_service = Some(reason);
-                self.drain()
+                messages.extend(self.drain());
+                // What could not be told by then, the leases' end tells.
+                let soon = Instant::now() + OUT_OF_SERVICE_MAX;
+                self.drain_until = self.drain_until.map(|until| until.min(soon));
+                messages
             }
         }
     }
@@ -421,11 +432,11 @@ impl Keeper {
     /// Whether the work stands still, or the shutdown takes too long.
     fn check_time(&mut self) -> Result<(), WorkerError> {
         let now = Instant::now();
-        if self.watchdog.stalled(now, self.prover.cpu_ticks()) {
+        if let Some(time) = self.watchdog.stalled(now, self.prover.cpu_ticks()) {
             match &self.prover {
                 // The watch begins anew, so that the next process has its time.
-                Prover::Process(handle) => handle.stalled(self.config.stall_max),
-                Prover::Threads(_) => return Err(WorkerError::Stalled(self.config.stall_max)),
+                Prover::Process(handle) => handle.stalled(time),
+                Prover::Threads(_) => return Err(WorkerError::Stalled(time)),
             }
             self.watchdog.progress(now);
         }

@@ -1,7 +1,8 @@
 //! The prover process as its worker sees it: started, given tasks, killed when it hangs, replaced when it ends.
 //!
 //! A device library may abort, and a GPU's fault spoils the process that met it. So a device belongs to a process of
-//! its own: what ends that process costs the one task that was being proven, and a new process takes its place.
+//! its own: what ends that process costs the oldest task that it had, and a new process takes its place. Until that one has
+//! proven something it has one task at a time, so that the next loss is surely that task's.
 
 use std::collections::VecDeque;
 use std::io::{BufReader, ErrorKind};
@@ -17,7 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::faults::Faults;
 use super::ledger::{Job, LeaseId, Outcome};
-use super::proving::Event;
+use super::proving::{Event, TaskEvent};
 use super::wire::{self, FromProver, ToProver};
 use super::{DeviceInfo, WorkerError};
 use crate::engine::FailureClass;
@@ -26,7 +27,7 @@ use crate::engine::FailureClass;
 const START_MAX: Duration = Duration::from_secs(180);
 /// Pauses before a new process is tried. A GPU's driver needs a moment after a fault.
 const RESTART_PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(10)];
-/// Time for a process whose output ended to end itself: it may be writing its memory to disk.
+/// Time for a process to be gone once its output has ended or it was killed.
 const END_MAX: Duration = Duration::from_secs(20);
 /// Signal number of SIGKILL, which the kernel sends when memory is out.
 const SIGKILL: i32 = 9;
@@ -52,7 +53,7 @@ pub(super) struct Handle {
 
 impl Handle {
     pub(super) fn job(&self, job: Job) {
-        // The thread ends only after it said that it is out of service, with all tasks over.
+        // The thread ends only after it said that it is out of service.
         let _ = self.inputs.send(Input::Job(job));
     }
 
@@ -61,7 +62,7 @@ impl Handle {
         let _ = self.inputs.send(Input::Stalled(time));
     }
 
-    /// The process's id; 0 while there is none.
+    /// Id of the process that was started last.
     pub(super) fn pid(&self) -> u32 {
         self.pid.load(Ordering::Relaxed)
     }
@@ -83,224 +84,132 @@ pub(super) fn start(
 ) -> Result<(Handle, DeviceInfo), WorkerError> {
     let (inputs, queue) = mpsc::channel();
     let pid = Arc::new(AtomicU32::new(0));
-    let mut supervisor = Supervisor {
+    let mut starter = Starter {
         command,
-        events,
         inputs: inputs.clone(),
         queue,
+        later: VecDeque::new(),
         pid: pid.clone(),
         number: 0,
-        running: None,
+    };
+    let (running, device) = starter
+        .start()
+        .map_err(|error| WorkerError::Device(error.reason()))?;
+    let supervisor = Supervisor {
+        starter,
+        device: device.clone(),
+        running,
+        events,
         in_hand: VecDeque::new(),
-        later: VecDeque::new(),
+        given: 0,
+        one_by_one: false,
         faults: Faults::default(),
     };
-    let info = supervisor.spawn().map_err(WorkerError::Device)?;
     thread::Builder::new()
         .name("supervising".into())
         .spawn(move || supervisor.supervise())
         .map_err(WorkerError::Thread)?;
-    Ok((Handle { inputs, pid }, info))
-}
-
-struct Supervisor {
-    command: Command,
-    events: UnboundedSender<Event>,
-    /// Given to the threads that read processes' output.
-    inputs: Sender<Input>,
-    queue: Receiver<Input>,
-    pid: Arc<AtomicU32>,
-    /// Of the process that runs; what older ones still say does not count.
-    number: u64,
-    running: Option<Running>,
-    /// Tasks given to the process and not over, in its order.
-    in_hand: VecDeque<Job>,
-    /// What came while a process was starting.
-    later: VecDeque<Input>,
-    faults: Faults,
+    Ok((Handle { inputs, pid }, device))
 }
 
 /// A process that runs.
 struct Running {
     child: Child,
-    pipe: ChildStdin,
-    /// Why this side killed it.
-    killed: Option<String>,
+    /// To the thread that writes to it, since a process that does not read blocks who writes. Its end closes the pipe.
+    jobs: Sender<Job>,
+    /// Why and when this side killed it.
+    killed: Option<(String, Instant)>,
 }
 
 impl Running {
-    /// Waits for the end of a process whose output has ended; returns what kind of end it was.
+    fn kill(&mut self, why: String) {
+        tracing::error!(pid = self.child.id(), reason = %why, "killing the prover process");
+        if let Err(error) = self.child.kill() {
+            tracing::warn!(%error, "cannot kill the prover process");
+        }
+        self.killed.get_or_insert((why, Instant::now()));
+    }
+
+    /// Waits for the end of a process whose output has ended or that was killed; returns what kind of end it was.
     fn reap(&mut self) -> (FailureClass, String) {
-        let until = Instant::now() + END_MAX;
-        while Instant::now() < until {
-            match self.child.try_wait() {
-                Ok(None) => thread::sleep(Duration::from_millis(20)),
-                Ok(Some(_)) | Err(_) => break,
+        let mut status = self.wait_for(END_MAX);
+        if status.is_none() {
+            // Of no effect on one that has ended.
+            let _ = self.child.kill();
+            status = self.wait_for(END_MAX);
+        }
+        let killed = self.killed.take().map(|(why, _)| why);
+        match status {
+            Some(status) => why(killed, status),
+            None => {
+                let message = "the prover process cannot be killed; a driver holds it".to_string();
+                (FailureClass::Infrastructure, message)
             }
         }
-        // Of no effect on one that has ended.
+    }
+
+    /// Ends the process if it has not ended already.
+    fn end(&mut self) {
         let _ = self.child.kill();
-        why(self.killed.take(), self.child.wait())
+        // One that a driver holds is left behind; this process must not wait for it.
+        let _ = self.wait_for(END_MAX);
+    }
+
+    fn wait_for(&mut self, longest: Duration) -> Option<std::io::Result<ExitStatus>> {
+        let until = Instant::now() + longest;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(Ok(status)),
+                Err(error) => return Some(Err(error)),
+                Ok(None) if Instant::now() > until => return None,
+                Ok(None) => thread::sleep(Duration::from_millis(20)),
+            }
+        }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended already, and then there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
-impl Supervisor {
-    fn supervise(mut self) {
-        while let Some(input) = self.next() {
-            let more = match input {
-                Input::Close => false,
-                Input::Job(job) => {
-                    self.give(&job);
-                    self.in_hand.push_back(job);
-                    true
-                }
-                Input::Stalled(time) => {
-                    self.kill(format!("no progress for {time:?}"));
-                    true
-                }
-                Input::Said(number, said) if number == self.number => self.said(said),
-                Input::Ended(number, reason) if number == self.number => self.ended(reason),
-                Input::Said(..) | Input::Ended(..) => true,
-            };
-            if !more {
-                return;
-            }
+/// Why a process did not become ready.
+enum Unready {
+    /// It said so, or ended.
+    Refused(String),
+    /// It took too long. Another would too.
+    Late,
+}
+
+impl Unready {
+    fn reason(self) -> String {
+        match self {
+            Unready::Refused(reason) => reason,
+            Unready::Late => format!("the device was not ready after {START_MAX:?}"),
         }
     }
+}
 
-    fn next(&mut self) -> Option<Input> {
-        self.later.pop_front().or_else(|| self.queue.recv().ok())
-    }
+/// Starts processes, and hears them.
+struct Starter {
+    command: Command,
+    /// Given to the threads that read processes' output.
+    inputs: Sender<Input>,
+    queue: Receiver<Input>,
+    /// What came while a process was starting.
+    later: VecDeque<Input>,
+    pid: Arc<AtomicU32>,
+    /// Of the last process; what older ones still say does not count.
+    number: u64,
+}
 
-    fn give(&mut self, job: &Job) {
-        if let Some(running) = &mut self.running
-            && let Err(error) = wire::write(&mut running.pipe, &ToProver::Job(job.clone()))
-        {
-            // Its end is seen by the thread that reads its output, and then the job is given to the next one.
-            tracing::warn!(%error, "the prover process takes no task");
-        }
-    }
-
-    fn kill(&mut self, why: String) {
-        if let Some(running) = &mut self.running {
-            tracing::error!(pid = running.child.id(), reason = %why, "killing the prover process");
-            running.killed = Some(why);
-            if let Err(error) = running.child.kill() {
-                tracing::warn!(%error, "cannot kill the prover process");
-            }
-        }
-    }
-
-    /// Passes on what the process says of a task. False when nobody listens.
-    fn said(&mut self, said: FromProver) -> bool {
-        let event = match said {
-            FromProver::Event(event) => event,
-            FromProver::Ready(_) | FromProver::Refused(_) => {
-                self.kill("it said what it may say only at its start".into());
-                return true;
-            }
-        };
-        let Event::Over {
-            lease, device_fault, ..
-        } = &event
-        else {
-            return self.events.send(event).is_ok();
-        };
-        self.in_hand.retain(|job| job.lease != *lease);
-        if !device_fault {
-            // A task that failed by itself says nothing about the device.
-            if matches!(
-                &event,
-                Event::Over {
-                    outcome: Outcome::Proven { .. },
-                    ..
-                }
-            ) {
-                self.faults.clear();
-            }
-            return self.events.send(event).is_ok();
-        }
-        self.faults.note(&lease.task_id);
-        self.replace(Some(event))
-    }
-
-    /// The process is gone: the task that it was at is lost, and another process takes its place.
-    fn ended(&mut self, reason: Option<String>) -> bool {
-        if let Some(reason) = reason {
-            self.kill(reason);
-        }
-        let Some(mut running) = self.running.take() else {
-            return true;
-        };
-        let (class, message) = running.reap();
-        tracing::error!(reason = %message, "the prover process ended");
-        let lost = self.in_hand.pop_front().map(|job| {
-            self.faults.note(&job.lease.task_id);
-            failed(job.lease, class, message)
-        });
-        self.replace(lost)
-    }
-
-    /// Starts another process, then tells of the task that the last one lost, then gives the others again.
-    ///
-    /// The task is told to be over last, so that no other is leased while there is no device for it.
-    fn replace(&mut self, lost: Option<Event>) -> bool {
-        self.running = None;
-        let refused = match self.faults.verdict() {
-            Some(reason) => Some(reason),
-            None => self.respawn().err(),
-        };
-        let Some(reason) = refused else {
-            let told = lost.is_none_or(|lost| self.events.send(lost).is_ok());
-            for job in std::mem::take(&mut self.in_hand) {
-                self.give(&job);
-                self.in_hand.push_back(job);
-            }
-            return told;
-        };
-        tracing::error!(%reason, "the device is out of service");
-        let left = std::mem::take(&mut self.in_hand);
-        let left = left.into_iter().map(|job| {
-            let message = format!("the device is out of service: {reason}");
-            failed(job.lease, FailureClass::Infrastructure, message)
-        });
-        for event in lost.into_iter().chain(left).chain([Event::OutOfService {
-            reason: reason.clone(),
-        }]) {
-            // Without a receiver the worker has ended.
-            let _ = self.events.send(event);
-        }
-        false
-    }
-
-    fn respawn(&mut self) -> Result<DeviceInfo, String> {
-        let mut result = Err(String::new());
-        for pause in RESTART_PAUSES {
-            thread::sleep(pause);
-            result = self.spawn();
-            match &result {
-                Ok(info) => {
-                    tracing::warn!(device = %info.name, "another prover process is ready");
-                    break;
-                }
-                Err(reason) => tracing::error!(%reason, "no new prover process"),
-            }
-        }
-        result
-    }
-
+impl Starter {
     /// Starts a process and waits until its device is ready.
-    fn spawn(&mut self) -> Result<DeviceInfo, String> {
+    fn start(&mut self) -> Result<(Running, DeviceInfo), Unready> {
         self.number += 1;
         let number = self.number;
+        let refused = |what: &str, error: std::io::Error| Unready::Refused(format!("{what}: {error}"));
         let mut child = self
             .command
             .stdin(Stdio::piped())
@@ -308,43 +217,40 @@ impl Supervisor {
             // A terminal sends Ctrl-C to its whole group; only the worker should act on it.
             .process_group(0)
             .spawn()
-            .map_err(|error| format!("cannot start the prover process: {error}"))?;
-        let (Some(pipe), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err("the prover process has no pipes".into());
-        };
+            .map_err(|error| refused("cannot start the prover process", error))?;
+        let (pipe, output) = (child.stdin.take(), child.stdout.take());
         self.pid.store(child.id(), Ordering::Relaxed);
+        let (jobs, queue) = mpsc::channel();
         let mut running = Running {
             child,
-            pipe,
+            jobs,
             killed: None,
         };
+        let (Some(pipe), Some(output)) = (pipe, output) else {
+            return Err(Unready::Refused("the prover process has no pipes".into()));
+        };
         let inputs = self.inputs.clone();
-        thread::Builder::new()
-            .name("prover-output".into())
-            .spawn(move || listen(number, BufReader::new(output), &inputs))
-            .map_err(|error| format!("cannot start a thread: {error}"))?;
-        match self.await_ready(number) {
-            Ok(info) => {
-                self.running = Some(running);
-                Ok(info)
-            }
-            Err(Unready::Refused(reason)) => Err(reason),
-            Err(Unready::Late) => Err(format!("the device was not ready after {START_MAX:?}")),
-            Err(Unready::Ended) => Err(running.reap().1),
-        }
+        let named = |name: &str| thread::Builder::new().name(name.into());
+        named("prover-input")
+            .spawn(move || tell(pipe, &queue))
+            .and_then(|_| {
+                named("prover-output").spawn(move || listen(number, BufReader::new(output), &inputs))
+            })
+            .map_err(|error| refused("cannot start a thread", error))?;
+        self.await_ready(&mut running).map(|device| (running, device))
     }
 
-    fn await_ready(&mut self, number: u64) -> Result<DeviceInfo, Unready> {
-        let until = Instant::now() + START_MAX;
+    fn await_ready(&mut self, running: &mut Running) -> Result<DeviceInfo, Unready> {
+        let (until, number) = (Instant::now() + START_MAX, self.number);
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.queue.recv_timeout(left) {
-                Ok(Input::Said(from, FromProver::Ready(info))) if from == number => return Ok(info),
+                Ok(Input::Said(from, FromProver::Ready(device))) if from == number => return Ok(device),
                 Ok(Input::Said(from, FromProver::Refused(reason))) if from == number => {
                     return Err(Unready::Refused(reason));
                 }
                 Ok(Input::Ended(from, reason)) if from == number => {
-                    return Err(reason.map_or(Unready::Ended, Unready::Refused));
+                    return Err(Unready::Refused(reason.unwrap_or_else(|| running.reap().1)));
                 }
                 // Of an older process.
                 Ok(Input::Said(..) | Input::Ended(..) | Input::Stalled(_)) => {}
@@ -353,13 +259,191 @@ impl Supervisor {
             }
         }
     }
+
+    /// The next input; none when there is none before `until`.
+    fn next(&mut self, until: Option<Instant>) -> Option<Input> {
+        if let Some(input) = self.later.pop_front() {
+            return Some(input);
+        }
+        match until {
+            // This value holds a sender, so that there always is one.
+            None => self.queue.recv().ok(),
+            Some(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                self.queue.recv_timeout(left).ok()
+            }
+        }
+    }
 }
 
-/// Why a process did not become ready.
-enum Unready {
-    Refused(String),
-    Ended,
-    Late,
+/// Keeps a process running, and its tasks accounted for.
+struct Supervisor {
+    starter: Starter,
+    /// What the first process proved on; another device is not what the worker offered.
+    device: DeviceInfo,
+    running: Running,
+    events: UnboundedSender<Event>,
+    /// Tasks that are not over, in the order in which they came.
+    in_hand: VecDeque<Job>,
+    /// How many of these the process has, the first ones.
+    given: usize,
+    /// A process was lost, and none has proven anything since.
+    one_by_one: bool,
+    faults: Faults,
+}
+
+impl Supervisor {
+    fn supervise(mut self) {
+        loop {
+            let gone_by = self.running.killed.as_ref().map(|(_, at)| *at + END_MAX);
+            let goes_on = match self.starter.next(gone_by) {
+                Some(Input::Close) => false,
+                Some(Input::Job(job)) => {
+                    self.in_hand.push_back(job);
+                    self.give();
+                    true
+                }
+                Some(Input::Stalled(time)) => {
+                    self.running.kill(format!("no progress for {time:?}"));
+                    true
+                }
+                Some(Input::Said(number, said)) if number == self.starter.number => self.said(said),
+                Some(Input::Ended(number, reason)) if number == self.starter.number => self.ended(reason),
+                Some(Input::Said(..) | Input::Ended(..)) => true,
+                // It was killed, and its pipe is still open: it is in the hands of a driver.
+                None => self.ended(None),
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// Gives the process what it may have.
+    fn give(&mut self) {
+        let may = if self.one_by_one { 1 } else { self.in_hand.len() };
+        for job in self.in_hand.iter().take(may).skip(self.given) {
+            // Without a receiver the pipe is closed: the process's end is on its way here.
+            let _ = self.running.jobs.send(job.clone());
+            self.given += 1;
+        }
+    }
+
+    /// Passes on what the process says of a task. False when nobody listens, or nothing can be proven any more.
+    fn said(&mut self, said: FromProver) -> bool {
+        let FromProver::Task(event) = said else {
+            self.running
+                .kill("it said what it may say only at its start".into());
+            return true;
+        };
+        let TaskEvent::Over {
+            lease,
+            outcome,
+            device_fault,
+        } = &event
+        else {
+            return self.tell(event);
+        };
+        let Some(at) = self
+            .in_hand
+            .iter()
+            .take(self.given)
+            .position(|job| job.lease == *lease)
+        else {
+            self.running
+                .kill("it said that a task is over which it did not have".into());
+            return true;
+        };
+        self.in_hand.remove(at);
+        self.given -= 1;
+        if *device_fault {
+            self.faults.note(Some(&lease.task_id));
+            return self.replace(Some(event));
+        }
+        // A task that failed by itself says nothing about the device.
+        if matches!(outcome, Outcome::Proven { .. }) {
+            self.faults.clear();
+            self.one_by_one = false;
+        }
+        self.give();
+        self.tell(event)
+    }
+
+    fn tell(&self, event: TaskEvent) -> bool {
+        self.events.send(Event::Task(event)).is_ok()
+    }
+
+    /// The process is gone: its oldest task is lost, and another process takes its place.
+    fn ended(&mut self, reason: Option<String>) -> bool {
+        if let Some(reason) = reason {
+            self.running.kill(reason);
+        }
+        let (class, message) = self.running.reap();
+        tracing::error!(reason = %message, "the prover process ended");
+        let lost = if self.given > 0 {
+            self.in_hand.pop_front()
+        } else {
+            None
+        };
+        self.faults
+            .note(lost.as_ref().map(|job| job.lease.task_id.as_str()));
+        self.replace(lost.map(|job| failed(job.lease, class, message)))
+    }
+
+    /// Starts another process, then tells of the task that the last one lost: told at once, the worker would be given
+    /// another task while there is no device for it.
+    fn replace(&mut self, lost: Option<TaskEvent>) -> bool {
+        (self.given, self.one_by_one) = (0, true);
+        // Its memory is the next one's.
+        self.running.end();
+        let refused = match self.faults.verdict() {
+            Some(reason) => Some(reason),
+            None => self.restart().err(),
+        };
+        let told = lost.is_none_or(|lost| self.tell(lost));
+        match refused {
+            None => {
+                self.give();
+                told
+            }
+            Some(reason) => {
+                tracing::error!(%reason, "the device is out of service");
+                // Without a receiver the worker has ended.
+                let _ = self.events.send(Event::OutOfService { reason });
+                false
+            }
+        }
+    }
+
+    fn restart(&mut self) -> Result<(), String> {
+        let mut refused = String::new();
+        for pause in RESTART_PAUSES {
+            thread::sleep(pause);
+            match self.starter.start() {
+                Ok((running, device)) if device == self.device => {
+                    tracing::warn!(device = %device.name, "another prover process is ready");
+                    self.running = running;
+                    return Ok(());
+                }
+                Ok((_, device)) => refused = format!("the device is another than before: {device:?}"),
+                Err(Unready::Refused(reason)) => refused = reason,
+                Err(late) => return Err(late.reason()),
+            }
+            tracing::error!(reason = %refused, "no new prover process");
+        }
+        Err(refused)
+    }
+}
+
+/// Writes jobs to a process until one side ends.
+fn tell(mut pipe: ChildStdin, jobs: &Receiver<Job>) {
+    while let Ok(job) = jobs.recv() {
+        if let Err(error) = wire::write(&mut pipe, &ToProver::Job(job)) {
+            // The thread that reads its output sees its end.
+            tracing::warn!(%error, "the prover process takes no task");
+            return;
+        }
+    }
 }
 
 /// Reads a process's output to its end.
@@ -379,8 +463,8 @@ fn listen(number: u64, mut output: impl std::io::Read, inputs: &Sender<Input>) {
     }
 }
 
-fn failed(lease: LeaseId, class: FailureClass, message: String) -> Event {
-    Event::Over {
+fn failed(lease: LeaseId, class: FailureClass, message: String) -> TaskEvent {
+    TaskEvent::Over {
         lease,
         outcome: Outcome::Failed { class, message },
         device_fault: true,

@@ -2,6 +2,8 @@
 //!
 //! So the witness of the next task is computed while a device is busy with the one before it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,23 +21,30 @@ use crate::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task, guarded}
 const REST_AFTER: Duration = Duration::from_secs(5);
 
 /// What is told of the tasks in hand.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Event {
-    /// A task reached a phase.
+    /// Of a task.
+    Task(TaskEvent),
+    /// Nothing can be proven here any more. What is still held will not be told of.
+    OutOfService { reason: String },
+}
+
+/// What is told of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum TaskEvent {
+    /// It reached a phase.
     Phase {
         lease: LeaseId,
         name: String,
         fraction: f64,
     },
-    /// A task is over.
+    /// It is over.
     Over {
         lease: LeaseId,
         outcome: Outcome,
         /// The device failed or was full, and should be opened anew.
         device_fault: bool,
     },
-    /// Nothing can be proven here any more; all tasks were told to be over before.
-    OutOfService { reason: String },
 }
 
 /// A job whose first stage is done, one way or the other.
@@ -54,12 +63,15 @@ pub(super) fn start<P: Pipeline>(
     let (staged, queue) = mpsc::channel();
     let preparer = pipeline.preparer();
     let preparing_events = events.clone();
+    // Tasks between their receipt and the end of their first stage.
+    let preparing = Arc::new(AtomicUsize::new(0));
+    let still_preparing = preparing.clone();
     thread::Builder::new()
         .name("preparing".into())
-        .spawn(move || prepare_all(&preparer, &jobs, &staged, &preparing_events))?;
+        .spawn(move || prepare_all(&preparer, &jobs, &staged, &preparing, &preparing_events))?;
     thread::Builder::new()
         .name("proving".into())
-        .spawn(move || prove_all(pipeline, &queue, &events))?;
+        .spawn(move || prove_all(pipeline, &queue, &still_preparing, &events))?;
     Ok(())
 }
 
@@ -67,10 +79,12 @@ fn prepare_all<P: Prepare>(
     preparer: &P,
     jobs: &Receiver<Job>,
     staged: &mpsc::Sender<Staged<P::Prepared>>,
+    preparing: &AtomicUsize,
     events: &UnboundedSender<Event>,
 ) {
     while let Ok(job) = jobs.recv() {
         let received = Instant::now();
+        preparing.fetch_add(1, Ordering::Relaxed);
         let prepared = guarded(|| preparer.prepare(&task(&job)?, &mut told(&job, events)));
         let job = Staged {
             job,
@@ -81,12 +95,14 @@ fn prepare_all<P: Prepare>(
         if staged.send(job).is_err() {
             return;
         }
+        preparing.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 fn prove_all<P: Pipeline>(
     mut pipeline: P,
     queue: &Receiver<Staged<<P::Preparer as Prepare>::Prepared>>,
+    preparing: &AtomicUsize,
     events: &UnboundedSender<Event>,
 ) {
     loop {
@@ -94,7 +110,15 @@ fn prove_all<P: Pipeline>(
             Ok(staged) => staged,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                pipeline.rest();
+                // What a task that is being prepared will need is kept.
+                if preparing.load(Ordering::Relaxed) == 0
+                    && let Err(error) = guarded(|| {
+                        pipeline.rest();
+                        Ok(())
+                    })
+                {
+                    tracing::error!(%error, "giving memory back failed");
+                }
                 continue;
             }
         };
@@ -126,13 +150,13 @@ fn task(job: &Job) -> Result<Task, EngineError> {
 fn told<'a>(job: &'a Job, events: &'a UnboundedSender<Event>) -> impl FnMut(Phase) + 'a {
     |phase: Phase| {
         tracing::debug!(task = %job.lease.task_id, phase = phase.name(), "phase");
-        let event = Event::Phase {
+        let event = TaskEvent::Phase {
             lease: job.lease.clone(),
             name: phase.name().to_string(),
             fraction: phase.fraction(),
         };
         // Without a receiver nobody is left to be told.
-        let _ = events.send(event);
+        let _ = events.send(Event::Task(event));
     }
 }
 
@@ -159,9 +183,9 @@ fn over(job: &Job, received: Instant, result: Result<Proof, EngineError>) -> Eve
             }
         }
     };
-    Event::Over {
+    Event::Task(TaskEvent::Over {
         lease: job.lease.clone(),
         outcome,
         device_fault,
-    }
+    })
 }

@@ -1,7 +1,8 @@
 //! What a worker and its prover process say to each other: one frame after another, over pipes.
 //!
-//! A frame is its length in bytes (4 bytes, little endian) and postcard's encoding. Both ends are the same program, but a
-//! process that a device library has damaged may write anything: a frame that cannot be read ends the process.
+//! A frame is its length in bytes (4 bytes, little endian) and postcard's encoding. Both ends are the same file (the
+//! worker starts its own program), but a process that a device library has damaged may write anything: a frame that cannot be
+//! read ends the process.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DeviceInfo;
 use super::ledger::Job;
-use super::proving::Event;
+use super::proving::TaskEvent;
 
 /// A frame's bytes at most: a job with the longest payload, and room for the rest of it.
 const FRAME_BYTES_MAX: u64 = PAYLOAD_BYTES_MAX + (1 << 20);
@@ -31,7 +32,7 @@ pub(super) enum FromProver {
     /// The device cannot be used, and why. The process ends.
     Refused(String),
     /// Of a task.
-    Event(Event),
+    Task(TaskEvent),
 }
 
 /// Writes a frame.
@@ -86,7 +87,7 @@ mod tests {
         };
         vec![
             FromProver::Refused("no device".into()),
-            FromProver::Event(Event::Over {
+            FromProver::Task(TaskEvent::Over {
                 lease,
                 outcome: Outcome::Proven {
                     proof: vec![1; 3000],

@@ -225,6 +225,7 @@ impl Stage {
             memory_bytes: 3,
             ahead: Some(scene.ahead),
             stall_max: scene.stall_max,
+            phase_max: Duration::from_secs(3600),
             drain_max: PATIENCE,
         };
         let (stop, stopped) = oneshot::channel();

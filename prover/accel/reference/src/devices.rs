@@ -51,7 +51,7 @@ impl Device {
     fn total(self) -> Option<usize> {
         match self.kind {
             Kind::Cuda => Some(1 << 30),
-            Kind::Aborting => Some(1 << 34),
+            Kind::Aborting | Kind::WrongMsm | Kind::WrongNtt => Some(1 << 34),
             Kind::Limited => Some((self.index.max(0) as usize) << 20),
             _ => None,
         }

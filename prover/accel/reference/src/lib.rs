@@ -14,7 +14,7 @@
 //! | `CPU` | everything right; memory is unlimited and cannot be asked for, as in the original |
 //! | `CUDA` | as `CPU`, with 1 GiB of memory; there once a backend was loaded from a directory that has one |
 //! | `LIMITED` | the index is its memory in MiB |
-//! | `WRONG_MSM`, `WRONG_NTT` | success, with a wrong result where there are more elements than the index |
+//! | `WRONG_MSM`, `WRONG_NTT` | success, with a wrong result where there are more elements than the index; 16 GiB of memory |
 //! | `FAILING` | the index is the code that MSM and NTT of more than 1,024 elements return |
 //! | `ABORTING` | MSM and NTT of more than 1,024 elements end the process, as an exception thrown in C++ would; 16 GiB of memory |
 //!

@@ -210,7 +210,8 @@ impl Plan {
         }
         // SAFETY: the table has a power for each column.
         let powers = unpack(&unsafe { load(self.columns.as_ptr().add(8 * block).cast()) });
-        // Row `i1` takes the factor `scale · powers^i1`, on a coset with the column's power of the shift for `scale`. Eight chains of them hide the latency of a product.
+        // Row `i1` takes the factor `scale · powers^i1`, on a coset with the column's power of the shift for `scale`. Eight
+        // chains of them hide the latency of a product.
         let first = match coset {
             None => broadcast(&self.scale),
             // SAFETY: the table has a power for each column.
