@@ -246,15 +246,12 @@ fn open_icicle(
     })?;
     let memory = device.memory()?;
     let budget = config.memory_bytes.unwrap_or(u64::MAX).min(memory.free);
-    let info = info(
-        device.name(),
-        memory.total,
-        budget,
-        MemoryNeeds::of(keys)?,
-        preset,
-    )?;
+    let needs = MemoryNeeds::of(keys)?;
+    let info = info(device.name(), memory.total, budget, needs, preset)?;
     let options = OwnOptions {
         memory_bytes: config.memory_bytes,
+        // Twice, for the cosets of the keys. What a GPU keeps is in nobody's way, unlike what the host keeps.
+        keep_both: Some(2 * (needs.shard + needs.aggregation) <= budget),
         debug: config.debug_witness,
         ..OwnOptions::default()
     };

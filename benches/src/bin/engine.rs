@@ -159,7 +159,7 @@ fn own(args: &Args, keys: Arc<KeyStore>) -> Result<Box<dyn Engine>> {
     let options = OwnOptions {
         memory_bytes: args.memory_mib.map(|mib| mib << 20),
         table_bytes_max: args.table_mib << 20,
-        debug: false,
+        ..OwnOptions::default()
     };
     let k_max = keys.preset().aggregation_k;
     Ok(match args.device.open(args.icicle_dir.as_deref(), k_max)? {

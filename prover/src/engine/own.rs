@@ -31,6 +31,8 @@ pub struct OwnOptions {
     pub memory_bytes: Option<u64>,
     /// Of that, what multiples of the bases may take, in bytes.
     pub table_bytes_max: u64,
+    /// Keep both circuits on the device, and the cosets of their keys as far as its memory goes; none: where there are 64 GiB.
+    pub keep_both: Option<bool>,
     /// Name the gate, lookup or cells that a witness breaks. Slow.
     pub debug: bool,
 }
@@ -38,7 +40,7 @@ pub struct OwnOptions {
 /// The engine of the `engine` crate on a device, for both circuits. Transcripts are those of
 /// [`StockEngine`](super::StockEngine), and so are the verifiers.
 ///
-/// With less than 64 GiB it holds one circuit on the device at a time.
+/// Unless it is told to keep both, it holds one circuit on the device at a time.
 pub struct OwnEngine<D: Device> {
     keys: Arc<KeyStore>,
     device: Arc<D>,
@@ -86,6 +88,9 @@ impl<D: Device> OwnEngine<D> {
     }
 
     fn keeps_both(&self) -> Result<bool, EngineError> {
+        if let Some(keep) = self.options.keep_both {
+            return Ok(keep);
+        }
         let total = match self.options.memory_bytes {
             Some(bytes) => bytes,
             None => self.device.memory().map_err(engine::EngineError::from)?.total,
