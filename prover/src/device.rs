@@ -250,8 +250,9 @@ fn open_icicle(
     let info = info(device.name(), memory.total, budget, needs, preset)?;
     let options = OwnOptions {
         memory_bytes: config.memory_bytes,
-        // Twice, for the cosets of the keys. What a GPU keeps is in nobody's way, unlike what the host keeps.
-        keep_both: Some(2 * (needs.shard + needs.aggregation) <= budget),
+        // Thrice: the cosets of its key may take more than a circuit needs, and must leave room for the other. What a GPU
+        // keeps is in nobody's way, unlike what the host keeps.
+        keep_both: Some(3 * (needs.shard + needs.aggregation) <= budget),
         debug: config.debug_witness,
         ..OwnOptions::default()
     };
