@@ -610,20 +610,25 @@ fn random_fault_schedules_keep_the_invariants_and_end() {
 fn world_with_batch(shards: usize) -> (World, BatchId, SessionId) {
     let mut world = World::new(0);
     world.faults = false;
-    let submission = Submission {
-        shard_inputs: vec![vec![1]; shards],
-        ..world.submission()
-    };
-    let (batch, _, output) = world
-        .core
-        .submit(world.now, submission)
-        .expect("it is the next batch");
-    world.apply(output);
+    let batch = world.submit_shards(shards);
     let id = world.join("w0");
     (world, batch, id)
 }
 
 impl World {
+    fn submit_shards(&mut self, shards: usize) -> BatchId {
+        let submission = Submission {
+            shard_inputs: vec![vec![1]; shards],
+            ..self.submission()
+        };
+        let (batch, _, output) = self
+            .core
+            .submit(self.now, submission)
+            .expect("it is the next batch");
+        self.apply(output);
+        batch
+    }
+
     fn join(&mut self, worker: &str) -> SessionId {
         let all = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
         let id = self
@@ -883,14 +888,14 @@ fn a_task_is_given_ahead_only_when_every_idle_worker_has_one() {
     let (mut world, batch, busy) = world_with_batch(3);
     let idle = world.join("w1");
     assert!(world.lease(busy).is_some());
-    // Two shards are left, for two workers: each may have one, whoever asks first.
+    // Two shards are left, for two workers: each may have one, whoever asks first, and the best is left for the idle one.
     assert_eq!(
         world.lease(busy).map(|(task, _)| task),
-        Some(TaskId::shard(batch, 1))
+        Some(TaskId::shard(batch, 2))
     );
     assert_eq!(
         world.lease(idle).map(|(task, _)| task),
-        Some(TaskId::shard(batch, 2))
+        Some(TaskId::shard(batch, 1))
     );
 
     let (mut world, batch, busy) = world_with_batch(2);
@@ -925,21 +930,25 @@ fn a_request_ahead_comes_after_those_of_idle_workers_and_is_served_when_idle() {
         (TaskId::aggregation(batch), "w0".into()),
         "both are idle now, and the first asked first"
     );
-    // The aggregation and two shards of the next batch are ready: the best is for who becomes idle first.
+    // An aggregation and a shard are ready once the first has proven: the best is for the one that is idle then.
     let (mut world, batch, first) = world_with_batch(1);
     let second = world.join("w1");
     let (task, _) = world.lease(first).expect("a shard is ready");
-    world.submit_new();
+    world.submit_shards(1);
     world.lease(second).expect("a shard of the next batch is ready");
-    world.submit_new();
+    let third = world.submit_shards(1);
     assert_eq!(world.lease(second), None);
     assert!(world.prove(first, task));
-    let aggregation = TaskId::aggregation(batch);
-    assert!(
-        world.grants.iter().all(|(task, _, _)| *task != aggregation),
-        "left for the idle one"
+    let ahead = world.grants.last().expect("tasks were given");
+    assert_eq!(
+        (ahead.0, ahead.2.as_str()),
+        (TaskId::shard(third, 0), "w1"),
+        "the aggregation is left for the idle one"
     );
-    assert_eq!(world.lease(first).map(|(task, _)| task), Some(aggregation));
+    assert_eq!(
+        world.lease(first).map(|(task, _)| task),
+        Some(TaskId::aggregation(batch))
+    );
 
     let (mut world, _, alone) = world_with_batch(2);
     assert!(world.lease(alone).is_some());
