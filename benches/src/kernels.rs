@@ -1,5 +1,6 @@
 //! The kernels of devices, timed and checked next to halo2curves' own: MSM, NTT, coset NTT and an element-wise program.
 
+use crate::bounds::{Rates, Work};
 use crate::cpu_seconds;
 use crate::device::OpenDevice;
 use crate::sample;
@@ -15,18 +16,20 @@ use std::time::Instant;
 
 /// What is measured of each size.
 #[derive(Clone, Copy, Debug)]
-pub struct Measurement {
+pub struct Measurement<'a> {
     /// Repetitions, of which the least time counts.
     pub repeat: usize,
     /// What multiples of the bases may take in a second measurement of MSM, in MiB; 0 for none.
     pub table_mib: u64,
+    /// What one of the devices does in a second: its rows then say how much of their time that explains.
+    pub rates: Option<&'a Rates>,
 }
 
 /// Measures all devices at `2^k` elements, in turn with halo2curves: a row for each device and kernel. Every answer is checked.
 ///
 /// # Errors
 /// A device fails or computes wrongly.
-pub fn measure(devices: &[OpenDevice], k: u32, measurement: Measurement) -> Result<Vec<Value>> {
+pub fn measure(devices: &[OpenDevice], k: u32, measurement: Measurement<'_>) -> Result<Vec<Value>> {
     let sample = Sample::new(k);
     let answers = Answers::new(&sample);
     let mut contenders: Vec<Box<dyn Contender + '_>> = vec![Box::new(Stock(&sample))];
@@ -50,7 +53,11 @@ pub fn measure(devices: &[OpenDevice], k: u32, measurement: Measurement) -> Resu
         for (kernel, time) in times {
             let stock = stock.iter().find(|(name, _)| name == kernel);
             let (_, stock) = stock.context("halo2curves did not run a kernel")?;
-            let row = row(k, kernel, contender.as_ref(), *time, *stock);
+            let mut row = row(k, kernel, contender.as_ref(), *time, *stock);
+            let rates = measurement.rates.filter(|rates| rates.device == contender.name());
+            if let (Some(rates), Some(work)) = (rates, contender.work(kernel)) {
+                row["bounds"] = rates.shares(work, time.wall);
+            }
             eprintln!("{}", line(&row));
             rows.push(row);
         }
@@ -78,10 +85,12 @@ fn row(k: u32, kernel: &str, contender: &dyn Contender, time: Time, stock: Time)
 
 fn line(row: &Value) -> String {
     let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
+    let share = |key: &str| row["bounds"][key].as_f64().map(|share| 100.0 * share);
+    let bounds = share("arithmetic").zip(share("memory"));
     let text = |key: &str| row[key].as_str().unwrap_or_default().to_string();
     let table = row["table_mib"].as_u64().filter(|mib| *mib > 0);
     format!(
-        "2^{} {:11} {:18} {:9.2} ms, {:5.2} times as fast as halo2curves ({:.2} by processor time){}",
+        "2^{} {:11} {:18} {:9.2} ms, {:5.2} times as fast as halo2curves ({:.2} by processor time){}{}",
         row["k"],
         text("kernel"),
         text("device"),
@@ -89,6 +98,9 @@ fn line(row: &Value) -> String {
         number("ratio"),
         number("cpu_ratio"),
         table.map_or(String::new(), |mib| format!(", {mib} MiB of table")),
+        bounds.map_or(String::new(), |(arithmetic, memory)| format!(
+            "; arithmetic {arithmetic:.0} %, memory {memory:.0} %"
+        )),
     )
 }
 
@@ -157,6 +169,9 @@ impl Sample {
             challenge: sample::scalars(1, seed(3))[0],
         }
     }
+
+    /// Multiplications of the program for an element: 11 products and 8 reductions, each half of one.
+    const MULTIPLICATIONS: f64 = 9.5;
 
     /// Gates `q (a + b c - d)` of vertical columns, folded with powers of the challenge.
     fn program() -> Result<Program> {
@@ -253,6 +268,11 @@ trait Contender {
         Vec::new()
     }
 
+    /// What a kernel takes, where that is known.
+    fn work(&self, _kernel: &str) -> Option<Work> {
+        None
+    }
+
     /// Computes every kernel once, and checks what came out.
     fn run(&mut self, answers: &Answers) -> Result<Times>;
 }
@@ -298,7 +318,17 @@ fn scale(values: &mut [Fr], shift: Fr) {
 /// Prepares a device for one size.
 fn enter<'a>(device: &'a OpenDevice, sample: &'a Sample, table_mib: u64) -> Result<Box<dyn Contender + 'a>> {
     Ok(match device {
-        OpenDevice::Cpu(device) => Box::new(Entered::new(device, sample, table_mib)?),
+        OpenDevice::Cpu(device) => {
+            let mut entered = Entered::new(device, sample, table_mib)?;
+            entered.work = vec![
+                ("msm", Work::msm(&entered.bases, &entered.dense)),
+                ("msm witness", Work::msm(&entered.bases, &entered.witness)),
+                ("ntt", Work::ntt(sample.k, false)),
+                ("coset ntt", Work::ntt(sample.k, true)),
+                ("gates", Work::program(sample.k, COLUMNS, Sample::MULTIPLICATIONS)),
+            ];
+            Box::new(entered)
+        }
         OpenDevice::Icicle(device) => Box::new(Entered::new(device, sample, table_mib)?),
     })
 }
@@ -315,6 +345,7 @@ struct Entered<'a, D: Device> {
     room: D::Vector,
     program: Program,
     challenge: Fr,
+    work: Vec<(&'static str, Work)>,
 }
 
 impl<'a, D: Device> Entered<'a, D> {
@@ -332,6 +363,7 @@ impl<'a, D: Device> Entered<'a, D> {
             room: device.zeros(sample.dense.len())?,
             program: Sample::program()?,
             challenge: sample.challenge,
+            work: Vec::new(),
         })
     }
 }
@@ -346,6 +378,11 @@ impl<D: Device> Contender for Entered<'_, D> {
             ("table_mib", json!(self.table_mib)),
             ("prepare_s", json!(self.prepare_s)),
         ]
+    }
+
+    fn work(&self, kernel: &str) -> Option<Work> {
+        let (_, work) = self.work.iter().find(|(name, _)| *name == kernel)?;
+        Some(*work)
     }
 
     fn run(&mut self, answers: &Answers) -> Result<Times> {

@@ -1,5 +1,6 @@
 //! What the benchmarks share: a report that names machine, commit and command, devices by name, kernels, and proofs.
 
+pub mod bounds;
 pub mod device;
 pub mod kernels;
 pub mod proving;
@@ -52,8 +53,13 @@ fn command() -> String {
             .into_owned(),
         _ => argument,
     });
+    let features = if cfg!(feature = "arkworks") {
+        " --features arkworks"
+    } else {
+        ""
+    };
     format!(
-        "cargo run --release -p benches --bin {name} -- {}",
+        "cargo run --release -p benches{features} --bin {name} -- {}",
         arguments.collect::<Vec<_>>().join(" ")
     )
 }

@@ -2,10 +2,12 @@
 //!
 //! With the feature `arkworks`, its MSM and NTT are timed too. Every answer is checked. All take turns in each
 //! repetition, and times are the least of the repetitions; a
-//! ratio of processor times stands beside that of wall times, for machines that have other work too.
+//! ratio of processor times stands beside that of wall times, for machines that have other work too. With `--device cpu`
+//! the report says what bounds its kernels ([`benches::bounds`]).
 
 use anyhow::{Result, ensure};
-use benches::device::DeviceName;
+use benches::bounds::Rates;
+use benches::device::{DeviceName, OpenDevice};
 use benches::kernels::{Measurement, measure};
 use benches::{publish, report};
 use clap::Parser;
@@ -49,13 +51,21 @@ fn main() -> Result<()> {
     ensure!(args.repeat > 0, "no repetitions");
     let open = |name: &DeviceName| name.open(args.icicle_dir.as_deref(), args.k_max);
     let devices = args.device.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let cpu = args.device.iter().zip(&devices).find_map(|pair| match pair {
+        (DeviceName::Cpu, OpenDevice::Cpu(device)) => Some(device),
+        _ => None,
+    });
+    let rates = cpu.map(Rates::measure).transpose()?;
     let measurement = Measurement {
         repeat: args.repeat,
         table_mib: args.table_mib,
+        rates: rates.as_ref(),
     };
     let mut rows = Vec::new();
     for k in args.k_min..=args.k_max {
         rows.extend(measure(&devices, k, measurement)?);
     }
-    publish(&report(json!(rows)), args.json.as_deref())
+    let mut report = report(json!(rows));
+    report["rates"] = json!(rates.as_ref().map(Rates::json));
+    publish(&report, args.json.as_deref())
 }

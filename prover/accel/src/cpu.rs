@@ -63,6 +63,22 @@ impl CpuDevice {
     }
 }
 
+/// What a sum of multiples takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Additions {
+    /// Digits of scalars that are not zero: each reads one of the bases or of their multiples.
+    pub bases: f64,
+    /// Additions of points, of those bases and of what they add up to.
+    pub total: f64,
+}
+
+impl CpuBases {
+    /// What [`Device::msm`] with these scalars takes, as far as a sample of them tells.
+    pub fn additions(&self, scalars: &CpuVector) -> Additions {
+        msm::additions(&self.bases, &scalars.values)
+    }
+}
+
 impl Default for CpuDevice {
     fn default() -> Self {
         Self::new()

@@ -9,7 +9,7 @@ pub mod icicle;
 mod program;
 mod report;
 
-pub use cpu::{CpuBases, CpuDevice, CpuVector};
+pub use cpu::{Additions, CpuBases, CpuDevice, CpuVector};
 pub use icicle::{IcicleBases, IcicleConfig, IcicleDevice, IcicleVector};
 pub use program::{Op, Operand, Program, ProgramError};
 pub use report::{DeviceReport, Rate, outcome};

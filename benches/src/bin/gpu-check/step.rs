@@ -198,6 +198,7 @@ fn time_kernels(args: &Args) -> Result<()> {
         let measurement = Measurement {
             repeat: if k < ONCE_FROM_K { 3 } else { 1 },
             table_mib: args.table_mib,
+            rates: None,
         };
         rows.extend(measure(&devices, k, measurement)?);
         tell(json!({ "rows": rows }));

@@ -11,8 +11,8 @@ mod trees;
 mod weights;
 mod windows;
 
-use super::Kernels;
 use super::memory::Aligned;
+use super::{Additions, Kernels};
 use crate::DeviceError;
 use halo2curves::bn256::{Fr, G1, G1Affine};
 use halo2curves::group::Group;
@@ -76,6 +76,18 @@ impl Bases {
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+}
+
+/// What a sum of multiples takes.
+pub(super) fn additions(bases: &Bases, scalars: &[Fr]) -> Additions {
+    let sample = Sample::new(scalars);
+    let windows = Windows::best(bases.table, &sample);
+    let (entries, buckets) = (windows.entries(&sample), windows.sets * windows.buckets());
+    Additions {
+        bases: entries,
+        // A bucket's first point costs nothing; weighting and summing the buckets takes two for each.
+        total: entries + buckets as f64,
     }
 }
 

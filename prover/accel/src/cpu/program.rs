@@ -47,6 +47,8 @@ struct Runner<'a> {
     constants: &'a [Fr],
     /// Elements of a block.
     block: usize,
+    /// Inputs that are read, under whichever rotation.
+    columns: Vec<usize>,
     #[cfg(target_arch = "x86_64")]
     limbs: Option<Vec<[u64; 5]>>,
 }
@@ -66,8 +68,12 @@ struct Temporaries {
 impl<'a> Runner<'a> {
     fn new(kernels: Kernels, schedule: &'a Schedule, constants: &'a [Fr]) -> Self {
         let bytes = TEMPORARY_BYTES / schedule.slots.max(1);
+        let mut columns: Vec<usize> = schedule.reads.iter().map(|(column, _)| *column).collect();
+        columns.sort_unstable();
+        columns.dedup();
         Self {
             schedule,
+            columns,
             constants,
             block: (bytes / size_of::<Fr>()).next_power_of_two().clamp(32, 256),
             #[cfg(target_arch = "x86_64")]
@@ -147,11 +153,17 @@ impl<'a> Runner<'a> {
                 _ => &input[from..from + self.block],
             });
         }
+        let end = start + part;
+        let next: Vec<&[Fr]> = self
+            .columns
+            .iter()
+            .map(|column| &inputs[*column][end..])
+            .collect();
         if part == self.block {
-            self.execute(&views, temporaries, &mut outputs);
+            self.execute(&views, temporaries, &mut outputs, &next);
         } else {
             let mut whole: Vec<&mut [Fr]> = free.take(outputs.len()).collect();
-            self.execute(&views, temporaries, &mut whole);
+            self.execute(&views, temporaries, &mut whole, &next);
             for (output, whole) in outputs.iter_mut().zip(whole) {
                 output.copy_from_slice(&whole[..part]);
             }
@@ -159,13 +171,21 @@ impl<'a> Runner<'a> {
         temporaries.copies = copies;
     }
 
-    /// Runs all nodes over one block; `views` and `outputs` have `self.block` elements each.
-    fn execute(&self, views: &[&[Fr]], temporaries: &mut Temporaries, outputs: &mut [&mut [Fr]]) {
+    /// Runs all nodes over one block; `views` and `outputs` have `self.block` elements each. `next` is what the next block
+    /// will read.
+    fn execute(
+        &self,
+        views: &[&[Fr]],
+        temporaries: &mut Temporaries,
+        outputs: &mut [&mut [Fr]],
+        next: &[&[Fr]],
+    ) {
         #[cfg(target_arch = "x86_64")]
         if let Some(limbs) = &self.limbs {
             let slots = &mut temporaries.ifma;
-            return ifma::program::execute(self.schedule, limbs, views, self.block / 8, slots, outputs);
+            return ifma::program::execute(self.schedule, limbs, views, self.block / 8, slots, outputs, next);
         }
+        let _ = next;
         let (slots, sum) = (&mut temporaries.portable, &mut temporaries.sum);
         for node in &self.schedule.nodes {
             sum.fill(Fr::ZERO);

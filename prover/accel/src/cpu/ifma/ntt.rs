@@ -21,6 +21,9 @@ pub(in crate::cpu) const K_MIN: u32 = 6;
 /// Rows that are transformed together before the next are touched; they fit the first-level cache.
 const HOT_ROWS: usize = 64;
 
+/// Groups of four inputs that are asked for before they are read, in bit-reversed order.
+const AHEAD: usize = 8;
+
 /// What transforms of one size and direction need.
 pub(in crate::cpu) struct Plan {
     rows_log2: u32,
@@ -201,11 +204,12 @@ impl Plan {
         let (rows, columns) = (1usize << self.rows_log2, 1usize << self.columns_log2);
         // SAFETY: row `row` has 4 `columns` words and the block 32 of them; the caller vouches for all rows.
         let input = |row: usize| unpack(&unsafe { load(from.add(4 * (row * columns + 8 * block))) });
+        let ask = |row: usize| prefetch(from.wrapping_add(4 * (row * columns + 8 * block)));
         match coset {
-            None => self.butterflies(rows, input, buffer),
+            None => self.butterflies(rows, input, ask, buffer),
             Some(coset) => {
                 let input = |row| tidy(&mul::<Scalar>(&input(row), &broadcast(&coset.rows[row])));
-                self.butterflies(rows, input, buffer);
+                self.butterflies(rows, input, ask, buffer);
             }
         }
         // SAFETY: the table has a power for each column.
@@ -245,7 +249,8 @@ impl Plan {
             // SAFETY: an entry is four registers long and aligned as they are.
             unpack(&unsafe { [0, 1, 2, 3].map(|word| _mm512_load_si512(entry.add(word))) })
         };
-        self.butterflies(columns, input, buffer);
+        let ask = |column: usize| prefetch(from.wrapping_add(group * columns + column).cast());
+        self.butterflies(columns, input, ask, buffer);
         for (i2, value) in buffer.iter().enumerate().take(columns) {
             let value = pack(&canonical::<Scalar>(&tidy(value)));
             // SAFETY: element `i1 + rows · i2`, for eight consecutive `i1 < rows`.
@@ -254,12 +259,18 @@ impl Plan {
     }
 
     /// Transforms `n` vectors of lanes from `input`, which are below `3 p` and tidy, into the buffer, natural order in and
-    /// out, by decimation in time. Results are below `12 p + 3 p log2 n`, untidy.
+    /// out, by decimation in time; `ask` is told an input before it is read. Results are below `12 p + 3 p log2 n`, untidy.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
-    fn butterflies(&self, n: usize, input: impl Fn(usize) -> Lanes, buffer: &mut [Lanes]) {
+    fn butterflies(
+        &self,
+        n: usize,
+        input: impl Fn(usize) -> Lanes,
+        ask: impl Fn(usize),
+        buffer: &mut [Lanes],
+    ) {
         let buffer = &mut buffer[..n];
-        self.first_two_stages(n, input, buffer);
+        self.first_two_stages(n, input, ask, buffer);
         let mut hot = HOT_ROWS.min(n);
         for block in buffer.chunks_exact_mut(hot) {
             let mut h = 4;
@@ -277,7 +288,13 @@ impl Plan {
     /// Loads in bit-reversed order and does the stages whose twiddles are 1 and a square root of -1.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
-    fn first_two_stages(&self, n: usize, input: impl Fn(usize) -> Lanes, buffer: &mut [Lanes]) {
+    fn first_two_stages(
+        &self,
+        n: usize,
+        input: impl Fn(usize) -> Lanes,
+        ask: impl Fn(usize),
+        buffer: &mut [Lanes],
+    ) {
         let (three_p, six_p) = (
             broadcast(&times(Scalar::LIMBS, 3)),
             broadcast(&times(Scalar::LIMBS, 6)),
@@ -285,6 +302,12 @@ impl Plan {
         let fourth_root = broadcast(&self.twiddles[3]);
         let shift = usize::BITS - n.ilog2();
         for (block, four) in buffer.chunks_exact_mut(4).enumerate() {
+            for i in 0..4 {
+                let at = 4 * (block + AHEAD) + i;
+                if at < n {
+                    ask(at.reverse_bits() >> shift);
+                }
+            }
             let [a, b, c, d] = [0, 1, 2, 3].map(|i| input((4 * block + i).reverse_bits() >> shift));
             let (sum_ab, sum_cd) = (add(&a, &b), add(&c, &d));
             let less_ab = add(&sub(&a, &b), &three_p);

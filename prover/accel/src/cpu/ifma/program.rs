@@ -15,7 +15,8 @@ pub(in crate::cpu) fn limbs(constants: &[Fr]) -> Vec<[u64; 5]> {
 }
 
 /// Runs a schedule over a block of `8 vectors` elements. `views` are the schedule's reads and `outputs` its outputs, of that
-/// length; `slots` has `vectors` entries for each slot. The caller has checked that the kernels are available.
+/// length; `slots` has `vectors` entries for each slot. Meanwhile the elements of `next`, which the next block will read, are
+/// asked for. The caller has checked that the kernels are available.
 pub(in crate::cpu) fn execute(
     schedule: &Schedule,
     constants: &[[u64; 5]],
@@ -23,6 +24,7 @@ pub(in crate::cpu) fn execute(
     vectors: usize,
     slots: &mut [Lanes],
     outputs: &mut [&mut [Fr]],
+    next: &[&[Fr]],
 ) {
     assert!(views.iter().all(|view| view.len() == 8 * vectors));
     assert!(outputs.iter().all(|output| output.len() == 8 * vectors));
@@ -34,8 +36,11 @@ pub(in crate::cpu) fn execute(
     };
     // SAFETY: the kernels are available, and the lengths are checked above.
     unsafe {
+        // Spread over the nodes, so that memory and arithmetic work side by side.
+        let per_node = next.len().div_ceil(schedule.nodes.len().max(1)).max(1);
+        let mut next = next.chunks(per_node);
         for node in &schedule.nodes {
-            block.node(node);
+            block.node(node, next.next().unwrap_or_default());
         }
         for (source, output) in schedule.outputs.iter().zip(outputs) {
             block.output(*source, output);
@@ -70,9 +75,12 @@ macro_rules! fetch {
 
 impl Block<'_> {
     #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
-    fn node(&mut self, node: &Node) {
+    fn node(&mut self, node: &Node, next: &[&[Fr]]) {
         let offset = times(Scalar::LIMBS, node.offset);
         for vector in 0..self.vectors {
+            for elements in next {
+                prefetch(elements.as_ptr().wrapping_add(8 * vector).cast());
+            }
             let mut sum = broadcast(&offset);
             if !node.products.is_empty() {
                 let scaled = self

@@ -15,6 +15,9 @@ const CHAINS: usize = 4;
 /// Elements of the vectors that are handled together.
 pub(in crate::cpu) const WIDTH: usize = 8 * CHAINS;
 
+/// Vectors of eight that are asked for before they are read.
+const AHEAD: usize = 16;
+
 /// A product of two values in halo2curves' form, tidy.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
@@ -181,8 +184,10 @@ pub(in crate::cpu) fn evaluate(coefficients: &[Fr], point: Fr, power: &Fr) -> Fr
 fn evaluate_vectors(vectors: &[[Fr; 8]], power: &Fr, sums: &mut [[Fr; 8]; CHAINS]) {
     let power = fixed(power);
     let mut running = [broadcast(&[0; 5]); CHAINS];
-    for vectors in vectors.chunks_exact(CHAINS).rev() {
-        for (running, vector) in running.iter_mut().zip(vectors) {
+    let first = vectors.as_ptr();
+    for (at, group) in vectors.chunks_exact(CHAINS).enumerate().rev() {
+        for (chain, (running, vector)) in running.iter_mut().zip(group).enumerate() {
+            prefetch(first.wrapping_add(CHAINS * at + chain).wrapping_sub(AHEAD).cast());
             *running = tidy(&add(&mul::<Scalar>(running, &power), &read(vector)));
         }
     }
@@ -212,6 +217,7 @@ fn combine_vectors(sum: &mut [Fr], vectors: &[&[Fr]], factors: &[[u64; 5]]) {
     for (at, sum) in sum.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let mut total = no_columns();
         for (vector, factor) in vectors.iter().zip(factors) {
+            prefetch(vector.as_ptr().wrapping_add(8 * (at + AHEAD)).cast());
             let value = read(&vector.as_chunks::<8>().0[at]);
             multiply_add(&mut total, &value, &broadcast(factor));
         }

@@ -192,7 +192,7 @@ impl Windows {
     }
 
     /// Digits that are not zero.
-    fn entries(&self, sample: &Sample) -> f64 {
+    pub(super) fn entries(&self, sample: &Sample) -> f64 {
         let digits = |bits: usize| {
             let reached = self
                 .all
