@@ -24,8 +24,14 @@ pub(super) use trees::{NEGATIVE, Pairs};
 pub(super) use windows::Windows;
 use windows::{Sample, Table};
 
-/// Points below which a task is not worth splitting, and above which it is split.
-const TASK: usize = 1 << 12;
+/// Points that a task handles where there are enough of them: as many as a second-level cache holds.
+const TASK: usize = 1 << 14;
+
+/// Points below which a task is not worth splitting.
+const TASK_MIN: usize = 1 << 12;
+
+/// Tasks that there are at least before they grow.
+const TASKS: usize = 64;
 
 /// Vectors from this length on are handled one after the other, since each fills the machine and much memory.
 const ALONE: usize = 1 << 16;

@@ -10,7 +10,7 @@ use super::windows::{LOCAL_BITS, Windows, recode};
 use halo2curves::bn256::Fr;
 
 /// Points that are asked for while they are grouped: those of the first additions.
-const PREFETCHED: u32 = 4096;
+const PREFETCHED: u32 = 2 * super::TASK as u32;
 
 /// Scalars that are cut and sorted together; their digits stay in the second-level cache.
 pub(super) const TILE: usize = 1 << 13;

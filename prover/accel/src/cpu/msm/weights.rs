@@ -1,7 +1,7 @@
 //! Sums of buckets with their weights.
 
 use super::super::Kernels;
-use super::TASK;
+use super::TASK_MIN;
 use super::points::Point;
 use super::trees::{Groups, Trees};
 use halo2curves::bn256::G1;
@@ -19,9 +19,9 @@ pub(super) fn weighted_sums(kernels: Kernels, buckets: &[Point], sets: usize) ->
     let mut level: &[Point] = buckets;
     for odd in &mut odd {
         let per_set = level.len() / sets;
-        let parts = level.par_chunks(TASK).enumerate().map_init(
+        let parts = level.par_chunks(TASK_MIN).enumerate().map_init(
             || Trees::new(kernels),
-            |trees, (at, part)| halve(trees, part, at * TASK, per_set),
+            |trees, (at, part)| halve(trees, part, at * TASK_MIN, per_set),
         );
         let parts: Vec<Halved> = parts.collect();
         let mut next = Vec::with_capacity(level.len() / 2);

@@ -1,5 +1,6 @@
 //! Cutting scalars into signed digits, and choosing how.
 
+use super::{TASK, TASK_MIN, TASKS};
 use halo2curves::bn256::Fr;
 use halo2curves::ff::PrimeField;
 
@@ -209,8 +210,10 @@ impl Windows {
 
     /// Chooses partitions that hold some thousand points on average.
     fn divide(&mut self, sample: &Sample) {
-        let per_bucket = self.entries(sample) / (self.sets * self.buckets()) as f64;
-        let buckets = (super::TASK as f64 / per_bucket.max(1e-3)) as usize;
+        let entries = self.entries(sample);
+        let task = (entries as usize / TASKS).clamp(TASK_MIN, TASK);
+        let per_bucket = entries / (self.sets * self.buckets()) as f64;
+        let buckets = (task as f64 / per_bucket.max(1e-3)) as usize;
         let least = (self.buckets() >> PARTITIONS_MAX_LOG2).max(1);
         let most = self.buckets().min(1 << LOCAL_BITS);
         self.partition = buckets.next_power_of_two().clamp(least, most);
