@@ -27,7 +27,7 @@ pub(super) fn check<D: Device>(device: &D, extent: Extent) -> Result<(), Failure
         degenerate_bases(device, &mut sampler, table)?;
     }
     shorter_vectors(device, &mut sampler, extent.k_max)?;
-    alike(device, &mut sampler, 3 << extent.k_max)?;
+    alike(device, &mut sampler, 7 << extent.k_max)?;
     refusals(device, &mut sampler)
 }
 
