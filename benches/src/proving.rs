@@ -16,12 +16,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-const ROLLUP_ID: RollupId = RollupId {
+/// The rollup of the sample batches.
+pub const ROLLUP_ID: RollupId = RollupId {
     chain_id: 31_337,
     contract: [1; 20],
 };
-/// The batch's time, Unix seconds.
-const TIME: u64 = 1_800_000_000;
+/// The batches' time, Unix seconds.
+pub const TIME: u64 = 1_800_000_000;
 
 /// The preset's keys over the development reference string, made where there are none; tells people how far it is.
 ///

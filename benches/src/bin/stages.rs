@@ -1,14 +1,14 @@
 //! Times the stages of a batch: native execution, one shard's proof, the aggregation. Every answer is checked.
 
 use anyhow::{Context, Result, ensure};
+use benches::proving::{ROLLUP_ID, Stopwatch, TIME, shard_inputs};
 use benches::{publish, report};
 use circuits::aggregation::{AggregationInput, ChildProof};
-use circuits::batch::{execute, replay_words, shards};
-use circuits::operation::RollupId;
+use circuits::batch::{execute, replay_words};
 use circuits::preset::Preset;
 use circuits::sample::{Sample, SampleConfig};
 use clap::{Parser, ValueEnum};
-use prover::engine::{CpuDevice, Engine, OwnEngine, OwnOptions, Phase};
+use prover::engine::{CpuDevice, Engine, OwnEngine, OwnOptions};
 use prover::fixtures;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -38,12 +38,6 @@ enum Stage {
     Shard,
     Aggregation,
 }
-
-const ROLLUP_ID: RollupId = RollupId {
-    chain_id: 31_337,
-    contract: [1; 20],
-};
-const TIME: u64 = 1_800_000_000;
 
 fn main() -> Result<()> {
     let args = Args::parse();
@@ -86,60 +80,19 @@ fn native(transfers: usize) -> Result<Value> {
     }))
 }
 
-/// Seconds of each phase of one task.
-#[derive(Default)]
-struct Phases {
-    started: Vec<(Phase, Instant)>,
-}
-
-impl Phases {
-    fn note(&mut self, phase: Phase) {
-        self.started.push((phase, Instant::now()));
-    }
-
-    fn seconds(&self) -> Value {
-        let ends = self
-            .started
-            .iter()
-            .skip(1)
-            .map(|(_, at)| *at)
-            .chain([Instant::now()]);
-        let mut seconds = serde_json::Map::new();
-        for ((phase, from), to) in self.started.iter().zip(ends) {
-            // A phase may come more than once.
-            let before = seconds.get(phase.name()).and_then(Value::as_f64).unwrap_or(0.0);
-            seconds.insert(
-                phase.name().to_string(),
-                json!(before + (to - *from).as_secs_f64()),
-            );
-        }
-        Value::Object(seconds)
-    }
-}
-
 /// Proves one full shard. The engine verifies its proof; the coordinator's check is made once more here.
 fn shard(preset: Preset) -> Result<Value> {
     let keys = fixtures::keys(preset)?;
-    let mut sample = Sample::new(SampleConfig {
-        seed: 2,
-        users: 50,
-        tokens: 3,
-    });
-    let mut state = sample.genesis().build()?;
-    let batch = sample.batch(ROLLUP_ID, TIME, preset.operations_max());
-    let executed = execute(&mut state, &batch)?;
-    let inputs = shards(&batch, &executed, preset.shard.capacity, preset.children)?;
+    let inputs = shard_inputs(&preset)?;
     let mut engine = OwnEngine::new(keys.clone(), Arc::new(CpuDevice::new()), OwnOptions::default());
-    let mut phases = Phases::default();
-    let proof = engine.prove_shard(&inputs[0], &mut |phase| phases.note(phase))?;
-    let seconds = phases.seconds();
+    let mut stopwatch = Stopwatch::default();
+    let proof = engine.prove_shard(&inputs[0], &mut |phase| stopwatch.enter(phase))?;
     circuits::verify::verify_shard(&keys, &inputs[0].instances(), &proof)?;
-    Ok(json!({
-        "k": preset.shard.k,
-        "transfers": preset.shard.capacity,
-        "seconds": seconds,
-        "proof_bytes": proof.len(),
-    }))
+    let mut result = stopwatch.result();
+    result["k"] = json!(preset.shard.k);
+    result["transfers"] = json!(preset.shard.capacity);
+    result["proof_bytes"] = json!(proof.len());
+    Ok(result)
 }
 
 /// Aggregates the fixture's shard proofs.
@@ -148,16 +101,16 @@ fn aggregation(preset: Preset) -> Result<Value> {
     let keys = fixtures::keys(preset)?;
     let children: Vec<ChildProof> = fixture.shard_proofs;
     let mut engine = OwnEngine::new(keys.clone(), Arc::new(CpuDevice::new()), OwnOptions::default());
-    let mut phases = Phases::default();
-    let root = engine.prove_aggregation(&AggregationInput { children }, &mut |phase| phases.note(phase))?;
-    let seconds = phases.seconds();
+    let mut stopwatch = Stopwatch::default();
+    let root = engine.prove_aggregation(&AggregationInput { children }, &mut |phase| {
+        stopwatch.enter(phase);
+    })?;
     let mut instances = fixture.instances;
     instances[..root.accumulator.len()].copy_from_slice(&root.accumulator);
     circuits::verify::verify_root(&keys, &instances, &root.proof)?;
-    Ok(json!({
-        "k": preset.aggregation_k,
-        "children": preset.children,
-        "seconds": seconds,
-        "proof_bytes": root.proof.len(),
-    }))
+    let mut result = stopwatch.result();
+    result["k"] = json!(preset.aggregation_k);
+    result["children"] = json!(preset.children);
+    result["proof_bytes"] = json!(root.proof.len());
+    Ok(result)
 }
