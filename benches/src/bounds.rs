@@ -90,7 +90,7 @@ impl Work {
     /// writes every element.
     pub fn ntt(k: u32, on_coset: bool) -> Self {
         let n = f64::from(1u32 << k);
-        let butterflies = n / 2.0 * f64::from(k - 4) + 2.0 * n / 4.0;
+        let butterflies = n / 2.0 * (f64::from(k) - 4.0).max(0.0) + 2.0 * n / 4.0;
         Self {
             multiplications: butterflies + n * if on_coset { 3.0 } else { 2.0 },
             bytes: n * 4.0 * 32.0,
