@@ -22,7 +22,7 @@ mod report;
 pub use error::OpenError;
 pub use report::{CudaDriver, Report, doctor};
 
-use crate::{Device, DeviceError, Direction, Memory, Program};
+use crate::{Activity, Device, DeviceError, Direction, Memory, Program};
 use context::{Context, Table};
 use halo2curves::bn256::{Fr, G1, G1Affine};
 use memory::Buffer;
@@ -299,6 +299,10 @@ impl Device for IcicleDevice {
                 reason: "ICICLE's backend cannot tell".to_string(),
             }),
         }
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        Some(self.context.activity())
     }
 
     fn len(&self, vector: &IcicleVector) -> usize {

@@ -3,12 +3,14 @@
 //! [`Device`] is the whole surface. Vectors of scalars and bases stay on the device from upload to download; every call
 //! returns a `Result`, and running out of memory is a value. Nothing here knows a circuit.
 
+mod activity;
 pub mod conformance;
 mod cpu;
 pub mod icicle;
 mod program;
 mod report;
 
+pub use activity::{Activity, Calls};
 pub use cpu::{Additions, CpuBases, CpuDevice, CpuVector};
 pub use icicle::{IcicleBases, IcicleConfig, IcicleDevice, IcicleVector};
 pub use program::{Op, Operand, Program, ProgramError};
@@ -82,6 +84,11 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// The device cannot tell.
     fn memory(&self) -> Result<Memory, DeviceError>;
+
+    /// What it has done since it was opened; none where it keeps no book.
+    fn activity(&self) -> Option<Activity> {
+        None
+    }
 
     /// Number of elements of a vector.
     fn len(&self, vector: &Self::Vector) -> usize;

@@ -1,17 +1,19 @@
 //! Proofs by the workspace's engine, accepted by stock halo2's verifier.
 
 use crate::step::tell;
-use accel::Device;
+use accel::{Activity, Calls, Device};
 use anyhow::{Context, Result, bail, ensure};
 use benches::peak_memory_bytes;
 use benches::proving::{Stopwatch, aggregation_input, shard_inputs};
 use circuits::Fr;
 use circuits::aggregation::{AggregationInput, root_statement};
 use circuits::keys::KeyStore;
+use circuits::preset::Preset;
 use circuits::verify::VerifyError;
 use circuits::witness::ShardInput;
-use prover::engine::{Engine, OwnEngine, OwnOptions, Phase};
-use serde_json::json;
+use prover::engine::{Engine, OwnEngine, OwnOptions, Phase, StockEngine};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -24,6 +26,16 @@ pub enum Circuit {
     Shard,
     /// The aggregation of all shards of a batch.
     Aggregation,
+}
+
+impl Circuit {
+    /// Log2 of its rows.
+    pub fn k(self, preset: &Preset) -> u32 {
+        match self {
+            Circuit::Shard => preset.shard.k,
+            Circuit::Aggregation => preset.aggregation_k,
+        }
+    }
 }
 
 /// A statement with its witness.
@@ -84,12 +96,13 @@ impl Task {
     }
 }
 
-/// Proves the task twice, cold (keys are read and put on the device) and warm. Each proof must verify, and none of its
-/// changed copies.
+/// Proves the task: cold (keys are read and put on the device), and then `warm` times, of which the fastest is told. Each
+/// proof must verify, and none of its changed copies.
 pub fn check<D: Device + 'static>(
     device: Arc<D>,
     keys: Arc<KeyStore>,
     task: &Task,
+    warm: usize,
     table_bytes_max: u64,
 ) -> Result<()> {
     let options = OwnOptions {
@@ -97,9 +110,12 @@ pub fn check<D: Device + 'static>(
         ..OwnOptions::default()
     };
     let mut engine = OwnEngine::new(keys.clone(), device.clone(), options);
-    let watch = MemoryWatch::new(device);
-    for run in ["cold", "warm"] {
+    let watch = MemoryWatch::new(device.clone());
+    let mut warm_seconds: Vec<f64> = Vec::new();
+    for at in 0..=warm {
+        let run = if at == 0 { "cold" } else { "warm" };
         let (start, mut stopwatch) = (Instant::now(), Stopwatch::default());
+        let mut book = Book::default();
         let mut progress = |phase: Phase| {
             eprintln!(
                 "  {run}: {}, after {:.1} s",
@@ -108,21 +124,87 @@ pub fn check<D: Device + 'static>(
             );
             // Told before it begins: should the process end, this is where.
             tell(json!({ "under_way": { "run": run, "phase": phase.name() } }));
+            book.enter(phase, device.activity());
             stopwatch.enter(phase);
         };
         let (instances, proof) = task.prove(&keys, &mut engine, &mut progress)?;
         let mut result = stopwatch.result();
+        result["device"] = book.result();
         result["seconds_with_keys_and_verification"] = json!(start.elapsed().as_secs_f64());
         result["proof_bytes"] = json!(proof.len());
         result["changed_proofs_refused"] = json!(verify(&keys, task, &instances, &proof)?);
+        let seconds = result["seconds"].as_f64().context("a proof without a time")?;
+        if at > 0 {
+            warm_seconds.push(seconds);
+        }
+        if warm_seconds.iter().all(|other| *other >= seconds) {
+            tell(json!({ run: result }));
+        }
         tell(json!({
-            run: result,
+            "warm_seconds": warm_seconds,
             "under_way": null,
             "device_memory_peak_bytes": watch.peak(),
             "host_memory_peak_bytes": peak_memory_bytes(),
         }));
     }
     Ok(())
+}
+
+/// Proves the task once by stock halo2. The proof must verify, and none of its changed copies.
+pub fn check_stock(keys: &Arc<KeyStore>, task: &Task) -> Result<()> {
+    let mut engine = StockEngine::new(keys.clone(), None);
+    let mut stopwatch = Stopwatch::default();
+    let mut progress = |phase: Phase| stopwatch.enter(phase);
+    let (instances, proof) = task.prove(keys, &mut engine, &mut progress)?;
+    let mut result = stopwatch.result();
+    result["changed_proofs_refused"] = json!(verify(keys, task, &instances, &proof)?);
+    tell(json!({ "warm": result, "host_memory_peak_bytes": peak_memory_bytes() }));
+    Ok(())
+}
+
+/// What a device says that it has done, at the beginning of each phase.
+#[derive(Default)]
+struct Book {
+    entered: Vec<(Phase, Activity)>,
+}
+
+impl Book {
+    fn enter(&mut self, phase: Phase, activity: Option<Activity>) {
+        self.entered.extend(activity.map(|activity| (phase, activity)));
+    }
+
+    /// By phase, and in all phases of proving: seconds in which the device was busy, bytes moved, calls by operation. Nothing
+    /// of a device that keeps no book.
+    fn result(&self) -> Value {
+        let mut phases: Map<String, Value> = Map::new();
+        let mut proving: Vec<Activity> = Vec::new();
+        for pair in self.entered.windows(2) {
+            let ((phase, before), (_, after)) = (&pair[0], &pair[1]);
+            if matches!(phase, Phase::Proving(_)) {
+                let done = after.since(before);
+                let sum = phases.entry(phase.name()).or_insert(json!({}));
+                for (name, value) in [
+                    ("busy_s", done.busy_s),
+                    ("bytes_to_device", done.bytes_to_device as f64),
+                    ("bytes_to_host", done.bytes_to_host as f64),
+                ] {
+                    sum[name] = json!(sum[name].as_f64().unwrap_or(0.0) + value);
+                }
+                proving.push(done);
+            }
+        }
+        let mut operations: BTreeMap<String, Calls> = BTreeMap::new();
+        for (name, calls) in proving.iter().flat_map(|done| &done.operations) {
+            let sum = operations.entry(name.to_string()).or_default();
+            sum.calls += calls.calls;
+            sum.seconds += calls.seconds;
+        }
+        let busy: f64 = proving.iter().map(|done| done.busy_s).sum();
+        match proving.is_empty() {
+            true => Value::Null,
+            false => json!({ "busy_s": busy, "phases": phases, "operations": operations }),
+        }
+    }
 }
 
 /// The proof must be accepted, and its changed copies refused; how many those were.

@@ -37,11 +37,15 @@ pub enum Step {
     CpuShard,
     /// Aggregation proofs by the engine on the CPU.
     CpuAggregation,
+    /// A shard proof by stock halo2 on the CPU.
+    StockShard,
+    /// An aggregation proof by stock halo2 on the CPU.
+    StockAggregation,
 }
 
 impl Step {
     /// All, in the order in which they run: what says most about the device comes first.
-    pub const ALL: [Step; 10] = [
+    pub const ALL: [Step; 12] = [
         Step::Doctor,
         Step::Conformance,
         Step::Msm,
@@ -52,6 +56,8 @@ impl Step {
         Step::Kernels,
         Step::CpuShard,
         Step::CpuAggregation,
+        Step::StockShard,
+        Step::StockAggregation,
     ];
 
     /// Its name, on the command line and in reports.
@@ -65,15 +71,16 @@ impl Step {
         match self {
             Step::Doctor => 0.1,
             Step::Conformance | Step::Msm | Step::Ntt | Step::Kernels => 0.25,
-            Step::Keys | Step::Aggregation | Step::CpuAggregation => 0.5,
-            Step::Shard | Step::CpuShard => 0.2,
+            Step::Keys | Step::Aggregation | Step::CpuAggregation | Step::StockAggregation => 0.5,
+            Step::Shard | Step::CpuShard | Step::StockShard => 0.2,
         }
     }
 
     /// Whether it cannot run without keys.
     pub fn needs_keys(self) -> bool {
         match self {
-            Step::Shard | Step::Aggregation | Step::CpuShard | Step::CpuAggregation => true,
+            Step::Shard | Step::CpuShard | Step::StockShard => true,
+            Step::Aggregation | Step::CpuAggregation | Step::StockAggregation => true,
             Step::Doctor | Step::Conformance | Step::Msm | Step::Ntt | Step::Keys | Step::Kernels => false,
         }
     }
@@ -96,6 +103,8 @@ pub fn child(step: Step, args: &Args) -> ExitCode {
         Step::Kernels => time_kernels(args),
         Step::CpuShard => prove(args, &DeviceName::Cpu, proofs::Circuit::Shard),
         Step::CpuAggregation => prove(args, &DeviceName::Cpu, proofs::Circuit::Aggregation),
+        Step::StockShard => prove_by_stock(args, proofs::Circuit::Shard),
+        Step::StockAggregation => prove_by_stock(args, proofs::Circuit::Aggregation),
     };
     match result {
         Ok(()) => {
@@ -169,16 +178,20 @@ fn compute(step: Step, args: &Args) -> Result<()> {
 fn prove(args: &Args, device: &DeviceName, circuit: proofs::Circuit) -> Result<()> {
     let keys = keys(&args.preset, args.keys_dir())?;
     let task = proofs::Task::new(circuit, &keys)?;
-    let k = match circuit {
-        proofs::Circuit::Shard => args.preset.shard.k,
-        proofs::Circuit::Aggregation => args.preset.aggregation_k,
-    };
+    let k = circuit.k(&args.preset);
     tell(json!({ "device": device.to_string(), "preset": args.preset.name, "k": k }));
-    let table_bytes_max = args.table_mib << 20;
+    let (warm, table_bytes_max) = (usize::from(args.warm), args.table_mib << 20);
     match device.open(args.icicle_dir.as_deref(), k)? {
-        OpenDevice::Cpu(device) => proofs::check(Arc::new(device), keys, &task, table_bytes_max),
-        OpenDevice::Icicle(device) => proofs::check(Arc::new(device), keys, &task, table_bytes_max),
+        OpenDevice::Cpu(device) => proofs::check(Arc::new(device), keys, &task, warm, table_bytes_max),
+        OpenDevice::Icicle(device) => proofs::check(Arc::new(device), keys, &task, warm, table_bytes_max),
     }
+}
+
+fn prove_by_stock(args: &Args, circuit: proofs::Circuit) -> Result<()> {
+    let keys = keys(&args.preset, args.keys_dir())?;
+    let task = proofs::Task::new(circuit, &keys)?;
+    tell(json!({ "prover": "halo2-axiom", "preset": args.preset.name, "k": circuit.k(&args.preset) }));
+    proofs::check_stock(&keys, &task)
 }
 
 fn time_kernels(args: &Args) -> Result<()> {

@@ -315,21 +315,22 @@ fn summary(args: &Args, outcomes: &[Outcome], start: Instant) -> Value {
         "seed": args.seed,
         "passed": outcomes.len() == Step::ALL.len() && outcomes.iter().all(Outcome::is_good),
         "seconds": start.elapsed().as_secs_f64(),
-        "ratios_to_cpu": ratios(outcomes),
+        "ratios_to_cpu": ratios(outcomes, Step::CpuShard, Step::CpuAggregation),
+        "ratios_to_stock": ratios(outcomes, Step::StockShard, Step::StockAggregation),
         "steps": outcomes.iter().map(Outcome::json).collect::<Vec<_>>(),
     }))
 }
 
-/// How many times faster than on the CPU the device made its second proof.
-fn ratios(outcomes: &[Outcome]) -> Value {
+/// How many times faster the device made its fastest warm proof than others made theirs.
+fn ratios(outcomes: &[Outcome], shard: Step, aggregation: Step) -> Value {
     let warm = |step: Step| {
         let outcome = outcomes.iter().find(|outcome| outcome.step == step)?;
         outcome.details.get("warm")?["seconds"].as_f64()
     };
-    let ratio = |device, cpu| Some(warm(cpu)? / warm(device)?);
+    let ratio = |device, other| Some(warm(other)? / warm(device)?);
     json!({
-        "shard": ratio(Step::Shard, Step::CpuShard),
-        "aggregation": ratio(Step::Aggregation, Step::CpuAggregation),
+        "shard": ratio(Step::Shard, shard),
+        "aggregation": ratio(Step::Aggregation, aggregation),
     })
 }
 

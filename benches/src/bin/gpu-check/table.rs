@@ -31,8 +31,13 @@ pub fn table(report: &Value) -> String {
         );
     }
     for circuit in ["shard", "aggregation"] {
-        if let Some(ratio) = results["ratios_to_cpu"][circuit].as_f64() {
-            text += &format!("\n{circuit}: {ratio:.2} times as fast as the engine on this machine's CPU");
+        for (others, name) in [
+            ("ratios_to_cpu", "the engine"),
+            ("ratios_to_stock", "stock halo2"),
+        ] {
+            if let Some(ratio) = results[others][circuit].as_f64() {
+                text += &format!("\n{circuit}: {ratio:.2} times as fast as {name} on this machine's CPU");
+            }
         }
     }
     text.trim_end().to_string() + "\n"
@@ -70,6 +75,13 @@ fn note(step: &Value) -> String {
             number(&details["device_s"]),
             number(&details["cpu_s"]),
         ),
+        "stock-shard" | "stock-aggregation" => {
+            format!(
+                "k = {}: {:.3} s",
+                details["k"],
+                number(&details["warm"]["seconds"])
+            )
+        }
         "shard" | "aggregation" | "cpu-shard" | "cpu-aggregation" => proofs(details),
         "kernels" => kernels(details),
         _ => String::new(),
@@ -85,12 +97,31 @@ fn proofs(details: &Value) -> String {
         .collect();
     let cold = &details["cold"];
     format!(
-        "k = {}: {:.3} s, first {:.3} s ({:.1} s with its keys); {}",
+        "k = {}: {:.3} s, first {:.3} s ({:.1} s with its keys); {}{}",
         details["k"],
         number(&warm["seconds"]),
         number(&cold["seconds"]),
         number(&cold["seconds_with_keys_and_verification"]),
         phases.join(", "),
+        device(warm),
+    )
+}
+
+/// How busy a device was that keeps a book, and what went to it and back.
+fn device(run: &Value) -> String {
+    let book = &run["device"];
+    let Some(busy) = book["busy_s"].as_f64() else {
+        return String::new();
+    };
+    let moved = |name: &str| -> f64 {
+        let phases = book["phases"].as_object().into_iter().flatten();
+        phases.map(|(_, phase)| number(&phase[name])).sum::<f64>() / 1e6
+    };
+    format!(
+        "; device busy {:.0} %, {:.0} MB to it, {:.0} MB back",
+        100.0 * busy / number(&run["seconds"]),
+        moved("bytes_to_device"),
+        moved("bytes_to_host"),
     )
 }
 

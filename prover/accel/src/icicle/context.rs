@@ -7,12 +7,14 @@ use super::abi::{self, DeviceId, DomainConfig, MsmConfig, NttConfig, VectorConfi
 use super::library::{Functions, Library};
 use super::memory::{Buffer, Pool, Span};
 use super::{Installed, OpenError};
+use crate::activity::{Activity, Meter, Metered};
 use crate::{DeviceError, Direction, Memory};
 use halo2curves::bn256::{Fr, G1Affine};
 use halo2curves::ff::PrimeField;
 use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
+use std::ops::Deref;
 use std::ptr::null_mut;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +33,21 @@ pub(super) struct Context {
     pub(super) reserve_bytes: u64,
     domain_k: u32,
     pub(super) pool: Mutex<Pool>,
+    meter: Meter,
+}
+
+/// The device's functions, for one call from the calling thread; its time is taken until this is dropped.
+pub(super) struct Entered<'a> {
+    functions: &'a Functions,
+    _metered: Metered<'a>,
+}
+
+impl Deref for Entered<'_> {
+    type Target = Functions;
+
+    fn deref(&self) -> &Functions {
+        self.functions
+    }
 }
 
 /// What makes a device one: its installation, type and index.
@@ -103,6 +120,7 @@ impl Context {
             reserve_bytes,
             domain_k,
             pool: Mutex::default(),
+            meter: Meter::default(),
         };
         context.enter("set_device")?;
         let root = omega(domain_k).to_repr();
@@ -122,12 +140,19 @@ impl Context {
     }
 
     /// Makes the device the calling thread's; to be done before every call, since threads come and go.
-    pub(super) fn enter(&self, operation: &'static str) -> Result<&Functions, DeviceError> {
-        let functions = &self.library.functions;
+    pub(super) fn enter(&self, operation: &'static str) -> Result<Entered<'_>, DeviceError> {
+        let entered = Entered {
+            functions: &self.library.functions,
+            _metered: self.meter.begin(operation),
+        };
         // SAFETY: `id` is a device that was available when the context was opened, which is never undone.
-        let code = unsafe { (functions.set_device)(&raw const self.id) };
+        let code = unsafe { (entered.set_device)(&raw const self.id) };
         checked(operation, code, 0)?;
-        Ok(functions)
+        Ok(entered)
+    }
+
+    pub(super) fn activity(&self) -> Activity {
+        self.meter.activity()
     }
 
     /// Memory as ICICLE sees it; `None` where its backend cannot tell.
@@ -171,6 +196,8 @@ impl Context {
         // SAFETY: the slice and the span both have `to.bytes()` bytes, by the assertions here and on `Fr`'s size.
         let code = unsafe { (functions.copy_to_device)(to.pointer_mut(), from.as_ptr().cast(), to.bytes()) };
         checked(operation, code, 0)?;
+        drop(functions);
+        self.meter.to_device(to.bytes());
         self.convert(operation, to, to, false)
     }
 
@@ -188,6 +215,7 @@ impl Context {
         let code =
             unsafe { (functions.copy_to_host)(room.as_mut_ptr().cast(), from.pointer(), from.bytes()) };
         checked(operation, code, 0)?;
+        self.meter.to_host(from.bytes());
         // SAFETY: the call wrote that many scalars; any bytes are four words.
         unsafe { to.set_len(to.len() + from.len) };
         Ok(())
@@ -206,6 +234,7 @@ impl Context {
         // SAFETY: slice and buffer have the same number of bytes.
         let code = unsafe { (functions.copy_to_device)(pointer, from.as_ptr().cast(), to.bytes) };
         checked(operation, code, 0)?;
+        self.meter.to_device(to.bytes);
         let config = vector_config(true, true, true);
         let n = from.len() as u64;
         // SAFETY: the buffer holds `n` points; the conversion reads and writes each coordinate in its place.
@@ -387,6 +416,7 @@ impl Context {
         // fit in host memory, as the configuration says.
         let code = unsafe { (functions.msm)(scalars.pointer(), from, int(n), &raw const config, to) };
         checked("msm", code, scalars.bytes() as u64)?;
+        self.meter.to_host(size_of_val(&sums[..]));
         Ok(sums)
     }
 }

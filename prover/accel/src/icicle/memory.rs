@@ -115,7 +115,7 @@ impl Context {
         // SAFETY: the pointer is to a live pointer; `bytes` is not zero.
         let code = unsafe { (functions.malloc)(&raw mut pointer, bytes) };
         if abi::is_out_of_memory(code) {
-            self.clear_error(functions);
+            self.clear_error(&functions);
         }
         checked(operation, code, bytes as u64)?;
         if pointer.is_null() {
