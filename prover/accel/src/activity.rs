@@ -133,12 +133,12 @@ mod tests {
         let (msm, ntt) = (first.operations["msm"], first.operations["ntt"]);
         assert_eq!((msm.calls, ntt.calls, first.bytes_to_device), (1, 1, 3));
         assert!(first.busy_s >= msm.seconds && msm.seconds >= ntt.seconds);
-        assert!(first.busy_s < msm.seconds + ntt.seconds || ntt.seconds == 0.0);
+        assert!(first.busy_s <= msm.seconds + ntt.seconds);
         drop(meter.begin("ntt"));
         meter.to_host(5);
         let later = meter.activity().since(&first);
         assert_eq!(later.operations.keys().collect::<Vec<_>>(), ["ntt"]);
         assert_eq!((later.bytes_to_device, later.bytes_to_host), (0, 5));
-        assert!(later.busy_s >= later.operations["ntt"].seconds);
+        assert!(later.busy_s + 1e-9 >= later.operations["ntt"].seconds);
     }
 }

@@ -305,6 +305,16 @@ impl Device for CpuDevice {
             .collect())
     }
 
+    fn divide(&self, polynomials: &mut [&mut CpuVector], points: &[Fr]) -> Result<(), DeviceError> {
+        if polynomials.len() != points.len() {
+            let reason = format!("{} polynomials at {} points", polynomials.len(), points.len());
+            return Err(invalid("divide", reason));
+        }
+        let pairs = polynomials.par_iter_mut().zip(points);
+        pairs.for_each(|(polynomial, point)| scan::divide(self.kernels, &mut polynomial.values, *point));
+        Ok(())
+    }
+
     fn combine(&self, vectors: &[&CpuVector], factors: &[Fr], n: usize) -> Result<CpuVector, DeviceError> {
         if vectors.len() != factors.len() {
             let reason = format!("{} vectors with {} factors", vectors.len(), factors.len());

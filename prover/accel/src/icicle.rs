@@ -5,8 +5,10 @@
 //! never set. Transforms use halo2's roots of unity; a coset is reached by multiplying with a table of powers before a
 //! plain transform, since ICICLE computes the powers of a coset's generator on one core for each call.
 //!
-//! All calls are synchronous. An exception in ICICLE ends the process (see [`IcicleDevice::open`]), so that proving on
-//! a GPU belongs in a process of its own.
+//! A call returns when the device has done what was asked. Within it, element-wise work and transforms only join the
+//! device's queue, its default stream, which keeps their order: waiting for each would cost more than most of them take.
+//! An exception in ICICLE ends the process (see [`IcicleDevice::open`]), so that proving on a GPU belongs in a process of
+//! its own.
 
 mod abi;
 mod check;
@@ -256,6 +258,10 @@ impl IcicleDevice {
                 count,
             });
         }
+        if config.kind == CUDA {
+            // As much as the reserve holds back: it is for the same calls.
+            driver::keep_pooled(&config.driver, config.index, config.reserve_bytes);
+        }
         let context = Context::open(&installed, config.index, config.reserve_bytes, config.domain_k)?;
         let device = Self {
             context,
@@ -314,19 +320,20 @@ impl Device for IcicleDevice {
         if let Some(buffer) = &vector.buffer {
             self.context
                 .upload("upload", values, buffer.span(0, values.len()))?;
+            self.context.finish("upload")?;
         }
         Ok(vector)
     }
 
     fn download(&self, vector: &IcicleVector) -> Result<Vec<Fr>, DeviceError> {
         self.own("download", &[vector])?;
-        operations::download(&self.context, vector, 0..vector.len)
+        operations::download(&self.context, "download", vector, 0..vector.len)
     }
 
     fn read(&self, vector: &IcicleVector, at: usize, count: usize) -> Result<Vec<Fr>, DeviceError> {
         self.own("read", &[vector])?;
         let range = operations::range("read", at, count, vector.len)?;
-        operations::download(&self.context, vector, range)
+        operations::download(&self.context, "read", vector, range)
     }
 
     fn write(&self, vector: &mut IcicleVector, at: usize, values: &[Fr]) -> Result<(), DeviceError> {
@@ -336,7 +343,8 @@ impl Device for IcicleDevice {
             return Ok(());
         }
         let span = vector.memory().span(range.start, range.len());
-        self.context.upload("write", values, span)
+        self.context.upload("write", values, span)?;
+        self.context.finish("write")
     }
 
     fn zeros(&self, n: usize) -> Result<IcicleVector, DeviceError> {
@@ -393,7 +401,22 @@ impl Device for IcicleDevice {
         vectors.into_iter().try_for_each(|vector| {
             self.context.make_room("ntt", vector.len)?;
             self.context.ntt(vector.memory().span(0, vector.len), direction)
-        })
+        })?;
+        self.context.finish("ntt")
+    }
+
+    /// The powers of the shift come from the device, which has them sooner than the host would send them.
+    fn coset_ntt(
+        &self,
+        inputs: &[&IcicleVector],
+        shift: Fr,
+        outputs: &mut [&mut IcicleVector],
+    ) -> Result<(), DeviceError> {
+        let outputs: Vec<&IcicleVector> = outputs.iter().map(|output| &**output).collect();
+        self.own("coset_ntt", inputs)?;
+        self.own("coset_ntt", &outputs)?;
+        operations::check_coset(inputs, &outputs, self.context.domain_k())?;
+        operations::coset_ntt(&self.context, inputs, shift, &outputs)
     }
 
     fn run(
@@ -420,13 +443,10 @@ impl Device for IcicleDevice {
         )
     }
 
-    /// ICICLE inverts each element by itself, by the binary Euclidean algorithm.
+    /// By a tree of products, since ICICLE inverts each element by itself.
     fn invert(&self, vector: &mut IcicleVector) -> Result<(), DeviceError> {
         self.own("invert", &[vector])?;
-        match &vector.buffer {
-            Some(buffer) => self.context.invert("invert", buffer.span(0, vector.len)),
-            None => Ok(()),
-        }
+        operations::invert(&self.context, vector)
     }
 
     /// On the device, by `log2(n)` products of the vector with itself moved, in memory for a second vector.
@@ -442,10 +462,19 @@ impl Device for IcicleDevice {
             let reason = format!("{} polynomials at {} points", polynomials.len(), points.len());
             return Err(operations::invalid("evaluate", reason));
         }
-        let pairs = polynomials.iter().zip(points);
-        pairs
-            .map(|(polynomial, point)| operations::evaluate(&self.context, polynomial, *point))
-            .collect()
+        operations::evaluate(&self.context, polynomials, points)
+    }
+
+    /// On the device, by `log2(n)` sums of the vector with itself moved.
+    fn divide(&self, polynomials: &mut [&mut IcicleVector], points: &[Fr]) -> Result<(), DeviceError> {
+        let own: Vec<&IcicleVector> = polynomials.iter().map(|polynomial| &**polynomial).collect();
+        self.own("divide", &own)?;
+        if polynomials.len() != points.len() {
+            let reason = format!("{} polynomials at {} points", polynomials.len(), points.len());
+            return Err(operations::invalid("divide", reason));
+        }
+        let mut pairs = polynomials.iter_mut().zip(points);
+        pairs.try_for_each(|(polynomial, point)| operations::divide(&self.context, polynomial, *point))
     }
 
     fn combine(

@@ -210,6 +210,12 @@ pub trait Device: Send + Sync {
     /// Different numbers of polynomials and points.
     fn evaluate(&self, polynomials: &[&Self::Vector], points: &[Fr]) -> Result<Vec<Fr>, DeviceError>;
 
+    /// Turns the coefficients of each polynomial `p` into those of `(p - p(point)) / (X - point)`, the last of which is 0.
+    ///
+    /// # Errors
+    /// Different numbers of polynomials and points; out of memory.
+    fn divide(&self, polynomials: &mut [&mut Self::Vector], points: &[Fr]) -> Result<(), DeviceError>;
+
     /// `Σ factors[j] · vectors[j]`, element-wise; shorter vectors count as padded with zeros up to `n`.
     ///
     /// # Errors

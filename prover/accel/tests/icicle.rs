@@ -5,7 +5,7 @@ mod reference;
 
 use accel::conformance::{Extent, run};
 use accel::icicle::{OpenError, Report, doctor};
-use accel::{Device, DeviceError, Direction, IcicleConfig, IcicleDevice, Memory};
+use accel::{Device, DeviceError, Direction, IcicleConfig, IcicleDevice, Memory, Op, Operand, Program};
 use halo2curves::bn256::{Fr, G1Affine};
 use reference::{Installation, LIBRARIES};
 use std::os::unix::process::ExitStatusExt;
@@ -59,16 +59,71 @@ fn the_cuda_type_conforms_behind_its_driver_and_backend() {
         ..installation.config("CUDA", 0)
     };
     let device = open(&config);
+    // Long enough for what is done by halves and trees.
     let extent = Extent {
-        k_max: 7,
+        k_max: 11,
         seed: 3,
         threads: 2,
     };
     run(&device, extent).unwrap_or_else(|failure| panic!("{failure}"));
+    // SAFETY: the function has this type in the reference library.
+    let kept = unsafe { call::<unsafe extern "C" fn() -> u64>(&installation, b"reference_kept_bytes\0")() };
+    assert_eq!(kept, 1 << 20, "the driver keeps as much as the reserve");
     let total = 1 << 30;
     let memory = device.memory().expect("the reference knows its memory");
     assert_eq!(memory.total, total);
     assert_eq!(memory.free, total, "everything was given back");
+}
+
+/// A function of the library that an installation has loaded.
+///
+/// # Safety
+/// It has this type.
+unsafe fn call<T: Copy>(installation: &Installation, symbol: &[u8]) -> T {
+    // SAFETY: the library was loaded before; its initialisers do nothing.
+    let library = unsafe { libloading::Library::new(installation.file()) }.expect("the library");
+    // SAFETY: the caller's promise; the library is never unloaded.
+    *unsafe { library.get::<T>(symbol) }.expect("a function of the reference library")
+}
+
+#[test]
+fn what_fails_after_a_call_has_returned_is_an_error_of_the_operation() {
+    const UNKNOWN: i32 = 14;
+    let installation = Installation::with_cuda();
+    let device = open(&installation.config("CUDA", 0));
+    let n = 2048;
+    let upload = |device: &IcicleDevice| device.upload(&scalars(n)).expect("memory");
+    let [mut a, mut b] = [upload(&device), upload(&device)];
+    let [left, right] = [0, 1].map(|column| Operand::Input { column, rotation: 0 });
+    let product = Program::new(vec![Op::Mul(left, right)], vec![Operand::Result(0)]).expect("one product");
+    // SAFETY: the function has this type in the reference library.
+    let fail: unsafe extern "C" fn(i32) = unsafe { call(&installation, b"reference_fail_queued\0") };
+    // SAFETY: it sets a number.
+    unsafe { fail(UNKNOWN) };
+    let mut output = device.zeros(n as usize).expect("memory");
+    let point = Fr::from(3);
+    let results = [
+        device.upload(&scalars(n)).map(drop),
+        device.download(&a).map(drop),
+        device.ntt(&mut [&mut a], Direction::Forward),
+        device.coset_ntt(&[&a], point, &mut [&mut output]),
+        device.run(&product, &[&a, &b], &[], &mut [&mut output]),
+        device.invert(&mut b),
+        device.running_product(&mut b, point),
+        device.evaluate(&[&a], &[point]).map(drop),
+        device.divide(&mut [&mut b], &[point]),
+        device.combine(&[&a], &[point], n as usize).map(drop),
+    ];
+    for (at, result) in results.into_iter().enumerate() {
+        assert!(
+            matches!(result, Err(DeviceError::Failed { .. })),
+            "operation {at}: {result:?}"
+        );
+    }
+    // SAFETY: as above.
+    unsafe { fail(0) };
+    let values = device.download(&upload(&device)).expect("the device works again");
+    assert_eq!(values, scalars(n));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::error::EngineError;
 use crate::graph::Poly;
+use crate::lookup::Table;
 use crate::opening::rotation_sets;
 use crate::system::System;
 
@@ -114,6 +115,8 @@ pub(crate) struct Key<D: Device> {
     pub values: HashMap<Poly, D::Vector>,
     /// The cosets that are kept, by part.
     pub cosets: HashMap<Poly, Vec<D::Vector>>,
+    /// Tables of lookups that are a column of the key, whatever the challenges. In the host's memory.
+    pub tables: HashMap<usize, Table>,
 }
 
 impl<D: Device> Key<D> {
@@ -162,7 +165,12 @@ impl<D: Device> Key<D> {
             coefficients,
             values,
             cosets: HashMap::new(),
+            tables: HashMap::new(),
         };
+        for (index, column) in system.fixed_tables() {
+            let rows = &pk.fixed_values()[column].values()[..system.usable_rows()];
+            key.tables.insert(index, Table::new(rows));
+        }
         key.keep_cosets(device, system, &plan, cosets_bytes_max)?;
         Ok(key)
     }

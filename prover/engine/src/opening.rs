@@ -7,10 +7,9 @@
 //! distinct point, whatever the number of sets. Such a division never reads the constant coefficient, so neither `r_i`
 //! nor `F_s(s)` is needed. The second commitment is to the quotient by `X - u` of a combination of the `f_i` and `Q`.
 
-use accel::{Device, DeviceError};
+use accel::Device;
 use halo2curves::bn256::Fr;
 use halo2curves::ff::Field;
-use rayon::prelude::*;
 
 use crate::error::EngineError;
 use crate::graph::Poly;
@@ -61,7 +60,7 @@ impl<D: Device> Proof<'_, '_, D> {
         factors.push(-vanishing_at(all.iter(), u) * scale);
         let vectors: Vec<&D::Vector> = combined.iter().copied().chain([&quotient]).collect();
         let linear = device.combine(&vectors, &factors, domain.n)?;
-        let opening = self.sum_of_quotients(&[(linear, u)])?;
+        let opening = self.sum_of_quotients(vec![(linear, u)])?;
         self.commit(Basis::Powers, &[&opening])
     }
 
@@ -87,40 +86,17 @@ impl<D: Device> Proof<'_, '_, D> {
             }
             numerators.push((device.combine(&vectors, &factors, n)?, point));
         }
-        self.sum_of_quotients(&numerators)
+        self.sum_of_quotients(numerators)
     }
 
-    /// `Σ (p - p(point)) / (X - point)` by synthetic division: from the highest coefficients down, chunk by chunk, the
-    /// polynomials side by side.
-    fn sum_of_quotients(&self, numerators: &[(D::Vector, Fr)]) -> Result<D::Vector, EngineError> {
-        const CHUNKS: usize = 16;
+    /// `Σ (p - p(point)) / (X - point)`.
+    fn sum_of_quotients(&self, mut numerators: Vec<(D::Vector, Fr)>) -> Result<D::Vector, EngineError> {
         let (device, n) = (&*self.engine.device, self.engine.system.domain.n);
-        let chunk = n.div_ceil(CHUNKS);
-        let mut sum = device.zeros(n)?;
-        let mut carries = vec![Fr::ZERO; numerators.len()];
-        for at in (0..n).step_by(chunk).rev() {
-            let count = chunk.min(n - at);
-            let mut quotients = numerators
-                .par_iter()
-                .zip(&mut carries)
-                .map(|((numerator, point), carry)| {
-                    let mut values = device.read(numerator, at, count)?;
-                    divide_chunk(&mut values, *point, carry);
-                    Ok(values)
-                })
-                .collect::<Result<Vec<_>, DeviceError>>()?;
-            let Some(mut total) = quotients.pop() else {
-                break;
-            };
-            for quotient in quotients {
-                total
-                    .par_iter_mut()
-                    .zip(quotient)
-                    .for_each(|(total, value)| *total += value);
-            }
-            device.write(&mut sum, at, &total)?;
-        }
-        Ok(sum)
+        let points: Vec<Fr> = numerators.iter().map(|(_, point)| *point).collect();
+        let mut vectors: Vec<&mut D::Vector> = numerators.iter_mut().map(|(vector, _)| vector).collect();
+        device.divide(&mut vectors, &points)?;
+        let vectors: Vec<&D::Vector> = vectors.into_iter().map(|vector| &*vector).collect();
+        Ok(device.combine(&vectors, &vec![Fr::ONE; points.len()], n)?)
     }
 }
 
@@ -172,37 +148,9 @@ fn powers(base: Fr, count: usize) -> Vec<Fr> {
         .collect()
 }
 
-/// Turns coefficients of `p` into those of `(p - p(point)) / (X - point)`, given and giving back what the next higher
-/// coefficients carry into them.
-fn divide_chunk(coefficients: &mut [Fr], point: Fr, carry: &mut Fr) {
-    for coefficient in coefficients.iter_mut().rev() {
-        let next = *carry * point + *coefficient;
-        *coefficient = std::mem::replace(carry, next);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn division_by_a_linear_polynomial_gives_back_the_factor() {
-        let factor: Vec<Fr> = (1..3_000).map(|i| Fr::from(i * i)).collect();
-        let point = Fr::from(77);
-        let mut product = vec![Fr::from(5); 1];
-        product.resize(factor.len() + 1, Fr::ZERO);
-        for (at, coefficient) in factor.iter().enumerate() {
-            product[at] -= coefficient * point;
-            product[at + 1] += coefficient;
-        }
-        let mut carry = Fr::ZERO;
-        let (low, high) = product.split_at_mut(1_000);
-        divide_chunk(high, point, &mut carry);
-        divide_chunk(low, point, &mut carry);
-        assert_eq!(product.pop(), Some(Fr::ZERO));
-        assert_eq!(product, factor);
-        assert_eq!(carry, Fr::from(5), "the remainder");
-    }
 
     #[test]
     fn polynomials_with_equal_points_form_a_set() {

@@ -205,11 +205,16 @@ impl<'a, 'c, D: Device> Proof<'a, 'c, D> {
         for (index, compiled) in system.compress.iter().enumerate() {
             let mut compressed = self.pair()?;
             self.run_on_domain(compiled, &mut compressed)?;
-            let [mut input, mut table] = [
-                device.read(&compressed[0], 0, usable)?,
-                device.read(&compressed[1], 0, usable)?,
-            ];
-            lookup::permute(&mut input, &mut table).map_err(|row| EngineError::Lookup {
+            let mut input = device.read(&compressed[0], 0, usable)?;
+            let made;
+            let table = match self.engine.key.tables.get(&index) {
+                Some(table) => table,
+                None => {
+                    made = lookup::Table::new(&device.read(&compressed[1], 0, usable)?);
+                    &made
+                }
+            };
+            let table = lookup::permute(&mut input, table).map_err(|row| EngineError::Lookup {
                 name: system.cs.lookups()[index].name().to_owned(),
                 row,
             })?;

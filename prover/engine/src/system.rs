@@ -186,6 +186,15 @@ impl System {
         queries
     }
 
+    /// Lookups whose table is one fixed column, with the column: compressing leaves such a table as it is.
+    pub fn fixed_tables(&self) -> impl Iterator<Item = (usize, usize)> {
+        let lookups = self.cs.lookups().iter().enumerate();
+        lookups.filter_map(|(index, lookup)| match &lookup.table_expressions()[..] {
+            [Expression::Fixed(query)] if query.rotation().0 == 0 => Some((index, query.column_index())),
+            _ => None,
+        })
+    }
+
     fn advice_queries(&self) -> Vec<Query> {
         let queries = self.cs.advice_queries().iter();
         queries

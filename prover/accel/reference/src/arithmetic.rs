@@ -1,6 +1,6 @@
 //! MSM, NTT and vector operations: what `libicicle_field_bn254` and `libicicle_curve_bn254` export.
 
-use crate::devices::{Kind, current, state};
+use crate::devices::{Kind, current, drain, state, submit};
 use crate::layout::{DomainConfig, MsmConfig, NttConfig, VectorConfig};
 use crate::{code, code_of};
 use core::ffi::c_int;
@@ -163,6 +163,7 @@ unsafe fn msm(
     );
     valid(n > 0 && batch > 0 && factor > 0)?;
     only(config.points_shared == 1 && config.results_on_device == 0 && config.bitsize == 0)?;
+    drain()?;
     let device = current()?;
     device.fault(n)?;
     // SAFETY: the caller's promise.
@@ -217,6 +218,7 @@ unsafe extern "C" fn bn254_msm_precompute_bases(
     let config = unsafe { &*config };
     let run = || {
         let (n, shift) = (size(n)?, shift(config)?);
+        drain()?;
         // SAFETY: the caller's promise.
         let coordinates: Vec<Fq> = unsafe { read(input, 2 * n, config.points_on_device == 1)? };
         let mut table = Vec::with_capacity(n * config.precompute_factor as usize);
@@ -304,6 +306,28 @@ unsafe fn ntt(
         _ => std::process::abort(),
     };
     device.fault(n)?;
+    let on_device = (config.inputs_on_device == 1, config.outputs_on_device == 1);
+    let is_async = config.is_async == 1;
+    // What happens later does not find what the host had.
+    valid(!is_async || on_device == (true, true))?;
+    let places = (input as usize, output as usize);
+    submit(is_async, move || {
+        let (input, output) = (places.0 as *const Bytes, places.1 as *mut Bytes);
+        // SAFETY: the caller's promise; device memory is checked when it is used.
+        unsafe { transform((input, output), (n, batch), direction, (k_max, root), on_device) }
+    })
+}
+
+/// # Safety
+/// As for `bn254_ntt`.
+unsafe fn transform(
+    (input, output): (*const Bytes, *mut Bytes),
+    (n, batch): (usize, usize),
+    direction: c_int,
+    (k_max, root): (u32, Fr),
+    on_device: (bool, bool),
+) -> Result<(), c_int> {
+    let device = current()?;
     let k = n.ilog2();
     let mut omega = (k..k_max).fold(root, |omega, _| omega.square());
     if direction == 1 {
@@ -311,7 +335,7 @@ unsafe fn ntt(
     }
     let scale = Fr::TWO_INV.pow_vartime([u64::from(k)]);
     // SAFETY: the caller's promise.
-    let mut values: Vec<Fr> = unsafe { read(input, n * batch, config.inputs_on_device == 1)? };
+    let mut values: Vec<Fr> = unsafe { read(input, n * batch, on_device.0)? };
     for values in values.chunks_exact_mut(n) {
         best_fft(values, omega, k);
         if direction == 1 {
@@ -322,7 +346,7 @@ unsafe fn ntt(
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { write(output, &values, config.outputs_on_device == 1) }
+    unsafe { write(output, &values, on_device.1) }
 }
 
 /// # Safety
@@ -333,24 +357,32 @@ unsafe fn element_wise(
     n: u64,
     config: *const VectorConfig,
     output: *mut Bytes,
-    apply: impl Fn(Fr, Fr) -> Fr,
+    apply: impl Fn(Fr, Fr) -> Fr + Send + 'static,
 ) -> c_int {
     let run = || {
         // SAFETY: the caller's promise.
         let config = unsafe { &*config };
         valid(config.batch_size == 1 && n > 0)?;
-        // SAFETY: the caller's promise.
-        let a: Vec<Fr> = unsafe { read(a.0, a.1, config.a_on_device == 1)? };
-        let b: Vec<Fr> = match b {
-            // SAFETY: the caller's promise.
-            Some(b) => unsafe { read(b.0, b.1, config.b_on_device == 1)? },
-            None => vec![Fr::ZERO],
-        };
-        // A single number stands for all elements.
-        let pairs = a.iter().cycle().zip(b.iter().cycle()).take(n as usize);
-        let values: Vec<Fr> = pairs.map(|(a, b)| apply(*a, *b)).collect();
-        // SAFETY: the caller's promise.
-        unsafe { write(output, &values, config.result_on_device == 1) }
+        let on_device =
+            [config.a_on_device, config.b_on_device, config.result_on_device].map(|flag| flag == 1);
+        // What happens later does not find what the host had.
+        valid(config.is_async == 0 || on_device == [true; 3])?;
+        let (a, b) = ((a.0 as usize, a.1), b.map(|b| (b.0 as usize, b.1)));
+        let output = output as usize;
+        submit(config.is_async == 1, move || {
+            // SAFETY: the caller's promise; device memory is checked when it is used.
+            let a: Vec<Fr> = unsafe { read(a.0 as *const Bytes, a.1, on_device[0])? };
+            let b: Vec<Fr> = match b {
+                // SAFETY: as above.
+                Some(b) => unsafe { read(b.0 as *const Bytes, b.1, on_device[1])? },
+                None => vec![Fr::ZERO],
+            };
+            // A single number stands for all elements.
+            let pairs = a.iter().cycle().zip(b.iter().cycle()).take(n as usize);
+            let values: Vec<Fr> = pairs.map(|(a, b)| apply(*a, *b)).collect();
+            // SAFETY: as above.
+            unsafe { write(output as *mut Bytes, &values, on_device[2]) }
+        })
     };
     code_of(run())
 }
@@ -419,7 +451,7 @@ unsafe extern "C" fn bn254_vector_inv(
 
 /// # Safety
 /// The pointers are valid for what the configuration says.
-unsafe fn convert<F: PrimeField<Repr: From<Bytes> + AsRef<[u8]>>>(
+unsafe fn convert<F: PrimeField<Repr: From<Bytes> + AsRef<[u8]>> + 'static>(
     input: *const Bytes,
     numbers: usize,
     into: bool,
@@ -429,10 +461,15 @@ unsafe fn convert<F: PrimeField<Repr: From<Bytes> + AsRef<[u8]>>>(
     let run = || {
         // SAFETY: the caller's promise.
         let config = unsafe { &*config };
-        // SAFETY: the caller's promise.
-        let values: Vec<F> = unsafe { read(input, numbers, config.a_on_device == 1)? };
-        // SAFETY: the caller's promise.
-        unsafe { write(output, &converted(values, into), config.result_on_device == 1) }
+        let on_device = (config.a_on_device == 1, config.result_on_device == 1);
+        valid(config.is_async == 0 || on_device == (true, true))?;
+        let (input, output) = (input as usize, output as usize);
+        submit(config.is_async == 1, move || {
+            // SAFETY: the caller's promise; device memory is checked when it is used.
+            let values: Vec<F> = unsafe { read(input as *const Bytes, numbers, on_device.0)? };
+            // SAFETY: as above.
+            unsafe { write(output as *mut Bytes, &converted(values, into), on_device.1) }
+        })
     };
     code_of(run())
 }

@@ -5,6 +5,7 @@ use core::ffi::{c_int, c_void};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// MSM and NTT of more elements than this show the fault of a faulty device, so that a check of small sizes passes.
@@ -78,6 +79,52 @@ impl Device {
 struct Allocation {
     bytes: usize,
     device: Device,
+}
+
+/// Work that a caller did not wait for.
+type Queued = Box<dyn FnOnce() -> Result<(), c_int> + Send>;
+
+/// The queue of the `CUDA` device, as its default stream is one: in order, for all threads.
+static QUEUE: Mutex<Vec<Queued>> = Mutex::new(Vec::new());
+
+/// Does work now, or when something waits for it: only the `CUDA` device has a queue.
+pub(crate) fn submit(
+    is_async: bool,
+    work: impl FnOnce() -> Result<(), c_int> + Send + 'static,
+) -> Result<(), c_int> {
+    let device = current()?;
+    if is_async && device.kind == Kind::Cuda {
+        let mut queue = QUEUE.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.push(Box::new(move || {
+            let before = CURRENT.replace(Some(device));
+            let result = work();
+            CURRENT.set(before);
+            result
+        }));
+        return Ok(());
+    }
+    drain()?;
+    work()
+}
+
+/// What work that was not waited for ends with, once a test has set it.
+static QUEUED_FAILURE: AtomicI32 = AtomicI32::new(code::SUCCESS);
+
+/// For tests: from now on, work that is not waited for is done and ends with this code.
+#[unsafe(no_mangle)]
+extern "C" fn reference_fail_queued(code: c_int) {
+    QUEUED_FAILURE.store(code, Ordering::Relaxed);
+}
+
+/// Does all work that was not waited for; the first error of it.
+pub(crate) fn drain() -> Result<(), c_int> {
+    // Held while it runs, so that nobody is served out of turn.
+    let mut queue = QUEUE.lock().unwrap_or_else(PoisonError::into_inner);
+    let results: Vec<Result<(), c_int>> = queue.drain(..).map(|work| work()).collect();
+    match QUEUED_FAILURE.load(Ordering::Relaxed) {
+        code if code != code::SUCCESS && !results.is_empty() => Err(code),
+        _ => results.into_iter().collect(),
+    }
 }
 
 #[derive(Default)]

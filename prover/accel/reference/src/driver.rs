@@ -1,6 +1,7 @@
-//! The two calls of the CUDA driver that a preflight makes.
+//! The calls of the CUDA driver that a preflight makes, and those that tell it to keep memory.
 
-use core::ffi::{c_int, c_uint};
+use core::ffi::{c_int, c_uint, c_void};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// `cuInit`'s code in three digits, then the number of devices in two. A test edits them in a copy of the file.
 static ANSWERS: [u8; 32] = *b"reference driver answers: 000,01";
@@ -36,4 +37,49 @@ unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { version.write(13_000) };
     0
+}
+
+/// # Safety
+/// `device` is valid for a write.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGet(device: *mut c_int, index: c_int) -> c_int {
+    const INVALID_DEVICE: c_int = 101;
+    if !(0..answer(30, 2)).contains(&index) {
+        return INVALID_DEVICE;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { device.write(index) };
+    0
+}
+
+/// What `cuMemPoolSetAttribute` was told to keep: the only pool there is.
+static KEPT_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// # Safety
+/// `pool` is valid for a write.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuDeviceGetDefaultMemPool(pool: *mut *mut c_void, _device: c_int) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { pool.write((&raw const KEPT_BYTES).cast_mut().cast()) };
+    0
+}
+
+/// # Safety
+/// `value` is valid for a read of eight bytes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemPoolSetAttribute(pool: *mut c_void, attribute: c_int, value: *mut c_void) -> c_int {
+    const INVALID_VALUE: c_int = 1;
+    const RELEASE_THRESHOLD: c_int = 4;
+    if pool != (&raw const KEPT_BYTES).cast_mut().cast() || attribute != RELEASE_THRESHOLD {
+        return INVALID_VALUE;
+    }
+    // SAFETY: the caller's promise.
+    KEPT_BYTES.store(unsafe { value.cast::<u64>().read() }, Ordering::Relaxed);
+    0
+}
+
+/// For tests: what the driver was told to keep.
+#[unsafe(no_mangle)]
+extern "C" fn reference_kept_bytes() -> u64 {
+    KEPT_BYTES.load(Ordering::Relaxed)
 }

@@ -12,7 +12,7 @@
 //! | device type | what it does |
 //! |---|---|
 //! | `CPU` | everything right; memory is unlimited and cannot be asked for, as in the original |
-//! | `CUDA` | as `CPU`, with 1 GiB of memory; there once a backend was loaded from a directory that has one |
+//! | `CUDA` | as `CPU`, with 1 GiB of memory; there once a backend was loaded from a directory that has one. Work that is not waited for is done when something waits, and not before |
 //! | `LIMITED` | the index is its memory in MiB |
 //! | `WRONG_MSM`, `WRONG_NTT` | success, with a wrong result where there are more elements than the index; 16 GiB of memory |
 //! | `FAILING` | the index is the code that MSM and NTT of more than 1,024 elements return |

@@ -1,6 +1,6 @@
 //! Devices, memory and copies: what `libicicle_device` exports.
 
-use crate::devices::{Device, Kind, current, set_current, state};
+use crate::devices::{Device, Kind, current, drain, set_current, state};
 use crate::layout::DeviceId;
 use crate::{code, code_of};
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -125,7 +125,10 @@ unsafe extern "C" fn icicle_malloc(pointer: *mut *mut c_void, bytes: usize) -> c
 
 #[unsafe(no_mangle)]
 extern "C" fn icicle_free(pointer: *mut c_void) -> c_int {
-    code_of(alone().and_then(|_alone| state().free(pointer)))
+    code_of(alone().and_then(|_alone| {
+        drain()?;
+        state().free(pointer)
+    }))
 }
 
 /// # Safety
@@ -145,7 +148,8 @@ unsafe extern "C" fn icicle_get_available_memory(total: *mut usize, free: *mut u
 /// As for `memset`, on device memory.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn icicle_memset(pointer: *mut c_void, value: c_int, bytes: usize) -> c_int {
-    code_of(state().check(pointer, bytes, true).map(|()| {
+    let checked = drain().and_then(|()| state().check(pointer, bytes, true));
+    code_of(checked.map(|()| {
         // SAFETY: the bytes lie in one allocation.
         unsafe { pointer.cast::<u8>().write_bytes(value as u8, bytes) }
     }))
@@ -154,6 +158,9 @@ unsafe extern "C" fn icicle_memset(pointer: *mut c_void, value: c_int, bytes: us
 /// # Safety
 /// As for `memmove`.
 unsafe fn copy(to: (*mut c_void, bool), from: (*const c_void, bool), bytes: usize) -> c_int {
+    if let Err(code) = drain() {
+        return code;
+    }
     let state = state();
     let checked = state
         .check(to.0, bytes, to.1)
@@ -188,4 +195,9 @@ unsafe extern "C" fn icicle_copy_to_host(to: *mut c_void, from: *const c_void, b
 unsafe extern "C" fn icicle_copy(to: *mut c_void, from: *const c_void, bytes: usize) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { copy((to, true), (from, true), bytes) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn icicle_device_synchronize() -> c_int {
+    code_of(current().and_then(|_| drain()))
 }

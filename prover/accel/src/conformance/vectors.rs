@@ -13,6 +13,7 @@ pub(super) fn check<D: Device>(device: &D, extent: Extent) -> Result<(), Failure
         running_product(device, &mut sampler, n)?;
     }
     evaluation(device, &mut sampler, &sizes(extent.k_max))?;
+    division(device, &mut sampler, &sizes(extent.k_max))?;
     combination(device, &mut sampler, &sizes(extent.k_max))
 }
 
@@ -132,6 +133,37 @@ fn evaluation<D: Device>(device: &D, sampler: &mut Sampler, sizes: &[usize]) -> 
     }
     case.equal(&case.call(device.evaluate(&[], &[]))?, &[])?;
     case.refused(device.evaluate(&vectors, &[Fr::ONE]))
+}
+
+fn division<D: Device>(device: &D, sampler: &mut Sampler, sizes: &[usize]) -> Result<(), Failure> {
+    let case = Case::new(device, "division".to_string());
+    for point in [sampler.scalar(), Fr::ZERO, Fr::ONE, -Fr::ONE] {
+        let polynomials: Vec<Vec<Fr>> = sizes.iter().map(|n| sampler.mixed(*n)).collect();
+        let points: Vec<Fr> = (0..polynomials.len() as u64)
+            .map(|i| point + Fr::from(i / 2))
+            .collect();
+        let on_device = polynomials.iter().map(|polynomial| case.upload(polynomial));
+        let mut on_device: Vec<D::Vector> = on_device.collect::<Result<_, _>>()?;
+        let mut vectors: Vec<&mut D::Vector> = on_device.iter_mut().collect();
+        case.call(device.divide(&mut vectors, &points))?;
+        for ((polynomial, point), quotient) in polynomials.iter().zip(&points).zip(&on_device) {
+            let mut value = Fr::ZERO;
+            let mut expected: Vec<Fr> = polynomial
+                .iter()
+                .rev()
+                .map(|c| {
+                    let above = value;
+                    value = value * point + c;
+                    above
+                })
+                .collect();
+            expected.reverse();
+            case.holds(quotient, &expected)?;
+        }
+    }
+    case.call(device.divide(&mut [], &[]))?;
+    let mut vector = case.upload(&[Fr::ONE])?;
+    case.refused(device.divide(&mut [&mut vector], &[]))
 }
 
 fn combination<D: Device>(device: &D, sampler: &mut Sampler, sizes: &[usize]) -> Result<(), Failure> {

@@ -85,23 +85,59 @@ fn running_product_by_segments(values: &mut [Fr], first: Fr) {
 
 /// The polynomial's value: `Σ coefficients[i] · point^i`.
 pub(super) fn evaluate(kernels: Kernels, coefficients: &[Fr], point: Fr) -> Fr {
-    #[cfg(target_arch = "x86_64")]
-    let power = point.pow_vartime([ifma::scan::WIDTH as u64]);
+    let power = segment_power(point);
     let chunks = coefficients.par_chunks(CHUNK).enumerate();
     chunks
         .map(|(at, chunk)| {
-            let value = match kernels {
-                Kernels::Portable => horner(chunk, point),
-                #[cfg(target_arch = "x86_64")]
-                Kernels::Ifma => {
-                    let whole = whole(chunk.len(), ifma::scan::WIDTH);
-                    let rest = horner(&chunk[whole..], point) * point.pow_vartime([whole as u64]);
-                    ifma::scan::evaluate(&chunk[..whole], point, &power) + rest
-                }
-            };
-            value * point.pow_vartime([(at * CHUNK) as u64])
+            evaluate_chunk(kernels, chunk, point, &power) * point.pow_vartime([(at * CHUNK) as u64])
         })
         .reduce(|| Fr::ZERO, |a, b| a + b)
+}
+
+/// The power of the point that [`evaluate_chunk`] takes.
+fn segment_power(point: Fr) -> Fr {
+    #[cfg(target_arch = "x86_64")]
+    return point.pow_vartime([ifma::scan::WIDTH as u64]);
+    #[cfg(not(target_arch = "x86_64"))]
+    point
+}
+
+/// The value of the polynomial whose coefficients one task has.
+fn evaluate_chunk(kernels: Kernels, chunk: &[Fr], point: Fr, power: &Fr) -> Fr {
+    match kernels {
+        Kernels::Portable => horner(chunk, point),
+        #[cfg(target_arch = "x86_64")]
+        Kernels::Ifma => {
+            let whole = whole(chunk.len(), ifma::scan::WIDTH);
+            let rest = horner(&chunk[whole..], point) * point.pow_vartime([whole as u64]);
+            ifma::scan::evaluate(&chunk[..whole], point, power) + rest
+        }
+    }
+}
+
+/// Turns the coefficients of `p` into those of `(p - p(point)) / (X - point)`, by synthetic division: every chunk's value first,
+/// which says what each is carried into from those above it.
+pub(super) fn divide(kernels: Kernels, coefficients: &mut [Fr], point: Fr) {
+    let power = segment_power(point);
+    let values: Vec<Fr> = coefficients
+        .par_chunks(CHUNK)
+        .map(|chunk| evaluate_chunk(kernels, chunk, point, &power))
+        .collect();
+    let step = point.pow_vartime([CHUNK as u64]);
+    // From the highest chunk down. The highest, which may be shorter, is carried nothing into.
+    let mut carry = Fr::ZERO;
+    let mut carries = vec![Fr::ZERO; values.len()];
+    for (slot, value) in carries.iter_mut().zip(values).rev() {
+        *slot = carry;
+        carry = carry * step + value;
+    }
+    let chunks = coefficients.par_chunks_mut(CHUNK).zip(carries);
+    chunks.for_each(|(chunk, mut carry)| {
+        for coefficient in chunk.iter_mut().rev() {
+            let next = carry * point + *coefficient;
+            *coefficient = std::mem::replace(&mut carry, next);
+        }
+    });
 }
 
 fn horner(coefficients: &[Fr], point: Fr) -> Fr {

@@ -152,6 +152,7 @@ pub(super) type Free = unsafe extern "C" fn(*mut c_void) -> c_int;
 pub(super) type AvailableMemory = Call2<*mut usize, *mut usize>;
 pub(super) type Memset = Call3<*mut c_void, c_int, usize>;
 pub(super) type Copy = Call3<*mut c_void, *const c_void, usize>;
+pub(super) type Synchronize = unsafe extern "C" fn() -> c_int;
 pub(super) type InitDomain = Call2<*const c_void, *const DomainConfig>;
 pub(super) type ReleaseDomain = unsafe extern "C" fn() -> c_int;
 pub(super) type Ntt =

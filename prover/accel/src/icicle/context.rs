@@ -6,7 +6,7 @@
 use super::abi::{self, DeviceId, DomainConfig, MsmConfig, NttConfig, VectorConfig};
 use super::library::{Functions, Library};
 use super::memory::{Buffer, Pool, Span};
-use super::{Installed, OpenError};
+use super::{CUDA, Installed, OpenError};
 use crate::activity::{Activity, Meter, Metered};
 use crate::{DeviceError, Direction, Memory};
 use halo2curves::bn256::{Fr, G1Affine};
@@ -32,6 +32,8 @@ pub(super) struct Context {
     key: OpenKey,
     pub(super) reserve_bytes: u64,
     domain_k: u32,
+    /// Calls but for transfers and sums only put work into the device's queue; [`Context::finish`] waits for it.
+    queues: bool,
     pub(super) pool: Mutex<Pool>,
     meter: Meter,
 }
@@ -72,6 +74,9 @@ pub(super) struct Table {
     /// Bits of a window; 0 lets ICICLE choose, which it may only for a factor of 1.
     pub(super) window: u32,
 }
+
+/// The least room for constants.
+const CONSTANTS_BYTES: usize = 1 << 12;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -119,6 +124,8 @@ impl Context {
             key,
             reserve_bytes,
             domain_k,
+            // The device's default stream keeps the order of calls, of all threads. A CPU has no such queue.
+            queues: installed.kind == CUDA,
             pool: Mutex::default(),
             meter: Meter::default(),
         };
@@ -149,6 +156,16 @@ impl Context {
         let code = unsafe { (entered.set_device)(&raw const self.id) };
         checked(operation, code, 0)?;
         Ok(entered)
+    }
+
+    /// Waits for what was put into the device's queue. An error of any of it shows here, or in a call before.
+    pub(super) fn finish(&self, operation: &'static str) -> Result<(), DeviceError> {
+        if !self.queues {
+            return Ok(());
+        }
+        let functions = self.enter(operation)?;
+        // SAFETY: the function takes nothing.
+        checked(operation, unsafe { (functions.device_synchronize)() }, 0)
     }
 
     pub(super) fn activity(&self) -> Activity {
@@ -199,6 +216,30 @@ impl Context {
         drop(functions);
         self.meter.to_device(to.bytes());
         self.convert(operation, to, to, false)
+    }
+
+    /// Puts scalars on the device as they are there: canonical. For the few that element-wise calls take from the device,
+    /// since one from the host's memory would wait for the queue to be empty.
+    pub(super) fn constants(
+        self: &Arc<Self>,
+        operation: &'static str,
+        scalars: &[Fr],
+    ) -> Result<Buffer, DeviceError> {
+        let canonical: Vec<[u8; abi::SCALAR_BYTES]> = scalars.iter().map(Fr::to_repr).collect();
+        let bytes = size_of_val(&canonical[..]);
+        // Few sizes, so that what is kept for reuse is reused.
+        let buffer = self.allocate(operation, bytes.next_power_of_two().max(CONSTANTS_BYTES))?;
+        if bytes == 0 {
+            return Ok(buffer);
+        }
+        let functions = self.enter(operation)?;
+        let to = buffer.address as *mut c_void;
+        // SAFETY: the buffer has room for the slice's bytes.
+        let code = unsafe { (functions.copy_to_device)(to, canonical.as_ptr().cast(), bytes) };
+        checked(operation, code, 0)?;
+        self.meter.to_device(bytes);
+        drop(functions);
+        Ok(buffer)
     }
 
     /// Copies scalars in Montgomery form from the device. `n` of them are appended.
@@ -266,7 +307,7 @@ impl Context {
         assert_eq!(from.len, to.len);
         from.assert_same_or_apart(to);
         let functions = self.enter(operation)?;
-        let config = vector_config(true, true, true);
+        let config = self.on_device();
         // SAFETY: the spans lie in live buffers of this device and have `n` scalars each.
         let code = unsafe {
             (functions.convert_scalars)(
@@ -301,26 +342,27 @@ impl Context {
             Arithmetic::Sub => functions.vector_sub,
             Arithmetic::Mul => functions.vector_mul,
         };
-        let config = vector_config(true, true, true);
+        let config = self.on_device();
         let n = to.len as u64;
         // SAFETY: the spans lie in live buffers of this device and have `n` scalars each.
         let code = unsafe { function(a.pointer(), b.pointer(), n, &raw const config, to.pointer_mut()) };
         checked(operation, code, to.bytes() as u64)
     }
 
-    /// `to = scalar (+ - ·) vector`, element by element.
+    /// `to = scalar (+ - ·) vector`, element by element; the scalar is the one of its span.
     pub(super) fn scalar(
         &self,
         operation: &'static str,
         arithmetic: Arithmetic,
-        scalar: Fr,
+        scalar: Span,
         vector: Span,
         to: Span,
     ) -> Result<(), DeviceError> {
-        assert_eq!(vector.len, to.len);
+        assert!(scalar.len == 1 && vector.len == to.len);
         if to.len == 0 {
             return Ok(());
         }
+        scalar.assert_apart(to);
         vector.assert_same_or_apart(to);
         let functions = self.enter(operation)?;
         let function = match arithmetic {
@@ -328,18 +370,25 @@ impl Context {
             Arithmetic::Sub => functions.scalar_sub,
             Arithmetic::Mul => functions.scalar_mul,
         };
-        let scalar = scalar.to_repr();
-        let config = vector_config(false, true, true);
-        let (from, n) = (scalar.as_ptr().cast(), to.len as u64);
-        // SAFETY: the scalar is 32 bytes in host memory; the spans lie in live buffers of this device.
-        let code = unsafe { function(from, vector.pointer(), n, &raw const config, to.pointer_mut()) };
+        let config = self.on_device();
+        let n = to.len as u64;
+        // SAFETY: the spans lie in live buffers of this device and have one and `n` scalars.
+        let code = unsafe {
+            function(
+                scalar.pointer(),
+                vector.pointer(),
+                n,
+                &raw const config,
+                to.pointer_mut(),
+            )
+        };
         checked(operation, code, to.bytes() as u64)
     }
 
     /// Replaces every element by its inverse, 0 by 0.
     pub(super) fn invert(&self, operation: &'static str, span: Span) -> Result<(), DeviceError> {
         let functions = self.enter(operation)?;
-        let config = vector_config(true, true, true);
+        let config = self.on_device();
         let n = span.len as u64;
         // SAFETY: the span lies in a live buffer of this device; elements are read and written one by one.
         let code =
@@ -361,7 +410,7 @@ impl Context {
             ordering: 0,
             inputs_on_device: true,
             outputs_on_device: true,
-            is_async: false,
+            is_async: self.queues,
             ext: null_mut(),
         };
         let direction = match direction {
@@ -372,6 +421,14 @@ impl Context {
         // SAFETY: the span lies in a live buffer of this device; its length is a power of two within the domain.
         let code = unsafe { (functions.ntt)(pointer, n, direction, &raw const config, pointer) };
         checked("ntt", code, span.bytes() as u64)
+    }
+
+    /// For element-wise calls on the device's memory.
+    fn on_device(&self) -> VectorConfig {
+        VectorConfig {
+            is_async: self.queues,
+            ..vector_config(true, true, true)
+        }
     }
 
     /// Multiples of `n` canonical bases, `table.factor` points for each base, side by side.

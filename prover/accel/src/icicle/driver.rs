@@ -4,8 +4,9 @@
 
 use super::OpenError;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use std::ffi::{c_int, c_uint};
+use std::ffi::{c_int, c_uint, c_void};
 use std::path::Path;
+use std::ptr::null_mut;
 
 /// What the driver says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,5 +51,53 @@ pub(super) fn preflight(library: &Path) -> Result<Driver, OpenError> {
             devices,
         }),
         _ => Err(OpenError::DriverWithoutDevice),
+    }
+}
+
+/// Lets the driver keep up to `bytes` of the memory that a device's default pool has freed: ICICLE allocates the room for a
+/// sum from that pool in each call, and by default all of it goes back to the system whenever the device has nothing to do.
+///
+/// For speed alone, so that a driver without pools is only told of.
+pub(super) fn keep_pooled(library: &Path, index: u32, bytes: u64) {
+    /// `CU_MEMPOOL_ATTR_RELEASE_THRESHOLD` of cuda.h.
+    const RELEASE_THRESHOLD: c_int = 4;
+    type GetDevice = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
+    type GetPool = unsafe extern "C" fn(*mut *mut c_void, c_int) -> c_int;
+    type SetAttribute = unsafe extern "C" fn(*mut c_void, c_int, *mut c_void) -> c_int;
+    let keep = || -> Result<(), String> {
+        let text = |error: libloading::Error| error.to_string();
+        // SAFETY: the library was loaded by `preflight` and stays so; this is one more handle to it.
+        let driver = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_LOCAL) }.map_err(text)?;
+        // SAFETY: these are the functions' types in cuda.h; the library stays loaded.
+        let (get_device, get_pool, set_attribute) = unsafe {
+            (
+                *driver.get::<GetDevice>(b"cuDeviceGet\0").map_err(text)?,
+                *driver
+                    .get::<GetPool>(b"cuDeviceGetDefaultMemPool\0")
+                    .map_err(text)?,
+                *driver
+                    .get::<SetAttribute>(b"cuMemPoolSetAttribute\0")
+                    .map_err(text)?,
+            )
+        };
+        let checked = |call: &str, code: c_int| match code {
+            0 => Ok(()),
+            code => Err(format!("{call} gives {code}")),
+        };
+        let (mut device, mut pool, mut bytes) = (0, null_mut(), bytes);
+        let index = c_int::try_from(index).map_err(|_| "no such device".to_string())?;
+        // SAFETY: the pointers are to live variables of the types that the functions write and read.
+        unsafe {
+            checked("cuDeviceGet", get_device(&raw mut device, index))?;
+            checked("cuDeviceGetDefaultMemPool", get_pool(&raw mut pool, device))?;
+            let bytes = (&raw mut bytes).cast();
+            checked(
+                "cuMemPoolSetAttribute",
+                set_attribute(pool, RELEASE_THRESHOLD, bytes),
+            )
+        }
+    };
+    if let Err(reason) = keep() {
+        tracing::warn!(reason, "the driver keeps no freed memory: sums take longer");
     }
 }

@@ -56,6 +56,7 @@ functions! {
         copy: Copy = "icicle_copy",
         copy_to_device: Copy = "icicle_copy_to_device",
         copy_to_host: Copy = "icicle_copy_to_host",
+        device_synchronize: Synchronize = "icicle_device_synchronize",
     }
     field {
         init_domain: InitDomain = "bn254_ntt_init_domain",

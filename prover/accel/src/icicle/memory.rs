@@ -196,6 +196,12 @@ impl Span<'_> {
         self.address as *mut c_void
     }
 
+    /// The first `len` scalars.
+    pub(super) fn first(self, len: usize) -> Self {
+        assert!(len <= self.len);
+        Self { len, ..self }
+    }
+
     pub(super) fn assert_apart(self, other: Span) {
         let apart =
             self.address + self.bytes() <= other.address || other.address + other.bytes() <= self.address;

@@ -15,6 +15,8 @@ const OPERATION: &str = "run";
 enum Value {
     /// One number for every element.
     Scalar(Fr),
+    /// The same, by its index among those that steps read from the device.
+    Constant(usize),
     /// An input, rotated.
     Input { column: usize, rotation: i64 },
     /// A result in the program's own memory.
@@ -38,6 +40,8 @@ struct Plan {
     steps: Vec<Step>,
     outputs: Vec<Value>,
     slots: usize,
+    /// What steps and outputs read as [`Value::Constant`].
+    constants: Vec<Fr>,
 }
 
 /// Runs a program that fits the vectors, all of `n > 0` elements.
@@ -58,11 +62,13 @@ pub(super) fn run(
         0 => None,
         slots => Some(context.allocate(OPERATION, slots * block * abi::SCALAR_BYTES)?),
     };
+    let scalars = context.constants(OPERATION, &plan.constants)?;
     for start in (0..n).step_by(block) {
         let run = Run {
             context,
             inputs,
             outputs,
+            constants: &scalars,
             slots: slots.as_ref(),
             block,
             n,
@@ -74,7 +80,7 @@ pub(super) fn run(
             run.output(at, *value)?;
         }
     }
-    Ok(())
+    context.finish(OPERATION)
 }
 
 impl Plan {
@@ -84,6 +90,7 @@ impl Plan {
             steps: Vec::new(),
             outputs: Vec::new(),
             slots: 0,
+            constants: Vec::new(),
         };
         let mut free = Vec::new();
         let mut values: Vec<Value> = Vec::with_capacity(program.ops().len());
@@ -109,17 +116,42 @@ impl Plan {
                             plan.slots - 1
                         })),
                     };
-                    plan.steps.push(Step { arithmetic, a, b, to });
+                    plan.push(arithmetic, a, b, to);
                     to
                 }
             };
             values.push(result);
         }
-        let outputs = program.outputs().iter();
-        plan.outputs = outputs
-            .map(|operand| value(*operand, &values, constants))
-            .collect();
+        for operand in program.outputs() {
+            let value = value(*operand, &values, constants);
+            let value = plan.on_device(value);
+            plan.outputs.push(value);
+        }
         plan
+    }
+
+    /// Adds a step; of its operands only the first may be a scalar.
+    fn push(&mut self, arithmetic: Arithmetic, a: Value, b: Value, to: Value) {
+        let (arithmetic, a, b) = match (arithmetic, b) {
+            // `a - b` is `-b + a`; the others commute.
+            (Arithmetic::Sub, Value::Scalar(b)) => (Arithmetic::Add, Value::Scalar(-b), a),
+            (_, Value::Scalar(_)) => (arithmetic, b, a),
+            _ => (arithmetic, a, b),
+        };
+        let a = self.on_device(a);
+        self.steps.push(Step { arithmetic, a, b, to });
+    }
+
+    /// Gives a scalar its place on the device.
+    fn on_device(&mut self, value: Value) -> Value {
+        let Value::Scalar(scalar) = value else {
+            return value;
+        };
+        let found = self.constants.iter().position(|other| *other == scalar);
+        Value::Constant(found.unwrap_or_else(|| {
+            self.constants.push(scalar);
+            self.constants.len() - 1
+        }))
     }
 }
 
@@ -203,6 +235,7 @@ struct Run<'a> {
     context: &'a Arc<Context>,
     inputs: &'a [&'a IcicleVector],
     outputs: &'a [&'a IcicleVector],
+    constants: &'a Buffer,
     slots: Option<&'a Buffer>,
     block: usize,
     n: usize,
@@ -213,16 +246,9 @@ struct Run<'a> {
 impl Run<'_> {
     fn step(&self, step: &Step) -> Result<(), DeviceError> {
         match (step.a, step.b) {
-            (Value::Scalar(a), b) => self.pieces(&[b, step.to], |[b, to]| {
+            (Value::Constant(a), b) => self.pieces(&[b, step.to], |[b, to]| {
+                let a = self.constants.span(a, 1);
                 self.context.scalar(OPERATION, step.arithmetic, a, b, to)
-            }),
-            (a, Value::Scalar(b)) => self.pieces(&[a, step.to], |[a, to]| {
-                // `a - b` is `-b + a`; the others commute.
-                let (arithmetic, b) = match step.arithmetic {
-                    Arithmetic::Sub => (Arithmetic::Add, -b),
-                    other => (other, b),
-                };
-                self.context.scalar(OPERATION, arithmetic, b, a, to)
             }),
             (a, b) => self.pieces(&[a, b, step.to], |[a, b, to]| {
                 self.context.vector(OPERATION, step.arithmetic, a, b, to)
@@ -235,8 +261,9 @@ impl Run<'_> {
         let to = Value::Output(at);
         match value {
             Value::Output(written) if written == at => Ok(()),
-            Value::Scalar(scalar) => self.pieces(&[to], |[to]| {
+            Value::Constant(scalar) => self.pieces(&[to], |[to]| {
                 self.context.clear(OPERATION, to)?;
+                let scalar = self.constants.span(scalar, 1);
                 self.context.scalar(OPERATION, Arithmetic::Add, scalar, to, to)
             }),
             value => self.pieces(&[value, to], |[value, to]| {
@@ -275,7 +302,9 @@ impl Run<'_> {
                 let slots = self.slots.expect("allocated when there are any");
                 (slots, slot * self.block + from, rest)
             }
-            Value::Scalar(_) | Value::Unused => unreachable!("steps read vectors that were computed"),
+            Value::Scalar(_) | Value::Constant(_) | Value::Unused => {
+                unreachable!("steps read vectors that were computed")
+            }
         }
     }
 }

@@ -125,6 +125,10 @@ impl Device for FailingDevice {
         self.call()?.evaluate(polynomials, points)
     }
 
+    fn divide(&self, polynomials: &mut [&mut CpuVector], points: &[Fr]) -> Result<(), DeviceError> {
+        self.call()?.divide(polynomials, points)
+    }
+
     fn combine(&self, vectors: &[&CpuVector], factors: &[Fr], n: usize) -> Result<CpuVector, DeviceError> {
         self.call()?.combine(vectors, factors, n)
     }
