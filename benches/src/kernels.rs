@@ -299,6 +299,9 @@ impl Contender for Stock<'_> {
             ("ntt", timed(|| sample.transform()).1),
             ("coset ntt", timed(|| sample.coset()).1),
             ("gates", timed(|| sample.gates()).1),
+            // Where there is no device, a copy.
+            ("upload", timed(|| sample.dense.clone()).1),
+            ("download", timed(|| sample.dense.clone()).1),
         ])
     }
 }
@@ -398,7 +401,12 @@ impl<D: Device> Contender for Entered<'_, D> {
         if self.table_mib > 0 {
             return Ok(times);
         }
-        let mut values = device.duplicate(&self.dense)?;
+        let (values, time) = timed(|| device.download(&self.dense));
+        let values = values?;
+        times.push(("download", time));
+        let (copy, time) = timed(|| device.upload(&values));
+        times.push(("upload", time));
+        let mut values = copy?;
         let (done, time) = timed(|| device.ntt(&mut [&mut values], Direction::Forward));
         done?;
         ensure!(

@@ -46,6 +46,10 @@ pub struct IcicleConfig {
     pub domain_k: u32,
     /// Bytes of device memory that are left to ICICLE's own needs: an allocation that would leave less is refused.
     pub reserve_bytes: u64,
+    /// Bits of a window of a table of multiples, at most: a sum has a bucket for each value of a window. 4 to 22.
+    pub window_max: u32,
+    /// Scalars that sums over the same bases may put together into one call. Longer ones go alone.
+    pub batch_scalars_max: usize,
     /// Elements of which the intermediate results of a program are held at a time.
     pub block_elements: usize,
     /// The NVIDIA driver's library.
@@ -67,6 +71,9 @@ impl IcicleConfig {
             // ICICLE's CPU backend keeps a hash map of all the domain's powers.
             domain_k: if kind == CUDA { 24 } else { 20 },
             reserve_bytes: if kind == CUDA { 1 << 30 } else { 0 },
+            // Buckets and digits are the device's to hold: a GPU wants many of both at a time.
+            window_max: if kind == CUDA { 20 } else { 16 },
+            batch_scalars_max: if kind == CUDA { 1 << 24 } else { 1 << 22 },
             block_elements: 1 << 18,
             driver: PathBuf::from("libcuda.so.1"),
         }
@@ -95,6 +102,13 @@ impl IcicleConfig {
         within(indexed, "index", self.index.to_string(), "0 to 2^31 - 1")?;
         let k = self.domain_k;
         within((1..=28).contains(&k), "domain_k", k.to_string(), "1 to 28")?;
+        let window = self.window_max;
+        within(
+            (4..=22).contains(&window),
+            "window_max",
+            window.to_string(),
+            "4 to 22",
+        )?;
         let block = self.block_elements;
         within(block > 0, "block_elements", block.to_string(), "1 and more")
     }
@@ -258,11 +272,7 @@ impl IcicleDevice {
                 count,
             });
         }
-        if config.kind == CUDA {
-            // As much as the reserve holds back: it is for the same calls.
-            driver::keep_pooled(&config.driver, config.index, config.reserve_bytes);
-        }
-        let context = Context::open(&installed, config.index, config.reserve_bytes, config.domain_k)?;
+        let context = Context::open(&installed, config)?;
         let device = Self {
             context,
             name: format!("icicle {}:{}", config.kind, config.index),

@@ -63,9 +63,9 @@ impl<'a, 'c, D: Device> Proof<'a, 'c, D> {
             for value in *values {
                 channel.common_scalar(*value)?;
             }
-            let mut padded = values.to_vec();
-            padded.resize(system.domain.n, Fr::ZERO);
-            polys.insert(Poly::Instance(column), engine.device.upload(&padded)?);
+            let mut padded = engine.device.zeros(system.domain.n)?;
+            engine.device.write(&mut padded, 0, values)?;
+            polys.insert(Poly::Instance(column), padded);
         }
         let challenges = Challenges {
             phases: vec![Fr::ZERO; system.cs.num_challenges()],

@@ -11,7 +11,7 @@ mod supervisor;
 mod table;
 
 use anyhow::{Context, Result, ensure};
-use benches::device::DeviceName;
+use benches::device::{DeviceName, OpenDevice};
 use circuits::keys::default_dir;
 use circuits::preset::{GPU, Preset, TINY};
 use clap::Parser;
@@ -54,6 +54,9 @@ struct Args {
     /// What multiples of the bases may take of the device's memory, in MiB, when proofs are made and kernels timed.
     #[arg(long, default_value_t = 0)]
     table_mib: u64,
+    /// Bits of a window of those multiples, at most; default: the device's.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(4..=22))]
+    window_max: Option<u32>,
     /// Folder of the keys, which are made if need be; default: as for the prover.
     #[arg(long, env = circuits::keys::KEYS_VARIABLE)]
     keys_dir: Option<PathBuf>,
@@ -92,6 +95,13 @@ fn preset(name: &str) -> Result<Preset> {
 impl Args {
     fn keys_dir(&self) -> PathBuf {
         self.keys_dir.clone().unwrap_or_else(default_dir)
+    }
+
+    /// Opens a device for transforms of up to `2^k_max` elements.
+    fn open(&self, device: &DeviceName, k_max: u32) -> Result<OpenDevice> {
+        device.open_with(self.icicle_dir.as_deref(), k_max, |config| {
+            config.window_max = self.window_max.unwrap_or(config.window_max);
+        })
     }
 
     fn wants(&self, step: Step) -> bool {

@@ -150,7 +150,7 @@ fn examine(args: &Args) -> Result<()> {
 fn conform(args: &Args) -> Result<()> {
     let extent = Extent::default();
     tell(json!({ "k_max": extent.k_max, "seed": extent.seed, "threads": extent.threads }));
-    match args.device.open(args.icicle_dir.as_deref(), extent.k_max + 1)? {
+    match args.open(&args.device, extent.k_max + 1)? {
         OpenDevice::Cpu(device) => conformance::run(&device, extent)?,
         OpenDevice::Icicle(device) => conformance::run(&device, extent)?,
     }
@@ -169,7 +169,7 @@ fn compute(step: Step, args: &Args) -> Result<()> {
     } else {
         random::Operation::Ntt
     };
-    match args.device.open(args.icicle_dir.as_deref(), args.k_large)? {
+    match args.open(&args.device, args.k_large)? {
         OpenDevice::Cpu(device) => random::check(&device, operation, plan),
         OpenDevice::Icicle(device) => random::check(&device, operation, plan),
     }
@@ -181,7 +181,7 @@ fn prove(args: &Args, device: &DeviceName, circuit: proofs::Circuit) -> Result<(
     let k = circuit.k(&args.preset);
     tell(json!({ "device": device.to_string(), "preset": args.preset.name, "k": k }));
     let (warm, table_bytes_max) = (usize::from(args.warm), args.table_mib << 20);
-    match device.open(args.icicle_dir.as_deref(), k)? {
+    match args.open(device, k)? {
         OpenDevice::Cpu(device) => proofs::check(Arc::new(device), keys, &task, warm, table_bytes_max),
         OpenDevice::Icicle(device) => proofs::check(Arc::new(device), keys, &task, warm, table_bytes_max),
     }
@@ -200,7 +200,7 @@ fn time_kernels(args: &Args) -> Result<()> {
     /// From this size on, halo2curves takes seconds, so that once must do.
     const ONCE_FROM_K: u32 = 21;
     let (start, k_max) = (Instant::now(), args.kernels_k_max());
-    let device = args.device.open(args.icicle_dir.as_deref(), k_max)?;
+    let device = args.open(&args.device, k_max)?;
     let devices = match args.device {
         DeviceName::Cpu => vec![device],
         _ => vec![device, OpenDevice::Cpu(CpuDevice::new())],

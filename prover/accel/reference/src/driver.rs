@@ -78,6 +78,21 @@ unsafe extern "C" fn cuMemPoolSetAttribute(pool: *mut c_void, attribute: c_int, 
     0
 }
 
+/// How often `cuMemPoolTrimTo` was called.
+static TRIMMED: AtomicU64 = AtomicU64::new(0);
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemPoolTrimTo(_pool: *mut c_void, _bytes: usize) -> c_int {
+    TRIMMED.fetch_add(1, Ordering::Relaxed);
+    0
+}
+
+/// For tests: how often the driver was told to give memory back.
+#[unsafe(no_mangle)]
+extern "C" fn reference_trimmed() -> u64 {
+    TRIMMED.load(Ordering::Relaxed)
+}
+
 /// For tests: what the driver was told to keep.
 #[unsafe(no_mangle)]
 extern "C" fn reference_kept_bytes() -> u64 {

@@ -4,9 +4,10 @@
 //! might not like is refused here first, by an assertion where only this crate could be wrong.
 
 use super::abi::{self, DeviceId, DomainConfig, MsmConfig, NttConfig, VectorConfig};
+use super::driver::DriverPool;
 use super::library::{Functions, Library};
 use super::memory::{Buffer, Pool, Span};
-use super::{CUDA, Installed, OpenError};
+use super::{CUDA, IcicleConfig, Installed, OpenError};
 use crate::activity::{Activity, Meter, Metered};
 use crate::{DeviceError, Direction, Memory};
 use halo2curves::bn256::{Fr, G1Affine};
@@ -32,6 +33,12 @@ pub(super) struct Context {
     key: OpenKey,
     pub(super) reserve_bytes: u64,
     domain_k: u32,
+    /// Bits of a window of multiples, at most.
+    pub(super) window_max: u32,
+    /// Scalars that one batch of sums copies together, at most.
+    pub(super) batch_scalars_max: usize,
+    /// Where ICICLE allocates what it needs for a call, if that pool is the driver's.
+    pub(super) driver_pool: Option<DriverPool>,
     /// Calls but for transfers and sums only put work into the device's queue; [`Context::finish`] waits for it.
     queues: bool,
     pub(super) pool: Mutex<Pool>,
@@ -75,6 +82,9 @@ pub(super) struct Table {
     pub(super) window: u32,
 }
 
+/// Of the device's memory, one part in so many may stay in the driver's pool between ICICLE's calls.
+const KEPT_SHARE: u64 = 16;
+
 /// The least room for constants.
 const CONSTANTS_BYTES: usize = 1 << 12;
 
@@ -104,31 +114,34 @@ fn omega(k: u32) -> Fr {
 }
 
 impl Context {
-    /// Opens a device that `installed` has, and makes its NTT domain for transforms of up to `2^domain_k` elements.
-    pub(super) fn open(
-        installed: &Installed,
-        index: u32,
-        reserve_bytes: u64,
-        domain_k: u32,
-    ) -> Result<Arc<Self>, OpenError> {
-        let library = installed.library;
-        let key = (library.directory.clone(), installed.kind.clone(), index);
+    /// Opens a device that `installed` has, and makes its NTT domain.
+    pub(super) fn open(installed: &Installed, config: &IcicleConfig) -> Result<Arc<Self>, OpenError> {
+        let (library, domain_k) = (installed.library, config.domain_k);
+        let key = (library.directory.clone(), installed.kind.clone(), config.index);
         if !lock(&OPEN).insert(key.clone()) {
             let (_, kind, index) = key;
             return Err(OpenError::AlreadyOpen { kind, index });
         }
         // From here on dropping the context takes the key back.
-        let context = Self {
+        let mut context = Self {
             library,
-            id: installed.id(index),
+            id: installed.id(config.index),
             key,
-            reserve_bytes,
+            reserve_bytes: config.reserve_bytes,
             domain_k,
+            window_max: config.window_max,
+            batch_scalars_max: config.batch_scalars_max,
+            driver_pool: None,
             // The device's default stream keeps the order of calls, of all threads. A CPU has no such queue.
             queues: installed.kind == CUDA,
             pool: Mutex::default(),
             meter: Meter::default(),
         };
+        if installed.kind == CUDA {
+            let total = context.available("memory")?.map_or(0, |memory| memory.total);
+            let kept = config.reserve_bytes.max(total / KEPT_SHARE);
+            context.driver_pool = DriverPool::keep(&config.driver, config.index, kept);
+        }
         context.enter("set_device")?;
         let root = omega(domain_k).to_repr();
         let config = DomainConfig {

@@ -54,22 +54,48 @@ pub(super) fn preflight(library: &Path) -> Result<Driver, OpenError> {
     }
 }
 
-/// Lets the driver keep up to `bytes` of the memory that a device's default pool has freed: ICICLE allocates the room for a
-/// sum from that pool in each call, and by default all of it goes back to the system whenever the device has nothing to do.
-///
-/// For speed alone, so that a driver without pools is only told of.
-pub(super) fn keep_pooled(library: &Path, index: u32, bytes: u64) {
-    /// `CU_MEMPOOL_ATTR_RELEASE_THRESHOLD` of cuda.h.
-    const RELEASE_THRESHOLD: c_int = 4;
-    type GetDevice = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
-    type GetPool = unsafe extern "C" fn(*mut *mut c_void, c_int) -> c_int;
-    type SetAttribute = unsafe extern "C" fn(*mut c_void, c_int, *mut c_void) -> c_int;
-    let keep = || -> Result<(), String> {
+/// A device's default pool of memory, which ICICLE allocates from in each sum. By default all of it goes back to the system
+/// whenever the device has nothing to do, and has to come from there again in the next call.
+pub(super) struct DriverPool {
+    /// The driver's handle, which is valid for the life of the process.
+    pool: usize,
+    trim: TrimTo,
+}
+
+type GetDevice = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
+type GetPool = unsafe extern "C" fn(*mut *mut c_void, c_int) -> c_int;
+type SetAttribute = unsafe extern "C" fn(*mut c_void, c_int, *mut c_void) -> c_int;
+type TrimTo = unsafe extern "C" fn(*mut c_void, usize) -> c_int;
+
+impl DriverPool {
+    /// Lets the pool of a device keep up to `bytes` of what was freed; `library` is the driver that [`preflight`] started.
+    ///
+    /// It is for speed alone, so that a driver without pools is only told of.
+    pub(super) fn keep(library: &Path, index: u32, bytes: u64) -> Option<Self> {
+        let kept = Self::find(library, index).and_then(|(pool, set_attribute)| {
+            /// `CU_MEMPOOL_ATTR_RELEASE_THRESHOLD` of cuda.h.
+            const RELEASE_THRESHOLD: c_int = 4;
+            let mut bytes = bytes;
+            let value = (&raw mut bytes).cast();
+            // SAFETY: the pool is the driver's, and the value of this attribute is eight bytes.
+            let code = unsafe { set_attribute(pool.pool as *mut c_void, RELEASE_THRESHOLD, value) };
+            checked("cuMemPoolSetAttribute", code).map(|()| pool)
+        });
+        match kept {
+            Ok(pool) => Some(pool),
+            Err(reason) => {
+                tracing::warn!(reason, "the driver keeps no freed memory: sums take longer");
+                None
+            }
+        }
+    }
+
+    fn find(library: &Path, index: u32) -> Result<(Self, SetAttribute), String> {
         let text = |error: libloading::Error| error.to_string();
         // SAFETY: the library was loaded by `preflight` and stays so; this is one more handle to it.
         let driver = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_LOCAL) }.map_err(text)?;
         // SAFETY: these are the functions' types in cuda.h; the library stays loaded.
-        let (get_device, get_pool, set_attribute) = unsafe {
+        let (get_device, get_pool, set_attribute, trim) = unsafe {
             (
                 *driver.get::<GetDevice>(b"cuDeviceGet\0").map_err(text)?,
                 *driver
@@ -78,26 +104,38 @@ pub(super) fn keep_pooled(library: &Path, index: u32, bytes: u64) {
                 *driver
                     .get::<SetAttribute>(b"cuMemPoolSetAttribute\0")
                     .map_err(text)?,
+                *driver.get::<TrimTo>(b"cuMemPoolTrimTo\0").map_err(text)?,
             )
         };
-        let checked = |call: &str, code: c_int| match code {
-            0 => Ok(()),
-            code => Err(format!("{call} gives {code}")),
-        };
-        let (mut device, mut pool, mut bytes) = (0, null_mut(), bytes);
+        let (mut device, mut pool) = (0, null_mut());
         let index = c_int::try_from(index).map_err(|_| "no such device".to_string())?;
-        // SAFETY: the pointers are to live variables of the types that the functions write and read.
-        unsafe {
-            checked("cuDeviceGet", get_device(&raw mut device, index))?;
-            checked("cuDeviceGetDefaultMemPool", get_pool(&raw mut pool, device))?;
-            let bytes = (&raw mut bytes).cast();
-            checked(
-                "cuMemPoolSetAttribute",
-                set_attribute(pool, RELEASE_THRESHOLD, bytes),
-            )
+        // SAFETY: the pointer is to a live integer.
+        checked("cuDeviceGet", unsafe { get_device(&raw mut device, index) })?;
+        // SAFETY: the pointer is to a live pointer.
+        checked("cuDeviceGetDefaultMemPool", unsafe {
+            get_pool(&raw mut pool, device)
+        })?;
+        let pool = Self {
+            pool: pool as usize,
+            trim,
+        };
+        Ok((pool, set_attribute))
+    }
+
+    /// Gives back to the system what the pool keeps and nobody uses.
+    pub(super) fn trim(&self) {
+        // SAFETY: the pool is the driver's; what is in use stays.
+        if let Err(reason) = checked("cuMemPoolTrimTo", unsafe {
+            (self.trim)(self.pool as *mut c_void, 0)
+        }) {
+            tracing::warn!(reason, "the driver's freed memory is not given back");
         }
-    };
-    if let Err(reason) = keep() {
-        tracing::warn!(reason, "the driver keeps no freed memory: sums take longer");
+    }
+}
+
+fn checked(call: &str, code: c_int) -> Result<(), String> {
+    match code {
+        0 => Ok(()),
+        code => Err(format!("{call} gives {code}")),
     }
 }

@@ -155,6 +155,9 @@ impl Context {
             .into_values()
             .flatten()
             .for_each(|address| self.free(address));
+        if let Some(pool) = &self.driver_pool {
+            pool.trim();
+        }
     }
 }
 

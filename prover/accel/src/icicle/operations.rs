@@ -15,9 +15,6 @@ use std::sync::Arc;
 /// Points per base at most: more than this saves little, since windows are few by then.
 const FACTOR_MAX: u64 = 8;
 
-/// Scalars that one batch of multiplications copies together at most.
-const BATCH_SCALARS_MAX: usize = 1 << 22;
-
 /// Sizes in elements that ICICLE's 32-bit integers hold, with room for a batch.
 const ELEMENTS_MAX: usize = 1 << 28;
 
@@ -107,7 +104,10 @@ pub(super) fn bases(
         return Ok(bases);
     }
     // ICICLE picks a window by the size of each call, but the multiples fit one window only: it is settled here.
-    let window = (n * factor as usize).ilog2().saturating_sub(4).clamp(4, 16);
+    let window = (n * factor as usize)
+        .ilog2()
+        .saturating_sub(4)
+        .clamp(4, context.window_max);
     bases.table = Table { factor, window };
     let multiples = context.allocate(OPERATION, bytes * factor as usize)?;
     context.precompute(&single, n, bases.table, &multiples)?;
@@ -126,7 +126,7 @@ pub(super) fn msm(
     while let Some(first) = rest.first() {
         let n = first.len;
         let alike = rest.iter().take_while(|vector| vector.len == n).count();
-        let batch = alike.min((BATCH_SCALARS_MAX / n.max(1)).max(1));
+        let batch = alike.min((context.batch_scalars_max / n.max(1)).max(1));
         let (group, after) = rest.split_at(batch);
         rest = after;
         let Some(buffer) = bases.buffer.as_ref().filter(|_| n > 0) else {
