@@ -9,6 +9,7 @@ mod random;
 mod step;
 mod supervisor;
 mod table;
+mod tables;
 
 use anyhow::{Context, Result, ensure};
 use benches::device::{DeviceName, OpenDevice};
@@ -45,6 +46,12 @@ struct Args {
     /// One round in fifty has up to 2^K elements.
     #[arg(long, default_value_t = 20, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=24))]
     k_large: u32,
+    /// Sizes of sums over tables of multiples, as powers of two.
+    #[arg(long, value_name = "K", value_delimiter = ',', default_value = "17", value_parser = clap::value_parser!(u32).range(1..=24))]
+    tables_k: Vec<u32>,
+    /// Windows of those tables, in bits: what is used is the least of this and what fits the size.
+    #[arg(long, value_name = "BITS", value_delimiter = ',', default_value = "16,20", value_parser = clap::value_parser!(u32).range(4..=22))]
+    tables_windows: Vec<u32>,
     /// Proofs of each circuit after the first, of which the fastest is told.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     warm: u16,

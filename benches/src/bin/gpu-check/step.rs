@@ -1,6 +1,6 @@
 //! The steps, as they run in their own processes.
 
-use crate::{Args, proofs, random};
+use crate::{Args, proofs, random, tables};
 use accel::conformance::{self, Extent};
 use accel::icicle::doctor;
 use accel::{CpuDevice, Device};
@@ -25,6 +25,8 @@ pub enum Step {
     Msm,
     /// Random transforms against the CPU.
     Ntt,
+    /// Sums over tables of multiples, for each window, against the CPU.
+    Tables,
     /// Makes the preset's keys where there are none. Not on the device.
     Keys,
     /// Shard proofs on the device.
@@ -45,11 +47,12 @@ pub enum Step {
 
 impl Step {
     /// All, in the order in which they run: what says most about the device comes first.
-    pub const ALL: [Step; 12] = [
+    pub const ALL: [Step; 13] = [
         Step::Doctor,
         Step::Conformance,
         Step::Msm,
         Step::Ntt,
+        Step::Tables,
         Step::Keys,
         Step::Shard,
         Step::Aggregation,
@@ -70,7 +73,7 @@ impl Step {
     pub fn share(self) -> f64 {
         match self {
             Step::Doctor => 0.1,
-            Step::Conformance | Step::Msm | Step::Ntt | Step::Kernels => 0.25,
+            Step::Conformance | Step::Msm | Step::Ntt | Step::Tables | Step::Kernels => 0.25,
             Step::Keys | Step::Aggregation | Step::CpuAggregation | Step::StockAggregation => 0.5,
             Step::Shard | Step::CpuShard | Step::StockShard => 0.2,
         }
@@ -81,7 +84,8 @@ impl Step {
         match self {
             Step::Shard | Step::CpuShard | Step::StockShard => true,
             Step::Aggregation | Step::CpuAggregation | Step::StockAggregation => true,
-            Step::Doctor | Step::Conformance | Step::Msm | Step::Ntt | Step::Keys | Step::Kernels => false,
+            Step::Doctor | Step::Conformance | Step::Msm | Step::Ntt | Step::Tables => false,
+            Step::Keys | Step::Kernels => false,
         }
     }
 }
@@ -97,6 +101,7 @@ pub fn child(step: Step, args: &Args) -> ExitCode {
         Step::Doctor => examine(args),
         Step::Conformance => conform(args),
         Step::Msm | Step::Ntt => compute(step, args),
+        Step::Tables => sum_over_tables(args),
         Step::Keys => keys(&args.preset, args.keys_dir()).map(drop),
         Step::Shard => prove(args, &args.device, proofs::Circuit::Shard),
         Step::Aggregation => prove(args, &args.device, proofs::Circuit::Aggregation),
@@ -173,6 +178,30 @@ fn compute(step: Step, args: &Args) -> Result<()> {
         OpenDevice::Cpu(device) => random::check(&device, operation, plan),
         OpenDevice::Icicle(device) => random::check(&device, operation, plan),
     }
+}
+
+fn sum_over_tables(args: &Args) -> Result<()> {
+    let mut rows = Vec::new();
+    for k in &args.tables_k {
+        tell(json!({ "under_way": { "k": k } }));
+        let columns = tables::Columns::new(*k, args.seed)?;
+        // Without a table, and with each window.
+        for window in std::iter::once(None).chain(args.tables_windows.iter().map(|window| Some(*window))) {
+            let table_bytes_max = if window.is_some() { u64::MAX } else { 0 };
+            let device = args.device.open_with(args.icicle_dir.as_deref(), *k, |config| {
+                config.window_max = window.unwrap_or(config.window_max);
+            })?;
+            let found = match device {
+                OpenDevice::Cpu(device) => columns.check(&device, args.seed, table_bytes_max.min(1 << 30))?,
+                OpenDevice::Icicle(device) => columns.check(&device, args.seed, table_bytes_max)?,
+            };
+            rows.extend(found.into_iter().map(|mut row| {
+                row["window"] = json!(window);
+                row
+            }));
+        }
+    }
+    tables::conclude(rows)
 }
 
 fn prove(args: &Args, device: &DeviceName, circuit: proofs::Circuit) -> Result<()> {
