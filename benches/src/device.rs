@@ -104,24 +104,7 @@ impl DeviceName {
     /// # Errors
     /// ICICLE or the device is not there, or does not pass its self-check.
     pub fn open(&self, icicle_dir: Option<&Path>, k_max: u32) -> Result<OpenDevice> {
-        self.open_with(icicle_dir, k_max, |_| {})
-    }
-
-    /// The same, with settings of an ICICLE device changed by `change`.
-    ///
-    /// # Errors
-    /// As for [`DeviceName::open`].
-    pub fn open_with(
-        &self,
-        icicle_dir: Option<&Path>,
-        k_max: u32,
-        change: impl FnOnce(&mut IcicleConfig),
-    ) -> Result<OpenDevice> {
-        let mut config = self.icicle(icicle_dir, k_max);
-        if let Some(config) = &mut config {
-            change(config);
-        }
-        match config {
+        match self.icicle(icicle_dir, k_max) {
             Some(config) => Ok(OpenDevice::Icicle(IcicleDevice::open(&config)?)),
             None if *self == Self::Portable => Ok(OpenDevice::Cpu(CpuDevice::portable())),
             None => Ok(OpenDevice::Cpu(CpuDevice::new())),

@@ -234,6 +234,9 @@ fn open_cpu(
     Ok((DeviceEngine::Cpu(engine), info))
 }
 
+/// Of a GPU that has room, one part in so many is for multiples of the bases, for each circuit.
+const TABLES_SHARE: u64 = 16;
+
 fn open_icicle(
     config: &DeviceConfig,
     index: u32,
@@ -248,11 +251,14 @@ fn open_icicle(
     let budget = config.memory_bytes.unwrap_or(u64::MAX).min(memory.free);
     let needs = MemoryNeeds::of(keys)?;
     let info = info(device.name(), memory.total, budget, needs, preset)?;
+    // Thrice: the cosets of its key may take more than a circuit needs, and must leave room for the other. What a GPU
+    // keeps is in nobody's way, unlike what the host keeps.
+    let roomy = 3 * (needs.shard + needs.aggregation) <= budget;
     let options = OwnOptions {
         memory_bytes: config.memory_bytes,
-        // Thrice: the cosets of its key may take more than a circuit needs, and must leave room for the other. What a GPU
-        // keeps is in nobody's way, unlike what the host keeps.
-        keep_both: Some(3 * (needs.shard + needs.aggregation) <= budget),
+        keep_both: Some(roomy),
+        // Multiples of the bases shorten sums by a third.
+        table_bytes_max: if roomy { budget / TABLES_SHARE } else { 0 },
         debug: config.debug_witness,
         ..OwnOptions::default()
     };

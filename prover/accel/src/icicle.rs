@@ -20,6 +20,7 @@ mod memory;
 mod operations;
 mod program;
 mod report;
+mod sums;
 
 pub use error::OpenError;
 pub use report::{CudaDriver, Report, doctor};
@@ -46,8 +47,6 @@ pub struct IcicleConfig {
     pub domain_k: u32,
     /// Bytes of device memory that are left to ICICLE's own needs: an allocation that would leave less is refused.
     pub reserve_bytes: u64,
-    /// Bits of a window of a table of multiples, at most: a sum has a bucket for each value of a window. 4 to 22.
-    pub window_max: u32,
     /// Scalars that sums over the same bases may put together into one call. Longer ones go alone.
     pub batch_scalars_max: usize,
     /// Elements of which the intermediate results of a program are held at a time.
@@ -71,8 +70,6 @@ impl IcicleConfig {
             // ICICLE's CPU backend keeps a hash map of all the domain's powers.
             domain_k: if kind == CUDA { 24 } else { 20 },
             reserve_bytes: if kind == CUDA { 1 << 30 } else { 0 },
-            // Buckets and digits are the device's to hold: a GPU wants many of both at a time.
-            window_max: if kind == CUDA { 20 } else { 16 },
             batch_scalars_max: if kind == CUDA { 1 << 24 } else { 1 << 22 },
             block_elements: 1 << 18,
             driver: PathBuf::from("libcuda.so.1"),
@@ -102,13 +99,6 @@ impl IcicleConfig {
         within(indexed, "index", self.index.to_string(), "0 to 2^31 - 1")?;
         let k = self.domain_k;
         within((1..=28).contains(&k), "domain_k", k.to_string(), "1 to 28")?;
-        let window = self.window_max;
-        within(
-            (4..=22).contains(&window),
-            "window_max",
-            window.to_string(),
-            "4 to 22",
-        )?;
         let block = self.block_elements;
         within(block > 0, "block_elements", block.to_string(), "1 and more")
     }
@@ -233,6 +223,7 @@ pub struct IcicleBases {
     buffer: Option<Buffer>,
     len: usize,
     table: Table,
+    mask: Option<sums::Mask>,
 }
 
 impl IcicleVector {
@@ -376,7 +367,7 @@ impl Device for IcicleDevice {
     }
 
     fn bases(&self, points: &[G1Affine], table_bytes_max: u64) -> Result<IcicleBases, DeviceError> {
-        operations::bases(&self.context, points, table_bytes_max)
+        sums::bases(&self.context, points, table_bytes_max)
     }
 
     fn msm(&self, bases: &IcicleBases, scalars: &[&IcicleVector]) -> Result<Vec<G1>, DeviceError> {
@@ -392,7 +383,7 @@ impl Device for IcicleDevice {
             let reason = format!("vector {at} has {found} scalars for {} bases", bases.len);
             return Err(operations::invalid("msm", reason));
         }
-        operations::msm(&self.context, bases, scalars)
+        sums::msm(&self.context, bases, scalars)
     }
 
     fn ntt(&self, vectors: &mut [&mut IcicleVector], direction: Direction) -> Result<(), DeviceError> {

@@ -15,8 +15,10 @@ use crate::system::System;
 
 /// Bytes of a scalar on a device.
 const SCALAR_BYTES: u64 = 32;
-/// Bytes of an affine point on a device.
+/// Bytes of an affine point.
 const POINT_BYTES: u64 = 64;
+/// Bytes of a base on a device: the point, and a scalar that some devices keep beside it.
+const BASE_BYTES: u64 = POINT_BYTES + SCALAR_BYTES;
 
 /// Device memory that a circuit takes, in bytes. Known from its key alone, before anything is uploaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +102,7 @@ impl MemoryNeed {
         let opening_peak = (committed + 2 + sets).max(sets + rotations.len() + 1);
         let proof = products_peak.max(quotient_peak).max(opening_peak);
         Self {
-            resident: vector * resident as u64 + 2 * POINT_BYTES * system.domain.n as u64,
+            resident: vector * resident as u64 + 2 * BASE_BYTES * system.domain.n as u64,
             proof: vector * proof as u64,
             cosets: vector * (pieces * plan.cosets.len()) as u64,
         }

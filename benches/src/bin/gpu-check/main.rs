@@ -12,7 +12,7 @@ mod table;
 mod tables;
 
 use anyhow::{Context, Result, ensure};
-use benches::device::{DeviceName, OpenDevice};
+use benches::device::DeviceName;
 use circuits::keys::default_dir;
 use circuits::preset::{GPU, Preset, TINY};
 use clap::Parser;
@@ -46,12 +46,9 @@ struct Args {
     /// One round in fifty has up to 2^K elements.
     #[arg(long, default_value_t = 20, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=24))]
     k_large: u32,
-    /// Sizes of sums over tables of multiples, as powers of two.
-    #[arg(long, value_name = "K", value_delimiter = ',', default_value = "17", value_parser = clap::value_parser!(u32).range(1..=24))]
+    /// Sizes of sums with and without tables of multiples, as powers of two.
+    #[arg(long, value_name = "K", value_delimiter = ',', default_value = "12,16", value_parser = clap::value_parser!(u32).range(1..=24))]
     tables_k: Vec<u32>,
-    /// Windows of those tables, in bits: what is used is the least of this and what fits the size.
-    #[arg(long, value_name = "BITS", value_delimiter = ',', default_value = "16,20", value_parser = clap::value_parser!(u32).range(4..=22))]
-    tables_windows: Vec<u32>,
     /// Proofs of each circuit after the first, of which the fastest is told.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     warm: u16,
@@ -61,9 +58,6 @@ struct Args {
     /// What multiples of the bases may take of the device's memory, in MiB, when proofs are made and kernels timed.
     #[arg(long, default_value_t = 0)]
     table_mib: u64,
-    /// Bits of a window of those multiples, at most; default: the device's.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(4..=22))]
-    window_max: Option<u32>,
     /// Folder of the keys, which are made if need be; default: as for the prover.
     #[arg(long, env = circuits::keys::KEYS_VARIABLE)]
     keys_dir: Option<PathBuf>,
@@ -102,13 +96,6 @@ fn preset(name: &str) -> Result<Preset> {
 impl Args {
     fn keys_dir(&self) -> PathBuf {
         self.keys_dir.clone().unwrap_or_else(default_dir)
-    }
-
-    /// Opens a device for transforms of up to `2^k_max` elements.
-    fn open(&self, device: &DeviceName, k_max: u32) -> Result<OpenDevice> {
-        device.open_with(self.icicle_dir.as_deref(), k_max, |config| {
-            config.window_max = self.window_max.unwrap_or(config.window_max);
-        })
     }
 
     fn wants(&self, step: Step) -> bool {

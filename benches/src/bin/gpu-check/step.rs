@@ -25,7 +25,7 @@ pub enum Step {
     Msm,
     /// Random transforms against the CPU.
     Ntt,
-    /// Sums over tables of multiples, for each window, against the CPU.
+    /// Sums of the sizes and scalars that proofs have, with and without tables of multiples, against the CPU.
     Tables,
     /// Makes the preset's keys where there are none. Not on the device.
     Keys,
@@ -155,7 +155,7 @@ fn examine(args: &Args) -> Result<()> {
 fn conform(args: &Args) -> Result<()> {
     let extent = Extent::default();
     tell(json!({ "k_max": extent.k_max, "seed": extent.seed, "threads": extent.threads }));
-    match args.open(&args.device, extent.k_max + 1)? {
+    match args.device.open(args.icicle_dir.as_deref(), extent.k_max + 1)? {
         OpenDevice::Cpu(device) => conformance::run(&device, extent)?,
         OpenDevice::Icicle(device) => conformance::run(&device, extent)?,
     }
@@ -174,7 +174,7 @@ fn compute(step: Step, args: &Args) -> Result<()> {
     } else {
         random::Operation::Ntt
     };
-    match args.open(&args.device, args.k_large)? {
+    match args.device.open(args.icicle_dir.as_deref(), args.k_large)? {
         OpenDevice::Cpu(device) => random::check(&device, operation, plan),
         OpenDevice::Icicle(device) => random::check(&device, operation, plan),
     }
@@ -182,23 +182,17 @@ fn compute(step: Step, args: &Args) -> Result<()> {
 
 fn sum_over_tables(args: &Args) -> Result<()> {
     let mut rows = Vec::new();
+    let k_max = args.tables_k.iter().copied().max().unwrap_or(1);
+    let device = args.device.open(args.icicle_dir.as_deref(), k_max)?;
     for k in &args.tables_k {
         tell(json!({ "under_way": { "k": k } }));
         let columns = tables::Columns::new(*k, args.seed)?;
-        // Without a table, and with each window.
-        for window in std::iter::once(None).chain(args.tables_windows.iter().map(|window| Some(*window))) {
-            let table_bytes_max = if window.is_some() { u64::MAX } else { 0 };
-            let device = args.device.open_with(args.icicle_dir.as_deref(), *k, |config| {
-                config.window_max = window.unwrap_or(config.window_max);
-            })?;
-            let found = match device {
-                OpenDevice::Cpu(device) => columns.check(&device, args.seed, table_bytes_max.min(1 << 30))?,
-                OpenDevice::Icicle(device) => columns.check(&device, args.seed, table_bytes_max)?,
+        for table_bytes_max in [0, 1 << 33] {
+            let found = match &device {
+                OpenDevice::Cpu(device) => columns.check(device, table_bytes_max)?,
+                OpenDevice::Icicle(device) => columns.check(device, table_bytes_max)?,
             };
-            rows.extend(found.into_iter().map(|mut row| {
-                row["window"] = json!(window);
-                row
-            }));
+            rows.extend(found);
         }
     }
     tables::conclude(rows)
@@ -210,7 +204,7 @@ fn prove(args: &Args, device: &DeviceName, circuit: proofs::Circuit) -> Result<(
     let k = circuit.k(&args.preset);
     tell(json!({ "device": device.to_string(), "preset": args.preset.name, "k": k }));
     let (warm, table_bytes_max) = (usize::from(args.warm), args.table_mib << 20);
-    match args.open(device, k)? {
+    match device.open(args.icicle_dir.as_deref(), k)? {
         OpenDevice::Cpu(device) => proofs::check(Arc::new(device), keys, &task, warm, table_bytes_max),
         OpenDevice::Icicle(device) => proofs::check(Arc::new(device), keys, &task, warm, table_bytes_max),
     }
@@ -229,7 +223,7 @@ fn time_kernels(args: &Args) -> Result<()> {
     /// From this size on, halo2curves takes seconds, so that once must do.
     const ONCE_FROM_K: u32 = 21;
     let (start, k_max) = (Instant::now(), args.kernels_k_max());
-    let device = args.open(&args.device, k_max)?;
+    let device = args.device.open(args.icicle_dir.as_deref(), k_max)?;
     let devices = match args.device {
         DeviceName::Cpu => vec![device],
         _ => vec![device, OpenDevice::Cpu(CpuDevice::new())],

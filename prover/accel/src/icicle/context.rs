@@ -7,6 +7,7 @@ use super::abi::{self, DeviceId, DomainConfig, MsmConfig, NttConfig, VectorConfi
 use super::driver::DriverPool;
 use super::library::{Functions, Library};
 use super::memory::{Buffer, Pool, Span};
+use super::sums::Windows;
 use super::{CUDA, IcicleConfig, Installed, OpenError};
 use crate::activity::{Activity, Meter, Metered};
 use crate::{DeviceError, Direction, Memory};
@@ -33,8 +34,8 @@ pub(super) struct Context {
     key: OpenKey,
     pub(super) reserve_bytes: u64,
     domain_k: u32,
-    /// Bits of a window of multiples, at most.
-    pub(super) window_max: u32,
+    /// How the windows of sums are chosen.
+    pub(super) windows: Windows,
     /// Scalars that one batch of sums copies together, at most.
     pub(super) batch_scalars_max: usize,
     /// Where ICICLE allocates what it needs for a call, if that pool is the driver's.
@@ -129,7 +130,11 @@ impl Context {
             key,
             reserve_bytes: config.reserve_bytes,
             domain_k,
-            window_max: config.window_max,
+            windows: if installed.kind == CUDA {
+                Windows::Wide
+            } else {
+                Windows::Any
+            },
             batch_scalars_max: config.batch_scalars_max,
             driver_pool: None,
             // The device's default stream keeps the order of calls, of all threads. A CPU has no such queue.

@@ -1,22 +1,17 @@
 //! The device's operations that take several of ICICLE's calls.
 
-use super::abi::{self, PROJECTIVE_BYTES};
-use super::context::{Arithmetic, Context, Table};
+use super::IcicleVector;
+use super::abi;
+use super::context::{Arithmetic, Context};
 use super::memory::Span;
-use super::{IcicleBases, IcicleVector};
 use crate::{DeviceError, Direction, Program};
-use halo2curves::CurveExt;
-use halo2curves::bn256::{Fq, Fr, G1, G1Affine};
-use halo2curves::ff::{BatchInvert, Field, PrimeField};
-use halo2curves::group::Group;
+use halo2curves::bn256::Fr;
+use halo2curves::ff::{BatchInvert, Field};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Points per base at most: more than this saves little, since windows are few by then.
-const FACTOR_MAX: u64 = 8;
-
 /// Sizes in elements that ICICLE's 32-bit integers hold, with room for a batch.
-const ELEMENTS_MAX: usize = 1 << 28;
+pub(super) const ELEMENTS_MAX: usize = 1 << 28;
 
 /// Coefficients from which on a polynomial is not worth the device's calls any more.
 const HOST_COEFFICIENTS: usize = 1024;
@@ -75,103 +70,6 @@ pub(super) fn download(
     context.convert(operation, from, scratch.span(0, n), true)?;
     context.download(operation, scratch.span(0, n), &mut values)?;
     Ok(values)
-}
-
-pub(super) fn bases(
-    context: &Arc<Context>,
-    points: &[G1Affine],
-    table_bytes_max: u64,
-) -> Result<IcicleBases, DeviceError> {
-    const OPERATION: &str = "bases";
-    let n = points.len();
-    let bytes = bytes(OPERATION, n, abi::AFFINE_BYTES)?;
-    let mut bases = IcicleBases {
-        context: context.clone(),
-        buffer: None,
-        len: n,
-        table: Table { factor: 1, window: 0 },
-    };
-    if n == 0 {
-        return Ok(bases);
-    }
-    let single = context.allocate(OPERATION, bytes)?;
-    context.upload_points(OPERATION, points, &single)?;
-    let factor = (table_bytes_max / bytes as u64 + 1)
-        .min(FACTOR_MAX)
-        .min((ELEMENTS_MAX / n) as u64) as u32;
-    if factor < 2 {
-        bases.buffer = Some(single);
-        return Ok(bases);
-    }
-    // ICICLE picks a window by the size of each call, but the multiples fit one window only: it is settled here.
-    let window = (n * factor as usize)
-        .ilog2()
-        .saturating_sub(4)
-        .clamp(4, context.window_max);
-    bases.table = Table { factor, window };
-    let multiples = context.allocate(OPERATION, bytes * factor as usize)?;
-    context.precompute(&single, n, bases.table, &multiples)?;
-    bases.buffer = Some(multiples);
-    Ok(bases)
-}
-
-/// Sums for vectors that are not longer than the bases; neighbours of one length go to the device together.
-pub(super) fn msm(
-    context: &Arc<Context>,
-    bases: &IcicleBases,
-    scalars: &[&IcicleVector],
-) -> Result<Vec<G1>, DeviceError> {
-    let mut sums = Vec::with_capacity(scalars.len());
-    let mut rest = scalars;
-    while let Some(first) = rest.first() {
-        let n = first.len;
-        let alike = rest.iter().take_while(|vector| vector.len == n).count();
-        let batch = alike.min((context.batch_scalars_max / n.max(1)).max(1));
-        let (group, after) = rest.split_at(batch);
-        rest = after;
-        let Some(buffer) = bases.buffer.as_ref().filter(|_| n > 0) else {
-            sums.extend(group.iter().map(|_| G1::identity()));
-            continue;
-        };
-        context.make_room("msm", n * batch)?;
-        let found = if batch == 1 {
-            context.msm(buffer, bases.table, first.memory().span(0, n), n)?
-        } else {
-            let all = context.allocate("msm", n * batch * abi::SCALAR_BYTES)?;
-            for (at, vector) in group.iter().enumerate() {
-                context.copy("msm", vector.memory().span(0, n), all.span(at * n, n))?;
-            }
-            context.msm(buffer, bases.table, all.span(0, n * batch), n)?
-        };
-        for sum in found {
-            sums.push(point(&sum)?);
-        }
-    }
-    Ok(sums)
-}
-
-/// A point from canonical homogeneous coordinates, as both ICICLE and halo2curves have them.
-fn point(bytes: &[u8; PROJECTIVE_BYTES]) -> Result<G1, DeviceError> {
-    let wrong = |reason: &str| DeviceError::Failed {
-        operation: "msm",
-        reason: reason.to_string(),
-    };
-    let coordinate = |at: usize| {
-        let mut repr = [0; 32];
-        repr.copy_from_slice(&bytes[at * 32..(at + 1) * 32]);
-        let coordinate: Option<Fq> = Fq::from_repr(repr).into();
-        coordinate.ok_or_else(|| wrong("a coordinate of the result is not below the modulus"))
-    };
-    let (x, y, z) = (coordinate(0)?, coordinate(1)?, coordinate(2)?);
-    if bool::from(z.is_zero()) {
-        return Ok(G1::identity());
-    }
-    let point = G1 { x, y, z };
-    if bool::from(point.is_on_curve()) {
-        Ok(point)
-    } else {
-        Err(wrong("the result is not on the curve"))
-    }
 }
 
 /// Refuses vectors and constants that a program does not fit.
@@ -254,7 +152,7 @@ pub(super) fn running_product(
 }
 
 /// `1, base, base², …`: the first of them from the host, the rest by doubling.
-fn powers(
+pub(super) fn powers(
     context: &Arc<Context>,
     operation: &'static str,
     base: Fr,
