@@ -62,7 +62,7 @@ pub(super) fn download(
     values
         .try_reserve_exact(n)
         .map_err(|_| DeviceError::OutOfMemory {
-            operation: operation,
+            operation,
             bytes: bytes as u64,
         })?;
     let scratch = context.allocate(operation, bytes)?;
