@@ -260,7 +260,6 @@ fn open_icicle(
         // Multiples of the bases shorten sums by a third.
         table_bytes_max: if roomy { budget / TABLES_SHARE } else { 0 },
         debug: config.debug_witness,
-        ..OwnOptions::default()
     };
     let engine = OwnEngine::new(keys.clone(), Arc::new(device), options);
     Ok((DeviceEngine::Icicle(engine), info))

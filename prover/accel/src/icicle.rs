@@ -223,7 +223,7 @@ pub struct IcicleBases {
     buffer: Option<Buffer>,
     len: usize,
     table: Table,
-    mask: Option<sums::Mask>,
+    mask: Option<Box<sums::Mask>>,
 }
 
 impl IcicleVector {

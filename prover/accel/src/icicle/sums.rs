@@ -98,7 +98,7 @@ pub(super) fn bases(
         return Ok(bases);
     }
     if context.windows == Windows::Wide {
-        bases.mask = Some(Mask::new(context, n)?);
+        bases.mask = Some(Box::new(Mask::new(context, n)?));
     }
     let single = context.allocate(OPERATION, bytes)?;
     context.upload_points(OPERATION, points, &single)?;
