@@ -353,14 +353,20 @@ struct Entered<'a, D: Device> {
 
 impl<'a, D: Device> Entered<'a, D> {
     fn new(device: &'a D, sample: &Sample, table_mib: u64) -> Result<Self> {
-        let (bases, prepare) = timed(|| device.bases(&sample.bases, table_mib << 20));
+        let dense = device.upload(&sample.dense)?;
+        let (bases, prepare) = timed(|| {
+            let bases = device.bases(&sample.bases, table_mib << 20)?;
+            // What is done once for a size belongs to the preparation.
+            device.msm(&bases, &[&dense])?;
+            Ok::<_, accel::DeviceError>(bases)
+        });
         let columns = sample.columns.iter().map(|column| device.upload(column));
         Ok(Self {
             device,
             table_mib,
             prepare_s: prepare.wall,
             bases: bases?,
-            dense: device.upload(&sample.dense)?,
+            dense,
             witness: device.upload(&sample.witness)?,
             columns: columns.collect::<Result<_, _>>()?,
             room: device.zeros(sample.dense.len())?,

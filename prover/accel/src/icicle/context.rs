@@ -131,7 +131,7 @@ impl Context {
             reserve_bytes: config.reserve_bytes,
             domain_k,
             windows: if installed.kind == CUDA {
-                Windows::Wide
+                Windows::Even
             } else {
                 Windows::Any
             },
