@@ -22,6 +22,7 @@ impl Run {
             .args(["--device", device, "--preset", "tiny", "--icicle-dir"])
             .arg(installation)
             .args(["--k-max", "12", "--k-large", "14", "--kernels-k-max", "12"])
+            .args(["--tables-k", "8,11", "--warm", "1"])
             .args(arguments)
             .arg("--json")
             .arg(&report)
@@ -54,7 +55,7 @@ impl Run {
     fn has_failed(&self) {
         assert_eq!(self.code, Some(1), "{}", self.messages);
         assert_eq!(self.report["results"]["passed"], false);
-        assert_eq!(self.report["results"]["steps"].as_array().map(Vec::len), Some(10));
+        assert_eq!(self.report["results"]["steps"].as_array().map(Vec::len), Some(13));
     }
 }
 
@@ -66,7 +67,7 @@ fn a_right_device_passes() {
         "--rounds",
         "40",
         "--skip",
-        "aggregation,cpu-aggregation",
+        "aggregation,cpu-aggregation,stock-aggregation",
         "--deadline-seconds",
         "1000",
     ];
@@ -78,14 +79,16 @@ fn a_right_device_passes() {
         "conformance",
         "msm",
         "ntt",
+        "tables",
         "keys",
         "shard",
         "kernels",
         "cpu-shard",
+        "stock-shard",
     ] {
         assert_eq!(run.outcome(step), "passed", "{step}");
     }
-    for step in ["aggregation", "cpu-aggregation"] {
+    for step in ["aggregation", "cpu-aggregation", "stock-aggregation"] {
         assert_eq!(run.outcome(step), "skipped");
     }
     for step in ["msm", "ntt"] {
@@ -100,7 +103,22 @@ fn a_right_device_passes() {
         assert!(proof["phases_s"]["quotient"].as_f64() > Some(0.0), "{proof}");
         assert!(proof["changed_proofs_refused"].as_u64() > Some(30), "{proof}");
     }
-    assert!(run.report["results"]["ratios_to_cpu"]["shard"].as_f64() > Some(0.0));
+    for ratios in ["ratios_to_cpu", "ratios_to_stock"] {
+        assert!(run.report["results"][ratios]["shard"].as_f64() > Some(0.0));
+    }
+    let book = &run.step("shard")["details"]["warm"]["device"];
+    assert!(book["busy_s"].as_f64() > Some(0.0), "{book}");
+    assert!(
+        book["phases"]["commitments"]["bytes_to_device"].as_f64() > Some(1e6),
+        "{book}"
+    );
+    assert!(book["operations"]["msm"]["calls"].as_u64() > Some(0), "{book}");
+    let rows = run.step("tables")["details"]["rows"].as_array().expect("rows");
+    assert_eq!(
+        rows.len(),
+        12,
+        "two sizes, with and without a table, three batches"
+    );
     let rows = run.step("kernels")["details"]["rows"].as_array().expect("rows");
     assert!(
         rows.iter()
@@ -184,7 +202,7 @@ fn an_abort_ends_its_step_alone() {
         "--rounds",
         "30",
         "--skip",
-        "aggregation,cpu-shard,cpu-aggregation",
+        "aggregation,cpu-shard,cpu-aggregation,stock-shard,stock-aggregation",
     ];
     let run = Run::new(installation.path(), "icicle:ABORTING:0", &arguments);
     run.has_failed();

@@ -138,7 +138,12 @@ fn examine(args: &Args) -> Result<()> {
     };
     let mut report = doctor(&config, sizes);
     // Where it lies on this machine is nobody's business elsewhere.
-    report.directory = config.directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    report.directory = config
+        .directory
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     tell(json!({ "report": report, "device_opens": report.device.is_ok() }));
     let Ok(device) = report.device else {
         bail!("{}", report.device.err().unwrap_or_default());
