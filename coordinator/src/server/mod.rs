@@ -15,9 +15,15 @@ use proto::v1::{
     FILE_DESCRIPTOR_SET, prover_service_server::ProverServiceServer,
     worker_service_server::WorkerServiceServer,
 };
-use tokio::{net::TcpListener, task};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task,
+};
+use tokio_stream::{Stream, StreamExt, wrappers::TcpListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::{server::NamedService, transport::Server};
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{
     prover_service::{About, ProverServer},
@@ -149,8 +155,7 @@ impl Coordinator {
             address,
         } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_serving::<ProverServiceServer<ProverServer>>().await;
-        health.set_serving::<WorkerServiceServer<WorkerServer>>().await;
+        set_health(&health, true).await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -174,11 +179,10 @@ impl Coordinator {
                 manifest,
                 &config,
             )))
-            .serve_with_incoming_shutdown(
-                TcpListenerStream::new(listener),
-                stopping.clone().cancelled_owned(),
-            );
+            .serve_with_incoming_shutdown(accepted(listener), stopping.clone().cancelled_owned());
         let timekeeper = tokio::spawn(Arc::clone(&shell).keep_time());
+        let storekeeper = tokio::spawn(Arc::clone(&shell).keep_store());
+        let reporter = tokio::spawn(report(shell.suspensions(), stopping.clone(), health.clone()));
         tracing::info!(%address, "coordinator serves");
 
         tokio::pin!(serving);
@@ -187,22 +191,19 @@ impl Coordinator {
             () = shutdown => None,
             () = stopping.cancelled() => None,
         };
-        health
-            .set_not_serving::<ProverServiceServer<ProverServer>>()
-            .await;
-        health
-            .set_not_serving::<WorkerServiceServer<WorkerServer>>()
-            .await;
         task::spawn_blocking({
             let shell = Arc::clone(&shell);
             move || shell.stop()
         })
         .await?;
+        reporter.await?;
+        set_health(&health, false).await;
         let ended = match ended {
             Some(ended) => ended,
             None => at_most(config.shutdown_ms_max, serving).await.unwrap_or(Ok(())),
         };
         timekeeper.await?;
+        storekeeper.await?;
         // Sessions and steps under way hold the store, which another coordinator may be waiting for.
         shell.tasks().close();
         at_most(config.shutdown_ms_max, shell.tasks().wait()).await;
@@ -212,6 +213,47 @@ impl Coordinator {
             None => Ok(ended?),
         }
     }
+}
+
+/// Says whether the services serve.
+async fn set_health(health: &HealthReporter, serving: bool) {
+    let status = match serving {
+        true => ServingStatus::Serving,
+        false => ServingStatus::NotServing,
+    };
+    for name in [
+        <ProverServiceServer<ProverServer> as NamedService>::NAME,
+        <WorkerServiceServer<WorkerServer> as NamedService>::NAME,
+    ] {
+        health.set_service_status(name, status).await;
+    }
+}
+
+/// Lets health follow whether the store is waited for, until the coordinator stops.
+async fn report(mut suspended: watch::Receiver<bool>, stopping: CancellationToken, health: HealthReporter) {
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            changed = suspended.changed() => if changed.is_err() { return },
+        }
+        let serving = !*suspended.borrow_and_update();
+        set_health(&health, serving).await;
+    }
+}
+
+/// Connections as they come. One that cannot be taken (no file descriptors left) is no reason to stop.
+fn accepted(listener: TcpListener) -> impl Stream<Item = std::io::Result<TcpStream>> {
+    /// After a failure; the peers' connections wait in the system's queue.
+    const PAUSE: Duration = Duration::from_millis(100);
+    TcpListenerStream::new(listener)
+        .then(async |accepted| {
+            if let Err(error) = &accepted {
+                tracing::warn!(%error, "a connection cannot be taken");
+                tokio::time::sleep(PAUSE).await;
+            }
+            accepted
+        })
+        .filter(Result::is_ok)
 }
 
 /// Waits for what is under way, but not for ever.

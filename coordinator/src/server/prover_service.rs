@@ -219,7 +219,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
         let mut stream = request.into_inner();
         let limit = Duration::from_millis(self.about.submission_ms_max);
         let (header, sha256, bytes) = tokio::select! {
-            () = self.shell.stopping().cancelled() => return Err(Unavailable.into()),
+            () = self.shell.stopping().cancelled() => return Err(Unavailable::Stopping.into()),
             received = tokio::time::timeout(limit, receive(&mut stream, self.about.batch_bytes_max)) => {
                 received.map_err(|_| Status::deadline_exceeded("the batch did not arrive in time"))??
             }
@@ -460,9 +460,9 @@ async fn watch(
             return Ok(());
         }
         tokio::select! {
-            () = shell.stopping().cancelled() => return Err(Unavailable.into()),
+            () = shell.stopping().cancelled() => return Err(Unavailable::Stopping.into()),
             () = sender.closed() => return Ok(()),
-            changed = changes.changed() => if changed.is_err() { return Err(Unavailable.into()) },
+            changed = changes.changed() => if changed.is_err() { return Err(Unavailable::Stopping.into()) },
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The core with its store, clock and connections: commits what a step writes, then does what it asks for.
 //!
 //! Everything here blocks for as long as a disk does, so calls go through [`Shell::run`]. A commit that fails leaves the
-//! core ahead of the store; the shell then refuses all further steps and the process ends, to resume from the store.
+//! core ahead of the store. Where the failure may pass (a full disk, no file descriptors left), the shell refuses everything
+//! until the store takes the same writes, and goes on from there; otherwise the process ends, to resume from the store.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -28,7 +29,7 @@ use crate::{
         chain::{CancelError, SubmitError},
         id::{BatchId, Fence, SessionId, StateRoot, TaskId, TaskKind, UnixMs},
         lease::{Claim, SessionRefused},
-        record::{ArtifactKey, BatchStatus},
+        record::{ArtifactKey, BatchStatus, Write},
     },
     execution::{ArtifactError, ExecutionError, RootProof, Statement, decode_undo, encode, prepare},
     store::{Store, StoreError},
@@ -37,6 +38,11 @@ use crate::{
 
 /// Messages that may wait for a session's writer.
 const OUTBOUND_MAX: usize = 256;
+
+/// Between two tries to write what the store has refused.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// One try in as many is told.
+const STORE_RETRIES_TOLD: u32 = 60;
 
 /// Something to be sent to a worker.
 #[derive(Debug)]
@@ -85,6 +91,16 @@ struct Inner {
     sessions: HashMap<SessionId, mpsc::Sender<Outbound>>,
     watchers: HashMap<BatchId, watch::Sender<()>>,
     failure: Option<StoreError>,
+    suspended: Option<Suspended>,
+    /// Sessions that ended meanwhile.
+    closing: Vec<SessionId>,
+}
+
+/// A step that the store has refused. Nothing of it was acknowledged, and nothing else is done before it is.
+struct Suspended {
+    writes: Vec<Write>,
+    effects: Vec<Effect>,
+    error: StoreError,
 }
 
 pub(crate) struct Shell {
@@ -97,6 +113,8 @@ pub(crate) struct Shell {
     clock: Clock,
     timer: watch::Sender<Option<UnixMs>>,
     stopping: CancellationToken,
+    /// Whether the store is waited for.
+    suspended: watch::Sender<bool>,
     /// Everything that uses the shell beside the server: when it is empty the store can be let go.
     tasks: TaskTracker,
 }
@@ -137,6 +155,8 @@ impl Shell {
             sessions: HashMap::new(),
             watchers: HashMap::new(),
             failure: None,
+            suspended: None,
+            closing: Vec::new(),
         };
         Self {
             inner: Mutex::new(inner),
@@ -147,6 +167,7 @@ impl Shell {
             clock,
             timer,
             stopping: CancellationToken::new(),
+            suspended: watch::Sender::new(false),
             tasks: TaskTracker::new(),
         }
     }
@@ -189,13 +210,85 @@ impl Shell {
         self.stopping.cancel();
     }
 
-    /// Why the shell had to stop by itself, if it had to.
+    /// Why the shell had to stop by itself, or why its last step was never stored.
     pub(super) fn take_failure(&self) -> Option<StoreError> {
-        self.inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .failure
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let suspended = inner.suspended.take().map(|suspended| suspended.error);
+        inner.failure.take().or(suspended)
+    }
+
+    /// Says whether the store is waited for, at each change.
+    pub(super) fn suspensions(&self) -> watch::Receiver<bool> {
+        self.suspended.subscribe()
+    }
+
+    /// Writes what the store has refused as soon as it takes it, until the coordinator stops.
+    pub(super) async fn keep_store(self: Arc<Self>) {
+        let mut suspended = self.suspended.subscribe();
+        let mut tries = 0;
+        loop {
+            let waiting = async {
+                // The sender lives as long as the shell.
+                let _ = suspended.wait_for(|suspended| *suspended).await;
+                tokio::time::sleep(STORE_RETRY).await;
+            };
+            tokio::select! {
+                () = self.stopping.cancelled() => return,
+                () = waiting => {}
+            }
+            tries += 1;
+            let told = tries % STORE_RETRIES_TOLD == 0;
+            if matches!(self.run(move |shell| shell.resume(told)).await, Ok(true)) {
+                tries = 0;
+            }
+        }
+    }
+
+    /// Tries to write what the store has refused, and goes on if that succeeds.
+    pub(super) fn resume(&self, told: bool) -> bool {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(suspended) = &inner.suspended else {
+            return true;
+        };
+        let written = self.store.recover();
+        if let Err(error) = written.and_then(|()| self.store.commit(&suspended.writes)) {
+            if told {
+                tracing::warn!(%error, "the store still refuses");
+            }
+            if !error.may_pass() {
+                self.stop_for(&mut inner, error);
+            }
+            return false;
+        }
+        tracing::info!("the store takes writes again");
+        let effects = inner
+            .suspended
             .take()
+            .map_or(Vec::new(), |suspended| suspended.effects);
+        for effect in effects {
+            inner.perform(effect);
+        }
+        self.timer.send_replace(inner.core.next_timer());
+        let closing = std::mem::take(&mut inner.closing);
+        drop(inner);
+        self.suspended.send_replace(false);
+        closing
+            .into_iter()
+            .for_each(|session| self.close_session(session));
+        true
+    }
+
+    /// Ends the process for an error of the store that will not pass.
+    fn stop_for(&self, inner: &mut Inner, error: StoreError) {
+        tracing::error!(%error, "the store fails; stopping");
+        inner.failure = Some(error);
+        self.stopping.cancel();
+    }
+
+    fn suspend(&self, inner: &mut Inner, suspended: Suspended) {
+        tracing::error!(error = %suspended.error, "the store refuses; nothing is done until it takes writes again");
+        inner.suspended = Some(suspended);
+        self.suspended.send_replace(true);
     }
 
     /// Ends leases as their time comes, until the coordinator stops.
@@ -214,8 +307,10 @@ impl Shell {
                 changed = timer.changed() => if changed.is_err() { return },
                 () = wait => {
                     let tick = self.run(|shell| shell.step(|core, now| ((), core.tick(now)))).await;
-                    if !matches!(tick, Ok(Ok(()))) {
-                        return;
+                    match tick {
+                        Ok(Ok(())) => {}
+                        Ok(Err(Unavailable::Store)) => tokio::time::sleep(STORE_RETRY).await,
+                        Ok(Err(Unavailable::Stopping)) | Err(_) => return,
                     }
                 }
             }
@@ -224,13 +319,14 @@ impl Shell {
 
     fn lock(&self) -> Result<MutexGuard<'_, Inner>, Unavailable> {
         match self.inner.lock() {
-            Ok(inner) if inner.failure.is_none() => Ok(inner),
-            Ok(_) => Err(Unavailable),
+            Ok(inner) if inner.failure.is_some() => Err(Unavailable::Stopping),
+            Ok(inner) if inner.suspended.is_some() => Err(Unavailable::Store),
+            Ok(inner) => Ok(inner),
             Err(_) => {
                 // A step that panicked may have changed the core without writing.
                 tracing::error!("a step of the coordinator panicked; stopping");
                 self.stopping.cancel();
-                Err(Unavailable)
+                Err(Unavailable::Stopping)
             }
         }
     }
@@ -239,7 +335,7 @@ impl Shell {
         self.ledger.lock().map_err(|_| {
             tracing::error!("an execution panicked; stopping");
             self.stopping.cancel();
-            Unavailable
+            Unavailable::Stopping
         })
     }
 
@@ -253,29 +349,56 @@ impl Shell {
         &self,
         step: impl FnOnce(&mut Core, UnixMs) -> (T, Output),
     ) -> Result<T, Unavailable> {
+        match self.advance(step)? {
+            (answer, true) => Ok(answer),
+            (_, false) => Err(Unavailable::Store),
+        }
+    }
+
+    /// The same, for callers who must know that the core has moved though the store did not take it yet (`false`): it will,
+    /// before anything else.
+    fn advance<T>(
+        &self,
+        step: impl FnOnce(&mut Core, UnixMs) -> (T, Output),
+    ) -> Result<(T, bool), Unavailable> {
         let mut inner = self.lock()?;
         let (answer, Output { writes, effects }) = step(&mut inner.core, self.clock.now());
         if let Err(error) = self.store.commit(&writes) {
-            tracing::error!(%error, "the store does not commit; stopping");
-            inner.failure = Some(error);
-            self.stopping.cancel();
-            return Err(Unavailable);
+            if !error.may_pass() {
+                self.stop_for(&mut inner, error);
+                return Err(Unavailable::Stopping);
+            }
+            let suspended = Suspended {
+                writes,
+                effects,
+                error,
+            };
+            self.suspend(&mut inner, suspended);
+            return Ok((answer, false));
         }
         for effect in effects {
             inner.perform(effect);
         }
         self.timer.send_replace(inner.core.next_timer());
-        Ok(answer)
+        Ok((answer, true))
     }
 
-    /// Stops because the store holds something that it should not.
+    /// Stops because the store holds something that it should not, or waits where it cannot be read.
     fn store_failed(&self, error: StoreError) -> Unavailable {
-        tracing::error!(%error, "the store does not read; stopping");
-        if let Ok(mut inner) = self.inner.lock() {
-            inner.failure = Some(error);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if !error.may_pass() {
+            self.stop_for(&mut inner, error);
+            return Unavailable::Stopping;
         }
-        self.stopping.cancel();
-        Unavailable
+        if inner.suspended.is_none() {
+            let suspended = Suspended {
+                writes: Vec::new(),
+                effects: Vec::new(),
+                error,
+            };
+            self.suspend(&mut inner, suspended);
+        }
+        Unavailable::Store
     }
 
     fn artifact<T>(
@@ -335,6 +458,10 @@ impl Shell {
     pub(super) fn close_session(&self, id: SessionId) {
         if let Ok(mut inner) = self.inner.lock() {
             inner.sessions.remove(&id);
+            if inner.suspended.is_some() {
+                inner.closing.push(id);
+                return;
+            }
         }
         // When the coordinator stops, its sessions are forgotten with it.
         let _ = self.step(|core, now| ((), core.close_session(now, id)));
@@ -359,13 +486,21 @@ impl Shell {
             return Ok((id, true));
         }
         let submission = prepare(&mut ledger, &self.preset, batch, request_id, sha256)?;
-        // The ledger's lock keeps what was admitted admissible; only a stop can come between, and then the ledger, now
-        // ahead, is not used again.
-        let appended = self.step(|core, now| match core.submit(now, submission) {
+        let undo = decode_undo(&submission.undo).expect("it was encoded by the execution");
+        let appended = self.advance(|core, now| match core.submit(now, submission) {
             Ok((id, existed, output)) => (Ok((id, existed)), output),
             Err(error) => (Err(error), Output::default()),
-        })?;
-        Ok(appended?)
+        });
+        let refused = match appended {
+            Ok((Ok(appended), true)) => return Ok(appended),
+            // It is in the chain, and acknowledged when the caller asks again.
+            Ok((Ok(_), false)) => return Err(Unavailable::Store.into()),
+            Ok((Err(error), _)) => error.into(),
+            Err(error) => error.into(),
+        };
+        // The ledger's lock keeps what was admitted admissible, but the core may have come to a stop.
+        ledger.overwrite(&undo);
+        Err(refused)
     }
 
     /// Takes the last batch of the chain back, and the ledger with it.
@@ -379,9 +514,14 @@ impl Shell {
             .artifact(ArtifactKey::Undo(id), decode_undo)?
             .unwrap_or_default();
         let accounts = undo.clone();
-        self.step(|core, now| split(core.cancel(now, id, accounts)))??;
+        let (cancelled, stored) = self.advance(|core, now| split(core.cancel(now, id, accounts)))?;
+        cancelled?;
         ledger.overwrite(&undo);
-        Ok(())
+        if stored {
+            Ok(())
+        } else {
+            Err(Unavailable::Store.into())
+        }
     }
 
     /// The payload of a task; none if the task is not needed any more.

@@ -23,10 +23,16 @@ const DOMAIN: &str = "prover.zkrollup";
 /// When a full queue is worth another try.
 const QUEUE_RETRY: Duration = Duration::from_secs(5);
 
-/// The coordinator is stopping.
+/// Nothing can be done now, and nothing was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the coordinator is stopping")]
-pub(crate) struct Unavailable;
+pub(crate) enum Unavailable {
+    /// The coordinator is stopping.
+    #[error("the coordinator is stopping")]
+    Stopping,
+    /// The store does not take writes, or reads, and is tried again.
+    #[error("the coordinator's store cannot be written or read at present; it goes on when it can")]
+    Store,
+}
 
 impl From<Unavailable> for Status {
     fn from(error: Unavailable) -> Self {
@@ -169,7 +175,7 @@ fn refused(error: &SubmitError) -> Status {
         SubmitError::Time { min, found } => {
             precondition("TIME_BEFORE_HEAD", "batch.time", format!("at least {min}"), found)
         }
-        SubmitError::Stopping => Unavailable.into(),
+        SubmitError::Stopping => Unavailable::Stopping.into(),
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,6 +20,7 @@ use circuits::{
     operation::RollupId,
     preset::{Preset, ShardParams},
     sample::{Sample, SampleConfig},
+    state::State,
     witness::ShardInput,
 };
 use prost::Message;
@@ -39,14 +43,15 @@ use tonic_types::StatusExt;
 
 use super::{
     Coordinator, Error,
-    shell::{Clock, Shell, SubmitFailure},
+    shell::{CancelFailure, Clock, Shell, SubmitFailure},
+    status::Unavailable,
 };
 use crate::{
     config::{Config, ConfigError},
     convert::batch_to_proto,
     core::{
         Core, Limits, Snapshot,
-        id::{StateRoot, UnixMs},
+        id::{BatchId, StateRoot, UnixMs},
         record::{ArtifactKey, Write},
     },
     store::{Identity, SCHEMA, SledStore, Store, StoreError},
@@ -1286,10 +1291,11 @@ async fn a_submission_that_does_not_arrive_in_time_is_ended() {
     service.stop().await;
 }
 
-/// A store whose disk is full after the first `commits` commits.
+/// A store that refuses after the first `commits` commits, until there is room again.
 struct FullStore {
     store: SledStore,
-    commits: AtomicUsize,
+    commits: Arc<AtomicUsize>,
+    damaged: bool,
 }
 
 impl Store for FullStore {
@@ -1303,6 +1309,10 @@ impl Store for FullStore {
 
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
         if self.commits.load(Ordering::Relaxed) == 0 {
+            if self.damaged {
+                let what = "the disk".into();
+                return Err(StoreError::Corrupt { what });
+            }
             let source = std::io::ErrorKind::StorageFull.into();
             return Err(StoreError::Io {
                 path: "disk".into(),
@@ -1313,14 +1323,17 @@ impl Store for FullStore {
         self.store.commit(writes)
     }
 
+    fn recover(&self) -> Result<(), StoreError> {
+        self.store.recover()
+    }
+
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.artifact(key)
     }
 }
 
-#[test]
-fn a_store_that_fails_stops_the_coordinator_before_anything_is_acknowledged() {
-    let folder = store();
+/// A shell over a store in `folder` that takes `commits` commits, and what says how many more it takes.
+fn shell_over(folder: &Path, ledger: &State, commits: usize, damaged: bool) -> (Shell, Arc<AtomicUsize>) {
     let identity = Identity {
         schema: SCHEMA,
         protocol_version: 1,
@@ -1332,48 +1345,102 @@ fn a_store_that_fails_stops_the_coordinator_before_anything_is_acknowledged() {
         contract: ROLLUP.contract,
         genesis_root: [0; 32],
     };
+    let store = SledStore::open(folder, &identity, Vec::new).expect("it opens");
+    let commits = Arc::new(AtomicUsize::new(commits));
+    let store = FullStore {
+        store,
+        commits: Arc::clone(&commits),
+        damaged,
+    };
+    let root = StateRoot(field::to_be(&ledger.root()));
+    let snapshot = store.snapshot().expect("readable");
+    let core = Core::restore(Limits::default(), root, snapshot, UnixMs(0));
+    let verifier = Box::new(DigestVerifier);
+    let shell = Shell::new(
+        core,
+        ledger.clone(),
+        Box::new(store),
+        verifier,
+        PRESET,
+        Clock::start(),
+    );
+    (shell, commits)
+}
+
+#[test]
+fn a_damaged_store_stops_the_coordinator_before_anything_is_acknowledged() {
+    let folder = store();
     let mut sample = sample();
     let ledger = sample.state().clone();
-    let root = StateRoot(field::to_be(&ledger.root()));
     let batches = [sample.batch(ROLLUP, TIME, 1), sample.batch(ROLLUP, TIME, 1)];
-    let open = |commits| {
-        let store = SledStore::open(folder.path(), &identity, Vec::new).expect("it opens");
-        let store = FullStore {
-            store,
-            commits: AtomicUsize::new(commits),
-        };
-        let core = Core::restore(
-            Limits::default(),
-            root,
-            store.snapshot().expect("readable"),
-            UnixMs(0),
-        );
-        Shell::new(
-            core,
-            ledger.clone(),
-            Box::new(store),
-            Box::new(DigestVerifier),
-            PRESET,
-            Clock::start(),
-        )
-    };
-    let shell = open(1);
+    let (shell, _) = shell_over(folder.path(), &ledger, 1, true);
     assert!(matches!(
         shell.submit(&batches[0], "a".into(), [1; 32]),
         Ok((_, false))
     ));
     let refused = shell.submit(&batches[1], "b".into(), [2; 32]);
-    assert!(
-        matches!(refused, Err(SubmitFailure::Unavailable(_))),
-        "{refused:?}"
-    );
+    let stopping = matches!(refused, Err(SubmitFailure::Unavailable(Unavailable::Stopping)));
+    assert!(stopping, "{refused:?}");
     assert!(shell.stopping().is_cancelled());
     assert!(
         shell.read(|core| core.open_batches()).is_err(),
         "a core ahead of its store answers nothing"
     );
-    assert!(matches!(shell.take_failure(), Some(StoreError::Io { .. })));
+    assert!(matches!(shell.take_failure(), Some(StoreError::Corrupt { .. })));
     drop(shell);
-    let shell = open(0);
+    let (shell, _) = shell_over(folder.path(), &ledger, 0, true);
     assert_eq!(shell.read(|core| core.open_batches()).expect("it reads"), 1);
+}
+
+#[test]
+fn a_full_disk_suspends_the_coordinator_and_loses_nothing() {
+    let folder = store();
+    let mut sample = sample();
+    let ledger = sample.state().clone();
+    let batches = [sample.batch(ROLLUP, TIME, 1), sample.batch(ROLLUP, TIME, 1)];
+    let (shell, commits) = shell_over(folder.path(), &ledger, 0, false);
+    let waits = |result: Result<(BatchId, bool), SubmitFailure>| {
+        assert!(
+            matches!(result, Err(SubmitFailure::Unavailable(Unavailable::Store))),
+            "{result:?}"
+        );
+    };
+    waits(shell.submit(&batches[0], "a".into(), [1; 32]));
+    assert!(*shell.suspensions().borrow(), "health follows this");
+    assert!(!shell.stopping().is_cancelled());
+    assert!(!shell.resume(false), "the disk is still full");
+    // Refused before it is executed: the ledger stays where the core is.
+    waits(shell.submit(&batches[1], "b".into(), [2; 32]));
+    assert!(
+        shell.read(|core| core.open_batches()).is_err(),
+        "a core ahead of its store answers nothing"
+    );
+    commits.store(usize::MAX, Ordering::Relaxed);
+    assert!(shell.resume(false));
+    assert!(!*shell.suspensions().borrow());
+    // What was written is acknowledged to who asks again, and the chain goes on.
+    let first = shell
+        .submit(&batches[0], "a".into(), [1; 32])
+        .expect("it is there");
+    assert!(first.1, "it was there already");
+    let second = shell
+        .submit(&batches[1], "b".into(), [2; 32])
+        .expect("it is taken");
+    assert!(!second.1);
+    // The same of a batch that is taken back.
+    commits.store(0, Ordering::Relaxed);
+    let cancelled = shell.cancel(second.0);
+    assert!(
+        matches!(cancelled, Err(CancelFailure::Unavailable(Unavailable::Store))),
+        "{cancelled:?}"
+    );
+    commits.store(usize::MAX, Ordering::Relaxed);
+    assert!(shell.resume(false));
+    let again = shell
+        .submit(&batches[1], "c".into(), [2; 32])
+        .expect("the ledger went back with the chain");
+    assert!(!again.1);
+    drop(shell);
+    let (shell, _) = shell_over(folder.path(), &ledger, 0, false);
+    assert_eq!(shell.read(|core| core.open_batches()).expect("it reads"), 2);
 }

@@ -137,7 +137,7 @@ impl Handler {
         Status,
     > {
         let first = tokio::select! {
-            () = self.shell.stopping().cancelled() => return Err(Unavailable.into()),
+            () = self.shell.stopping().cancelled() => return Err(Unavailable::Stopping.into()),
             first = tokio::time::timeout(HELLO_WAIT, self.incoming.message()) => {
                 first.map_err(|_| Status::deadline_exceeded("no hello came"))??
             }
@@ -153,7 +153,7 @@ impl Handler {
             .await??;
         let (id, queue, outbound): SessionQueue = opened.map_err(|error| match error {
             SessionRefused::TooMany(_) => exhausted("sessions_max", &error.to_string()),
-            SessionRefused::Stopping => Unavailable.into(),
+            SessionRefused::Stopping => Unavailable::Stopping.into(),
         })?;
         let devices: Vec<&str> = hello.devices.iter().map(|device| device.name.as_str()).collect();
         tracing::info!(
@@ -285,7 +285,7 @@ impl Handler {
         let permit = Arc::clone(&self.verifications)
             .acquire_owned()
             .await
-            .map_err(|_| Unavailable)?;
+            .map_err(|_| Unavailable::Stopping)?;
         let (verdict, reason) = self
             .shell
             .run(move |shell| {
@@ -370,7 +370,7 @@ async fn grant(
             tracing::error!(%task, bytes = payload.len(), "the payload is too large to be sent");
             return Err(());
         }
-        Ok(Err(Unavailable)) | Err(_) => return Err(()),
+        Ok(Err(_)) | Err(_) => return Err(()),
     };
     let header = v1::Task {
         task_id: task.to_string(),

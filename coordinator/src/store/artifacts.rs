@@ -50,12 +50,7 @@ impl ArtifactFolder {
             fs::rename(&temporary, &path).map_err(io_error(&path))?;
             any = true;
         }
-        if any {
-            File::open(&self.path)
-                .and_then(|folder| folder.sync_all())
-                .map_err(io_error(&self.path))?;
-        }
-        Ok(())
+        if any { sync_folder(&self.path) } else { Ok(()) }
     }
 
     /// Reads an artifact; none if there is no file.
@@ -87,6 +82,13 @@ impl ArtifactFolder {
         }
         Ok(())
     }
+}
+
+/// Makes what was renamed or removed in a folder survive a loss of power.
+pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io_error(path))
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {

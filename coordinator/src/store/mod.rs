@@ -78,9 +78,31 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
-    /// The database refused.
-    #[error("database: {0}")]
-    Database(#[from] ::sled::Error),
+    /// The database does not read.
+    #[error(
+        "the database {path} is damaged: {source}; restore the store from a backup, or move it away to begin from the genesis"
+    )]
+    DatabaseDamaged {
+        /// The database's folder.
+        path: PathBuf,
+        /// What it says.
+        source: ::sled::Error,
+    },
+    /// The database refused: a full disk, no file descriptors left.
+    #[error("the database {path}: {source}")]
+    Database {
+        /// The database's folder.
+        path: PathBuf,
+        /// Why.
+        source: ::sled::Error,
+    },
+}
+
+impl StoreError {
+    /// Whether the same may succeed once the system has room again. What is damaged stays so.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Database { .. })
+    }
 }
 
 /// A place where the coordinator keeps everything that it must not lose.
@@ -102,8 +124,15 @@ pub trait Store: Send + Sync {
     /// Makes all the changes or none. When it returns, they survive a loss of power.
     ///
     /// # Errors
-    /// See [`StoreError`]; then it is not known whether they were made.
+    /// See [`StoreError`]; then it is not known whether they were made. Making the same changes again, before any others,
+    /// settles it.
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError>;
+
+    /// Makes the store ready again after a call has failed by an error that may pass.
+    ///
+    /// # Errors
+    /// See [`StoreError`]: it is not ready yet.
+    fn recover(&self) -> Result<(), StoreError>;
 
     /// A stored byte string, checked by its digest.
     ///

@@ -2,11 +2,18 @@
 //!
 //! All records are in one tree, so that one sled batch is one atomic change: a byte for the kind, then the key in big
 //! endian, then postcard. sled acknowledges before it syncs, so each commit ends with a flush, which does.
+//!
+//! A new database is made beside its place and renamed into it, so that an interrupted first start leaves nothing that
+//! counts. sled leaves the file of an interrupted snapshot (`snap.*.generating`) and takes it for a snapshot at the next
+//! opening: it only repeats what the log has, and is removed before. After a failed write sled refuses all others until it
+//! is opened anew ([`Store::recover`]).
 
 use std::{
     collections::HashSet,
     fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
 };
 
 use circuits::account::{Account, AccountIndex};
@@ -15,7 +22,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Identity, Store, StoreError,
-    artifacts::{ArtifactFolder, file_name, io_error},
+    artifacts::{ArtifactFolder, file_name, io_error, sync_folder},
 };
 use crate::core::{
     Snapshot,
@@ -25,6 +32,11 @@ use crate::core::{
 
 /// Memory that sled may use for its cache, bytes.
 const CACHE_BYTES: u64 = 64 << 20;
+
+/// The database's folder in the store's.
+const DATABASE: &str = "database";
+/// Where a database is made before it is one.
+const NEW_DATABASE: &str = "database.new";
 
 const IDENTITY: u8 = 0;
 const EPOCH: u8 = 1;
@@ -43,7 +55,9 @@ struct ArtifactEntry {
 /// A store in a folder.
 #[derive(Debug)]
 pub struct SledStore {
-    database: sled::Db,
+    path: PathBuf,
+    /// None while it is being opened anew, and after that has failed.
+    database: RwLock<Option<sled::Db>>,
     artifacts: ArtifactFolder,
     epoch: u32,
     /// Held for as long as the store is open.
@@ -58,47 +72,43 @@ impl SledStore {
     pub fn open(
         path: &Path,
         identity: &Identity,
-        genesis: impl FnOnce() -> Vec<(AccountIndex, Account)>,
+        genesis: impl Fn() -> Vec<(AccountIndex, Account)>,
     ) -> Result<Self, StoreError> {
         fs::create_dir_all(path).map_err(io_error(path))?;
         let lock = lock(path)?;
-        let database = sled::Config::new()
-            .path(path.join("database"))
-            .cache_capacity(CACHE_BYTES)
-            // Every commit flushes by itself.
-            .flush_every_ms(None)
-            .open()?;
-        let epoch = match database.get([IDENTITY])? {
-            None => 1,
-            Some(stored) => {
-                let stored: Identity = decode("the identity", &stored)?;
-                if let Some((field, stored, found)) = stored.difference(identity) {
-                    return Err(StoreError::Mismatch {
-                        path: path.into(),
-                        field,
-                        stored,
-                        found,
-                    });
-                }
-                let epoch = database
-                    .get([EPOCH])?
-                    .ok_or_else(|| corrupt("the epoch is missing"))?;
-                decode::<u32>("the epoch", &epoch)? + 1
-            }
-        };
-        let mut batch = sled::Batch::default();
-        batch.insert(&[EPOCH], encode(&epoch));
-        if epoch == 1 {
-            batch.insert(&[IDENTITY], encode(identity));
-            for (index, account) in genesis() {
-                batch.insert(account_key(index), encode(&account));
-            }
+        let folder = path.join(DATABASE);
+        if !folder.exists() {
+            create(path, identity, genesis())?;
         }
-        database.apply_batch(batch)?;
-        database.flush()?;
+        let fail = database_error(&folder);
+        let mut database = open_database(&folder)?;
+        if database.is_empty() {
+            // Of a first start that was interrupted before databases were made beside their place.
+            drop(database);
+            fs::remove_dir_all(&folder).map_err(io_error(&folder))?;
+            create(path, identity, genesis())?;
+            database = open_database(&folder)?;
+        }
+        let stored = database.get([IDENTITY]).map_err(&fail)?;
+        let stored = stored.ok_or_else(|| corrupt("the identity is missing"))?;
+        let stored: Identity = decode("the identity", &stored)?;
+        if let Some((field, stored, found)) = stored.difference(identity) {
+            return Err(StoreError::Mismatch {
+                path: path.into(),
+                field,
+                stored,
+                found,
+            });
+        }
+        let epoch = database.get([EPOCH]).map_err(&fail)?;
+        let epoch = epoch.ok_or_else(|| corrupt("the epoch is missing"))?;
+        let epoch = decode::<u32>("the epoch", &epoch)? + 1;
+        database.insert([EPOCH], encode(&epoch)).map_err(&fail)?;
+        database.flush().map_err(&fail)?;
         let store = Self {
-            database,
             artifacts: ArtifactFolder::open(path.join("artifacts"))?,
+            path: path.into(),
+            database: RwLock::new(Some(database)),
             epoch,
             _lock: lock,
         };
@@ -106,23 +116,100 @@ impl SledStore {
         Ok(store)
     }
 
+    /// Calls the database, unless it is closed.
+    fn with<T>(&self, call: impl FnOnce(&sled::Db) -> Result<T, sled::Error>) -> Result<T, StoreError> {
+        let folder = self.path.join(DATABASE);
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let closed = || sled::Error::Io(io::Error::other("it could not be opened again yet"));
+        let result = database.as_ref().ok_or_else(closed).and_then(call);
+        result.map_err(database_error(&folder))
+    }
+
+    /// What is stored under keys that begin with a byte.
+    fn scan(&self, kind: u8) -> Result<Vec<(sled::IVec, sled::IVec)>, StoreError> {
+        self.with(|database| database.scan_prefix([kind]).collect())
+    }
+
     fn listed_artifacts(&self) -> Result<HashSet<String>, StoreError> {
-        self.database
-            .scan_prefix([ARTIFACT])
-            .keys()
-            .map(|key| {
-                let name = key?[1..].to_vec();
-                String::from_utf8(name).map_err(|_| corrupt("an artifact's name is no text"))
+        let entries = self.scan(ARTIFACT)?.into_iter();
+        entries
+            .map(|(key, _)| {
+                String::from_utf8(key[1..].to_vec()).map_err(|_| corrupt("an artifact's name is no text"))
             })
             .collect()
     }
 
     fn all<T: DeserializeOwned>(&self, kind: u8, what: &'static str) -> Result<Vec<T>, StoreError> {
-        self.database
-            .scan_prefix([kind])
-            .values()
-            .map(|value| decode(what, &value?))
-            .collect()
+        let entries = self.scan(kind)?;
+        entries.iter().map(|(_, value)| decode(what, value)).collect()
+    }
+}
+
+/// Makes a database for an identity, whole or not at all.
+fn create(path: &Path, identity: &Identity, genesis: Vec<(AccountIndex, Account)>) -> Result<(), StoreError> {
+    let (new, folder) = (path.join(NEW_DATABASE), path.join(DATABASE));
+    if new.exists() {
+        fs::remove_dir_all(&new).map_err(io_error(&new))?;
+    }
+    let fail = database_error(&new);
+    let database = open_database(&new)?;
+    let mut batch = sled::Batch::default();
+    batch.insert(&[IDENTITY], encode(identity));
+    batch.insert(&[EPOCH], encode(&0u32));
+    for (index, account) in genesis {
+        batch.insert(account_key(index), encode(&account));
+    }
+    database.apply_batch(batch).map_err(&fail)?;
+    database.flush().map_err(&fail)?;
+    drop(database);
+    sync_folder(&new)?;
+    fs::rename(&new, &folder).map_err(io_error(&folder))?;
+    sync_folder(path)
+}
+
+fn open_database(folder: &Path) -> Result<sled::Db, StoreError> {
+    remove_leftovers(folder)?;
+    sled::Config::new()
+        .path(folder)
+        .cache_capacity(CACHE_BYTES)
+        // Every commit flushes by itself.
+        .flush_every_ms(None)
+        .open()
+        .map_err(database_error(folder))
+}
+
+/// Removes snapshots whose writing was interrupted.
+fn remove_leftovers(folder: &Path) -> Result<(), StoreError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(io_error(folder))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(io_error(folder))?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            tracing::info!(file = %path.display(), "removing a snapshot that was never finished");
+            fs::remove_file(&path).map_err(io_error(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// An error of the database in `folder`.
+fn database_error(folder: &Path) -> impl Fn(sled::Error) -> StoreError {
+    let path = folder.to_owned();
+    move |source| match source {
+        sled::Error::Corruption { .. } | sled::Error::Unsupported(_) => StoreError::DatabaseDamaged {
+            path: path.clone(),
+            source,
+        },
+        _ => StoreError::Database {
+            path: path.clone(),
+            source,
+        },
     }
 }
 
@@ -136,10 +223,9 @@ impl Store for SledStore {
     }
 
     fn accounts(&self) -> Result<Vec<(AccountIndex, Account)>, StoreError> {
-        self.database
-            .scan_prefix([ACCOUNT])
-            .map(|item| {
-                let (key, value) = item?;
+        let entries = self.scan(ACCOUNT)?.into_iter();
+        entries
+            .map(|(key, value)| {
                 let index = key[1..].try_into().map(u64::from_be_bytes).ok();
                 let index = index.and_then(|index| AccountIndex::new(index).ok());
                 let index = index.ok_or_else(|| corrupt("an account's index is out of range"))?;
@@ -162,8 +248,10 @@ impl Store for SledStore {
         for write in writes {
             add(&mut batch, write);
         }
-        self.database.apply_batch(batch)?;
-        self.database.flush()?;
+        self.with(|database| {
+            database.apply_batch(batch)?;
+            database.flush()
+        })?;
         for write in writes {
             if let Write::RemoveArtifact(key) = write {
                 self.artifacts.remove(*key)?;
@@ -172,15 +260,24 @@ impl Store for SledStore {
         Ok(())
     }
 
+    fn recover(&self) -> Result<(), StoreError> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one holds the files' lock until it is gone.
+        drop(database.take());
+        *database = Some(open_database(&self.path.join(DATABASE))?);
+        Ok(())
+    }
+
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(entry) = self.database.get(artifact_key(key))? else {
+        let entry = || self.with(|database| database.get(artifact_key(key)));
+        let Some(found) = entry()? else {
             return Ok(None);
         };
-        let entry: ArtifactEntry = decode("an artifact's entry", &entry)?;
+        let listed: ArtifactEntry = decode("an artifact's entry", &found)?;
         match self.artifacts.read(key)? {
-            Some(bytes) if ArtifactEntry::of(&bytes) == entry => Ok(Some(bytes)),
+            Some(bytes) if ArtifactEntry::of(&bytes) == listed => Ok(Some(bytes)),
             // Its removal may have come between the two reads.
-            None if self.database.get(artifact_key(key))?.is_none() => Ok(None),
+            None if entry()?.is_none() => Ok(None),
             found => {
                 let state = if found.is_some() { "changed" } else { "missing" };
                 Err(corrupt(&format!("artifact {} is {state}", file_name(key))))
@@ -341,6 +438,78 @@ mod tests {
         );
         let accounts = store.accounts().expect("readable");
         assert!(accounts.contains(&changed) && accounts.len() == self::accounts().len());
+    }
+
+    #[test]
+    fn what_an_interrupted_start_leaves_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // A database that was being made when the process ended.
+        fs::create_dir_all(folder.path().join(NEW_DATABASE)).expect("made");
+        fs::write(folder.path().join(NEW_DATABASE).join("conf"), "half").expect("written");
+        let task = TaskRecord::new(TaskId::aggregation(BatchId(1)));
+        open(folder.path())
+            .commit(&[Write::Task(task.clone())])
+            .expect("it commits");
+        // Snapshots whose writing was interrupted: empty, and cut short.
+        for (name, bytes) in [
+            ("snap.000000000000228E.generating", &b""[..]),
+            ("snap.FFFFFFFFFFFFFFFF.generating", &[1; 40]),
+        ] {
+            fs::write(folder.path().join(DATABASE).join(name), bytes).expect("written");
+        }
+        let store = open(folder.path());
+        assert_eq!(store.snapshot().expect("readable").tasks, [task]);
+        let names = fs::read_dir(folder.path().join(DATABASE)).expect("readable");
+        let mut names = names.map(|entry| entry.expect("readable").file_name());
+        assert!(!names.any(|name| name.to_string_lossy().ends_with(".generating")));
+        assert!(!folder.path().join(NEW_DATABASE).exists());
+    }
+
+    #[test]
+    fn an_empty_database_is_made_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(open_database(&folder.path().join(DATABASE)).expect("it opens"));
+        assert_eq!(open(folder.path()).accounts().expect("readable"), accounts());
+    }
+
+    #[test]
+    fn a_damaged_database_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(open(folder.path()));
+        let database = folder.path().join(DATABASE);
+        let entries = fs::read_dir(&database).expect("readable");
+        let snapshots = entries.map(|entry| entry.expect("readable").path());
+        let snapshot = snapshots
+            .filter(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with("snap."))
+            })
+            .max()
+            .expect("sled keeps a snapshot");
+        fs::write(&snapshot, "no snapshot").expect("written");
+        let error = SledStore::open(folder.path(), &identity(), accounts).expect_err("it is damaged");
+        assert!(!error.may_pass());
+        let text = error.to_string();
+        assert!(
+            text.contains(&database.display().to_string()) && text.contains("backup"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_store_that_was_closed_is_ready_again_after_recovery() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        let task = TaskRecord::new(TaskId::aggregation(BatchId(1)));
+        store.commit(&[Write::Task(task.clone())]).expect("it commits");
+        drop(store.database.write().expect("not poisoned").take());
+        let error = store
+            .commit(&[Write::RemoveTask(task.id)])
+            .expect_err("it is closed");
+        assert!(error.may_pass(), "{error}");
+        store.recover().expect("it opens");
+        store.recover().expect("it opens though it is open");
+        assert_eq!(store.snapshot().expect("readable").tasks, [task]);
     }
 
     #[test]
