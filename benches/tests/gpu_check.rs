@@ -69,7 +69,7 @@ fn a_right_device_passes() {
         "--skip",
         "aggregation,cpu-aggregation,stock-aggregation",
         "--deadline-seconds",
-        "1000",
+        "4000",
     ];
     let run = Run::new(installation.path(), "icicle-cpu", &arguments);
     assert_eq!(run.code, Some(0), "{}", run.messages);
