@@ -149,6 +149,9 @@ pub struct CoordinatorArgs {
     /// How long a worker may be silent before its task is leased again, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub lease_seconds: u32,
+    /// How old a batch's time may be, in seconds: at most the contract's maxBatchAge, or L1 refuses what was proven.
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
+    pub batch_age_seconds: u64,
     /// Exit when standard input ends, so that no process outlives the one that started it.
     #[arg(long, hide = true)]
     pub exit_on_stdin_eof: bool,

@@ -29,14 +29,20 @@ pub struct Config {
     pub batch_bytes_max: u64,
     /// Submissions that may be under way at once.
     pub submissions_max: usize,
+    /// Bytes of batches that may be in memory at once before they are executed, of all submissions together.
+    pub submissions_bytes_max: u64,
     /// Longest time that a submission may take to arrive, milliseconds.
     pub submission_ms_max: u64,
+    /// Longest time between two messages of a submission, milliseconds.
+    pub submission_idle_ms_max: u64,
     /// Watch streams at once.
     pub watches_max: usize,
     /// Proofs that are verified at once.
     pub verifications_max: usize,
     /// How far a batch's time may be ahead of the clock, seconds.
     pub time_ahead_s_max: u64,
+    /// How old a batch's time may be, seconds: at most the contract's `maxBatchAge` (P-9.4).
+    pub time_age_s_max: u64,
     /// How long calls under way may take to end after shutdown, milliseconds.
     pub shutdown_ms_max: u64,
 }
@@ -75,11 +81,14 @@ impl Config {
             genesis,
             limits: Limits::default(),
             batch_bytes_max: 32 << 20,
-            submissions_max: 8,
+            submissions_max: 64,
+            submissions_bytes_max: 128 << 20,
             submission_ms_max: 60_000,
+            submission_idle_ms_max: 5_000,
             watches_max: 1_000,
             verifications_max: std::thread::available_parallelism().map_or(1, usize::from),
             time_ahead_s_max: 300,
+            time_age_s_max: 86_400,
             shutdown_ms_max: 10_000,
         }
     }
@@ -102,7 +111,13 @@ impl Config {
             ("limits.deaths_max", limits.deaths_max.into(), 1),
             ("batch_bytes_max", self.batch_bytes_max, 1),
             ("submissions_max", self.submissions_max as u64, 1),
+            (
+                "submissions_bytes_max",
+                self.submissions_bytes_max,
+                self.batch_bytes_max,
+            ),
             ("submission_ms_max", self.submission_ms_max, 100),
+            ("submission_idle_ms_max", self.submission_idle_ms_max, 100),
             ("watches_max", self.watches_max as u64, 1),
             ("verifications_max", self.verifications_max as u64, 1),
         ];

@@ -109,6 +109,8 @@ async fn real_proofs_are_accepted_and_spoiled_ones_are_not() {
         fixture.genesis.clone(),
     );
     config.limits.failures_max = 100;
+    // The fixture's time is a constant.
+    config.time_age_s_max = u64::MAX;
     config.limits.retry_ms_max = 1;
     let coordinator = Coordinator::start(config, Arc::clone(&keys)).await.unwrap();
     let channel = Channel::from_shared(format!("http://{}", coordinator.address())).unwrap();

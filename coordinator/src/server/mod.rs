@@ -3,6 +3,7 @@
 mod prover_service;
 mod shell;
 mod status;
+mod submission;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -125,7 +126,9 @@ impl Coordinator {
             genesis_root,
             batch_bytes_max: config.batch_bytes_max,
             submission_ms_max: config.submission_ms_max,
+            submission_idle_ms_max: config.submission_idle_ms_max,
             time_ahead_s_max: config.time_ahead_s_max,
+            time_age_s_max: config.time_age_s_max,
             batches_open_max: config.limits.batches_open_max,
         };
         Ok(Self {

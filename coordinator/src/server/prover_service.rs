@@ -3,21 +3,19 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use circuits::{batch::Batch, field, manifest::Manifest, operation::RollupId, preset::Preset};
-use prost::Message;
-use proto::{CHUNK_BYTES_MAX, NAME_CHARS_MAX, v1};
-use sha2::{Digest, Sha256};
+use proto::{CHUNK_BYTES_MAX, v1};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     shell::{Shell, split},
-    status::{Unavailable, bad_field, bad_stream, batch_state, exhausted, no_batch},
+    status::{Unavailable, bad_field, batch_state, exhausted, no_batch},
+    submission::{Budget, Limits, receive},
     view::{batch_info, batch_summary},
 };
 use crate::{
     config::Config,
-    convert::batch_from_proto,
     core::{id::BatchId, record::BatchStatus},
 };
 
@@ -37,7 +35,9 @@ pub(super) struct About {
     pub genesis_root: [u8; 32],
     pub batch_bytes_max: u64,
     pub submission_ms_max: u64,
+    pub submission_idle_ms_max: u64,
     pub time_ahead_s_max: u64,
+    pub time_age_s_max: u64,
     pub batches_open_max: usize,
 }
 
@@ -45,6 +45,7 @@ pub(super) struct ProverServer {
     shell: Arc<Shell>,
     about: Arc<About>,
     submissions: Arc<Semaphore>,
+    budget: Budget,
     watches: Arc<Semaphore>,
 }
 
@@ -54,6 +55,7 @@ impl ProverServer {
             shell,
             about,
             submissions: Arc::new(Semaphore::new(config.submissions_max)),
+            budget: Budget::new(config.submissions_bytes_max),
             watches: Arc::new(Semaphore::new(config.watches_max)),
         }
     }
@@ -93,10 +95,18 @@ impl ProverServer {
                 text(batch.rollup_id.contract),
             ));
         }
-        let latest = self
-            .shell
-            .now_unix_s()
-            .saturating_add(self.about.time_ahead_s_max);
+        let now = self.shell.now_unix_s();
+        let oldest = now.saturating_sub(self.about.time_age_s_max);
+        if batch.time < oldest {
+            // L1 would refuse it (P-9.4), and all that follows it.
+            return Err(bad_field(
+                "TIME_TOO_OLD",
+                "batch.time",
+                format!("at least {oldest}, the oldest time that L1 takes now"),
+                batch.time,
+            ));
+        }
+        let latest = now.saturating_add(self.about.time_ahead_s_max);
         if batch.time > latest {
             return Err(bad_field(
                 "TIME_AHEAD",
@@ -107,100 +117,6 @@ impl ProverServer {
         }
         Ok(())
     }
-}
-
-/// Refuses a header that cannot be right, before anything is read into memory for it.
-fn check_header(header: &v1::SubmitBatchHeader, batch_bytes_max: u64) -> Result<[u8; 32], Status> {
-    let id = &header.request_id;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
-    if id.is_empty() || id.len() > NAME_CHARS_MAX || !id.chars().all(allowed) {
-        let found = format!("{} bytes", id.len());
-        return Err(bad_field(
-            "MALFORMED_FIELD",
-            "header.request_id",
-            "1 to 128 of A-Z a-z 0-9 . _ : -",
-            found,
-        ));
-    }
-    if header.total_bytes == 0 || header.total_bytes > batch_bytes_max {
-        let expected = format!("1 to {batch_bytes_max}");
-        return Err(bad_field(
-            "MALFORMED_FIELD",
-            "header.total_bytes",
-            expected,
-            header.total_bytes,
-        ));
-    }
-    header.sha256[..].try_into().map_err(|_| {
-        bad_field(
-            "MALFORMED_FIELD",
-            "header.sha256",
-            "32 bytes",
-            format!("{} bytes", header.sha256.len()),
-        )
-    })
-}
-
-/// Reads a submission to its end.
-async fn receive(
-    stream: &mut Streaming<v1::SubmitBatchRequest>,
-    batch_bytes_max: u64,
-) -> Result<(v1::SubmitBatchHeader, [u8; 32], Vec<u8>), Status> {
-    use v1::submit_batch_request::Part;
-    let first = stream.message().await?.and_then(|message| message.part);
-    let Some(Part::Header(header)) = first else {
-        return Err(bad_stream(
-            "HEADER_MISSING",
-            "the first message must be the header",
-        ));
-    };
-    let sha256 = check_header(&header, batch_bytes_max)?;
-    let mut bytes = Vec::new();
-    while let Some(message) = stream.message().await? {
-        let Some(Part::Chunk(chunk)) = message.part else {
-            return Err(bad_stream(
-                "CHUNK_MISSING",
-                "every message after the header must be a chunk",
-            ));
-        };
-        if chunk.is_empty() || chunk.len() > CHUNK_BYTES_MAX {
-            let expected = format!("1 to {CHUNK_BYTES_MAX} bytes");
-            return Err(bad_field(
-                "CHUNK_SIZE",
-                "chunk",
-                expected,
-                format!("{} bytes", chunk.len()),
-            ));
-        }
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() as u64 > header.total_bytes {
-            let found = format!("at least {}", bytes.len());
-            return Err(bad_field(
-                "TOTAL_MISMATCH",
-                "header.total_bytes",
-                found,
-                header.total_bytes,
-            ));
-        }
-    }
-    if bytes.len() as u64 != header.total_bytes {
-        return Err(bad_field(
-            "TOTAL_MISMATCH",
-            "header.total_bytes",
-            bytes.len(),
-            header.total_bytes,
-        ));
-    }
-    let found: [u8; 32] = Sha256::digest(&bytes).into();
-    if found != sha256 {
-        return Err(bad_field(
-            "DIGEST_MISMATCH",
-            "header.sha256",
-            hex::encode(found),
-            hex::encode(sha256),
-        ));
-    }
-    Ok((header, sha256, bytes))
 }
 
 fn parse(id: &str) -> Result<BatchId, Status> {
@@ -218,15 +134,21 @@ impl v1::prover_service_server::ProverService for ProverServer {
             .map_err(|_| exhausted("submissions_max", "too many submissions are under way"))?;
         let mut stream = request.into_inner();
         let limit = Duration::from_millis(self.about.submission_ms_max);
-        let (header, sha256, bytes) = tokio::select! {
+        let limits = Limits {
+            batch_bytes_max: self.about.batch_bytes_max,
+            idle: Duration::from_millis(self.about.submission_idle_ms_max),
+            budget: &self.budget,
+        };
+        let received = tokio::select! {
             () = self.shell.stopping().cancelled() => return Err(Unavailable::Stopping.into()),
-            received = tokio::time::timeout(limit, receive(&mut stream, self.about.batch_bytes_max)) => {
+            received = tokio::time::timeout(limit, receive(&mut stream, limits)) => {
                 received.map_err(|_| Status::deadline_exceeded("the batch did not arrive in time"))??
             }
         };
-        let message = v1::Batch::decode(bytes.as_slice())
-            .map_err(|error| bad_stream("MALFORMED_BATCH", format!("the chunks are no Batch: {error}")))?;
-        let batch = batch_from_proto(message)?;
+        let operations_max = self.about.preset.operations_max();
+        let (header, sha256) = (received.header.clone(), received.sha256);
+        // Decoding takes as long as it takes: not where calls are served.
+        let batch = self.shell.run(move |_| received.decode(operations_max)).await??;
         self.check_target(&header, &batch)?;
         // From here on the submission is carried through, whether or not the caller still waits.
         let request_id = header.request_id;

@@ -136,6 +136,8 @@ fn config(store: &Path) -> Config {
         avoid_ms: 1,
         ..Limits::default()
     };
+    // The batches' time is a constant.
+    config.time_age_s_max = u64::MAX;
     config
 }
 
@@ -1289,6 +1291,83 @@ async fn a_submission_that_does_not_arrive_in_time_is_ended() {
     assert_eq!(status.code(), Code::DeadlineExceeded);
     drop(sender);
     service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn submissions_that_stand_still_make_room_soon() {
+    let store = store();
+    let service = Service::with(Config {
+        submissions_max: 2,
+        submission_idle_ms_max: 200,
+        ..config(store.path())
+    })
+    .await;
+    let batch = sample().batch(ROLLUP, TIME, 1);
+    let header = submission("a", &batch)[0].clone();
+    let mut standing = Vec::new();
+    for _ in 0..2 {
+        let (sender, receiver) = mpsc::channel(1);
+        sender.send(header.clone()).await.expect("open");
+        let mut client = service.client();
+        let call = tokio::spawn(async move { client.submit_batch(ReceiverStream::new(receiver)).await });
+        standing.push((sender, call));
+    }
+    for (_sender, call) in standing {
+        let status = call.await.expect("no panic").expect_err("it stands still");
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+        assert!(status.message().contains("stands still"), "{status}");
+    }
+    service.submit("b", &batch).await.expect("there is room");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_are_counted_before_they_take_memory() {
+    let store = store();
+    let service = Service::with(config(store.path())).await;
+    let bytes = [&[8, 1][..], &[0x42, 0].repeat(1 << 20)].concat();
+    let first = v1::SubmitBatchHeader {
+        request_id: "many".into(),
+        batch_number: 0,
+        total_bytes: bytes.len() as u64,
+        sha256: Sha256::digest(&bytes).to_vec().into(),
+    };
+    let mut messages = vec![header(first)];
+    messages.extend(bytes.chunks(CHUNK_BYTES_MAX).map(chunk));
+    let refused = service.send(messages).await;
+    let status = refused.expect_err("too many operations");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("batch.operations"), "{status}");
+    assert!(status.message().contains(&(1 << 20).to_string()), "{status}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_l1_would_call_too_old_is_refused_at_the_door() {
+    let store = store();
+    let service = Service::with(Config {
+        time_age_s_max: 86_400,
+        ..config(store.path())
+    })
+    .await;
+    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+    for time in [0, 1_000, now - 86_460] {
+        let batch = sample().batch(ROLLUP, time, 1);
+        let refused = service.submit("old", &batch).await;
+        refused_as(refused, "TIME_TOO_OLD", &time.to_string());
+    }
+    let batch = sample().batch(ROLLUP, now - 86_340, 1);
+    service.submit("in-time", &batch).await.expect("L1 takes it");
+    service.stop().await;
+}
+
+/// INVALID_ARGUMENT with a reason and a text.
+fn refused_as<T: std::fmt::Debug>(result: Result<T, Status>, reason: &str, text: &str) {
+    let status = result.expect_err("it is refused");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().expect("set").reason, reason, "{status}");
+    assert!(status.message().contains(text), "{status}");
 }
 
 /// A store that refuses after the first `commits` commits, until there is room again.

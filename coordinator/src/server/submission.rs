@@ -1,0 +1,278 @@
+//! A submission as it arrives: bounded in bytes, in time, and in what its bytes may become in memory.
+
+use std::{sync::Arc, time::Duration};
+
+use circuits::batch::Batch;
+use prost::Message;
+use proto::{CHUNK_BYTES_MAX, NAME_CHARS_MAX, v1};
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Status, Streaming};
+
+use super::status::{bad_field, bad_stream, exhausted};
+use crate::convert::batch_from_proto;
+
+/// Bytes that one permit of the budget stands for.
+const BUDGET_UNIT: u64 = 1 << 10;
+
+/// Memory for batches that are not decoded yet, of all submissions together.
+#[derive(Debug)]
+pub(super) struct Budget(Arc<Semaphore>);
+
+impl Budget {
+    pub(super) fn new(bytes: u64) -> Self {
+        let units = usize::try_from(bytes / BUDGET_UNIT).unwrap_or(usize::MAX);
+        Self(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Sets room for `bytes` aside.
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
+        let units = (bytes as u64).div_ceil(BUDGET_UNIT) as u32;
+        Arc::clone(&self.0).try_acquire_many_owned(units).map_err(|_| {
+            exhausted(
+                "submissions_bytes_max",
+                "the submissions under way fill the memory that is set aside for them",
+            )
+        })
+    }
+}
+
+/// What bounds one submission.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits<'a> {
+    pub(super) batch_bytes_max: u64,
+    /// Longest time between two messages.
+    pub(super) idle: Duration,
+    pub(super) budget: &'a Budget,
+}
+
+/// A submission that has arrived whole.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) header: v1::SubmitBatchHeader,
+    pub(super) sha256: [u8; 32],
+    bytes: Vec<u8>,
+    /// Of the budget, for as long as the bytes are there.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// Refuses a header that cannot be right, before anything is read into memory for it.
+fn check_header(header: &v1::SubmitBatchHeader, batch_bytes_max: u64) -> Result<[u8; 32], Status> {
+    let id = &header.request_id;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+    if id.is_empty() || id.len() > NAME_CHARS_MAX || !id.chars().all(allowed) {
+        let found = format!("{} bytes", id.len());
+        return Err(bad_field(
+            "MALFORMED_FIELD",
+            "header.request_id",
+            "1 to 128 of A-Z a-z 0-9 . _ : -",
+            found,
+        ));
+    }
+    if header.total_bytes == 0 || header.total_bytes > batch_bytes_max {
+        let expected = format!("1 to {batch_bytes_max}");
+        return Err(bad_field(
+            "MALFORMED_FIELD",
+            "header.total_bytes",
+            expected,
+            header.total_bytes,
+        ));
+    }
+    header.sha256[..].try_into().map_err(|_| {
+        bad_field(
+            "MALFORMED_FIELD",
+            "header.sha256",
+            "32 bytes",
+            format!("{} bytes", header.sha256.len()),
+        )
+    })
+}
+
+/// Reads a submission to its end.
+pub(super) async fn receive(
+    stream: &mut Streaming<v1::SubmitBatchRequest>,
+    limits: Limits<'_>,
+) -> Result<Received, Status> {
+    use v1::submit_batch_request::Part;
+    let first = next(stream, limits).await?;
+    let Some(Part::Header(header)) = first else {
+        return Err(bad_stream(
+            "HEADER_MISSING",
+            "the first message must be the header",
+        ));
+    };
+    let sha256 = check_header(&header, limits.batch_bytes_max)?;
+    let mut bytes = Vec::new();
+    let mut room: Option<OwnedSemaphorePermit> = None;
+    while let Some(part) = next(stream, limits).await? {
+        let Part::Chunk(chunk) = part else {
+            return Err(bad_stream(
+                "CHUNK_MISSING",
+                "every message after the header must be a chunk",
+            ));
+        };
+        if chunk.is_empty() || chunk.len() > CHUNK_BYTES_MAX {
+            let expected = format!("1 to {CHUNK_BYTES_MAX} bytes");
+            return Err(bad_field(
+                "CHUNK_SIZE",
+                "chunk",
+                expected,
+                format!("{} bytes", chunk.len()),
+            ));
+        }
+        let more = limits.budget.take(chunk.len())?;
+        match &mut room {
+            Some(room) => room.merge(more),
+            None => room = Some(more),
+        }
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > header.total_bytes {
+            let found = format!("at least {}", bytes.len());
+            return Err(bad_field(
+                "TOTAL_MISMATCH",
+                "header.total_bytes",
+                found,
+                header.total_bytes,
+            ));
+        }
+    }
+    if bytes.len() as u64 != header.total_bytes {
+        return Err(bad_field(
+            "TOTAL_MISMATCH",
+            "header.total_bytes",
+            bytes.len(),
+            header.total_bytes,
+        ));
+    }
+    Ok(Received {
+        header,
+        sha256,
+        bytes,
+        _room: room,
+    })
+}
+
+/// The next part of a submission; none at its end.
+async fn next(
+    stream: &mut Streaming<v1::SubmitBatchRequest>,
+    limits: Limits<'_>,
+) -> Result<Option<v1::submit_batch_request::Part>, Status> {
+    let message = tokio::time::timeout(limits.idle, stream.message()).await;
+    let message = message.map_err(|_| Status::deadline_exceeded("the submission stands still"))??;
+    match message {
+        None => Ok(None),
+        Some(message) => match message.part {
+            Some(part) => Ok(Some(part)),
+            None => Err(bad_stream("CHUNK_MISSING", "a message without header or chunk")),
+        },
+    }
+}
+
+impl Received {
+    /// The batch, if it has at most `operations_max` operations: they are counted before anything is made of them, since two
+    /// bytes on the wire become hundreds in memory.
+    pub(super) fn decode(self, operations_max: usize) -> Result<Batch, Status> {
+        let found: [u8; 32] = Sha256::digest(&self.bytes).into();
+        if found != self.sha256 {
+            return Err(bad_field(
+                "DIGEST_MISMATCH",
+                "header.sha256",
+                hex::encode(found),
+                hex::encode(self.sha256),
+            ));
+        }
+        let malformed =
+            |error: &str| bad_stream("MALFORMED_BATCH", format!("the chunks are no Batch: {error}"));
+        let operations =
+            count_operations(&self.bytes).ok_or_else(|| malformed("a field that does not end"))?;
+        if operations > operations_max {
+            let expected = format!("at most {operations_max}");
+            return Err(bad_field(
+                "BATCH_TOO_LARGE",
+                "batch.operations",
+                expected,
+                operations,
+            ));
+        }
+        let message =
+            v1::Batch::decode(self.bytes.as_slice()).map_err(|error| malformed(&error.to_string()))?;
+        Ok(batch_from_proto(message)?)
+    }
+}
+
+/// Field number of `Batch.operations`.
+const OPERATIONS: u64 = 8;
+
+/// How many operations an encoded `Batch` has; none where its fields do not follow each other to the end.
+fn count_operations(mut bytes: &[u8]) -> Option<usize> {
+    let mut operations = 0;
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes)?;
+        let length = match key & 7 {
+            0 => {
+                varint(&mut bytes)?;
+                0
+            }
+            1 => 8,
+            2 => usize::try_from(varint(&mut bytes)?).ok()?,
+            5 => 4,
+            // Groups, which this message has none of.
+            _ => return None,
+        };
+        bytes = bytes.get(length..)?;
+        operations += usize::from(key >> 3 == OPERATIONS);
+    }
+    Some(operations)
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for at in 0..10 {
+        let (first, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(first & 0x7f) << (7 * at);
+        if first & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_counted_as_they_are_decoded() {
+        for count in [0, 1, 3, 100] {
+            let batch = v1::Batch {
+                protocol_version: 1,
+                chain_id: u64::MAX,
+                contract: vec![7; 20].into(),
+                number: 1 << 40,
+                time: 3,
+                old_root: vec![0x42; 32].into(),
+                new_root: vec![0; 32].into(),
+                operations: vec![v1::SignedTransfer::default(); count],
+            };
+            let bytes = batch.encode_to_vec();
+            assert_eq!(count_operations(&bytes), Some(count));
+            for cut in 0..bytes.len() {
+                // What is cut counts no more than what is whole, and what does not count does not decode.
+                let counted = count_operations(&bytes[..cut]);
+                assert!(counted.is_none_or(|counted| counted <= count), "{cut}");
+                let decodes = v1::Batch::decode(&bytes[..cut]).is_ok();
+                assert!(counted.is_some() || !decodes, "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_budget_is_given_back_with_the_bytes() {
+        let budget = Budget::new(10 << 10);
+        let first = budget.take(6 << 10).expect("there is room");
+        assert!(budget.take(5 << 10).is_err());
+        drop(first);
+        drop(budget.take(10 << 10).expect("there is room again"));
+    }
+}
