@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod guard;
 mod output;
+mod processor;
 mod progress;
 mod proof_file;
 mod signals;
@@ -21,6 +22,9 @@ use progress::Progress;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(lacks) = processor::lacks() {
+        return output::report(&anyhow::anyhow!(lacks));
+    }
     let progress = Progress::for_stderr();
     start_log(cli.log_format, &cli.command, &progress);
     match run(cli.command, cli.log_format, &progress) {

@@ -93,6 +93,28 @@ fn doctor_tells_what_each_device_can_do() {
         assert_eq!(doctor(&at(kind)).1, Some(0), "{kind}");
     }
 
+    // A driver with a GPU, and no backend for it: not content with the CPU unless told so.
+    let driver = directory.path().join("driver");
+    fs::create_dir(&driver).unwrap();
+    symlink(
+        std::env::current_exe()
+            .unwrap()
+            .with_file_name("libicicle_reference.so"),
+        driver.join("libcuda.so.1"),
+    )
+    .unwrap();
+    for (device, expected) in [("auto", 7), ("cpu", 0)] {
+        let output = Command::new(PROGRAM)
+            .env("LD_LIBRARY_PATH", &driver)
+            .args(["doctor", "--json", "--sizes", "6", "--device", device])
+            .args(at("CUDA"))
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(expected), "{device}: {error}");
+        assert_eq!(error.contains("no device type CUDA"), expected == 7, "{error}");
+    }
+
     // Right at the self-check's size, wrong above it; and a device that fails above it.
     for (kind, device, text) in [
         ("WRONG_MSM", "icicle:2048", "the result differs"),

@@ -153,6 +153,16 @@ pub enum DeviceUnusable {
     /// The constraint system of a key cannot be proven by the engine.
     #[error(transparent)]
     Engine(#[from] engine::EngineError),
+    /// There are GPUs that would stand idle.
+    #[error(
+        "the NVIDIA driver sees {gpus} GPUs, but ICICLE cannot use them: {error}; install it, or choose the device cpu"
+    )]
+    GpusUnused {
+        /// How many.
+        gpus: u32,
+        /// Why they cannot be used.
+        error: OpenError,
+    },
     /// Its memory holds none of the circuits.
     #[error(
         "{name} has {budget} bytes of memory for proofs; preset {preset} needs {shard} for a shard, \
@@ -193,6 +203,9 @@ pub fn open(
         DeviceChoice::Icicle(index) => open_icicle(config, index, keys),
         DeviceChoice::Auto => match open_icicle(config, 0, keys) {
             Err(DeviceUnusable::Icicle(error)) if is_absence(&error) => {
+                if let Some(gpus) = unused_gpus(config) {
+                    return Err(DeviceUnusable::GpusUnused { gpus, error });
+                }
                 tracing::info!(reason = %error, "no GPU to prove on; taking the processor");
                 open_cpu(config, keys)
             }
@@ -210,6 +223,15 @@ fn is_absence(error: &OpenError) -> bool {
             | OpenError::DriverWithoutDevice
             | OpenError::NoSuchType { .. }
     )
+}
+
+/// GPUs that the driver sees and the configuration asks for; none where there are none.
+pub fn unused_gpus(config: &DeviceConfig) -> Option<u32> {
+    let icicle = config.icicle(0);
+    let gpus = (icicle.kind == CUDA)
+        .then(|| accel::icicle::gpus(&icicle))
+        .flatten();
+    gpus.filter(|gpus| *gpus > 0)
 }
 
 fn open_cpu(

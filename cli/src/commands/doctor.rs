@@ -9,7 +9,7 @@ use accel::DeviceReport;
 use accel::icicle::{self, Report};
 use anyhow::{Context, Result};
 use circuits::preset::{ALL, Preset};
-use prover::device::{DeviceChoice, MemoryNeeds};
+use prover::device::{DeviceChoice, MemoryNeeds, unused_gpus};
 use prover::memory;
 use serde::Serialize;
 
@@ -95,15 +95,15 @@ pub fn run(args: &DoctorArgs, progress: &Progress) -> Result<()> {
     } else {
         output::line(text(&findings).trim_end())?;
     }
-    let named = matches!(args.device.device, DeviceChoice::Icicle(_));
     let icicle = findings
         .icicle
         .and_then(|report| report.device)
         .and_then(faultless);
-    let checked = if named {
-        icicle.and(findings.cpu)
-    } else {
-        findings.cpu
+    let checked = match args.device.device {
+        DeviceChoice::Icicle(_) => icicle.and(findings.cpu),
+        // GPUs that nobody can use are no reason to be content with the CPU.
+        DeviceChoice::Auto if unused_gpus(&device_config(&args.device)).is_some() => icicle.and(findings.cpu),
+        DeviceChoice::Auto | DeviceChoice::Cpu => findings.cpu,
     };
     match checked.and_then(faultless) {
         Ok(_) => Ok(()),

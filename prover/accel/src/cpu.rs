@@ -27,7 +27,7 @@ enum Kernels {
     Portable,
     /// AVX-512 IFMA, which the processor was found to have.
     #[cfg(target_arch = "x86_64")]
-    Ifma,
+    Ifma(ifma::Available),
 }
 
 /// Scalars in main memory.
@@ -44,8 +44,8 @@ impl CpuDevice {
     /// The device with the fastest arithmetic that this machine has.
     pub fn new() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if ifma::available() {
-            return Self::with(Kernels::Ifma);
+        if let Some(available) = ifma::Available::detect() {
+            return Self::with(Kernels::Ifma(available));
         }
         Self::portable()
     }
@@ -129,7 +129,7 @@ impl Device for CpuDevice {
         match self.kernels {
             Kernels::Portable => "cpu (portable)".to_string(),
             #[cfg(target_arch = "x86_64")]
-            Kernels::Ifma => "cpu (AVX-512 IFMA)".to_string(),
+            Kernels::Ifma(_) => "cpu (AVX-512 IFMA)".to_string(),
         }
     }
 

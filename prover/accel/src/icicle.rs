@@ -29,7 +29,7 @@ use crate::{Activity, Device, DeviceError, Direction, Memory, Program};
 use context::{Context, Table};
 use halo2curves::bn256::{Fr, G1, G1Affine};
 use memory::Buffer;
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,12 +59,12 @@ impl IcicleConfig {
     /// A device with settings that fit most: transforms of up to 2^24 elements and 1 GiB left to ICICLE on a GPU, of
     /// up to 2^20 elements elsewhere.
     ///
-    /// The directory is `directory`, else what `ICICLE_BACKEND_INSTALL_DIR` says, else `/opt/icicle`.
+    /// The directory is `directory`, else what `ICICLE_BACKEND_INSTALL_DIR` says, else `/opt/icicle`. What is empty says
+    /// nothing: taken for a path, it would have the libraries of the current folder run.
     pub fn new(directory: Option<&Path>, kind: &str, index: u32) -> Self {
-        let installed = || std::env::var_os("ICICLE_BACKEND_INSTALL_DIR").map(PathBuf::from);
-        let directory = directory.map(Path::to_path_buf).or_else(installed);
+        let variable = std::env::var_os("ICICLE_BACKEND_INSTALL_DIR");
         Self {
-            directory: directory.unwrap_or_else(|| PathBuf::from("/opt/icicle")),
+            directory: installation(directory, variable.as_deref()),
             kind: kind.to_string(),
             index,
             // ICICLE's CPU backend keeps a hash map of all the domain's powers.
@@ -102,6 +102,23 @@ impl IcicleConfig {
         let block = self.block_elements;
         within(block > 0, "block_elements", block.to_string(), "1 and more")
     }
+}
+
+/// Where ICICLE is looked for.
+fn installation(directory: Option<&Path>, variable: Option<&OsStr>) -> PathBuf {
+    let named = [directory, variable.map(Path::new)];
+    let named = named
+        .into_iter()
+        .flatten()
+        .find(|path| !path.as_os_str().is_empty());
+    named.unwrap_or(Path::new("/opt/icicle")).to_path_buf()
+}
+
+/// GPUs that the NVIDIA driver sees, whether or not ICICLE can use them; none where there is no driver that answers.
+pub fn gpus(config: &IcicleConfig) -> Option<u32> {
+    driver::preflight(&config.driver)
+        .ok()
+        .map(|driver| driver.devices)
 }
 
 const CPU: &str = "CPU";
@@ -496,5 +513,21 @@ impl Device for IcicleDevice {
         let sum = self.zeros(n)?;
         operations::combine(&self.context, vectors, factors, &sum)?;
         Ok(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_empty_names_no_installation() {
+        let empty = Some(Path::new(""));
+        let found = |directory, variable: Option<&str>| installation(directory, variable.map(OsStr::new));
+        assert_eq!(found(None, None), Path::new("/opt/icicle"));
+        assert_eq!(found(None, Some("")), Path::new("/opt/icicle"));
+        assert_eq!(found(empty, Some("")), Path::new("/opt/icicle"));
+        assert_eq!(found(empty, Some("a")), Path::new("a"));
+        assert_eq!(found(Some(Path::new("b")), Some("a")), Path::new("b"));
     }
 }

@@ -10,6 +10,9 @@ use std::ptr::NonNull;
 /// Bytes of a huge page, and the alignment of everything at least that large.
 const HUGE_PAGE: usize = 2 << 20;
 
+/// Bytes of a cache line, and the alignment of what is smaller.
+const LINE: usize = 64;
+
 /// Elements that one task fills.
 const CHUNK: usize = 1 << 14;
 
@@ -103,8 +106,14 @@ impl<T: Zero> Aligned<T> {
 
 impl<T> Aligned<T> {
     fn layout(n: usize) -> Option<Layout> {
+        const {
+            assert!(
+                size_of::<T>() > 0 && align_of::<T>() <= LINE,
+                "other types do not fit the alignment"
+            )
+        };
         let bytes = n.checked_mul(size_of::<T>())?;
-        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { 64 };
+        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { LINE };
         Layout::from_size_align(bytes, align).ok()
     }
 }

@@ -58,7 +58,7 @@ impl Bases {
             // Without fast doublings, a table would take longer to make than it ever saves.
             Kernels::Portable => Table::NONE,
             #[cfg(target_arch = "x86_64")]
-            Kernels::Ifma => Table::best(len, table_bytes_max),
+            Kernels::Ifma(_) => Table::best(len, table_bytes_max),
         };
         let mut points = Aligned::<Point>::zeros("bases", len * table.rows)?;
         let (first, mut rest) = points.split_at_mut(len);

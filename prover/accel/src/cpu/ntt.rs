@@ -92,7 +92,9 @@ impl Plans {
         };
         match self.kernels {
             #[cfg(target_arch = "x86_64")]
-            Kernels::Ifma if k >= ifma::ntt::K_MIN => Plan::Ifma(ifma::ntt::Plan::new(k, omega, scale)),
+            Kernels::Ifma(available) if k >= ifma::ntt::K_MIN => {
+                Plan::Ifma(ifma::ntt::Plan::new(available, k, omega, scale))
+            }
             _ => Plan::Portable(Portable::new(k, omega, scale)),
         }
     }

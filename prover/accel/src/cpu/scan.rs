@@ -17,9 +17,9 @@ pub(super) fn invert(kernels: Kernels, values: &mut [Fr]) {
         let rest = match kernels {
             Kernels::Portable => chunk,
             #[cfg(target_arch = "x86_64")]
-            Kernels::Ifma => {
+            Kernels::Ifma(available) => {
                 let (whole, rest) = chunk.split_at_mut(whole(chunk.len(), ifma::scan::WIDTH));
-                ifma::scan::invert(whole);
+                ifma::scan::invert(available, whole);
                 rest
             }
         };
@@ -36,8 +36,8 @@ fn whole(len: usize, width: usize) -> usize {
 /// Exclusive running product from `first` on.
 pub(super) fn running_product(kernels: Kernels, values: &mut [Fr], first: Fr) {
     #[cfg(target_arch = "x86_64")]
-    if kernels == Kernels::Ifma {
-        return running_product_by_segments(values, first);
+    if let Kernels::Ifma(available) = kernels {
+        return running_product_by_segments(available, values, first);
     }
     let _ = kernels;
     let totals: Vec<Fr> = values
@@ -68,18 +68,21 @@ fn exclusive<'a>(factors: impl Iterator<Item = &'a Fr>, first: Fr) -> Vec<Fr> {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn running_product_by_segments(values: &mut [Fr], first: Fr) {
+fn running_product_by_segments(available: ifma::Available, values: &mut [Fr], first: Fr) {
     use ifma::scan::{WIDTH, segment_products, segment_running_products};
     let (whole, rest) = values.split_at_mut(whole(values.len(), WIDTH));
     // The last chunk may be shorter; it is a multiple of the width too.
-    let totals: Vec<[Fr; WIDTH]> = whole.par_chunks(CHUNK).map(segment_products).collect();
+    let totals: Vec<[Fr; WIDTH]> = whole
+        .par_chunks(CHUNK)
+        .map(|chunk| segment_products(available, chunk))
+        .collect();
     let starts = exclusive(totals.as_flattened().iter(), first);
     let last = totals
         .as_flattened()
         .iter()
         .fold(first, |product, total| product * total);
     let chunks = whole.par_chunks_mut(CHUNK).zip(starts.as_chunks::<WIDTH>().0);
-    chunks.for_each(|(chunk, starts)| segment_running_products(chunk, starts));
+    chunks.for_each(|(chunk, starts)| segment_running_products(available, chunk, starts));
     run(rest, last);
 }
 
@@ -107,10 +110,10 @@ fn evaluate_chunk(kernels: Kernels, chunk: &[Fr], point: Fr, power: &Fr) -> Fr {
     match kernels {
         Kernels::Portable => horner(chunk, point),
         #[cfg(target_arch = "x86_64")]
-        Kernels::Ifma => {
+        Kernels::Ifma(available) => {
             let whole = whole(chunk.len(), ifma::scan::WIDTH);
             let rest = horner(&chunk[whole..], point) * point.pow_vartime([whole as u64]);
-            ifma::scan::evaluate(&chunk[..whole], point, power) + rest
+            ifma::scan::evaluate(available, &chunk[..whole], point, power) + rest
         }
     }
 }
@@ -154,8 +157,8 @@ pub(super) fn combine(kernels: Kernels, sum: &mut [Fr], vectors: &[&[Fr]], facto
     sum.par_chunks_mut(CHUNK).enumerate().for_each(|(at, sum)| {
         let start = at * CHUNK;
         #[cfg(target_arch = "x86_64")]
-        if kernels == Kernels::Ifma {
-            return combine_chunk(sum, start, vectors, factors, &limbs);
+        if let Kernels::Ifma(available) = kernels {
+            return combine_chunk(available, sum, start, vectors, factors, &limbs);
         }
         let _ = kernels;
         for (vector, factor) in vectors.iter().zip(factors) {
@@ -173,7 +176,14 @@ fn add_multiple(sum: &mut [Fr], values: &[Fr], factor: Fr) {
 
 /// One chunk: vectors that cover it by the kernel, parts of vectors that end in it one by one.
 #[cfg(target_arch = "x86_64")]
-fn combine_chunk(sum: &mut [Fr], start: usize, vectors: &[&[Fr]], factors: &[Fr], limbs: &[[u64; 5]]) {
+fn combine_chunk(
+    available: ifma::Available,
+    sum: &mut [Fr],
+    start: usize,
+    vectors: &[&[Fr]],
+    factors: &[Fr],
+    limbs: &[[u64; 5]],
+) {
     let whole = whole(sum.len(), 8);
     let covers = |vector: &[Fr]| vector.len() >= start + whole;
     let covering = vectors.iter().zip(limbs).filter(|(vector, _)| covers(vector));
@@ -186,11 +196,11 @@ fn combine_chunk(sum: &mut [Fr], start: usize, vectors: &[&[Fr]], factors: &[Fr]
     let mut more = Vec::new();
     for (at, (parts, limbs)) in terms.enumerate() {
         if at == 0 {
-            ifma::scan::combine(&mut sum[..whole], parts, limbs);
+            ifma::scan::combine(available, &mut sum[..whole], parts, limbs);
             continue;
         }
         more.resize(whole, Fr::ZERO);
-        ifma::scan::combine(&mut more, parts, limbs);
+        ifma::scan::combine(available, &mut more, parts, limbs);
         add_multiple(sum, &more, Fr::ONE);
     }
     for (vector, factor) in vectors.iter().zip(factors) {

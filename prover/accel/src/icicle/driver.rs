@@ -5,6 +5,7 @@
 use super::OpenError;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::ffi::{c_int, c_uint, c_void};
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::ptr::null_mut;
 
@@ -25,6 +26,8 @@ pub(super) fn preflight(library: &Path) -> Result<Driver, OpenError> {
     };
     // SAFETY: the NVIDIA driver's initialisers take no argument and make no demand; a file in its place is the user's.
     let driver = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_LOCAL) }.map_err(absent)?;
+    // The driver keeps threads and state: it stays loaded, also where it lacks something.
+    let driver = ManuallyDrop::new(driver);
     // SAFETY: this is the function's type in cuda.h; the library is loaded as long as the pointer is used.
     let init = unsafe { driver.get::<unsafe extern "C" fn(c_uint) -> c_int>(b"cuInit\0") }.map_err(absent)?;
     type Query = unsafe extern "C" fn(*mut c_int) -> c_int;
@@ -43,8 +46,6 @@ pub(super) fn preflight(library: &Path) -> Result<Driver, OpenError> {
     checked("cuDeviceGetCount", unsafe { count(&raw mut devices) })?;
     // SAFETY: as above.
     checked("cuDriverGetVersion", unsafe { version(&raw mut cuda_version) })?;
-    // The driver keeps threads and state: it stays loaded.
-    std::mem::forget(driver);
     match u32::try_from(devices) {
         Ok(devices) if devices > 0 => Ok(Driver {
             cuda_version,

@@ -4,6 +4,7 @@ use super::OpenError;
 use super::abi;
 use libloading::os::unix::{Library as Handle, RTLD_GLOBAL, RTLD_NOW};
 use std::collections::HashMap;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -14,7 +15,8 @@ const CURVE: &str = "libicicle_curve_bn254.so";
 
 struct Opened {
     path: PathBuf,
-    handle: Handle,
+    /// Never closed, whatever is wrong with the library: what may have started threads is not unloaded.
+    handle: ManuallyDrop<Handle>,
 }
 
 macro_rules! functions {
@@ -84,7 +86,10 @@ impl Opened {
         // Global, as for a program that is linked to them: ICICLE's backends look their symbols up in these libraries.
         // SAFETY: the libraries' initialisers register devices and take no argument; the directory is the user's.
         match unsafe { Handle::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) } {
-            Ok(handle) => Ok(Self { path, handle }),
+            Ok(handle) => Ok(Self {
+                path,
+                handle: ManuallyDrop::new(handle),
+            }),
             Err(error) => Err(OpenError::LibraryUnloadable {
                 path,
                 reason: error.to_string(),
@@ -127,12 +132,7 @@ impl Library {
         let device = Opened::open(&directory, DEVICE)?;
         let field = Opened::open(&directory, FIELD)?;
         let curve = Opened::open(&directory, CURVE)?;
-        let functions = Functions::resolve(&device, &field, &curve);
-        // Whether it is taken or not: what has started threads is not unloaded.
-        for opened in [device, field, curve] {
-            std::mem::forget(opened.handle);
-        }
-        let functions = functions?;
+        let functions = Functions::resolve(&device, &field, &curve)?;
         let library: &'static Self = Box::leak(Box::new(Self {
             directory: directory.clone(),
             functions,

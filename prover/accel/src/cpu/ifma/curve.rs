@@ -5,6 +5,7 @@
 
 use super::super::memory::{coordinate, coordinate_words};
 use super::super::msm::{NEGATIVE, Pairs, Point, Windows};
+use super::Available;
 use super::field::*;
 use super::ntt::transpose;
 use halo2curves::bn256::{Fq, Fr};
@@ -53,6 +54,7 @@ pub(in crate::cpu) fn coordinate_from_own_form(words: [u64; 4]) -> Fq {
 
 /// What a batch keeps between finding its inverse and using it.
 pub(in crate::cpu) struct Additions {
+    _available: Available,
     differences: Vec<Lanes>,
     products: Vec<Lanes>,
     steps: [Step; CHAINS],
@@ -107,7 +109,7 @@ impl<'a> Batch<'a> {
 }
 
 impl Additions {
-    pub(in crate::cpu) fn new() -> Self {
+    pub(in crate::cpu) fn new(available: Available) -> Self {
         let none = buffer(1)[0];
         let step = Step {
             inverse: none,
@@ -119,6 +121,7 @@ impl Additions {
             x: none,
         };
         Self {
+            _available: available,
             differences: buffer(BATCH),
             products: buffer(BATCH),
             steps: [step; CHAINS],
@@ -126,14 +129,13 @@ impl Additions {
         }
     }
 
-    /// Adds pairs of points by the chord rule. False if a pair has no chord. The caller has checked that the kernels are
-    /// available; there are a multiple of [`PAIRS_MULTIPLE`] pairs.
+    /// Adds pairs of points by the chord rule, a multiple of [`PAIRS_MULTIPLE`] of them. False if a pair has no chord.
     pub(in crate::cpu) fn add(&mut self, points: &[Point], pairs: &mut Pairs, sums: &mut [Point]) -> bool {
         let len = pairs.to.len();
         assert!(pairs.a.len() == len && pairs.b.len() == len && len.is_multiple_of(PAIRS_MULTIPLE));
         let mut negative = std::mem::take(&mut self.negative);
         negative.resize(len / 8, [0; 2]);
-        // SAFETY: the kernels are available.
+        // SAFETY: the processor has the kernels' features, as the caller's or this struct's `Available` shows.
         let [a, b, to] = unsafe {
             [
                 take_marks(&mut pairs.a, &mut negative, 0),
@@ -146,7 +148,7 @@ impl Additions {
         let batch = |start: usize| Batch::new(pairs, &negative, start..len.min(start + 8 * BATCH));
         let all = (0..len).step_by(8 * BATCH).all(|start| {
             let following = batch(len.min(start + 8 * BATCH));
-            // SAFETY: the kernels are available, and the members and places are checked above.
+            // SAFETY: the processor has the kernels' features, as the caller's or this struct's `Available` shows, and the members and places are checked above.
             unsafe { self.batch(points.as_ptr(), batch(start), following, sums.as_mut_ptr()) }
         });
         self.negative = negative;
@@ -383,13 +385,12 @@ unsafe fn store_points(points: *mut Point, places: &[u32], x: &Lanes, y: &Lanes)
     }
 }
 
-/// Doubles points `times` times; coordinates are below `p` before and after. The caller has checked that the kernels are
-/// available.
-pub(in crate::cpu) fn double(points: &[Point], times: u32, doubled: &mut [Point]) {
+/// Doubles points `times` times; coordinates are below `p` before and after.
+pub(in crate::cpu) fn double(_: Available, points: &[Point], times: u32, doubled: &mut [Point]) {
     assert_eq!(points.len(), doubled.len());
     let mut padded = points.to_vec();
     padded.resize(points.len().next_multiple_of(8), Point::NONE);
-    // SAFETY: the kernels are available.
+    // SAFETY: the processor has the kernels' features, as the caller's or this struct's `Available` shows.
     unsafe { double_padded(&mut padded, times) };
     doubled.copy_from_slice(&padded[..points.len()]);
 }
@@ -473,13 +474,18 @@ fn double_once(point: &Jacobian) -> Jacobian {
     Jacobian { x, y, z }
 }
 
-/// Writes the digits of scalars, whose number is a multiple of eight: those of window `w` from `w · stride` on. The caller
-/// has checked that the kernels are available.
-pub(in crate::cpu) fn recode(windows: &Windows, scalars: &[Fr], stride: usize, digits: &mut [i32]) {
+/// Writes the digits of scalars, whose number is a multiple of eight: those of window `w` from `w · stride` on.
+pub(in crate::cpu) fn recode(
+    _: Available,
+    windows: &Windows,
+    scalars: &[Fr],
+    stride: usize,
+    digits: &mut [i32],
+) {
     assert!(scalars.len().is_multiple_of(8) && scalars.len() <= stride);
     assert!(digits.len() >= windows.all.len() * stride);
     for (at, eight) in scalars.chunks_exact(8).enumerate() {
-        // SAFETY: the kernels are available; each window has room for `stride` digits, and eight scalars are 32 words.
+        // SAFETY: the processor has the kernels' features, as the caller's or this struct's `Available` shows; each window has room for `stride` digits, and eight scalars are 32 words.
         unsafe {
             recode_eight(
                 windows,

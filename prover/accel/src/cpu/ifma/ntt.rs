@@ -7,6 +7,7 @@
 //! Eight columns or rows at a time stay in the second-level cache.
 
 use super::super::memory::Scalars;
+use super::Available;
 use super::field::*;
 use crate::DeviceError;
 use halo2curves::bn256::Fr;
@@ -26,6 +27,7 @@ const AHEAD: usize = 8;
 
 /// What transforms of one size and direction need.
 pub(in crate::cpu) struct Plan {
+    _available: Available,
     rows_log2: u32,
     columns_log2: u32,
     /// Twiddles of a transform of rows or columns, whichever are more: `ω_(2h)^i` for `i < h` at `h + i`, for `h = 1, 2,
@@ -82,10 +84,10 @@ impl Scratch {
 #[derive(Clone, Copy)]
 struct Shared<T>(*mut T);
 
-// SAFETY: a `Shared` is only dereferenced under the rules that its users state.
-unsafe impl<T> Send for Shared<T> {}
+// SAFETY: a `Shared` is only dereferenced under the rules that its users state, and hands its parts to other threads.
+unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl<T> Sync for Shared<T> {}
+unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
     fn get(&self) -> *mut T {
@@ -95,7 +97,7 @@ impl<T> Shared<T> {
 
 impl Plan {
     /// A plan for `2^k` elements, `k >= K_MIN`, with a root of unity of that order; `scale` multiplies the results.
-    pub(in crate::cpu) fn new(k: u32, omega: Fr, scale: Fr) -> Self {
+    pub(in crate::cpu) fn new(available: Available, k: u32, omega: Fr, scale: Fr) -> Self {
         let (rows_log2, columns_log2) = (k / 2, k - k / 2);
         let longest = (0..rows_log2).fold(omega, |omega, _| omega.square());
         let mut twiddles = vec![[0; 5]];
@@ -106,6 +108,7 @@ impl Plan {
         }
         let powers = std::iter::successors(Some(Fr::ONE), |power| Some(*power * omega));
         Self {
+            _available: available,
             rows_log2,
             columns_log2,
             twiddles,
@@ -134,7 +137,7 @@ impl Plan {
         }
     }
 
-    /// Transforms `2^k` values in place. The caller has checked that the kernels are available.
+    /// Transforms `2^k` values in place.
     ///
     /// # Errors
     /// Out of memory; the values are left as they were.
@@ -178,7 +181,7 @@ impl Plan {
         let turned: Shared<Turned> = Shared(array.as_mut_ptr().cast());
         (0..columns / 8).into_par_iter().for_each_init(
             || buffer(rows),
-            // SAFETY: the kernels are available. The passes stay within `n` values of `from`, `turned` and `to`, of which
+            // SAFETY: the processor has the kernels' features, as the caller's or this struct's `Available` shows. The passes stay within `n` values of `from`, `turned` and `to`, of which
             // `turned` is aligned; this one reads `from`, and every task writes its own columns of `turned`.
             |buffer, block| unsafe { self.columns_pass(block, powers, from.get(), turned.get(), buffer) },
         );

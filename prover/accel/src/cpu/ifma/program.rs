@@ -5,6 +5,7 @@
 
 use super::super::memory::words;
 use super::super::program::{Node, Schedule, Source};
+use super::Available;
 use super::field::*;
 use halo2curves::bn256::Fr;
 use std::arch::x86_64::*;
@@ -16,8 +17,9 @@ pub(in crate::cpu) fn limbs(constants: &[Fr]) -> Vec<[u64; 5]> {
 
 /// Runs a schedule over a block of `8 vectors` elements. `views` are the schedule's reads and `outputs` its outputs, of that
 /// length; `slots` has `vectors` entries for each slot. Meanwhile the elements of `next`, which the next block will read, are
-/// asked for. The caller has checked that the kernels are available.
+/// asked for.
 pub(in crate::cpu) fn execute(
+    _: Available,
     schedule: &Schedule,
     constants: &[[u64; 5]],
     views: &[&[Fr]],
@@ -34,7 +36,7 @@ pub(in crate::cpu) fn execute(
         vectors,
         slots,
     };
-    // SAFETY: the kernels are available, and the lengths are checked above.
+    // SAFETY: the processor has the kernels' features, as the caller's or this struct's `Available` shows, and the lengths are checked above.
     unsafe {
         // Spread over the nodes, so that memory and arithmetic work side by side.
         let per_node = next.len().div_ceil(schedule.nodes.len().max(1)).max(1);

@@ -4,6 +4,7 @@
 //! that the kernels are available.
 
 use super::super::memory::words;
+use super::Available;
 use super::field::*;
 use halo2curves::bn256::Fr;
 use halo2curves::ff::{BatchInvert, Field};
@@ -49,8 +50,8 @@ fn write(values: &mut [Fr; 8], lanes: &Lanes) {
 }
 
 /// Replaces every value by its inverse, 0 by 0. There are a multiple of [`WIDTH`] of them.
-pub(in crate::cpu) fn invert(values: &mut [Fr]) {
-    // SAFETY: the kernels are available.
+pub(in crate::cpu) fn invert(_: Available, values: &mut [Fr]) {
+    // SAFETY: the processor has the kernels' features, as the caller's or this struct's `Available` shows.
     unsafe { invert_vectors(values.as_chunks_mut::<8>().0) }
 }
 
@@ -98,18 +99,18 @@ fn invert_vectors(vectors: &mut [[Fr; 8]]) {
 }
 
 /// The products of [`WIDTH`] segments of equal length, in order.
-pub(in crate::cpu) fn segment_products(values: &[Fr]) -> [Fr; WIDTH] {
+pub(in crate::cpu) fn segment_products(_: Available, values: &[Fr]) -> [Fr; WIDTH] {
     assert!(values.len().is_multiple_of(WIDTH));
     let mut totals = [[Fr::ONE; 8]; CHAINS];
-    // SAFETY: the kernels are available, and the segments are within the values.
+    // SAFETY: the processor has the kernels' features, as the caller's or this struct's `Available` shows, and the segments are within the values.
     unsafe { multiply_segments(values.as_ptr(), values.len() / WIDTH, &mut totals) };
     flatten(totals)
 }
 
 /// Replaces the values of [`WIDTH`] segments of equal length by exclusive running products from the segments' `starts` on.
-pub(in crate::cpu) fn segment_running_products(values: &mut [Fr], starts: &[Fr; WIDTH]) {
+pub(in crate::cpu) fn segment_running_products(_: Available, values: &mut [Fr], starts: &[Fr; WIDTH]) {
     assert!(values.len().is_multiple_of(WIDTH));
-    // SAFETY: the kernels are available, and the segments are within the values.
+    // SAFETY: the processor has the kernels' features, as the caller's or this struct's `Available` shows, and the segments are within the values.
     unsafe { run_segments(values.as_mut_ptr(), values.len() / WIDTH, starts) };
 }
 
@@ -170,9 +171,9 @@ unsafe fn run_segments(values: *mut Fr, len: usize, starts: &[Fr; WIDTH]) {
 }
 
 /// `Σ coefficients[i] · point^i` for a multiple of [`WIDTH`] coefficients; `power` is `point^WIDTH`.
-pub(in crate::cpu) fn evaluate(coefficients: &[Fr], point: Fr, power: &Fr) -> Fr {
+pub(in crate::cpu) fn evaluate(_: Available, coefficients: &[Fr], point: Fr, power: &Fr) -> Fr {
     let mut sums = [[Fr::ZERO; 8]; CHAINS];
-    // SAFETY: the kernels are available.
+    // SAFETY: the processor has the kernels' features, as the caller's or this struct's `Available` shows.
     unsafe { evaluate_vectors(coefficients.as_chunks::<8>().0, power, &mut sums) };
     flatten(sums)
         .iter()
@@ -206,9 +207,9 @@ pub(in crate::cpu) fn factors(factors: &[Fr]) -> Vec<[u64; 5]> {
 
 /// Sets every element to `Σ factors[j] · vectors[j]` of it, for at most [`TERMS_MAX`] vectors of the sum's length, which is a
 /// multiple of eight.
-pub(in crate::cpu) fn combine(sum: &mut [Fr], vectors: &[&[Fr]], factors: &[[u64; 5]]) {
+pub(in crate::cpu) fn combine(_: Available, sum: &mut [Fr], vectors: &[&[Fr]], factors: &[[u64; 5]]) {
     assert!(vectors.iter().all(|vector| vector.len() == sum.len()) && vectors.len() <= TERMS_MAX);
-    // SAFETY: the kernels are available.
+    // SAFETY: the processor has the kernels' features, as the caller's or this struct's `Available` shows.
     unsafe { combine_vectors(sum, vectors, factors) };
 }
 

@@ -31,7 +31,7 @@ impl Point {
         let form = |coordinate: &Fq| match kernels {
             Kernels::Portable => coordinate_words(coordinate),
             #[cfg(target_arch = "x86_64")]
-            Kernels::Ifma => coordinate_words(&coordinate.double().double().double().double()),
+            Kernels::Ifma(_) => coordinate_words(&coordinate.double().double().double().double()),
         };
         let mut words = [0; 8];
         words[..4].copy_from_slice(&form(&point.x));
@@ -44,7 +44,9 @@ impl Point {
         let form = |words: &[u64]| match kernels {
             Kernels::Portable => coordinate([words[0], words[1], words[2], words[3]]),
             #[cfg(target_arch = "x86_64")]
-            Kernels::Ifma => ifma::curve::coordinate_from_own_form([words[0], words[1], words[2], words[3]]),
+            Kernels::Ifma(_) => {
+                ifma::curve::coordinate_from_own_form([words[0], words[1], words[2], words[3]])
+            }
         };
         G1Affine {
             x: form(&self.0[..4]),
@@ -72,7 +74,7 @@ pub(super) fn double(kernels: Kernels, points: &[Point], times: u32, doubled: &m
             }
         }
         #[cfg(target_arch = "x86_64")]
-        Kernels::Ifma => ifma::curve::double(points, times, doubled),
+        Kernels::Ifma(available) => ifma::curve::double(available, points, times, doubled),
     });
 }
 
@@ -95,8 +97,8 @@ mod tests {
 
     fn kernels() -> Vec<Kernels> {
         #[cfg(target_arch = "x86_64")]
-        if ifma::available() {
-            return vec![Kernels::Portable, Kernels::Ifma];
+        if let Some(available) = ifma::Available::detect() {
+            return vec![Kernels::Portable, Kernels::Ifma(available)];
         }
         vec![Kernels::Portable]
     }

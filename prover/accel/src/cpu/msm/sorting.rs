@@ -55,10 +55,10 @@ pub(super) fn sort(
     match kernels {
         Kernels::Portable => recode(windows, scalars, TILE, digits),
         #[cfg(target_arch = "x86_64")]
-        Kernels::Ifma => {
+        Kernels::Ifma(available) => {
             // The kernel takes eight scalars at a time.
             let whole = scalars.len() / 8 * 8;
-            ifma::curve::recode(windows, &scalars[..whole], TILE, digits);
+            ifma::curve::recode(available, windows, &scalars[..whole], TILE, digits);
             recode(windows, &scalars[whole..], TILE, &mut digits[whole..]);
         }
     }

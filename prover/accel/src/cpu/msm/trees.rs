@@ -70,7 +70,7 @@ impl Additions {
                 products: Vec::new(),
             },
             #[cfg(target_arch = "x86_64")]
-            Kernels::Ifma => Self::Ifma(Box::new(ifma::curve::Additions::new())),
+            Kernels::Ifma(available) => Self::Ifma(Box::new(ifma::curve::Additions::new(available))),
         }
     }
 
