@@ -284,12 +284,15 @@ impl Core {
         let mut output = Output::default();
         let tasks: Vec<TaskId> = self.tasks_of(id).map(|task| task.record.id).collect();
         for &task in &tasks {
-            let record = &mut self.tasks.get_mut(&task).expect("just listed").record;
+            let listed = self.tasks.get_mut(&task).expect("just listed");
+            let record = &mut listed.record;
             if matches!(record.status, TaskStatus::Failed | TaskStatus::Quarantined) {
                 record.status = TaskStatus::Ready;
                 record.failures = 0;
                 record.deaths = 0;
                 record.not_before = now;
+                listed.losses.clear();
+                listed.refusals.clear();
                 self.save_task(task, &mut output);
             }
         }

@@ -1,8 +1,12 @@
 //! Leases: which worker gets which task for how long, and what counts when it reports.
 //!
 //! A lease is a task, a fence and a deadline. Only the newest fence can renew, report progress or fail; every fence that was
-//! ever given can complete, since the proof speaks for itself. A lease that ends without a report is a worker's death, and
-//! is counted for the task, unless the coordinator itself was away.
+//! ever given can complete, since the proof speaks for itself.
+//!
+//! What counts against a task is evidence about it. A connected worker that falls silent has died on it. One whose connection
+//! is lost may have been stopped by anybody, and counts only where many different ones were lost in the same phase. One that
+//! gives a task back because it stops says nothing. A word that a task is impossible needs a second worker's. When the
+//! coordinator itself stood still, nobody was silent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,12 +34,14 @@ pub enum FailureClass {
     Infrastructure,
     /// A defect of the worker.
     Internal,
+    /// Nothing is wrong: the worker stops.
+    Returned,
 }
 
 impl FailureClass {
-    /// Whether another attempt may end better.
-    fn is_retried(self) -> bool {
-        matches!(self, Self::Resource | Self::Infrastructure)
+    /// Whether no attempt can end better, if it is true.
+    fn is_impossible(self) -> bool {
+        matches!(self, Self::Input | Self::Execution | Self::Internal)
     }
 }
 
@@ -152,7 +158,12 @@ impl Core {
                 continue;
             };
             self.timers.remove(&(task.deadline, task_id));
-            task.deadline = task.deadline.min(grace);
+            // A deadline that has passed was not looked at in time, which is not the worker's doing.
+            task.deadline = if task.deadline < now {
+                grace
+            } else {
+                task.deadline.min(grace)
+            };
             self.timers.insert((task.deadline, task_id));
         }
         // With this worker gone, a task may be free for one that was to avoid it.
@@ -281,6 +292,10 @@ impl Core {
     /// Ends leases whose time is over and gives out what may be given out.
     pub fn tick(&mut self, now: UnixMs) -> Output {
         let mut output = Output::default();
+        let late = self.timers.first().map_or(0, |(at, _)| at.until(now));
+        if late > self.limits.pause_ms {
+            self.stood_still(now);
+        }
         while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, id));
             let Some(task) = self.tasks.get(&id) else { continue };
@@ -291,6 +306,17 @@ impl Core {
         }
         self.assign(now, &mut output);
         output
+    }
+
+    /// Gives every lease its whole time again: while the coordinator stood still, no worker could renew.
+    fn stood_still(&mut self, now: UnixMs) {
+        let deadline = now.after(self.limits.lease_ms);
+        let leased = self.tasks.iter_mut();
+        for (id, task) in leased.filter(|(_, task)| task.record.status == TaskStatus::Leased) {
+            self.timers.remove(&(task.deadline, *id));
+            task.deadline = task.deadline.max(deadline);
+            self.timers.insert((task.deadline, *id));
+        }
     }
 
     /// Whether this session's worker holds the task's newest lease.
@@ -329,35 +355,44 @@ impl Core {
         }
     }
 
-    /// The lease's time is over: its worker counts as lost, unless it never had the chance to renew since a restart.
+    /// The lease's time is over. Its worker is silent, or its connection lost; or it never had the chance to renew since a
+    /// restart.
     fn expire(&mut self, now: UnixMs, task_id: TaskId, output: &mut Output) {
         let task = &self.tasks[&task_id];
-        let counts = task.session.is_some();
+        let session = task.session;
+        let connected = session.is_some_and(|id| self.sessions.contains_key(&id));
         self.end_lease(task_id, "the lease was not renewed in time", output);
         let task = self.tasks.get_mut(&task_id).expect("just found");
-        task.phase.clear();
+        let phase = std::mem::take(&mut task.phase);
         task.fraction = 0.0;
         let record = &mut task.record;
+        let worker = record.worker.clone().unwrap_or_default();
         record.status = TaskStatus::Ready;
         record.not_before = now;
-        if counts {
-            record.deaths += 1;
+        if session.is_some() {
             record.avoid_until = now.after(self.limits.avoid_ms);
-            record.last_failure = Some(format!(
-                "worker {} was lost",
-                record.worker.as_deref().unwrap_or_default()
-            ));
+            record.last_failure = Some(match connected {
+                true => format!("worker {worker} fell silent"),
+                false => format!("the connection of worker {worker} was lost"),
+            });
         }
-        let deaths = record.deaths;
-        if deaths >= self.limits.deaths_max {
-            record.status = TaskStatus::Quarantined;
+        let quarantined = if connected {
+            record.deaths += 1;
+            let deaths = record.deaths;
+            (deaths >= self.limits.deaths_max).then(|| format!("quarantined after {deaths} silent workers"))
+        } else if session.is_some() && !phase.is_empty() {
+            let lost = task.losses.entry(phase.clone()).or_default();
+            lost.insert(worker);
+            let lost = lost.len();
+            (lost >= self.limits.losses_max)
+                .then(|| format!("quarantined after {lost} workers were lost in phase {phase}"))
+        } else {
+            None
+        };
+        if let Some(reason) = quarantined {
+            task.record.status = TaskStatus::Quarantined;
             self.save_task(task_id, output);
-            self.fail_batch(
-                now,
-                task_id,
-                &format!("quarantined after {deaths} lost workers"),
-                output,
-            );
+            self.fail_batch(now, task_id, &reason, output);
         } else {
             self.save_task(task_id, output);
             self.refresh(task_id, now);
@@ -388,12 +423,21 @@ impl Core {
             .retry_ms_min
             .checked_shl(record.failures)
             .unwrap_or(u64::MAX);
-        record.failures = record.failures.saturating_add(1);
         record.last_failure = Some(message.clone());
         record.status = TaskStatus::Ready;
-        record.not_before = now.after(wait.min(self.limits.retry_ms_max));
         record.avoid_until = now.after(self.limits.avoid_ms);
-        if !class.is_retried() || record.failures >= self.limits.failures_max {
+        record.not_before = now.after(match class {
+            FailureClass::Returned => 0,
+            _ => wait.min(self.limits.retry_ms_max),
+        });
+        if class != FailureClass::Returned {
+            record.failures = record.failures.saturating_add(1);
+        }
+        if class.is_impossible() {
+            task.refusals.insert(record.worker.clone().unwrap_or_default());
+        }
+        let impossible = task.refusals.len() >= self.limits.refusals_max;
+        if impossible || record.failures >= self.limits.failures_max {
             record.status = TaskStatus::Failed;
             self.save_task(task_id, output);
             self.fail_batch(now, task_id, &format!("{class:?}: {message}"), output);

@@ -45,8 +45,14 @@ pub struct Limits {
     pub avoid_ms: u64,
     /// Failures of a retried class after which a task has failed for good.
     pub failures_max: u32,
-    /// Lost workers after which a task is quarantined.
+    /// Connected workers that fell silent on a task after which it is quarantined.
     pub deaths_max: u32,
+    /// Different workers whose connection was lost in the same phase of a task after which it is quarantined.
+    pub losses_max: usize,
+    /// Different workers that call a task impossible after which it has failed for good.
+    pub refusals_max: usize,
+    /// A timer that comes so much too late says that the coordinator itself stood still.
+    pub pause_ms: u64,
 }
 
 impl Default for Limits {
@@ -63,6 +69,9 @@ impl Default for Limits {
             avoid_ms: 120_000,
             failures_max: 8,
             deaths_max: 4,
+            losses_max: 8,
+            refusals_max: 2,
+            pause_ms: 5_000,
         }
     }
 }
@@ -138,6 +147,10 @@ pub struct Task {
     deadline: UnixMs,
     /// Session that renewed it last; none when the lease is from before a restart.
     session: Option<SessionId>,
+    /// Workers whose connection was lost on it, by the phase that they had told, of this run of the coordinator.
+    losses: BTreeMap<String, BTreeSet<String>>,
+    /// Workers that called it impossible, of this run of the coordinator.
+    refusals: BTreeSet<String>,
 }
 
 impl Task {
@@ -148,6 +161,8 @@ impl Task {
             fraction: 0.0,
             deadline: UnixMs(0),
             session: None,
+            losses: BTreeMap::new(),
+            refusals: BTreeSet::new(),
         }
     }
 }

@@ -32,12 +32,27 @@ fn limits() -> Limits {
         avoid_ms: 2_000,
         failures_max: 4,
         deaths_max: 3,
+        losses_max: 3,
+        refusals_max: 2,
+        pause_ms: 5_000,
+    }
+}
+
+/// Limits that random schedules reach.
+fn harsh_limits() -> Limits {
+    Limits {
+        deaths_max: 2,
+        losses_max: 1,
+        refusals_max: 1,
+        ..limits()
     }
 }
 
 /// The store's contents.
 #[derive(Debug, Default, Clone)]
 struct Disk {
+    /// Whether cores are opened with [`harsh_limits`].
+    harsh: bool,
     epoch: u32,
     batches: BTreeMap<BatchId, BatchRecord>,
     tasks: BTreeMap<TaskId, TaskRecord>,
@@ -65,7 +80,8 @@ impl Disk {
             batches: self.batches.values().cloned().collect(),
             tasks: self.tasks.values().cloned().collect(),
         };
-        Core::restore(limits(), GENESIS, snapshot, now)
+        let limits = if self.harsh { harsh_limits() } else { limits() };
+        Core::restore(limits, GENESIS, snapshot, now)
     }
 }
 
@@ -96,7 +112,10 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut disk = Disk::default();
+        Self::with(seed, Disk::default())
+    }
+
+    fn with(seed: u64, mut disk: Disk) -> Self {
         let now = UnixMs(1_000_000);
         let core = disk.open(now);
         Self {
@@ -274,6 +293,11 @@ impl World {
         self.asking.insert(id);
         let output = self.core.request_lease(self.now, id, BTreeSet::new());
         self.apply(output);
+    }
+
+    fn fails(&mut self, id: SessionId, task: TaskId, fence: Fence, class: FailureClass) {
+        let output = self.core.fail(self.now, id, task, fence, class, "as told");
+        self.apply(output.expect("held"));
     }
 
     fn disconnect(&mut self, id: SessionId) {
@@ -575,7 +599,11 @@ fn random_fault_schedules_keep_the_invariants_and_end() {
     for seed in 0..300 {
         // Printed only if the test fails.
         println!("seed {seed}");
-        let mut world = World::new(seed);
+        let disk = Disk {
+            harsh: true,
+            ..Disk::default()
+        };
+        let mut world = World::with(seed, disk);
         for _ in 0..400 {
             world.step();
             world.check();
@@ -740,33 +768,38 @@ fn a_lone_worker_gets_its_failed_task_again_after_the_wait() {
 }
 
 #[test]
-fn a_failure_of_another_class_fails_the_batch_until_it_is_tried_again() {
+fn a_task_is_impossible_when_two_workers_say_so_until_it_is_tried_again() {
     let (mut world, batch, id) = world_with_batch(2);
+    let status = |world: &World| world.core.batch(batch).map(|b| b.status);
     let (task, fence) = world.lease(id).expect("a shard is ready");
-    let output = world
-        .core
-        .fail(world.now, id, task, fence, FailureClass::Internal, "panic")
-        .expect("held");
-    world.apply(output);
-    assert_eq!(
-        world.core.batch(batch).map(|b| b.status),
-        Some(BatchStatus::Failed)
-    );
+    world.fails(id, task, fence, FailureClass::Internal);
+    assert_eq!(status(&world), Some(BatchStatus::Proving), "one worker's word");
+    // The same worker's again, once the wait is over, is no second.
+    world.pass(limits().avoid_ms);
+    world.lease(id);
+    let fence = world.newest[&task];
+    world.fails(id, task, fence, FailureClass::Input);
+    assert_eq!(status(&world), Some(BatchStatus::Proving));
+    world.pass(limits().retry_ms_max);
+    let other = world.join("other");
+    let (again, fence) = world.lease(other).expect("the task waits for another worker");
+    assert_eq!(again, task);
+    world.fails(other, task, fence, FailureClass::Execution);
+    assert_eq!(status(&world), Some(BatchStatus::Failed));
     assert_eq!(world.lease(id), None, "no task of a failed batch is given out");
     let output = world.core.retry(world.now, batch).expect("it has failed");
     world.apply(output);
-    assert_eq!(world.newest[&task], Fence(2), "the open request is answered");
+    assert!(world.newest[&task] > fence, "the open request is answered");
     world.check();
 }
 
 #[test]
-fn a_task_that_loses_its_workers_is_quarantined() {
+fn workers_that_fall_silent_on_a_task_put_it_into_quarantine() {
     let (mut world, batch, _) = world_with_batch(1);
     for at in 0..limits().deaths_max {
         let id = world.join(&format!("victim {at}"));
         world.lease(id).expect("the task is ready");
-        world.disconnect(id);
-        world.pass(limits().reconnect_grace_ms);
+        world.pass(limits().lease_ms);
     }
     let status = world.core.tasks_of(batch).next().map(|task| task.record.status);
     assert_eq!(status, Some(TaskStatus::Quarantined));
@@ -774,6 +807,74 @@ fn a_task_that_loses_its_workers_is_quarantined() {
         world.core.batch(batch).map(|b| b.status),
         Some(BatchStatus::Failed)
     );
+}
+
+#[test]
+fn lost_connections_count_where_many_workers_were_lost_in_one_phase() {
+    let (mut world, batch, _) = world_with_batch(1);
+    let lose = |world: &mut World, name: &str, phase: &str| {
+        let id = world.join(name);
+        let (task, fence) = world.lease(id).expect("the task is ready");
+        if !phase.is_empty() {
+            let output = world.core.progress(id, task, fence, phase, 0.5).expect("held");
+            world.apply(output);
+        }
+        world.disconnect(id);
+        world.pass(limits().reconnect_grace_ms);
+    };
+    // Stopped by their operators, one after another; one worker again and again; others in several phases.
+    for at in 0..20 {
+        lose(&mut world, &format!("stopped {at}"), "");
+        lose(&mut world, "again", "quotient");
+    }
+    for phase in ["witness", "opening"] {
+        for at in 1..limits().losses_max {
+            lose(&mut world, &format!("victim {at}"), phase);
+        }
+    }
+    let status = |world: &World| world.core.tasks_of(batch).next().map(|task| task.record.status);
+    assert_eq!(status(&world), Some(TaskStatus::Ready));
+    for at in 1..limits().losses_max {
+        lose(&mut world, &format!("victim {at}"), "quotient");
+    }
+    assert_eq!(status(&world), Some(TaskStatus::Quarantined));
+}
+
+#[test]
+fn a_task_that_is_given_back_counts_against_nobody() {
+    let (mut world, batch, _) = world_with_batch(1);
+    for at in 0..3 * limits().failures_max {
+        let id = world.join(&format!("stopping {at}"));
+        let (task, fence) = world.lease(id).expect("the task is ready at once");
+        world.fails(id, task, fence, FailureClass::Returned);
+        world.disconnect(id);
+    }
+    assert_eq!(
+        world.core.batch(batch).map(|b| b.status),
+        Some(BatchStatus::Proving)
+    );
+}
+
+#[test]
+fn nobody_was_silent_while_the_coordinator_stood_still() {
+    let (mut world, _, id) = world_with_batch(1);
+    let (task, fence) = world.lease(id).expect("a shard is ready");
+    let late = limits().lease_ms + limits().pause_ms + 1;
+    world.now = world.now.after(late);
+    let output = world.core.tick(world.now);
+    world.apply(output);
+    assert_eq!(
+        world.core.renew(world.now, id, task, fence),
+        Ok(()),
+        "the lease is held"
+    );
+    // The same where the connection did not survive.
+    world.now = world.now.after(late);
+    let output = world.core.close_session(world.now, id);
+    world.apply(output);
+    let again = world.join("w0");
+    assert_eq!(world.core.renew(world.now, again, task, fence), Ok(()));
+    assert_eq!(world.disk.tasks[&task].deaths, 0);
 }
 
 #[test]

@@ -857,7 +857,9 @@ async fn a_wrong_accumulator_is_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_batch_is_tried_again_on_request() {
     let store = store();
-    let service = Service::start(store.path()).await;
+    let mut config = config(store.path());
+    config.limits.refusals_max = 1;
+    let service = Service::with(config).await;
     let id = accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await).batch_id;
     let mut worker = Worker::join(&service, "one").await;
     let lease = worker.lease().await;

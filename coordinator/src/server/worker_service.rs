@@ -311,6 +311,7 @@ impl Handler {
             v1::FailureClass::Resource => FailureClass::Resource,
             v1::FailureClass::Infrastructure => FailureClass::Infrastructure,
             v1::FailureClass::Internal => FailureClass::Internal,
+            v1::FailureClass::Returned => FailureClass::Returned,
         };
         let v1::Fail {
             task_id,
