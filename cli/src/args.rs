@@ -48,7 +48,7 @@ pub enum Command {
     Watch(WatchArgs),
     /// Fetch the root proof of a proven batch.
     Proof(ProofArgs),
-    /// Verify a root proof file against the keys of its preset.
+    /// Check a root proof file against the keys of its preset, as L1 does: proof, posted data, rollup, batch number.
     Verify(VerifyArgs),
     /// Write the Solidity verifier of a preset, its bytecode and the key manifest.
     ExportVerifier(ExportArgs),

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow};
-use circuits::field;
 use circuits::keys::{KeyConfig, KeyPhase, KeyStore, default_dir};
 use circuits::preset::{self, Preset};
 use circuits::srs::SrsSource;
@@ -16,6 +15,7 @@ use verifier_contracts::verifier;
 
 use crate::args::{ExportArgs, KeyArgs, KeygenArgs, SrsArgs, VerifyArgs};
 use crate::guard;
+use crate::l1_check;
 use crate::output::{self, Exit, Failure};
 use crate::progress::{Progress, Step};
 use crate::proof_file::{ProofFile, to_hex};
@@ -36,44 +36,35 @@ pub fn keygen(args: &KeygenArgs, progress: &Progress) -> Result<()> {
     }
 }
 
-/// Verifies a proof file.
+/// Checks a proof file as L1 does.
 ///
 /// # Errors
-/// When it does not verify, or cannot be read.
+/// When L1 would refuse it, or it cannot be read.
 pub fn verify(args: &VerifyArgs, progress: &Progress) -> Result<()> {
     let file = ProofFile::read(&args.file)?;
     let keys = from_args(&args.keys, progress)?;
-    let result = check(&file, &keys);
+    let result = l1_check::check(&file, &keys);
     if args.json {
         let reason = result.as_ref().err().map(|error| format!("{error:#}"));
-        output::json(&json!({ "valid": result.is_ok(), "reason": reason, "new_root": file.new_root }))?;
+        output::json(&json!({
+            "valid": result.is_ok(),
+            "reason": reason,
+            "rollup_id": file.rollup_id,
+            "batch_number": file.batch_number,
+            "old_root": file.old_root,
+            "new_root": file.new_root,
+        }))?;
     } else if result.is_ok() {
         output::line(format!(
-            "valid: batch {} leads to the root {}",
-            file.batch_number, file.new_root
+            "valid: batch {} of the rollup {} on chain {} leads from the root {} to the root {}",
+            file.batch_number,
+            to_hex(&file.rollup_id.contract),
+            file.rollup_id.chain_id,
+            file.old_root,
+            file.new_root
         ))?;
     }
     result.map_err(|error| Failure::new(Exit::ProofInvalid, format!("{error:#}")).into())
-}
-
-fn check(file: &ProofFile, keys: &KeyStore) -> Result<()> {
-    let digest = keys.manifest().aggregation_vk_digest;
-    anyhow::ensure!(
-        file.aggregation_vk_digest == digest.to_string(),
-        "the proof is for the verifying key {}, the keys here have {digest}",
-        file.aggregation_vk_digest
-    );
-    let statement = keys
-        .root_verifier()
-        .verify(&file.instances()?, &file.proof()?)
-        .context("the proof does not verify")?;
-    file.check_consistent()?;
-    anyhow::ensure!(
-        statement.time == circuits::Fr::from(file.time),
-        "time of the proof file differs from its instance, {}",
-        field::to_hex(&statement.time)
-    );
-    Ok(())
 }
 
 /// Writes the Solidity verifier, its creation code and the manifest.
