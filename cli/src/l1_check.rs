@@ -3,7 +3,7 @@
 //! Left out is what only L1 knows: that the batch is its next one and starts from its root (P-9.2), and that the batch's
 //! time fits its own (P-9.4).
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use circuits::aggregation::RootStatement;
 use circuits::keys::KeyStore;
 use circuits::operation::{RollupId, TIME_BITS};
@@ -116,7 +116,7 @@ impl Claim {
         Ok(())
     }
 
-    /// Evaluates the posted data as L1 does (P-9.5), at the point that the proof is for.
+    /// Evaluates the posted data as L1 does (P-9.5, P-9.8), at the point that the proof is for.
     fn check_posted(&self, proven: &RootStatement) -> Result<()> {
         ensure!(
             self.posted_a.is_empty(),
@@ -127,12 +127,8 @@ impl Claim {
             ("posted_a", &self.posted_a, proven.y_a),
             ("posted_b", &self.posted_b, proven.y_b),
         ] {
-            let found = evaluate_posted(posted, &proven.x).with_context(|| {
-                format!(
-                    "{name}: expected a whole number of 31-byte elements, found {} bytes",
-                    posted.len()
-                )
-            })?;
+            let found =
+                evaluate_posted(posted, &proven.x).map_err(|error| anyhow!("{name}: {error} (P-9.8)"))?;
             ensure!(
                 expected == found,
                 "{name}: the proof is for data that evaluates to {} at x, found data that evaluates to {}",
@@ -260,11 +256,16 @@ mod tests {
     }
 
     #[test]
-    fn data_that_ends_within_an_element_is_refused() {
-        let error = refusal(|claim| claim.posted_b.truncate(61));
+    fn data_that_is_not_as_posted_is_refused_though_it_evaluates_alike() {
+        let error = refusal(|claim| claim.posted_b.extend([0; 31]));
         assert_eq!(
             error,
-            "posted_b: expected a whole number of 31-byte elements, found 61 bytes"
+            "posted_b: expected whole groups of 62 bytes, found 155 bytes (P-9.8)"
+        );
+        let error = refusal(|claim| claim.posted_b.extend([0; 62]));
+        assert_eq!(
+            error,
+            "posted_b: expected a last group that is not all zero, found 186 bytes that end in zeros (P-9.8)"
         );
     }
 
