@@ -123,21 +123,20 @@ pub fn directory(given: Option<&Path>) -> PathBuf {
 /// # Errors
 /// When the preset is unknown, the SRS is not named, or the keys cannot be made.
 pub fn from_args(args: &KeyArgs, progress: &Progress) -> Result<KeyStore> {
-    open(
-        &directory(args.keys_dir.as_deref()),
-        preset(&args.preset)?,
-        srs_source(&args.srs)?,
-        args.srs.insecure_dev_srs,
-        progress,
-    )
+    let config = KeyConfig {
+        dir: directory(args.keys_dir.as_deref()),
+        preset: preset(&args.preset)?,
+        srs: srs_source(&args.srs)?,
+        allow_insecure: args.srs.insecure_dev_srs,
+        srs_digest: args.srs.srs_digest,
+    };
+    open(config, progress)
 }
 
 fn srs_source(args: &SrsArgs) -> Result<SrsSource> {
     match &args.srs {
-        Some(path) if path.extension().is_some_and(|extension| extension == "ptau") => {
-            Ok(SrsSource::Ptau(path.clone()))
-        }
-        Some(path) => Ok(SrsSource::Halo2(path.clone())),
+        Some(path) => SrsSource::of_file(path)
+            .with_context(|| format!("{} is no structured reference string", path.display())),
         None if args.insecure_dev_srs => Ok(SrsSource::Development),
         None => Err(anyhow!(
             "name the structured reference string: --srs FILE, or --insecure-dev-srs for development"
@@ -149,19 +148,8 @@ fn srs_source(args: &SrsArgs) -> Result<SrsSource> {
 ///
 /// # Errors
 /// When they cannot be made.
-pub fn open(
-    directory: &Path,
-    preset: Preset,
-    srs: SrsSource,
-    allow_insecure: bool,
-    progress: &Progress,
-) -> Result<KeyStore> {
-    let config = KeyConfig {
-        dir: directory.to_path_buf(),
-        preset,
-        srs,
-        allow_insecure,
-    };
+pub fn open(config: KeyConfig, progress: &Progress) -> Result<KeyStore> {
+    let preset = config.preset.name;
     // The phase at hand. Key generation tells of it from its threads.
     let current: Mutex<Option<(KeyPhase, Step)>> = Mutex::new(None);
     let keys = KeyStore::open(config, &|phase, fraction| {
@@ -179,5 +167,41 @@ pub fn open(
             step.set(((fraction * 100.0 / grain).floor() * grain) as u64, "");
         }
     });
-    keys.with_context(|| format!("no keys of preset {}", preset.name))
+    keys.with_context(|| format!("no keys of preset {preset}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(content: &[u8]) -> Result<SrsSource, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("misnamed.ptau");
+        fs::write(&path, content).unwrap();
+        let args = SrsArgs {
+            srs: Some(path),
+            ..SrsArgs::default()
+        };
+        srs_source(&args).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_reference_string_is_judged_by_its_first_bytes_and_not_by_its_name() {
+        assert!(matches!(source(b"ptau etc."), Ok(SrsSource::Ptau(_))));
+        assert!(matches!(source(&17_u32.to_le_bytes()), Ok(SrsSource::Halo2(_))));
+        let error = source(b"zkey etc.").unwrap_err();
+        assert!(error.contains("it begins with 0x7a6b6579"), "{error}");
+        let error = source(b"pta").unwrap_err();
+        assert!(error.contains("3 bytes, expected 4"), "{error}");
+    }
+
+    #[test]
+    fn no_reference_string_is_chosen_for_the_caller() {
+        assert!(srs_source(&SrsArgs::default()).is_err());
+        let allowed = SrsArgs {
+            insecure_dev_srs: true,
+            ..SrsArgs::default()
+        };
+        assert_eq!(srs_source(&allowed).unwrap(), SrsSource::Development);
+    }
 }
