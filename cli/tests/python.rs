@@ -93,6 +93,9 @@ fn a_python_client_submits_watches_and_fetches_a_proof_that_verifies() {
     let verified: Value = serde_json::from_str(&verified).unwrap();
     assert_eq!(verified["valid"], true);
     assert_eq!(verified["rollup_id"]["chain_id"], "31337");
+    assert_eq!(verified["insecure_srs"], true);
+    let told = run(Command::new(PROGRAM).args(["verify", &proof]).args(KEYS), "");
+    assert!(told.starts_with("valid: ") && told.contains("INSECURE"), "{told}");
     check_cli(&url, &batch, &result["batch_id"], &path("again.json"), &proof);
     check_tampered(&proof, &path("tampered.json"));
 }

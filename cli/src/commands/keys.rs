@@ -44,6 +44,7 @@ pub fn verify(args: &VerifyArgs, progress: &Progress) -> Result<()> {
     let file = ProofFile::read(&args.file)?;
     let keys = from_args(&args.keys, progress)?;
     let result = l1_check::check(&file, &keys);
+    let insecure = keys.manifest().insecure_srs;
     if args.json {
         let reason = result.as_ref().err().map(|error| format!("{error:#}"));
         output::json(&json!({
@@ -53,6 +54,7 @@ pub fn verify(args: &VerifyArgs, progress: &Progress) -> Result<()> {
             "batch_number": file.batch_number,
             "old_root": file.old_root,
             "new_root": file.new_root,
+            "insecure_srs": insecure,
         }))?;
     } else if result.is_ok() {
         output::line(format!(
@@ -63,6 +65,11 @@ pub fn verify(args: &VerifyArgs, progress: &Progress) -> Result<()> {
             file.old_root,
             file.new_root
         ))?;
+        if insecure {
+            output::line(
+                "INSECURE: the secret of these keys' reference string is published, so anyone can forge such a proof",
+            )?;
+        }
     }
     result.map_err(|error| Failure::new(Exit::ProofInvalid, format!("{error:#}")).into())
 }
