@@ -34,6 +34,7 @@ pub fn keys(preset: &Preset, dir: PathBuf) -> Result<Arc<KeyStore>> {
         preset: *preset,
         srs: SrsSource::Development,
         allow_insecure: true,
+        srs_digest: None,
     };
     let said: Mutex<Option<(KeyPhase, Instant)>> = Mutex::new(None);
     let start = Instant::now();

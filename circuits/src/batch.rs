@@ -6,7 +6,7 @@ use crate::encoding;
 use crate::field;
 use crate::operation::{Effect, RollupId, SignedTransfer, TIME_BITS, WordError};
 use crate::state::State;
-use crate::stream::{self, DaMode, GROUP_WORDS, RunningStream};
+use crate::stream::{self, DaMode, GROUP_WORDS, PostedError, RunningStream};
 use crate::transition::{Change, Overlay};
 use crate::tree::Path;
 use crate::witness::{LeafUpdate, RunningState, SHARD_STEPS_MAX, ShardInput, StepWitness};
@@ -450,12 +450,9 @@ pub fn shards(
 /// Why posted bytes cannot be replayed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ReplayError {
-    /// The bytes are no whole number of groups.
-    #[error("{bytes} posted bytes are no whole number of groups")]
-    Length {
-        /// Bytes given.
-        bytes: usize,
-    },
+    /// The bytes are not a stream as it is posted.
+    #[error("posted bytes: {0}")]
+    Posted(#[from] PostedError),
     /// A word is no transfer's.
     #[error("word {position}: {reason}")]
     Word {
@@ -481,9 +478,7 @@ pub enum ReplayError {
 /// # Errors
 /// Bytes that no accepted batch posts. The state is then as it was.
 pub fn replay_words(state: &mut State, posted_b: &[u8]) -> Result<(), ReplayError> {
-    let words = stream::posted_words(posted_b).ok_or(ReplayError::Length {
-        bytes: posted_b.len(),
-    })?;
+    let words = stream::posted_words(posted_b)?;
     let mut overlay = Overlay::new(state);
     for (position, word) in words.into_iter().enumerate().filter(|(_, word)| *word != 0) {
         let effect = Effect::from_word(word).map_err(|reason| ReplayError::Word { position, reason })?;

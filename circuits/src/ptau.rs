@@ -26,6 +26,8 @@ use crate::srs::{
 };
 
 const FORMAT: &str = "ptau";
+/// How a file begins.
+pub const PTAU_MAGIC: [u8; 4] = *b"ptau";
 /// Sections that any version of snarkjs writes are fewer than this.
 const SECTIONS_MAX: u32 = 32;
 /// The modulus of BN254's base field, as section 1 writes it: hexadecimal, big endian.
@@ -36,7 +38,15 @@ const MODULUS: &str = "30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d
 /// # Errors
 /// [`SrsError`] when the file cannot be read or is not what it should be.
 pub fn ptau_id(path: &Path) -> Result<SrsId, SrsError> {
-    Ok(SrsId::new(&Ptau::open(path)?.opening_key()?, false))
+    Ok(SrsId::new(&Ptau::open(path)?.opening_key()?))
+}
+
+/// Log2 of the powers that the file holds.
+///
+/// # Errors
+/// [`SrsError`] when the file cannot be read or is not what it should be.
+pub fn ptau_k(path: &Path) -> Result<u32, SrsError> {
+    Ptau::open(path).map(|ptau| ptau.power)
 }
 
 /// Reads the first `2^k` powers and checks them: points, subgroup, pairing. The Lagrange basis is read and checked
@@ -66,7 +76,7 @@ pub fn read_ptau(path: &Path, k: u32) -> Result<Srs, SrsError> {
         None => g_to_lagrange(g.iter().map(PrimeCurveAffine::to_curve).collect(), k),
     };
     Ok(Srs {
-        id: SrsId::new(&key, false),
+        id: SrsId::new(&key),
         params: params_from_parts(k, g, g_lagrange, key.g2, key.s_g2),
     })
 }
@@ -134,7 +144,7 @@ impl<'a> Ptau<'a> {
 
     fn sections(&mut self) -> Result<Vec<(u32, Range<u64>)>, SrsError> {
         let start = self.read(0, 12)?;
-        if start[..4] != *b"ptau" {
+        if start[..4] != PTAU_MAGIC {
             return Err(SrsError::Format {
                 format: FORMAT,
                 found: hex::encode(&start[..4]),

@@ -7,6 +7,7 @@ use halo2curves::bn256::Fr;
 use halo2curves::ff::PrimeField;
 use num_bigint::BigUint;
 use sha3::{Digest, Keccak256};
+use thiserror::Error;
 
 /// Words in a group of stream B (P-6.2).
 pub const GROUP_WORDS: usize = 5;
@@ -14,6 +15,9 @@ pub const GROUP_WORDS: usize = 5;
 pub const GROUP_ELEMENTS: usize = 2;
 /// Bytes of a posted element (P-6.2).
 pub const ELEMENT_BYTES: usize = 31;
+
+/// Bytes of a posted group of stream B.
+pub const GROUP_BYTES: usize = GROUP_ELEMENTS * ELEMENT_BYTES;
 
 /// Bits of `w_2` that go to a group's first element.
 const LOW_BITS: u32 = 49;
@@ -34,6 +38,30 @@ impl DaMode {
     }
 }
 
+/// Bytes that are not a stream as it is posted. The first two are what L1 refuses too (P-9.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PostedError {
+    /// They are no whole number of groups.
+    #[error("expected whole groups of {GROUP_BYTES} bytes, found {bytes} bytes")]
+    NotWhole {
+        /// Bytes given.
+        bytes: usize,
+    },
+    /// The last group is zero, and so not posted.
+    #[error("expected a last group that is not all zero, found {bytes} bytes that end in zeros")]
+    EndsInZeros {
+        /// Bytes given.
+        bytes: usize,
+    },
+    /// The first element of a group has a bit that no words give it (P-6.2). L1 refuses it with the proof: no circuit
+    /// makes such an element.
+    #[error("expected at most 247 bits in the first element of group {group}, found 248")]
+    Element {
+        /// The group's place in the stream, from 0.
+        group: usize,
+    },
+}
+
 /// A group's two elements (P-6.2), as integers below `2^248`.
 ///
 /// # Panics
@@ -52,14 +80,14 @@ pub fn group_elements(words: &[u128; GROUP_WORDS]) -> [BigUint; GROUP_ELEMENTS] 
     ]
 }
 
-/// The words of a group: the inverse of [`group_elements`] for elements below `2^248`.
+/// The words of a group: the inverse of [`group_elements`]. What is above the bits that it gives is not read.
 pub fn group_words(elements: &[BigUint; GROUP_ELEMENTS]) -> [u128; GROUP_WORDS] {
     let part = |element: &BigUint, bit: u32, bits: u32| -> u128 {
         let mask = (BigUint::from(1u8) << bits) - 1u8;
         u128::try_from((element >> bit) & mask).expect("at most 99 bits are left")
     };
     let [e0, e1] = elements;
-    let middle = part(e0, 198, 50) | part(e1, 0, 50) << LOW_BITS;
+    let middle = part(e0, 198, LOW_BITS) | part(e1, 0, 50) << LOW_BITS;
     [
         part(e0, 0, 99),
         part(e0, 99, 99),
@@ -90,29 +118,49 @@ pub fn posted_bytes(words: &[u128]) -> Vec<u8> {
         .collect()
 }
 
-/// The words of posted bytes: the inverse of [`posted_bytes`], padding included. `None` if the bytes are no whole
-/// number of groups.
-pub fn posted_words(bytes: &[u8]) -> Option<Vec<u128>> {
-    let groups = bytes.chunks_exact(GROUP_ELEMENTS * ELEMENT_BYTES);
-    if !groups.remainder().is_empty() {
-        return None;
+/// The words of posted bytes: the inverse of [`posted_bytes`], padding of the last group included.
+///
+/// # Errors
+/// [`PostedError`] for bytes that are no sequence's as posted.
+pub fn posted_words(bytes: &[u8]) -> Result<Vec<u128>, PostedError> {
+    check_posted(bytes)?;
+    let mut words = Vec::with_capacity(bytes.len() / GROUP_BYTES * GROUP_WORDS);
+    for (group, bytes) in bytes.chunks_exact(GROUP_BYTES).enumerate() {
+        let (e0, e1) = bytes.split_at(ELEMENT_BYTES);
+        if e0[0] >> 7 != 0 {
+            return Err(PostedError::Element { group });
+        }
+        words.extend(group_words(&[
+            BigUint::from_bytes_be(e0),
+            BigUint::from_bytes_be(e1),
+        ]));
     }
-    let words = groups.flat_map(|group| {
-        let (e0, e1) = group.split_at(ELEMENT_BYTES);
-        group_words(&[BigUint::from_bytes_be(e0), BigUint::from_bytes_be(e1)])
-    });
-    Some(words.collect())
+    Ok(words)
 }
 
-/// `Σ e_i x^i` over posted bytes, as L1 evaluates them (P-6.4). `None` if they are no whole number of elements.
-pub fn evaluate_posted(bytes: &[u8], x: &Fr) -> Option<Fr> {
+/// `Σ e_i x^i` over posted bytes, as L1 evaluates them (P-6.4).
+///
+/// # Errors
+/// [`PostedError`] for bytes that L1 refuses whatever the proof is.
+pub fn evaluate_posted(bytes: &[u8], x: &Fr) -> Result<Fr, PostedError> {
+    check_posted(bytes)?;
     let elements = bytes.chunks_exact(ELEMENT_BYTES);
-    if !elements.remainder().is_empty() {
-        return None;
-    }
-    Some(elements.rev().fold(Fr::zero(), |y, element| {
+    Ok(elements.rev().fold(Fr::zero(), |y, element| {
         y * x + field::reduce(&BigUint::from_bytes_be(element))
     }))
+}
+
+/// That bytes have the form in which a stream is posted (P-9.8).
+fn check_posted(posted: &[u8]) -> Result<(), PostedError> {
+    let bytes = posted.len();
+    let groups = posted.chunks_exact(GROUP_BYTES);
+    if !groups.remainder().is_empty() {
+        return Err(PostedError::NotWhole { bytes });
+    }
+    match groups.last() {
+        Some(last) if last.iter().all(|byte| *byte == 0) => Err(PostedError::EndsInZeros { bytes }),
+        _ => Ok(()),
+    }
 }
 
 /// `(C, y, p)` of one stream while it is absorbed (P-6.3, P-6.4).
@@ -247,7 +295,34 @@ mod tests {
         assert_eq!(posted_bytes(&words), bytes);
         assert_eq!(posted_words(&bytes).unwrap(), words[..15]);
         assert!(posted_bytes(&[0; 10]).is_empty());
-        assert_eq!(posted_words(&bytes[1..]), None);
+    }
+
+    #[test]
+    fn only_posted_bytes_are_read() {
+        let bytes = posted_bytes(&[7, 0, 0, 0, 0, 9]);
+        let x = Fr::from(3);
+        for length in (0..bytes.len()).filter(|length| length % GROUP_BYTES != 0) {
+            let refused = PostedError::NotWhole { bytes: length };
+            assert_eq!(posted_words(&bytes[..length]), Err(refused));
+            assert_eq!(evaluate_posted(&bytes[..length], &x), Err(refused));
+        }
+        let padded = [&bytes[..], &[0; GROUP_BYTES]].concat();
+        let refused = PostedError::EndsInZeros { bytes: padded.len() };
+        assert_eq!(posted_words(&padded), Err(refused));
+        assert_eq!(evaluate_posted(&padded, &x), Err(refused));
+        assert_eq!(posted_words(&[]), Ok(vec![]));
+        assert_eq!(evaluate_posted(&[], &x), Ok(Fr::zero()));
+    }
+
+    /// Read as a part of `w_2`, this bit would give other bytes the words of these.
+    #[test]
+    fn a_bit_that_no_words_give_an_element_is_refused() {
+        let mut bytes = posted_bytes(&[1; 10]);
+        bytes[GROUP_BYTES] |= 0x80;
+        assert_eq!(posted_words(&bytes), Err(PostedError::Element { group: 1 }));
+        bytes[GROUP_BYTES] = 0x40;
+        let words = posted_words(&bytes).unwrap();
+        assert_eq!(posted_bytes(&words), bytes);
     }
 
     #[test]
@@ -256,12 +331,12 @@ mod tests {
         let x = Fr::from(123_456_789);
         let mut stream = RunningStream::default();
         groups(&words).for_each(|group| stream.absorb(&group_fr(&group), &x));
-        assert_eq!(evaluate_posted(&posted_bytes(&words), &x), Some(stream.y));
+        assert_eq!(evaluate_posted(&posted_bytes(&words), &x), Ok(stream.y));
         let elements: Vec<_> = groups(&words).map(|group| group_fr(&group)).collect();
         let committed = commitments(&elements).last().copied();
         assert_eq!(committed, Some(stream.c));
         stream.absorb(&[Fr::zero(); 2], &x);
-        assert_eq!(evaluate_posted(&posted_bytes(&words), &x), Some(stream.y));
+        assert_eq!(evaluate_posted(&posted_bytes(&words), &x), Ok(stream.y));
         assert_ne!(committed, Some(stream.c));
     }
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use circuits::{
-    ptau::{ptau_id, read_ptau},
-    srs::{Srs, SrsError, halo2_id, read_halo2},
+    ptau::{ptau_id, ptau_k, read_ptau},
+    srs::{Srs, SrsError, SrsSource, development, development_id, halo2_id, halo2_k, read_halo2},
 };
 use halo2_proofs::{
     SerdeFormat,
@@ -351,6 +351,7 @@ fn another_format_or_version_is_refused() {
 fn a_ceremony_that_is_too_small_is_refused() {
     let error = read_ptau(&vector(), POWER + 1).map(|srs| srs.id).unwrap_err();
     assert!(matches!(error, SrsError::TooSmall { found: POWER, expected } if expected == POWER + 1));
+    assert_eq!(ptau_k(&vector()).unwrap(), POWER);
 }
 
 #[test]
@@ -397,6 +398,7 @@ fn halo2_parameters_are_accepted_whole_or_in_part() {
         assert_eq!(raw_bytes(&srs.params), raw_bytes(&expected));
         assert_eq!(srs.id, halo2_id(&path).unwrap());
     }
+    assert_eq!(halo2_k(&path).unwrap(), 6);
     let error = read_halo2(&path, 7).map(|srs| srs.id).unwrap_err();
     assert!(matches!(
         error,
@@ -453,6 +455,85 @@ fn damaged_halo2_parameters_are_refused() {
     ));
     let error = halo2_error(k, |bytes| bytes[..4].fill(0xff));
     assert!(matches!(error, SrsError::Format { .. }));
+}
+
+#[test]
+fn halo2s_compressed_parameters_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("params");
+    for k in [1, 6] {
+        let params = ParamsKZG::<Bn256>::setup(k, ChaCha20Rng::seed_from_u64(1));
+        let mut bytes = vec![];
+        params.write_custom(&mut bytes, SerdeFormat::Processed).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        let error = halo2_id(&path).unwrap_err();
+        assert!(
+            matches!(&error, SrsError::Format { found, .. } if found.contains("compressed")),
+            "{error}"
+        );
+        bytes.push(0);
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(matches!(
+            halo2_id(&path),
+            Err(SrsError::Length { part: "file", .. })
+        ));
+    }
+}
+
+#[test]
+fn a_file_is_judged_by_its_first_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let misnamed = dir.path().join("params.bin");
+    std::fs::copy(vector(), &misnamed).unwrap();
+    let source = SrsSource::of_file(&misnamed).unwrap();
+    assert_eq!(source, SrsSource::Ptau(misnamed));
+    assert_eq!(source.k().unwrap(), POWER);
+
+    let misnamed = dir.path().join("a.ptau");
+    std::fs::rename(halo2_file(&dir, 6, |_| ()), &misnamed).unwrap();
+    let source = SrsSource::of_file(&misnamed).unwrap();
+    assert_eq!(source, SrsSource::Halo2(misnamed.clone()));
+    assert_eq!(source.k().unwrap(), 6);
+
+    for (content, expected) in [(&b"zkey\x01"[..], "0x7a6b6579"), (&[29, 0, 0, 0], "0x1d000000")] {
+        std::fs::write(&misnamed, content).unwrap();
+        let error = SrsSource::of_file(&misnamed).unwrap_err();
+        assert!(matches!(error, SrsError::Format { .. }), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    for length in 0..4 {
+        std::fs::write(&misnamed, &b"ptau"[..length]).unwrap();
+        let error = SrsSource::of_file(&misnamed).unwrap_err();
+        assert!(
+            matches!(error, SrsError::Length { part: "file", found, expected: 4 } if found == length as u64)
+        );
+    }
+    let absent = SrsSource::of_file(Path::new("no such file")).unwrap_err();
+    assert!(matches!(absent, SrsError::Io { .. }));
+}
+
+#[test]
+fn the_development_srs_is_insecure_in_either_form_of_file() {
+    let insecure = development_id(true).unwrap();
+    let srs = development(POWER, true, &|_| ()).unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("params");
+    std::fs::write(&path, raw_bytes(&srs.params)).unwrap();
+    assert_eq!(halo2_id(&path).unwrap(), insecure);
+    assert_eq!(read_halo2(&path, POWER).unwrap().id, insecure);
+
+    let mut copy = Copy::new();
+    for (index, point) in srs.params.get_g().iter().enumerate() {
+        let at = copy.tau_g1(index);
+        copy.put(at, &point.to_raw_bytes());
+    }
+    let at = copy.tau_g2(1);
+    copy.put(at, &srs.params.s_g2().to_raw_bytes());
+    let header = copy.header(12);
+    copy.put(header, &99_u32.to_le_bytes());
+    assert_eq!(copy.read(POWER).unwrap().id, insecure);
+    assert_eq!(ptau_id(&copy.dir.path().join("a.ptau")).unwrap(), insecure);
 }
 
 #[test]

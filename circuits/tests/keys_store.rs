@@ -12,11 +12,11 @@ use std::{
 
 use circuits::{
     keys::{FileError, KeyConfig, KeyError, KeyPhase, KeyStore, default_dir, vk_digest},
-    manifest::{Manifest, PROTOCOL_VERSION},
+    manifest::{Digest, Manifest, PROTOCOL_VERSION},
     preset::{CI, TINY},
-    srs::{SrsError, SrsSource},
+    srs::{SrsError, SrsSource, development},
 };
-use halo2_proofs::poly::commitment::ParamsProver as _;
+use halo2_proofs::{SerdeFormat, poly::commitment::ParamsProver as _};
 use tempfile::TempDir;
 
 fn config(dir: &Path) -> KeyConfig {
@@ -25,6 +25,7 @@ fn config(dir: &Path) -> KeyConfig {
         preset: TINY,
         srs: SrsSource::Development,
         allow_insecure: true,
+        srs_digest: None,
     }
 }
 
@@ -139,6 +140,82 @@ fn the_development_srs_is_refused_unless_allowed() {
         KeyStore::load(refused).unwrap_err(),
         KeyError::Srs(SrsError::Insecure)
     ));
+}
+
+/// A file of the development SRS, too small to make keys from, but enough to find cached ones by.
+fn development_file(dir: &Path) -> SrsSource {
+    let path = dir.join("ceremony");
+    let file = fs::File::create(&path).unwrap();
+    let srs = development(4, true, &|_| ()).unwrap();
+    srs.params
+        .write_custom(&mut &file, SerdeFormat::RawBytes)
+        .unwrap();
+    SrsSource::of_file(&path).unwrap()
+}
+
+#[test]
+fn a_file_of_the_development_srs_is_refused_unless_allowed() {
+    let cache = Cache::new();
+    let refused = KeyConfig {
+        srs: development_file(cache.dir.path()),
+        allow_insecure: false,
+        ..cache.config()
+    };
+    let error = KeyStore::load(refused.clone()).unwrap_err();
+    let expected = cache.dir.path().join("ceremony");
+    assert!(matches!(error, KeyError::Srs(SrsError::InsecureFile { path }) if path == expected));
+    let allowed = KeyConfig {
+        allow_insecure: true,
+        ..refused
+    };
+    let keys = KeyStore::load(allowed).unwrap();
+    assert_eq!(keys.manifest(), made().manifest());
+    assert!(keys.manifest().insecure_srs);
+}
+
+#[test]
+fn another_reference_string_than_the_pinned_one_is_refused() {
+    let found = made().manifest().srs_digest;
+    let pinned = |digest| KeyConfig {
+        srs_digest: Some(digest),
+        ..config(&default_dir())
+    };
+    assert!(KeyStore::load(pinned(found)).is_ok());
+    let other = Digest([7; 32]);
+    for error in [
+        KeyStore::load(pinned(other)).unwrap_err(),
+        KeyStore::open(pinned(other), &|_, _| ()).unwrap_err(),
+    ] {
+        let digests = match error {
+            KeyError::Srs(SrsError::Digest { expected, found }) => (expected, found),
+            error => panic!("{error}"),
+        };
+        assert_eq!(digests, (other, found));
+    }
+}
+
+#[test]
+fn a_reference_string_that_is_too_small_is_refused_before_anything_is_made() {
+    let source = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/snarkjs-7.ptau");
+    for (srs, held) in [
+        (SrsSource::of_file(&vector).unwrap(), 7),
+        (development_file(source.path()), 4),
+    ] {
+        let small = KeyConfig {
+            srs,
+            ..config(dir.path())
+        };
+        let progress = |phase, _| panic!("{phase}");
+        let error = KeyStore::open(small, &progress).unwrap_err();
+        let sizes = match error {
+            KeyError::Srs(SrsError::TooSmall { found, expected }) => (found, expected),
+            error => panic!("{error}"),
+        };
+        assert_eq!(sizes, (held, TINY.aggregation_k));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 }
 
 #[test]

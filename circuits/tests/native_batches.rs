@@ -7,7 +7,7 @@ use circuits::genesis::Genesis;
 use circuits::operation::{RollupId, SignedTransfer};
 use circuits::sample::{Sample, SampleConfig};
 use circuits::state::State;
-use circuits::stream;
+use circuits::stream::{self, PostedError};
 use circuits::tree::root_of;
 use circuits::witness::{LeafUpdate, RunningState, ShardInput, ShardInputError, StepWitness};
 use circuits::{Fr, eddsa};
@@ -113,7 +113,7 @@ proptest! {
         prop_assert_eq!(before.root, batch.new_root);
         let (c_a, x) = (before.c_a, shards[0].x);
         prop_assert_eq!((c_a, before.y_a, before.p_a), (Fr::zero(), Fr::zero(), Fr::one()));
-        prop_assert_eq!(stream::evaluate_posted(&executed.posted_b, &x), Some(before.y_b));
+        prop_assert_eq!(stream::evaluate_posted(&executed.posted_b, &x), Ok(before.y_b));
         let mode = stream::DaMode::Calldata;
         let derived = stream::derive_x(&ROLLUP, batch.number, mode, &c_a, &before.c_b, &[], &executed.posted_b);
         prop_assert_eq!(derived, x);
@@ -347,7 +347,11 @@ fn replay_refuses_what_no_batch_posts() {
     assert!(matches!(verdict, Err(ReplayError::Word { position: 1, .. })));
     assert_eq!(
         batch::replay_words(&mut state, &[0; 31]),
-        Err(ReplayError::Length { bytes: 31 })
+        Err(ReplayError::Posted(PostedError::NotWhole { bytes: 31 }))
+    );
+    assert_eq!(
+        batch::replay_words(&mut state, &[0; 62]),
+        Err(ReplayError::Posted(PostedError::EndsInZeros { bytes: 62 }))
     );
     assert_eq!(state.root(), root);
 }

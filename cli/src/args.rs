@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use circuits::manifest::Digest;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use prover::device::{CUDA, DeviceChoice};
 
@@ -48,7 +49,7 @@ pub enum Command {
     Watch(WatchArgs),
     /// Fetch the root proof of a proven batch.
     Proof(ProofArgs),
-    /// Verify a root proof file against the keys of its preset.
+    /// Check a root proof file against the keys of its preset, as L1 does: proof, posted data, rollup, batch number.
     Verify(VerifyArgs),
     /// Write the Solidity verifier of a preset, its bytecode and the key manifest.
     ExportVerifier(ExportArgs),
@@ -87,12 +88,16 @@ pub struct KeyArgs {
 /// Where the structured reference string comes from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct SrsArgs {
-    /// A snarkjs `.ptau` file or halo2's raw KZG parameters; its points and pairings are checked.
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure_dev_srs")]
+    /// A snarkjs `.ptau` file or halo2's raw KZG parameters, by whatever name; its points and pairings are checked.
+    #[arg(long, value_name = "FILE")]
     pub srs: Option<PathBuf>,
-    /// Use a deterministic SRS whose secret everybody knows. INSECURE: proofs made with it prove nothing.
+    /// Use a deterministic SRS whose secret everybody knows, or allow the file to hold it. INSECURE: proofs made with it
+    /// prove nothing.
     #[arg(long, env = "ROLLUP_PROVER_INSECURE_DEV_SRS")]
     pub insecure_dev_srs: bool,
+    /// Refuse any other SRS than the one of this digest: the manifest's `srs_digest`, from a source that you trust.
+    #[arg(long, value_name = "HEX", env = "ROLLUP_PROVER_SRS_DIGEST")]
+    pub srs_digest: Option<Digest>,
 }
 
 /// Arguments of `demo`.

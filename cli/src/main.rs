@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod demo;
 mod guard;
+mod l1_check;
 mod output;
 mod processor;
 mod progress;

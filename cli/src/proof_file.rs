@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use circuits::operation::RollupId;
 use circuits::{Fr, field};
 use proto::v1::GetProofResponse;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProofFile {
+    /// The rollup that the proof is for.
+    pub rollup_id: RollupId,
     /// Number of the batch.
     pub batch_number: u64,
     /// The batch's time T, Unix seconds.
@@ -40,8 +43,21 @@ pub struct ProofFile {
 
 impl ProofFile {
     /// The file for what the coordinator answered.
-    pub fn from_response(response: &GetProofResponse) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the rollup contract of the answer is no address.
+    pub fn from_response(response: &GetProofResponse) -> Result<Self> {
+        let contract = response.contract.as_ref().try_into().with_context(|| {
+            format!(
+                "the coordinator's answer names a rollup contract of {} bytes, expected 20",
+                response.contract.len()
+            )
+        })?;
+        Ok(Self {
+            rollup_id: RollupId {
+                chain_id: response.chain_id,
+                contract,
+            },
             batch_number: response.batch_number,
             time: response.time,
             old_root: to_hex(&response.old_root),
@@ -58,7 +74,7 @@ impl ProofFile {
                 .collect(),
             proof: to_hex(&response.proof),
             aggregation_vk_digest: to_hex(&response.aggregation_vk_digest),
-        }
+        })
     }
 
     /// Reads a file.
@@ -81,46 +97,6 @@ impl ProofFile {
             .and_then(|()| fs::rename(&temporary, path))
             .with_context(|| format!("cannot write {}", path.display()))
     }
-
-    /// The instances as field elements.
-    ///
-    /// # Errors
-    /// When one is not 32 bytes or not below the modulus.
-    pub fn instances(&self) -> Result<Vec<Fr>> {
-        let parse = |(index, text): (usize, &String)| {
-            element(text).with_context(|| format!("instance {index} of the proof file"))
-        };
-        self.instances.iter().enumerate().map(parse).collect()
-    }
-
-    /// The proof's bytes.
-    ///
-    /// # Errors
-    /// When they are no hex digits.
-    pub fn proof(&self) -> Result<Vec<u8>> {
-        from_hex(&self.proof).context("the proof of the proof file")
-    }
-
-    /// Checks that the fields that repeat instances say the same.
-    ///
-    /// # Errors
-    /// Names the field that differs.
-    pub fn check_consistent(&self) -> Result<()> {
-        let named = [
-            ("x", 14, &self.x),
-            ("old_root", 15, &self.old_root),
-            ("new_root", 16, &self.new_root),
-            ("c_a", 17, &self.c_a),
-            ("c_b", 19, &self.c_b),
-        ];
-        for (name, index, text) in named {
-            ensure!(
-                self.instances.get(index) == Some(text),
-                "{name} of the proof file differs from instance {index}"
-            );
-        }
-        Ok(())
-    }
 }
 
 /// `0x` and hex digits.
@@ -128,14 +104,28 @@ pub fn to_hex(bytes: &[u8]) -> String {
     format!("0x{}", hex::encode(bytes))
 }
 
-fn from_hex(text: &str) -> Result<Vec<u8>> {
-    hex::decode(text.strip_prefix("0x").context("hex begins with 0x")?).context("not hex digits")
+/// The bytes of a field of a proof file.
+///
+/// # Errors
+/// Names the field, when its text is not `0x` and hex digits.
+pub fn bytes(name: &str, text: &str) -> Result<Vec<u8>> {
+    let digits = text
+        .strip_prefix("0x")
+        .with_context(|| format!("{name}: hex begins with 0x"))?;
+    hex::decode(digits).with_context(|| format!("{name}: not hex digits"))
 }
 
-fn element(text: &str) -> Result<Fr> {
-    let bytes = from_hex(text)?;
-    let bytes: [u8; 32] = bytes.try_into().map_err(|_| anyhow::anyhow!("not 32 bytes"))?;
-    field::from_be(&bytes).context("not a canonical field element")
+/// The element that a field of a proof file holds (P-1.2).
+///
+/// # Errors
+/// Names the field, when it is not 32 bytes or not below the modulus.
+pub fn element(name: &str, text: &str) -> Result<Fr> {
+    let bytes = bytes(name, text)?;
+    let found = bytes.len();
+    let bytes: [u8; 32] = bytes
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("{name}: an element has 32 bytes, found {found}"))?;
+    field::from_be(&bytes).with_context(|| format!("{name}: not a canonical field element"))
 }
 
 #[cfg(test)]
@@ -145,6 +135,10 @@ mod tests {
     fn sample() -> ProofFile {
         let word = |n: u8| to_hex(&[&[0; 31][..], &[n]].concat());
         ProofFile {
+            rollup_id: RollupId {
+                chain_id: u64::MAX,
+                contract: [0xab; 20],
+            },
             batch_number: 1,
             time: 2,
             old_root: word(15),
@@ -165,33 +159,39 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("proof.json");
         sample().write(&path).unwrap();
-        let read = ProofFile::read(&path).unwrap();
-        assert_eq!(read, sample());
-        assert_eq!(read.proof().unwrap(), [2, 3]);
-        assert_eq!(read.instances().unwrap()[20], Fr::from(20));
-        read.check_consistent().unwrap();
+        assert_eq!(ProofFile::read(&path).unwrap(), sample());
     }
 
     #[test]
-    fn an_instance_at_the_modulus_is_refused() {
-        let mut file = sample();
-        file.instances[3] = "0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000001".into();
-        assert!(file.instances().unwrap_err().to_string().contains("instance 3"));
-        file.instances[3] = "0x01".into();
-        assert!(file.instances().is_err());
+    fn a_file_that_does_not_say_for_which_rollup_it_is_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("proof.json");
+        let mut file = serde_json::to_value(sample()).unwrap();
+        file.as_object_mut().unwrap().remove("rollup_id");
+        fs::write(&path, file.to_string()).unwrap();
+        let error = format!("{:#}", ProofFile::read(&path).unwrap_err());
+        assert!(error.contains("missing field `rollup_id`"), "{error}");
     }
 
     #[test]
-    fn a_field_that_differs_from_its_instance_is_named() {
-        let file = ProofFile {
-            new_root: sample().old_root,
-            ..sample()
+    fn a_contract_that_is_no_address_is_refused() {
+        let response = GetProofResponse {
+            contract: vec![1; 19].into(),
+            ..GetProofResponse::default()
         };
-        assert!(
-            file.check_consistent()
-                .unwrap_err()
-                .to_string()
-                .contains("new_root")
-        );
+        let error = ProofFile::from_response(&response).unwrap_err().to_string();
+        assert!(error.contains("19 bytes, expected 20"), "{error}");
+    }
+
+    #[test]
+    fn an_element_at_the_modulus_or_of_another_length_is_refused_by_its_name() {
+        let refusal = |text: &str| element("c_b", text).unwrap_err().to_string();
+        let modulus = "0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000001";
+        assert_eq!(refusal(modulus), "c_b: not a canonical field element");
+        assert_eq!(refusal("0x01"), "c_b: an element has 32 bytes, found 1");
+        assert_eq!(refusal("01"), "c_b: hex begins with 0x");
+        assert_eq!(refusal("0xzz"), "c_b: not hex digits");
+        let below = modulus.replace("f0000001", "f0000000");
+        assert_eq!(element("c_b", &below).unwrap(), -Fr::one());
     }
 }

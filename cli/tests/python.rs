@@ -90,7 +90,12 @@ fn a_python_client_submits_watches_and_fetches_a_proof_that_verifies() {
             .args(KEYS),
         "",
     );
-    assert_eq!(serde_json::from_str::<Value>(&verified).unwrap()["valid"], true);
+    let verified: Value = serde_json::from_str(&verified).unwrap();
+    assert_eq!(verified["valid"], true);
+    assert_eq!(verified["rollup_id"]["chain_id"], "31337");
+    assert_eq!(verified["insecure_srs"], true);
+    let told = run(Command::new(PROGRAM).args(["verify", &proof]).args(KEYS), "");
+    assert!(told.starts_with("valid: ") && told.contains("INSECURE"), "{told}");
     check_cli(&url, &batch, &result["batch_id"], &path("again.json"), &proof);
     check_tampered(&proof, &path("tampered.json"));
 }
@@ -135,23 +140,47 @@ fn check_cli(url: &str, batch: &str, batch_id: &Value, again: &str, proof: &str)
     );
 }
 
-/// A proof with one bit changed is refused with the exit code for that.
+/// Each field changed alone is refused, by its name and with the exit code for that.
 fn check_tampered(proof: &str, tampered: &str) {
-    let mut file = support::read_json(Path::new(proof));
-    let mut text = file["proof"].as_str().unwrap().to_string();
-    let last = text.pop().unwrap();
-    text.push(if last == '0' { '1' } else { '0' });
-    file["proof"] = text.into();
-    fs::write(tampered, file.to_string()).unwrap();
-    let output = Command::new(PROGRAM)
-        .args(["verify", tampered])
-        .args(KEYS)
-        .output()
-        .unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(5),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    type Change = fn(&Value) -> Value;
+    let honest = support::read_json(Path::new(proof));
+    let other_bit: Change = |value| {
+        let mut text = value.as_str().unwrap().to_string();
+        let last = text.pop().unwrap();
+        text.push(if last == '0' { '1' } else { '0' });
+        Value::from(text)
+    };
+    let next: Change = |value| Value::from(value.as_u64().unwrap() + 1);
+    let some_bytes: Change = |_| Value::from(format!("0x{}", "00".repeat(62)));
+    let other_chain: Change = |_| Value::from("1");
+    let changes: [(&str, Change, &str); 14] = [
+        ("/rollup_id/chain_id", other_chain, "rollup_id.chain_id: "),
+        ("/rollup_id/contract", other_bit, "rollup_id.contract: "),
+        ("/batch_number", next, "batch_number: "),
+        ("/time", next, "time: "),
+        ("/old_root", other_bit, "old_root: "),
+        ("/new_root", other_bit, "new_root: "),
+        ("/c_a", other_bit, "c_a: "),
+        ("/c_b", other_bit, "c_b: "),
+        ("/x", other_bit, "x: "),
+        ("/posted_a", some_bytes, "posted_a: "),
+        ("/posted_b", other_bit, "posted_b: "),
+        ("/instances/20", other_bit, "the proof does not verify"),
+        ("/proof", other_bit, "the proof does not verify"),
+        ("/aggregation_vk_digest", other_bit, "aggregation_vk_digest: "),
+    ];
+    for (field, change, reason) in changes {
+        let mut file = honest.clone();
+        let value = file.pointer_mut(field).unwrap();
+        *value = change(value);
+        fs::write(tampered, file.to_string()).unwrap();
+        let output = Command::new(PROGRAM)
+            .args(["verify", tampered])
+            .args(KEYS)
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{field}: {error}");
+        assert!(error.contains(&format!("error: {reason}")), "{field}: {error}");
+    }
 }

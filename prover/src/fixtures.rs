@@ -104,6 +104,7 @@ pub fn keys(preset: Preset) -> Result<Arc<KeyStore>, KeyError> {
         preset,
         srs: SrsSource::Development,
         allow_insecure: true,
+        srs_digest: None,
     };
     KeyStore::open(config, &|_, _| {}).map(Arc::new)
 }

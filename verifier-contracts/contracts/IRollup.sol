@@ -60,8 +60,10 @@ interface IRollup {
     error BatchTooOld(uint256 earliest, uint64 given);
     /// @notice Stream A is empty in version 1 (P-6.1).
     error DataANotEmpty(uint256 length);
-    /// @notice The data is not a whole number of 31-byte elements (P-9.5).
+    /// @notice The data is not a whole number of groups of 62 bytes (P-9.8).
     error DataNotWhole(uint256 length);
+    /// @notice The last group of the data is all zero, so it is not to be posted (P-9.8).
+    error DataEndsInZeros(uint256 length);
     /// @notice The proof does not have exactly the verifier's length (P-9.6).
     error WrongProofLength(uint256 expected, uint256 given);
     /// @notice A field element of the proof is not below `r` (P-9.3). The verifier would reduce it.
@@ -79,7 +81,7 @@ interface IRollup {
     /// @notice Moves the state root by one proven batch, or reverts with the first rule that it breaks.
     /// @param header The batch.
     /// @param dataA Posted bytes of stream A: empty in version 1.
-    /// @param dataB Posted bytes of stream B: 31-byte elements (P-6.5).
+    /// @param dataB Posted bytes of stream B: groups of two 31-byte elements, the last not all zero (P-6.5).
     /// @param proof The root proof.
     function submitBatch(
         BatchHeader calldata header,
@@ -121,7 +123,7 @@ interface IRollup {
         bytes calldata dataB
     ) external view returns (uint256);
 
-    /// @notice `Σ e_i x^i` over the 31-byte elements of `data` (P-6.4).
+    /// @notice `Σ e_i x^i` over the 31-byte elements of `data` (P-6.4), which must have the form of P-6.5.
     function evaluate(bytes calldata data, uint256 x) external pure returns (uint256);
 
     /// @notice The 21 instances that a submission is verified against (P-8.4).

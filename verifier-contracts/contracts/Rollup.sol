@@ -10,6 +10,8 @@ contract Rollup is IRollup {
         21888242871839275222246405745257275088548364400416034343698204186575808495617;
     /// @dev Bytes of one posted element (P-6.2).
     uint256 internal constant ELEMENT_BYTES = 31;
+    /// @dev Bytes of one posted group: two elements (P-6.2).
+    uint256 internal constant GROUP_BYTES = 62;
     /// @dev `D` of P-6.6.
     bytes32 internal constant DOMAIN = keccak256("zk-rollup-prover/da/v1");
     /// @dev The data is in calldata (P-6.6).
@@ -142,7 +144,7 @@ contract Rollup is IRollup {
 
     /// @inheritdoc IRollup
     function evaluate(bytes calldata data, uint256 x) public pure returns (uint256 y) {
-        if (data.length % ELEMENT_BYTES != 0) revert DataNotWhole(data.length);
+        _requirePosted(data);
         // Horner's rule, from the last element down. Nothing overflows: `end` falls from the data's length to 0.
         unchecked {
             for (uint256 end = data.length; end != 0; end -= ELEMENT_BYTES) {
@@ -150,6 +152,14 @@ contract Rollup is IRollup {
                 y = addmod(mulmod(y, x, R), element, R);
             }
         }
+    }
+
+    /// @dev The one form of posted data (P-9.8).
+    function _requirePosted(bytes calldata data) private pure {
+        if (data.length % GROUP_BYTES != 0) revert DataNotWhole(data.length);
+        if (data.length == 0) return;
+        bytes calldata last = data[data.length - GROUP_BYTES:];
+        if ((bytes31(last) | bytes31(last[ELEMENT_BYTES:])) == 0) revert DataEndsInZeros(data.length);
     }
 
     /// @dev The bounds on a batch's time (P-9.4).

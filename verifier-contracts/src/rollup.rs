@@ -161,9 +161,12 @@ pub enum Rejection {
     /// P-6.1.
     #[error("stream A must be empty, not {length} bytes")]
     DataANotEmpty { length: U256 },
-    /// P-9.5.
-    #[error("{length} bytes of data are not a whole number of 31-byte elements")]
+    /// P-9.8.
+    #[error("{length} bytes of data are not a whole number of groups of 62 bytes")]
     DataNotWhole { length: U256 },
+    /// P-9.8.
+    #[error("the last group of {length} bytes of data is all zero")]
+    DataEndsInZeros { length: U256 },
     /// P-9.6.
     #[error("the proof has {given} bytes, not {expected}")]
     WrongProofLength { expected: U256, given: U256 },
@@ -226,6 +229,7 @@ impl Rejection {
             },
             E::DataANotEmpty(e) => Self::DataANotEmpty { length: e.length },
             E::DataNotWhole(e) => Self::DataNotWhole { length: e.length },
+            E::DataEndsInZeros(e) => Self::DataEndsInZeros { length: e.length },
             E::WrongProofLength(e) => Self::WrongProofLength {
                 expected: e.expected,
                 given: e.given,
@@ -270,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_submission_takes_each_row_from_its_place() {
-        let submission = RootSubmission::new(7, &rows(), vec![], vec![1; 31], vec![2; 64]).unwrap();
+        let submission = RootSubmission::new(7, &rows(), vec![], vec![1; 62], vec![2; 64]).unwrap();
         let header = submission.to_call().header;
         assert_eq!((header.number, header.time), (7, 113));
         assert_eq!(

@@ -1,12 +1,37 @@
 //! Vectors of the native implementation for the Solidity tests, in `test/vectors.json`.
 
 use circuits::{
-    Fr, field,
+    Fr,
+    batch::{ReplayError, replay_words},
+    field,
     operation::RollupId,
-    stream::{DaMode, derive_x, evaluate_posted, posted_bytes},
+    state::State,
+    stream::{DaMode, GROUP_BYTES, PostedError, derive_x, evaluate_posted, posted_bytes, posted_words},
 };
 use serde_json::json;
 use std::{env, fs, path::Path};
+
+/// Bytes that are no stream as posted, and why: neither L1 nor whoever rebuilds the state takes them (P-9.8).
+fn refused() -> Vec<(Vec<u8>, PostedError)> {
+    let not_whole = |bytes: usize| (vec![0x11; bytes], PostedError::NotWhole { bytes });
+    let ends_in_zeros = |mut data: Vec<u8>, zeros: usize| {
+        data.resize(data.len() + zeros, 0);
+        let bytes = data.len();
+        (data, PostedError::EndsInZeros { bytes })
+    };
+    // Half groups of one and three elements, and what is next to no, one, two and three groups.
+    let lengths = [1, 30, 31, 32, 61, 63, 93, 123, 125, 155, 185, 187];
+    let mut cases: Vec<_> = lengths.map(not_whole).into();
+    // Whole elements whose last are zero, though these change no evaluation.
+    cases.push((
+        [&posted_bytes(&[1])[..], &[0; 31]].concat(),
+        PostedError::NotWhole { bytes: 93 },
+    ));
+    cases.push(ends_in_zeros(vec![], GROUP_BYTES));
+    cases.push(ends_in_zeros(posted_bytes(&[1]), GROUP_BYTES));
+    cases.push(ends_in_zeros(posted_bytes(&[1; 10]), 2 * GROUP_BYTES));
+    cases
+}
 
 /// Batches of several sizes on several rollups: no words, one, a whole group, groups of the largest words, many.
 fn vectors() -> serde_json::Value {
@@ -46,7 +71,25 @@ fn vectors() -> serde_json::Value {
         push("x", field::to_hex(&x));
         push("y", field::to_hex(&y));
     }
+    for (data, reason) in refused() {
+        let key = match reason {
+            PostedError::NotWhole { .. } => "not_whole",
+            PostedError::EndsInZeros { .. } => "ends_in_zeros",
+            PostedError::Element { .. } => unreachable!("L1 leaves it to the proof"),
+        };
+        push(key, format!("0x{}", hex::encode(data)));
+    }
     file.into()
+}
+
+#[test]
+fn what_l1_refuses_to_take_as_posted_stops_a_replay_too() {
+    for (data, reason) in refused() {
+        assert_eq!(posted_words(&data), Err(reason));
+        assert_eq!(evaluate_posted(&data, &Fr::from(3)), Err(reason));
+        let replayed = replay_words(&mut State::default(), &data);
+        assert_eq!(replayed, Err(ReplayError::Posted(reason)));
+    }
 }
 
 #[test]

@@ -25,13 +25,17 @@ use crate::{
     },
 };
 
-/// Which SRS the source holds, without reading it whole.
+/// Which SRS the source holds, without reading it whole. The development SRS is refused in a file as it is by name.
 pub(super) fn srs_id(source: &SrsSource, allow_insecure: bool) -> Result<SrsId, SrsError> {
-    match source {
-        SrsSource::Development => development_id(allow_insecure),
-        SrsSource::Ptau(path) => ptau_id(path),
-        SrsSource::Halo2(path) => halo2_id(path),
+    let (path, id) = match source {
+        SrsSource::Development => return development_id(allow_insecure),
+        SrsSource::Ptau(path) => (path, ptau_id(path)?),
+        SrsSource::Halo2(path) => (path, halo2_id(path)?),
+    };
+    if id.insecure && !allow_insecure {
+        return Err(SrsError::InsecureFile { path: path.clone() });
     }
+    Ok(id)
 }
 
 /// The SRS of size `2^k`, from the source; checked.
@@ -107,7 +111,7 @@ pub(super) fn read_srs(path: &Path, k: u32, id: SrsId) -> Result<Srs, FileError>
         params: params_from_parts(k, g, g_lagrange, g2, s_g2),
         id,
     };
-    if SrsId::new(&srs.opening_key(), id.insecure) != id {
+    if SrsId::new(&srs.opening_key()) != id {
         return Err(corrupt("it holds another reference string"));
     }
     Ok(srs)

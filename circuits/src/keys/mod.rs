@@ -79,8 +79,10 @@ pub struct KeyConfig {
     pub preset: Preset,
     /// Reference string.
     pub srs: SrsSource,
-    /// Must be true for [`SrsSource::Development`].
+    /// Must be true for [`SrsSource::Development`], and for a file that holds the same SRS.
     pub allow_insecure: bool,
+    /// The digest that the reference string must have ([`crate::srs::SrsId`]); any if none is given.
+    pub srs_digest: Option<Digest>,
 }
 
 /// Why keys cannot be had.
@@ -207,6 +209,7 @@ impl KeyStore {
         if let Some(keys) = plan.load()? {
             return Ok(Self::new(plan, keys));
         }
+        plan.check_size()?;
         let lock = plan.lock(progress)?;
         let keys = match plan.load()? {
             Some(keys) => keys,

@@ -29,7 +29,7 @@ use crate::{
     manifest::{AggregationShape, Digest, Manifest, PROTOCOL_VERSION},
     preset::Preset,
     shard::ShardCircuit,
-    srs::{OpeningKey, Srs, SrsId},
+    srs::{OpeningKey, Srs, SrsError, SrsId},
     verify::ShardVerifier,
 };
 
@@ -60,6 +60,9 @@ impl Plan {
             ..
         } = config.preset;
         let srs = srs_id(&config.srs, config.allow_insecure)?;
+        if let Some(expected) = config.srs_digest {
+            expect_srs(expected, srs)?;
+        }
         let shard_circuit =
             fingerprint(shard.k, &ShardCircuit::new(shard, None)?).map_err(|error| KeyError::Keygen {
                 circuit: "shard",
@@ -87,6 +90,18 @@ impl Plan {
             shard_circuit,
             identity,
         })
+    }
+
+    /// Refuses a reference string that is too small for either circuit, before anything is made.
+    pub(super) fn check_size(&self) -> Result<(), KeyError> {
+        let Preset {
+            shard, aggregation_k, ..
+        } = self.config.preset;
+        let (found, expected) = (self.config.srs.k()?, shard.k.max(aggregation_k));
+        if found < expected {
+            return Err(SrsError::TooSmall { found, expected }.into());
+        }
+        Ok(())
     }
 
     /// Holds the cache's lock until the file is dropped.
@@ -334,6 +349,8 @@ impl Plan {
         }
         progress(KeyPhase::Srs { k }, 0.0);
         let made = make_srs(&self.config.srs, k, self.config.allow_insecure, progress)?;
+        // The file may be another by now than the one that the plan was made for.
+        expect_srs(self.srs.digest, made.id)?;
         write_srs(&path, &made)?;
         progress(KeyPhase::Srs { k }, 1.0);
         Ok(made)
@@ -347,4 +364,14 @@ impl Plan {
             .and_then(|()| fs::rename(&temporary, &path))
             .map_err(|source| FileError::Io { path, source })
     }
+}
+
+fn expect_srs(expected: Digest, found: SrsId) -> Result<(), SrsError> {
+    if found.digest != expected {
+        return Err(SrsError::Digest {
+            expected,
+            found: found.digest,
+        });
+    }
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! The development SRS: powers of a published number, made in parallel. Whoever reads this file can forge proofs for it.
 
+use std::sync::OnceLock;
+
 use halo2curves::{
     bn256::{Fq, Fr, G1, G1Affine, G2Affine},
     ff::{Field, FromUniformBytes, PrimeField},
@@ -56,16 +58,20 @@ pub fn development_id(allow_insecure: bool) -> Result<SrsId, SrsError> {
     if !allow_insecure {
         return Err(SrsError::Insecure);
     }
-    Ok(SrsId::new(&development_key(), true))
+    Ok(SrsId::new(&development_key()))
 }
 
-fn development_key() -> OpeningKey {
-    let g2 = G2Affine::generator();
-    OpeningKey {
-        g1: G1Affine::generator(),
-        g2,
-        s_g2: (g2 * secret()).to_affine(),
-    }
+/// What verifies proofs under the development SRS.
+pub(super) fn development_key() -> OpeningKey {
+    static KEY: OnceLock<OpeningKey> = OnceLock::new();
+    *KEY.get_or_init(|| {
+        let g2 = G2Affine::generator();
+        OpeningKey {
+            g1: G1Affine::generator(),
+            g2,
+            s_g2: (g2 * secret()).to_affine(),
+        }
+    })
 }
 
 fn secret() -> Fr {

@@ -16,6 +16,8 @@ use super::{
     params_from_parts,
 };
 
+const FORMAT: &str = "raw halo2 parameters";
+
 /// Which SRS the file holds, by its first power and its points in G2, each checked to be on its curve.
 ///
 /// # Errors
@@ -23,7 +25,15 @@ use super::{
 pub fn halo2_id(path: &Path) -> Result<SrsId, SrsError> {
     let (mut file, k) = open(path)?;
     let key = read_key(path, &mut file, k)?;
-    Ok(SrsId::new(&key, false))
+    Ok(SrsId::new(&key))
+}
+
+/// Log2 of the powers that the file holds.
+///
+/// # Errors
+/// [`SrsError`] when the file cannot be read or is not what it should be.
+pub fn halo2_k(path: &Path) -> Result<u32, SrsError> {
+    open(path).map(|(_, k)| k)
 }
 
 /// Reads the first `2^k` powers of the file and checks them: points, pairing, and Lagrange basis.
@@ -50,7 +60,7 @@ pub fn read_halo2(path: &Path, k: u32) -> Result<Srs, SrsError> {
         g_to_lagrange(g.iter().map(PrimeCurveAffine::to_curve).collect(), k)
     };
     Ok(Srs {
-        id: SrsId::new(&key, false),
+        id: SrsId::new(&key),
         params: params_from_parts(k, g, g_lagrange, key.g2, key.s_g2),
     })
 }
@@ -72,11 +82,20 @@ fn open(path: &Path) -> Result<(File, u32), SrsError> {
     };
     if k > K_MAX {
         return Err(SrsError::Format {
-            format: "halo2 parameters",
+            format: FORMAT,
             found: format!("k = {k}"),
         });
     }
     let expected = 4 + 2 * ((G1_BYTES as u64) << k) + 2 * G2_BYTES as u64;
+    // Compressed points have half the bytes, and are the one form of halo2's that has another length.
+    if found == 4 + (expected - 4) / 2 {
+        return Err(SrsError::Format {
+            format: FORMAT,
+            found: format!(
+                "halo2's compressed parameters (SerdeFormat::Processed) of k = {k}; write them with SerdeFormat::RawBytes"
+            ),
+        });
+    }
     if found != expected {
         return Err(SrsError::Length {
             part: "file",

@@ -8,7 +8,11 @@ mod check;
 mod development;
 mod halo2;
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use halo2_proofs::{
     halo2curves::{
@@ -19,11 +23,14 @@ use halo2_proofs::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::Digest;
+use crate::{
+    manifest::Digest,
+    ptau::{PTAU_MAGIC, ptau_k},
+};
 
 pub(crate) use check::{G1_BYTES, G2_BYTES, check_lagrange, check_powers, parse_g1, parse_g2};
 pub use development::{DEVELOPMENT_SEED, development, development_id};
-pub use halo2::{halo2_id, read_halo2};
+pub use halo2::{halo2_id, halo2_k, read_halo2};
 
 /// Largest `k` that is ever read: what the largest published ceremonies hold.
 pub const K_MAX: u32 = 28;
@@ -44,7 +51,7 @@ pub enum SrsSource {
 pub struct SrsId {
     /// BLAKE3 of a domain, the insecure flag, and the compressed `g`, `g2`, `s·g2`.
     pub digest: Digest,
-    /// True when the secret is published.
+    /// True when the secret is published: that of [`development`] is, in a file too.
     pub insecure: bool,
 }
 
@@ -76,6 +83,22 @@ pub enum SrsError {
         "the development SRS is insecure (its secret is published) and was not allowed; pass allow_insecure"
     )]
     Insecure,
+    /// A file holds the development SRS, and that was not allowed.
+    #[error(
+        "{path} holds the development SRS, which is insecure (its secret is published) and was not allowed; pass allow_insecure"
+    )]
+    InsecureFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is another SRS than the one that was asked for.
+    #[error("the reference string has the digest {found}, expected {expected}")]
+    Digest {
+        /// The digest that was asked for.
+        expected: Digest,
+        /// The digest of the SRS that is there.
+        found: Digest,
+    },
     /// The file could not be read.
     #[error("cannot read {path}: {source}")]
     Io {
@@ -184,9 +207,56 @@ impl Srs {
     }
 }
 
+impl SrsSource {
+    /// The source that a file is, judged by its first bytes: those of a `.ptau`, or else halo2's parameters, which begin
+    /// with nothing but their size.
+    ///
+    /// # Errors
+    /// [`SrsError::Io`] when the file cannot be read, [`SrsError::Length`] when it is shorter than either begins, and
+    /// [`SrsError::Format`] when it begins as neither.
+    pub fn of_file(path: &Path) -> Result<Self, SrsError> {
+        let io = |source| SrsError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let mut start = Vec::with_capacity(4);
+        let file = File::open(path).map_err(io)?;
+        file.take(4).read_to_end(&mut start).map_err(io)?;
+        let start: [u8; 4] = start.try_into().map_err(|start: Vec<u8>| SrsError::Length {
+            part: "file",
+            found: start.len() as u64,
+            expected: 4,
+        })?;
+        if start == PTAU_MAGIC {
+            return Ok(Self::Ptau(path.to_owned()));
+        }
+        if u32::from_le_bytes(start) > K_MAX {
+            return Err(SrsError::Format {
+                format: "ptau or raw halo2 parameters",
+                found: format!("it begins with 0x{}", hex::encode(start)),
+            });
+        }
+        Ok(Self::Halo2(path.to_owned()))
+    }
+
+    /// Log2 of the powers that the source holds.
+    ///
+    /// # Errors
+    /// [`SrsError`] when the file cannot be read or is not what it should be.
+    pub fn k(&self) -> Result<u32, SrsError> {
+        match self {
+            Self::Development => Ok(K_MAX),
+            Self::Ptau(path) => ptau_k(path),
+            Self::Halo2(path) => halo2_k(path),
+        }
+    }
+}
+
 impl SrsId {
-    /// The identity of the SRS with these elements.
-    pub fn new(key: &OpeningKey, insecure: bool) -> Self {
+    /// The identity of the SRS with these elements. It is insecure when it is the development SRS, wherever it comes
+    /// from.
+    pub fn new(key: &OpeningKey) -> Self {
+        let insecure = key.s_g2 == development::development_key().s_g2;
         let mut hasher = blake3::Hasher::new_derive_key("zk-rollup-prover/srs/v1");
         hasher.update(&[insecure as u8]);
         hasher.update(key.g1.to_bytes().as_ref());

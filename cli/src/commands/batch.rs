@@ -111,10 +111,10 @@ pub async fn watch(args: &WatchArgs, progress: &Progress) -> Result<()> {
 /// Fetches a proof into a file.
 ///
 /// # Errors
-/// When there is none, or the coordinator cannot be reached, or the file not written.
+/// When there is none, or the coordinator cannot be reached or answers with something else, or the file is not written.
 pub async fn proof(args: &ProofArgs) -> Result<()> {
     let response = client(&args.client)?.proof(&args.batch_id).await?;
-    ProofFile::from_response(&response).write(&args.out)?;
+    ProofFile::from_response(&response)?.write(&args.out)?;
     if args.client.json {
         output::json(&json!({ "file": args.out, "proof_bytes": response.proof.len() }))?;
     }

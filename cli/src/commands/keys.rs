@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow};
-use circuits::field;
 use circuits::keys::{KeyConfig, KeyPhase, KeyStore, default_dir};
 use circuits::preset::{self, Preset};
 use circuits::srs::SrsSource;
@@ -16,6 +15,7 @@ use verifier_contracts::verifier;
 
 use crate::args::{ExportArgs, KeyArgs, KeygenArgs, SrsArgs, VerifyArgs};
 use crate::guard;
+use crate::l1_check;
 use crate::output::{self, Exit, Failure};
 use crate::progress::{Progress, Step};
 use crate::proof_file::{ProofFile, to_hex};
@@ -36,44 +36,42 @@ pub fn keygen(args: &KeygenArgs, progress: &Progress) -> Result<()> {
     }
 }
 
-/// Verifies a proof file.
+/// Checks a proof file as L1 does.
 ///
 /// # Errors
-/// When it does not verify, or cannot be read.
+/// When L1 would refuse it, or it cannot be read.
 pub fn verify(args: &VerifyArgs, progress: &Progress) -> Result<()> {
     let file = ProofFile::read(&args.file)?;
     let keys = from_args(&args.keys, progress)?;
-    let result = check(&file, &keys);
+    let result = l1_check::check(&file, &keys);
+    let insecure = keys.manifest().insecure_srs;
     if args.json {
         let reason = result.as_ref().err().map(|error| format!("{error:#}"));
-        output::json(&json!({ "valid": result.is_ok(), "reason": reason, "new_root": file.new_root }))?;
+        output::json(&json!({
+            "valid": result.is_ok(),
+            "reason": reason,
+            "rollup_id": file.rollup_id,
+            "batch_number": file.batch_number,
+            "old_root": file.old_root,
+            "new_root": file.new_root,
+            "insecure_srs": insecure,
+        }))?;
     } else if result.is_ok() {
         output::line(format!(
-            "valid: batch {} leads to the root {}",
-            file.batch_number, file.new_root
+            "valid: batch {} of the rollup {} on chain {} leads from the root {} to the root {}",
+            file.batch_number,
+            to_hex(&file.rollup_id.contract),
+            file.rollup_id.chain_id,
+            file.old_root,
+            file.new_root
         ))?;
+        if insecure {
+            output::line(
+                "INSECURE: the secret of these keys' reference string is published, so anyone can forge such a proof",
+            )?;
+        }
     }
     result.map_err(|error| Failure::new(Exit::ProofInvalid, format!("{error:#}")).into())
-}
-
-fn check(file: &ProofFile, keys: &KeyStore) -> Result<()> {
-    let digest = keys.manifest().aggregation_vk_digest;
-    anyhow::ensure!(
-        file.aggregation_vk_digest == digest.to_string(),
-        "the proof is for the verifying key {}, the keys here have {digest}",
-        file.aggregation_vk_digest
-    );
-    let statement = keys
-        .root_verifier()
-        .verify(&file.instances()?, &file.proof()?)
-        .context("the proof does not verify")?;
-    file.check_consistent()?;
-    anyhow::ensure!(
-        statement.time == circuits::Fr::from(file.time),
-        "time of the proof file differs from its instance, {}",
-        field::to_hex(&statement.time)
-    );
-    Ok(())
 }
 
 /// Writes the Solidity verifier, its creation code and the manifest.
@@ -132,21 +130,20 @@ pub fn directory(given: Option<&Path>) -> PathBuf {
 /// # Errors
 /// When the preset is unknown, the SRS is not named, or the keys cannot be made.
 pub fn from_args(args: &KeyArgs, progress: &Progress) -> Result<KeyStore> {
-    open(
-        &directory(args.keys_dir.as_deref()),
-        preset(&args.preset)?,
-        srs_source(&args.srs)?,
-        args.srs.insecure_dev_srs,
-        progress,
-    )
+    let config = KeyConfig {
+        dir: directory(args.keys_dir.as_deref()),
+        preset: preset(&args.preset)?,
+        srs: srs_source(&args.srs)?,
+        allow_insecure: args.srs.insecure_dev_srs,
+        srs_digest: args.srs.srs_digest,
+    };
+    open(config, progress)
 }
 
 fn srs_source(args: &SrsArgs) -> Result<SrsSource> {
     match &args.srs {
-        Some(path) if path.extension().is_some_and(|extension| extension == "ptau") => {
-            Ok(SrsSource::Ptau(path.clone()))
-        }
-        Some(path) => Ok(SrsSource::Halo2(path.clone())),
+        Some(path) => SrsSource::of_file(path)
+            .with_context(|| format!("{} is no structured reference string", path.display())),
         None if args.insecure_dev_srs => Ok(SrsSource::Development),
         None => Err(anyhow!(
             "name the structured reference string: --srs FILE, or --insecure-dev-srs for development"
@@ -158,19 +155,8 @@ fn srs_source(args: &SrsArgs) -> Result<SrsSource> {
 ///
 /// # Errors
 /// When they cannot be made.
-pub fn open(
-    directory: &Path,
-    preset: Preset,
-    srs: SrsSource,
-    allow_insecure: bool,
-    progress: &Progress,
-) -> Result<KeyStore> {
-    let config = KeyConfig {
-        dir: directory.to_path_buf(),
-        preset,
-        srs,
-        allow_insecure,
-    };
+pub fn open(config: KeyConfig, progress: &Progress) -> Result<KeyStore> {
+    let preset = config.preset.name;
     // The phase at hand. Key generation tells of it from its threads.
     let current: Mutex<Option<(KeyPhase, Step)>> = Mutex::new(None);
     let keys = KeyStore::open(config, &|phase, fraction| {
@@ -188,5 +174,41 @@ pub fn open(
             step.set(((fraction * 100.0 / grain).floor() * grain) as u64, "");
         }
     });
-    keys.with_context(|| format!("no keys of preset {}", preset.name))
+    keys.with_context(|| format!("no keys of preset {preset}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(content: &[u8]) -> Result<SrsSource, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("misnamed.ptau");
+        fs::write(&path, content).unwrap();
+        let args = SrsArgs {
+            srs: Some(path),
+            ..SrsArgs::default()
+        };
+        srs_source(&args).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_reference_string_is_judged_by_its_first_bytes_and_not_by_its_name() {
+        assert!(matches!(source(b"ptau etc."), Ok(SrsSource::Ptau(_))));
+        assert!(matches!(source(&17_u32.to_le_bytes()), Ok(SrsSource::Halo2(_))));
+        let error = source(b"zkey etc.").unwrap_err();
+        assert!(error.contains("it begins with 0x7a6b6579"), "{error}");
+        let error = source(b"pta").unwrap_err();
+        assert!(error.contains("3 bytes, expected 4"), "{error}");
+    }
+
+    #[test]
+    fn no_reference_string_is_chosen_for_the_caller() {
+        assert!(srs_source(&SrsArgs::default()).is_err());
+        let allowed = SrsArgs {
+            insecure_dev_srs: true,
+            ..SrsArgs::default()
+        };
+        assert_eq!(srs_source(&allowed).unwrap(), SrsSource::Development);
+    }
 }

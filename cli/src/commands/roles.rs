@@ -15,7 +15,7 @@ use prover::worker::{self, Place, WorkerConfig, WorkerError};
 
 use super::keys;
 use crate::args::{
-    CoordinatorArgs, DeviceArgs, KeyArgs, LogFormat, ProverProcessArgs, ProvingArgs, WorkerArgs,
+    CoordinatorArgs, DeviceArgs, KeyArgs, LogFormat, ProverProcessArgs, ProvingArgs, SrsArgs, WorkerArgs,
 };
 use crate::guard;
 use crate::output::{Exit, Failure};
@@ -89,10 +89,19 @@ fn prover_command(proving: &ProvingArgs, keys: &KeyArgs, log_format: LogFormat) 
     if let Some(directory) = &keys.keys_dir {
         command.arg("--keys-dir").arg(directory);
     }
-    if let Some(file) = &keys.srs.srs {
+    let SrsArgs {
+        srs,
+        insecure_dev_srs,
+        srs_digest,
+    } = &keys.srs;
+    if let Some(file) = srs {
         command.arg("--srs").arg(file);
-    } else if keys.srs.insecure_dev_srs {
+    }
+    if *insecure_dev_srs {
         command.arg("--insecure-dev-srs");
+    }
+    if let Some(digest) = srs_digest {
+        command.args(["--srs-digest", &digest.to_string()]);
     }
     command
 }
@@ -168,4 +177,40 @@ async fn open_keys(args: KeyArgs, progress: &Progress) -> Result<Arc<circuits::k
 fn default_name() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}-{}", host.trim(), std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command as Subcommand};
+
+    fn worker(arguments: &[&str]) -> WorkerArgs {
+        let arguments = [&["rollup-prover", "worker"], arguments].concat();
+        match Cli::parse_from(arguments).command {
+            Subcommand::Worker(arguments) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_workers_prover_process_opens_the_same_keys() {
+        let digest = format!("0x{}", "ab".repeat(32));
+        let keys = [
+            "--preset",
+            "tiny",
+            "--keys-dir",
+            "keys",
+            "--srs",
+            "ceremony",
+            "--insecure-dev-srs",
+            "--srs-digest",
+            &digest,
+        ];
+        let worker = worker(&keys);
+        let command = prover_command(&worker.proving, &worker.keys, LogFormat::Text);
+        let arguments: Vec<&str> = command.get_args().map(|text| text.to_str().unwrap()).collect();
+        assert!(arguments.ends_with(&keys), "{arguments:?}");
+    }
 }

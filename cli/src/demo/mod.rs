@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use circuits::keys::KeyConfig;
 use circuits::operation::RollupId;
 use circuits::preset::Preset;
 use circuits::sample::{Sample, SampleConfig};
@@ -197,7 +198,14 @@ impl<'a> Demo<'a> {
         service::make_keys(self.preset.name, &directory).await?;
         let (dir, preset, progress) = (directory.clone(), self.preset, self.progress.clone());
         let work = tokio::task::spawn_blocking(move || -> Result<String> {
-            let keys = keys::open(&dir, preset, SrsSource::Development, true, &progress)?;
+            let config = KeyConfig {
+                dir,
+                preset,
+                srs: SrsSource::Development,
+                allow_insecure: true,
+                srs_digest: None,
+            };
+            let keys = keys::open(config, &progress)?;
             Ok(verifier::render(&keys))
         });
         let solidity = work.await.context("rendering the verifier panicked")??;

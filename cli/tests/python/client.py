@@ -73,6 +73,7 @@ def main(stubs, address, batch_file, proof_file):
     with open(proof_file, "w") as file:
         json.dump(
             {
+                "rollup_id": {"chain_id": str(proof.chain_id), "contract": hexadecimal(proof.contract)},
                 "batch_number": proof.batch_number,
                 "time": proof.time,
                 "old_root": hexadecimal(proof.old_root),

@@ -300,10 +300,10 @@ impl v1::prover_service_server::ProverService for ProverServer {
             let message = format!("batch {id} is not proven: it is {}", info.status().as_str_name());
             return Err(batch_state("BATCH_NOT_PROVEN", id, &message));
         }
-        let digest = self.about.manifest.aggregation_vk_digest.0;
+        let about = self.about.clone();
         let proof = self
             .shell
-            .run(move |shell| shell.proof(id, &info, digest))
+            .run(move |shell| shell.proof(id, &info, &about))
             .await??;
         Ok(Response::new(proof))
     }
@@ -394,7 +394,7 @@ impl Shell {
         &self,
         id: BatchId,
         info: &v1::BatchInfo,
-        aggregation_vk_digest: [u8; 32],
+        about: &About,
     ) -> Result<v1::GetProofResponse, Status> {
         let (Some(statement), Some(root)) = (self.statement(id)?, self.root_proof(id)?) else {
             return Err(no_batch(&id.to_string()));
@@ -420,7 +420,9 @@ impl Shell {
             c_a: element(stated.c_a),
             c_b: element(stated.c_b),
             x: element(stated.x),
-            aggregation_vk_digest: aggregation_vk_digest.to_vec().into(),
+            aggregation_vk_digest: about.manifest.aggregation_vk_digest.0.to_vec().into(),
+            chain_id: about.rollup_id.chain_id,
+            contract: about.rollup_id.contract.to_vec().into(),
         })
     }
 }

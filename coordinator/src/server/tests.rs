@@ -693,6 +693,8 @@ async fn workers_prove_a_batch_and_the_proof_survives_a_restart() {
         (&proof.x, &proof.c_b)
     );
     assert_eq!((proof.posted_b.len(), proof.time), (2 * 2 * 31, TIME));
+    assert_eq!(proof.chain_id, ROLLUP.chain_id);
+    assert_eq!(proof.contract, ROLLUP.contract.to_vec());
     let info = service.batch(&id).await;
     assert_eq!((info.status(), info.shards_done), (v1::BatchStatus::Proven, 2));
     drop((one, two));
