@@ -4,6 +4,7 @@ mod args;
 mod client;
 mod commands;
 mod demo;
+mod environment;
 mod guard;
 mod output;
 mod progress;
@@ -13,14 +14,13 @@ mod signals;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command, LogFormat};
 use progress::Progress;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let progress = Progress::for_stderr();
     start_log(cli.log_format, &cli.command, &progress);
     match run(cli.command, cli.log_format, &progress) {
@@ -60,7 +60,9 @@ fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
 fn start_log(format: LogFormat, command: &Command, progress: &Progress) {
     let quiet = progress.is_drawn() && !command.is_service();
     let default = if quiet { "warn" } else { "info" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = environment::variable(EnvFilter::DEFAULT_ENV)
+        .and_then(|_| EnvFilter::try_from_default_env().ok())
+        .unwrap_or_else(|| EnvFilter::new(default));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(progress.writer());
