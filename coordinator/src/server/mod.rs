@@ -5,6 +5,7 @@ mod shell;
 mod status;
 #[cfg(test)]
 mod tests;
+mod undecodable;
 mod view;
 mod worker_service;
 
@@ -22,6 +23,7 @@ use tonic::transport::Server;
 use self::{
     prover_service::{About, ProverServer},
     shell::{Clock, Shell},
+    undecodable::Reading,
     worker_service::WorkerServer,
 };
 use crate::{
@@ -164,16 +166,16 @@ impl Coordinator {
             .max_concurrent_streams(STREAMS_MAX)
             .add_service(health_service)
             .add_service(reflection)
-            .add_service(ProverServiceServer::new(ProverServer::new(
+            .add_service(Reading(ProverServiceServer::new(ProverServer::new(
                 Arc::clone(&shell),
                 about,
                 &config,
-            )))
-            .add_service(WorkerServiceServer::new(WorkerServer::new(
+            ))))
+            .add_service(Reading(WorkerServiceServer::new(WorkerServer::new(
                 Arc::clone(&shell),
                 manifest,
                 &config,
-            )))
+            ))))
             .serve_with_incoming_shutdown(
                 TcpListenerStream::new(listener),
                 stopping.clone().cancelled_owned(),

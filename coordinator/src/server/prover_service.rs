@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     shell::{Shell, split},
     status::{Unavailable, bad_field, bad_stream, batch_state, exhausted, no_batch},
+    undecodable::unread,
     view::{batch_info, batch_summary},
 };
 use crate::{
@@ -147,7 +148,11 @@ async fn receive(
     batch_bytes_max: u64,
 ) -> Result<(v1::SubmitBatchHeader, [u8; 32], Vec<u8>), Status> {
     use v1::submit_batch_request::Part;
-    let first = stream.message().await?.and_then(|message| message.part);
+    let first = stream
+        .message()
+        .await
+        .map_err(unread)?
+        .and_then(|message| message.part);
     let Some(Part::Header(header)) = first else {
         return Err(bad_stream(
             "HEADER_MISSING",
@@ -156,7 +161,7 @@ async fn receive(
     };
     let sha256 = check_header(&header, batch_bytes_max)?;
     let mut bytes = Vec::new();
-    while let Some(message) = stream.message().await? {
+    while let Some(message) = stream.message().await.map_err(unread)? {
         let Some(Part::Chunk(chunk)) = message.part else {
             return Err(bad_stream(
                 "CHUNK_MISSING",
