@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use prover::device::{CUDA, DeviceChoice};
 
 use crate::environment;
+use crate::url::{CoordinatorUrl, CoordinatorUrlParser};
 
 /// ZK-rollup prover service: a batch of transfers goes in, one SNARK that L1 accepts comes out.
 #[derive(Debug, Parser)]
@@ -172,9 +173,9 @@ pub struct CoordinatorArgs {
 /// Arguments of `worker`.
 #[derive(Debug, Clone, Args)]
 pub struct WorkerArgs {
-    /// URL of the coordinator.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
-    pub coordinator: String,
+    /// URL of the coordinator: http://HOST:PORT, without TLS, name or password.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400", value_parser = CoordinatorUrlParser)]
+    pub coordinator: CoordinatorUrl,
     /// Name of this worker in logs and in the coordinator [default: host name and process id].
     #[arg(long)]
     pub name: Option<String>,
@@ -301,14 +302,16 @@ pub struct SampleArgs {
 /// How to reach a coordinator.
 #[derive(Debug, Clone, Args)]
 pub struct ClientArgs {
-    /// URL of the coordinator.
+    /// URL of the coordinator: http://HOST:PORT, without TLS, name or password.
     #[arg(
         long,
         value_name = "URL",
         env = "ROLLUP_PROVER_COORDINATOR",
-        default_value = "http://127.0.0.1:7400"
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:7400",
+        value_parser = CoordinatorUrlParser
     )]
-    pub coordinator: String,
+    pub coordinator: CoordinatorUrl,
     /// Write JSON to standard output, for programs.
     #[arg(long)]
     pub json: bool,

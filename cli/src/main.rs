@@ -10,6 +10,7 @@ mod output;
 mod progress;
 mod proof_file;
 mod signals;
+mod url;
 
 use std::process::ExitCode;
 

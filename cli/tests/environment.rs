@@ -1,4 +1,4 @@
-//! What the environment says to the program, and where it keeps keys when nothing says where.
+//! What the environment and the command line say to the program, and where it keeps keys when nothing says where.
 
 mod support;
 
@@ -73,4 +73,40 @@ fn keys_lie_in_the_users_cache_wherever_the_program_lies() {
     keygen("HOME", &home, &home.join(".cache"));
     let cache = directory.path().join("cache");
     keygen("XDG_CACHE_HOME", &cache, &cache.join("rollup-prover"));
+}
+
+#[test]
+fn a_url_that_cannot_be_right_is_refused_before_anything_starts_and_its_password_is_not_repeated() {
+    let role = |args: &[&str], url: &str| {
+        let (code, said) = failure(program().args(args).args(["--coordinator", url]));
+        assert_eq!(code, 2, "{said}");
+        assert!(!said.contains("secret"), "{said}");
+        said
+    };
+    for args in [
+        ["watch", "b0"].as_slice(),
+        &["submit", "--batch", "/nowhere"],
+        &["proof", "b0", "--out", "/nowhere"],
+        &["worker", "--insecure-dev-srs"],
+    ] {
+        assert!(role(args, "127.0.0.1:7400").contains("http://HOST:PORT"));
+        assert!(role(args, "https://127.0.0.1:7400").contains("there is no TLS"));
+        assert!(role(args, "http://name:secret@127.0.0.1:7400").contains("no name and no password"));
+    }
+    let mut watch = program();
+    let url = "http://name:secret@127.0.0.1:7400";
+    let output = watch
+        .args(["watch", "--help"])
+        .env("ROLLUP_PROVER_COORDINATOR", url)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("secret"));
+    let (code, said) = failure(
+        program()
+            .args(["watch", "b0"])
+            .env("ROLLUP_PROVER_COORDINATOR", url),
+    );
+    assert_eq!(code, 2);
+    assert!(!said.contains("secret"), "{said}");
 }

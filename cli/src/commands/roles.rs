@@ -44,7 +44,7 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
         keys.manifest().clone()
     };
     let config = WorkerConfig {
-        coordinator: args.coordinator,
+        coordinator: args.coordinator.to_string(),
         name: args.name.unwrap_or_else(default_name),
         protocol_version: PROTOCOL_VERSION,
         shard_vk_digest: manifest.shard_vk_digest.0,

@@ -143,7 +143,7 @@ impl<'a> Demo<'a> {
         supervisor.watch_memory([("anvil", chain.pid()), ("demo", std::process::id())]);
         let client = Client::new(&url, PATIENCE)?;
         client.info().await.context("the coordinator does not come up")?;
-        self.report.seconds.startup = step.finish(&url).as_secs_f64();
+        self.report.seconds.startup = step.finish(url.as_str()).as_secs_f64();
 
         let mut deployment = None;
         let mut remaining = self.transfers();
