@@ -74,7 +74,8 @@ pub struct Coordinator {
 
 /// Starts a coordinator and serves until `shutdown` completes.
 ///
-/// `keys` need only their verifying keys; proving keys are not read.
+/// `keys` need only their verifying keys; proving keys are not read. A shutdown that comes while the store is being opened does not
+/// wait for that, and leaves the store locked until the thread that opens it is done.
 ///
 /// # Errors
 /// See [`Error`].
@@ -83,7 +84,12 @@ pub async fn run(
     keys: Arc<KeyStore>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    Coordinator::start(config, keys).await?.serve(shutdown).await
+    let mut shutdown = Box::pin(shutdown);
+    let coordinator = tokio::select! {
+        started = Coordinator::start(config, keys) => started?,
+        () = &mut shutdown => return Ok(()),
+    };
+    coordinator.serve(shutdown).await
 }
 
 impl Coordinator {
