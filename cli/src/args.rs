@@ -4,8 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use circuits::manifest::Digest;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use prover::device::{CUDA, DeviceChoice};
+
+use crate::environment;
+use crate::url::{CoordinatorUrl, CoordinatorUrlParser};
 
 /// ZK-rollup prover service: a batch of transfers goes in, one SNARK that L1 accepts comes out.
 #[derive(Debug, Parser)]
@@ -17,6 +21,14 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads the command line and the environment. Ends the process when they make no sense, or only help is asked for.
+    pub fn read() -> Self {
+        let matches = environment::heed(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// The form of log lines.
@@ -77,7 +89,8 @@ pub struct KeyArgs {
     /// Circuit sizes: "ci" for two CPU cores, "gpu" for a large GPU, "tiny" for tests.
     #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci")]
     pub preset: String,
-    /// Directory of the key cache; several processes may share it.
+    /// Directory of the key cache; several processes may share it
+    /// [default: rollup-prover/keys in $XDG_CACHE_HOME, else in ~/.cache].
     #[arg(long, env = "ROLLUP_PROVER_KEYS", value_name = "DIR")]
     pub keys_dir: Option<PathBuf>,
     /// Which structured reference string the keys are made from.
@@ -93,7 +106,7 @@ pub struct SrsArgs {
     pub srs: Option<PathBuf>,
     /// Use a deterministic SRS whose secret everybody knows, or allow the file to hold it. INSECURE: proofs made with it
     /// prove nothing.
-    #[arg(long, env = "ROLLUP_PROVER_INSECURE_DEV_SRS")]
+    #[arg(long, env = "ROLLUP_PROVER_INSECURE_DEV_SRS", value_parser = BoolishValueParser::new())]
     pub insecure_dev_srs: bool,
     /// Refuse any other SRS than the one of this digest: the manifest's `srs_digest`, from a source that you trust.
     #[arg(long, value_name = "HEX", env = "ROLLUP_PROVER_SRS_DIGEST")]
@@ -111,9 +124,9 @@ pub struct DemoArgs {
     #[arg(long, value_name = "T", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub tokens: u16,
     /// Circuit sizes: "ci" for two CPU cores, "gpu" for a large GPU, "tiny" for tests.
-    #[arg(long, default_value = "ci")]
+    #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci")]
     pub preset: String,
-    /// Directory of the key cache; later runs find their keys there.
+    /// Directory of the key cache, as for the other commands.
     #[arg(long, env = "ROLLUP_PROVER_KEYS", value_name = "DIR")]
     pub keys_dir: Option<PathBuf>,
     /// What the two workers prove on, as for `worker`.
@@ -168,9 +181,9 @@ pub struct CoordinatorArgs {
 /// Arguments of `worker`.
 #[derive(Debug, Clone, Args)]
 pub struct WorkerArgs {
-    /// URL of the coordinator.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
-    pub coordinator: String,
+    /// URL of the coordinator: http://HOST:PORT, without TLS, name or password.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400", value_parser = CoordinatorUrlParser)]
+    pub coordinator: CoordinatorUrl,
     /// Name of this worker in logs and in the coordinator [default: host name and process id].
     #[arg(long)]
     pub name: Option<String>,
@@ -265,9 +278,15 @@ pub struct KeygenArgs {
 /// Arguments of `sample-batch`.
 #[derive(Debug, Clone, Args)]
 pub struct SampleArgs {
-    /// Number of transfers.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub transfers: u32,
+    /// Number of transfers [default: enough for two shards of the preset, if it has as many].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub transfers: Option<u32>,
+    /// Sizes of the coordinator that the batch is for; they bound what a batch holds.
+    #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci")]
+    pub preset: String,
+    /// The batch's number. It follows on the batches before it, made with the same seed, tokens and number of transfers.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub batch_number: u32,
     /// Number of different tokens among them.
     #[arg(long, value_name = "T", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub tokens: u16,
@@ -291,14 +310,16 @@ pub struct SampleArgs {
 /// How to reach a coordinator.
 #[derive(Debug, Clone, Args)]
 pub struct ClientArgs {
-    /// URL of the coordinator.
+    /// URL of the coordinator: http://HOST:PORT, without TLS, name or password.
     #[arg(
         long,
         value_name = "URL",
         env = "ROLLUP_PROVER_COORDINATOR",
-        default_value = "http://127.0.0.1:7400"
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:7400",
+        value_parser = CoordinatorUrlParser
     )]
-    pub coordinator: String,
+    pub coordinator: CoordinatorUrl,
     /// Write JSON to standard output, for programs.
     #[arg(long)]
     pub json: bool,
@@ -390,8 +411,6 @@ fn parse_address(text: &str) -> Result<[u8; 20], String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

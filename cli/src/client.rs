@@ -1,5 +1,6 @@
 //! The sequencer's side of the coordinator's interface: submissions and watching that survive its restarts.
 
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -15,9 +16,14 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::output::{Exit, Failure};
+use crate::url::CoordinatorUrl;
 
-/// Pause between two attempts to reach the coordinator.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Shortest pause between two attempts of a call, and the one where the coordinator names none.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// Longest pause that is taken over from the coordinator.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How long a coordinator may be busy before a call is given up. A full queue moves when a batch is proven, which takes minutes.
+const BUSY_MAX: Duration = Duration::from_secs(600);
 /// Longest time for one call that is not a stream; a submission executes its batch within it.
 const CALL_MAX: Duration = Duration::from_secs(300);
 /// Sign-of-life interval of an idle connection, so that a watcher notices a coordinator that vanished.
@@ -27,7 +33,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Client {
     service: ProverServiceClient<Channel>,
-    url: String,
+    url: CoordinatorUrl,
     /// How long the coordinator may be out of reach before a call is given up.
     patience: Duration,
 }
@@ -36,10 +42,10 @@ impl Client {
     /// A client that connects when it is first used.
     ///
     /// # Errors
-    /// When `url` is none.
-    pub fn new(url: &str, patience: Duration) -> Result<Self> {
+    /// When the transport refuses the URL, which its type already checks.
+    pub fn new(url: &CoordinatorUrl, patience: Duration) -> Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_string())
-            .with_context(|| format!("{url:?} is not a URL of a coordinator"))?
+            .with_context(|| format!("cannot connect to {url}"))?
             .connect_timeout(Duration::from_secs(5))
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
@@ -47,7 +53,7 @@ impl Client {
         let service = ProverServiceClient::new(endpoint.connect_lazy());
         Ok(Self {
             service,
-            url: url.to_string(),
+            url: url.clone(),
             patience,
         })
     }
@@ -55,7 +61,7 @@ impl Client {
     /// What the service proves, and where its chain stands.
     ///
     /// # Errors
-    /// When it cannot be reached within the client's patience, or refuses.
+    /// When it cannot be reached within the client's patience, is busy for too long, or refuses.
     pub async fn info(&self) -> Result<GetInfoResponse> {
         self.patiently(|mut service| async move { service.get_info(timed(GetInfoRequest {})).await })
             .await
@@ -108,23 +114,25 @@ impl Client {
                     async move { service.watch_batch(request).await }
                 })
                 .await?;
-            loop {
+            let pause = loop {
                 let batch = match stream.message().await {
                     Ok(Some(response)) => response
                         .batch
                         .context("the coordinator sent a change without a batch")?,
-                    Ok(None) => break,
-                    Err(status) if is_transient(&status) => break,
-                    Err(status) => return Err(self.failure(&status).into()),
+                    Ok(None) => break PAUSE_MIN,
+                    Err(status) => match Prospect::of(&status) {
+                        Prospect::Unreachable(pause) | Prospect::Busy(pause) => break pause,
+                        Prospect::Refused => return Err(self.failure(&status).into()),
+                    },
                 };
                 after_revision = batch.revision;
                 on_change(&batch);
                 if is_final(batch.status()) {
                     return Ok(batch);
                 }
-            }
+            };
             tracing::debug!(batch_id, after_revision, "the watch ended; resuming");
-            tokio::time::sleep(RETRY_PAUSE).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -142,35 +150,54 @@ impl Client {
         .await
     }
 
-    /// Calls until the coordinator answers, however that call ended, or patience ends.
+    /// Calls until the coordinator answers with more than that it is busy, or patience ends.
     async fn patiently<T, F>(&self, call: impl Fn(ProverServiceClient<Channel>) -> F) -> Result<T>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
         let started = Instant::now();
+        let mut attempts = Attempts::new(self.patience);
         loop {
-            match call(self.service.clone()).await {
+            let status = match call(self.service.clone()).await {
                 Ok(response) => return Ok(response.into_inner()),
-                Err(status) if is_transient(&status) && started.elapsed() < self.patience => {
-                    tracing::debug!(%status, "the coordinator did not answer; trying again");
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
-                Err(status) => return Err(self.failure(&status).into()),
+                Err(status) => status,
+            };
+            let prospect = Prospect::of(&status);
+            let first_busy = matches!(prospect, Prospect::Busy(_)) && !attempts.busy;
+            let Some(pause) = attempts.pause(prospect, started.elapsed()) else {
+                return Err(self.failure(&status).into());
+            };
+            if first_busy {
+                let reason = status.message();
+                tracing::warn!(
+                    reason,
+                    "the coordinator is busy; trying again for at most {BUSY_MAX:?}"
+                );
             }
+            tracing::debug!(%status, ?pause, "trying again");
+            tokio::time::sleep(pause).await;
         }
     }
 
     /// One sentence about a refusal, with the details that the coordinator gave.
     fn failure(&self, status: &Status) -> Failure {
-        if is_transient(status) {
-            let message = format!(
-                "the coordinator at {} cannot be reached: {}",
-                self.url,
-                status.message()
-            );
-            return Failure::new(Exit::Unavailable, message);
+        let (url, said) = (&self.url, status.message());
+        match Prospect::of(status) {
+            Prospect::Unreachable(_) => {
+                let cause = deepest_cause(status).map_or_else(String::new, |cause| format!(": {cause}"));
+                let message = format!("the coordinator at {url} cannot be reached: {said}{cause}");
+                return Failure::new(Exit::Unavailable, message);
+            }
+            Prospect::Busy(_) => {
+                let message = format!("the coordinator at {url} has been busy for {BUSY_MAX:?}: {said}");
+                return Failure::new(Exit::Unavailable, message);
+            }
+            Prospect::Refused => {}
         }
-        let mut message = format!("the coordinator refused: {}", status.message());
+        if status.code() == Code::NotFound {
+            return Failure::new(Exit::Refused, format!("not found at {url}: {said}"));
+        }
+        let mut message = format!("the coordinator refused: {said}");
         for violation in status
             .get_error_details()
             .bad_request()
@@ -191,16 +218,74 @@ pub fn is_final(status: BatchStatus) -> bool {
     )
 }
 
-/// Whether the same call may succeed later: the connection broke, or the coordinator is starting or stopping.
-fn is_transient(status: &Status) -> bool {
-    // A connection that breaks during a call comes as Unknown or Internal from the transport, with a source; the
-    // same codes from the coordinator itself have none.
-    let broken = std::error::Error::source(status).is_some();
-    broken
-        || matches!(
-            status.code(),
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
-        )
+/// Whether the same call may succeed later, and after which pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prospect {
+    /// The connection broke, or the coordinator is starting or stopping.
+    Unreachable(Duration),
+    /// A limit is reached, and the coordinator says that waiting helps.
+    Busy(Duration),
+    /// It would end the same.
+    Refused,
+}
+
+impl Prospect {
+    fn of(status: &Status) -> Self {
+        let named = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        let pause = named.unwrap_or(PAUSE_MIN).clamp(PAUSE_MIN, PAUSE_MAX);
+        // A connection that breaks during a call comes as Unknown or Internal from the transport, with a source; the
+        // same codes from the coordinator itself have none.
+        let broken = status.source().is_some();
+        match status.code() {
+            _ if broken => Self::Unreachable(pause),
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Self::Unreachable(pause),
+            Code::ResourceExhausted if named.is_some() => Self::Busy(pause),
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// The attempts of one call. Times are counted from the beginning of the first.
+struct Attempts {
+    /// How long the coordinator may be out of reach.
+    patience: Duration,
+    /// When it last answered.
+    answered: Duration,
+    /// Whether it ever answered that it is busy.
+    busy: bool,
+}
+
+impl Attempts {
+    fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            answered: Duration::ZERO,
+            busy: false,
+        }
+    }
+
+    /// The pause before the next attempt, after one that ended at `now`; none when the call is given up.
+    fn pause(&mut self, prospect: Prospect, now: Duration) -> Option<Duration> {
+        let (pause, left) = match prospect {
+            Prospect::Unreachable(pause) => (pause, self.patience.saturating_sub(now - self.answered)),
+            Prospect::Busy(pause) => {
+                (self.answered, self.busy) = (now, true);
+                (pause, BUSY_MAX.saturating_sub(now))
+            }
+            Prospect::Refused => return None,
+        };
+        // The last attempt is at the limit.
+        (!left.is_zero()).then(|| pause.min(left))
+    }
+}
+
+/// What the transport's error came from: "Connection refused" tells more than "transport error".
+fn deepest_cause(status: &Status) -> Option<String> {
+    let mut cause = status.source()?;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    Some(cause.to_string())
 }
 
 fn timed<T>(message: T) -> tonic::Request<T> {
@@ -211,25 +296,113 @@ fn timed<T>(message: T) -> tonic::Request<T> {
 
 #[cfg(test)]
 mod tests {
+    use tonic_types::ErrorDetails;
+
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn client(patience: Duration) -> Client {
+        Client::new(&"http://127.0.0.1:1".parse().unwrap(), patience).unwrap()
+    }
+
+    fn status(code: Code, delay: Option<Duration>) -> Status {
+        Status::with_error_details(code, "said", ErrorDetails::with_retry_info(delay))
+    }
 
     #[test]
     fn only_what_may_pass_is_tried_again() {
-        assert!(is_transient(&Status::unavailable("stopping")));
-        assert!(!is_transient(&Status::invalid_argument("no")));
-        assert!(!is_transient(&Status::internal("a defect")));
-        let broken: Box<dyn std::error::Error + Send + Sync> = "connection reset".into();
-        assert!(is_transient(&Status::from_error(broken)));
+        use Prospect::{Busy, Refused, Unreachable};
+        for (status, prospect) in [
+            (Status::unavailable("stopping"), Unreachable(PAUSE_MIN)),
+            (
+                status(Code::Unavailable, Some(5 * SECOND)),
+                Unreachable(5 * SECOND),
+            ),
+            (
+                status(Code::ResourceExhausted, Some(5 * SECOND)),
+                Busy(5 * SECOND),
+            ),
+            (
+                status(Code::ResourceExhausted, Some(Duration::ZERO)),
+                Busy(PAUSE_MIN),
+            ),
+            (
+                status(Code::ResourceExhausted, Some(3600 * SECOND)),
+                Busy(PAUSE_MAX),
+            ),
+            (status(Code::ResourceExhausted, None), Refused),
+            (Status::resource_exhausted("too large"), Refused),
+            (Status::invalid_argument("no"), Refused),
+            (Status::not_found("none"), Refused),
+            (Status::internal("a defect"), Refused),
+        ] {
+            assert_eq!(Prospect::of(&status), prospect, "{status:?}");
+        }
+        let broken: Box<dyn Error + Send + Sync> = "connection reset".into();
+        assert_eq!(Prospect::of(&Status::from_error(broken)), Unreachable(PAUSE_MIN));
+    }
+
+    /// Attempts that all end the same and take no time; returns when each was made.
+    fn course(patience: Duration, prospect: Prospect) -> Vec<u64> {
+        let mut attempts = Attempts::new(patience);
+        let mut at = vec![Duration::ZERO];
+        while let Some(pause) = attempts.pause(prospect, at[at.len() - 1]) {
+            at.push(at[at.len() - 1] + pause);
+        }
+        at.iter().map(Duration::as_secs).collect()
+    }
+
+    #[test]
+    fn a_full_queue_is_asked_at_its_own_pace_until_the_limit() {
+        let at = course(Duration::ZERO, Prospect::Busy(45 * SECOND));
+        assert_eq!(at[..3], [0, 45, 90]);
+        assert_eq!(at[at.len() - 2..], [585, 600]);
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_tried_as_long_as_patience_lasts_and_what_is_refused_once() {
+        assert_eq!(
+            course(7 * SECOND, Prospect::Unreachable(3 * SECOND)),
+            [0, 3, 6, 7]
+        );
+        assert_eq!(course(Duration::ZERO, Prospect::Unreachable(SECOND)), [0]);
+        assert_eq!(course(60 * SECOND, Prospect::Refused), [0]);
+    }
+
+    #[test]
+    fn patience_begins_anew_when_the_coordinator_answers_that_it_is_busy() {
+        let mut attempts = Attempts::new(2 * SECOND);
+        assert_eq!(attempts.pause(Prospect::Busy(SECOND), 100 * SECOND), Some(SECOND));
+        let unreachable = Prospect::Unreachable(SECOND);
+        assert_eq!(attempts.pause(unreachable, 101 * SECOND), Some(SECOND));
+        assert_eq!(attempts.pause(unreachable, 102 * SECOND), None);
+    }
+
+    #[tokio::test]
+    async fn a_failure_says_whether_to_come_back() {
+        let client = client(Duration::ZERO);
+        let busy = client.failure(&status(Code::ResourceExhausted, Some(SECOND)));
+        assert_eq!(busy.exit, Exit::Unavailable);
+        assert!(busy.message.contains("has been busy for 600s: said"), "{busy}");
+        for (refusal, text) in [
+            (Status::resource_exhausted("too large"), "refused: too large"),
+            (
+                Status::not_found("no batch \"b9\""),
+                "not found at http://127.0.0.1:1: no batch \"b9\"",
+            ),
+        ] {
+            let failure = client.failure(&refusal);
+            assert_eq!(failure.exit, Exit::Refused, "{failure}");
+            assert!(failure.message.contains(text), "{failure}");
+        }
     }
 
     #[tokio::test]
     async fn a_coordinator_that_is_not_there_is_told_as_such() {
-        let client = Client::new("http://127.0.0.1:1", Duration::ZERO).unwrap();
-        let error = client.info().await.unwrap_err();
-        assert_eq!(
-            error.downcast_ref::<Failure>().unwrap().exit,
-            Exit::Unavailable,
-            "{error}"
-        );
+        let error = client(Duration::ZERO).info().await.unwrap_err();
+        let failure = error.downcast_ref::<Failure>().unwrap();
+        assert_eq!(failure.exit, Exit::Unavailable, "{failure}");
+        assert!(failure.message.contains("Connection refused"), "{failure}");
     }
 }

@@ -4,6 +4,7 @@ mod args;
 mod client;
 mod commands;
 mod demo;
+mod environment;
 mod guard;
 mod l1_check;
 mod output;
@@ -11,18 +12,18 @@ mod processor;
 mod progress;
 mod proof_file;
 mod signals;
+mod url;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command, LogFormat};
 use progress::Progress;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     if let Some(lacks) = processor::lacks() {
         return output::report(&anyhow::anyhow!(lacks));
     }
@@ -65,7 +66,9 @@ fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
 fn start_log(format: LogFormat, command: &Command, progress: &Progress) {
     let quiet = progress.is_drawn() && !command.is_service();
     let default = if quiet { "warn" } else { "info" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = environment::variable(EnvFilter::DEFAULT_ENV)
+        .and_then(|_| EnvFilter::try_from_default_env().ok())
+        .unwrap_or_else(|| EnvFilter::new(default));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(progress.writer());

@@ -45,7 +45,7 @@ fn several_batches_are_accepted_and_a_second_demo_is_refused_meanwhile() {
     let mut demo = start_demo(directory.path(), &arguments);
     let pids = children(directory.path());
 
-    let second = Command::new(support::PROGRAM)
+    let second = support::program()
         .args(["demo", "--preset", "tiny"])
         .env("XDG_RUNTIME_DIR", directory.path())
         .output()

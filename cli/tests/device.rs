@@ -6,11 +6,11 @@ mod support;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{KEYS, PROGRAM, Running, Service, children, is_running, log_tail, run, start, wait_for};
+use support::{KEYS, Running, Service, children, is_running, log_tail, program, run, start, wait_for};
 
 /// A proof is made within this time on a busy machine.
 const PROOF_MAX: Duration = Duration::from_secs(300);
@@ -36,7 +36,7 @@ fn says(error: &str, text: &str) -> bool {
 
 /// Runs `doctor --json`; returns what it found and its exit code.
 fn doctor(args: &[&str]) -> (Value, Option<i32>) {
-    let output = Command::new(PROGRAM)
+    let output = program()
         .args(["doctor", "--json", "--sizes", "6,13"])
         .args(args)
         .output()
@@ -104,7 +104,7 @@ fn doctor_tells_what_each_device_can_do() {
     )
     .unwrap();
     for (device, expected) in [("auto", 7), ("cpu", 0)] {
-        let output = Command::new(PROGRAM)
+        let output = program()
             .env("LD_LIBRARY_PATH", &driver)
             .args(["doctor", "--json", "--sizes", "6", "--device", device])
             .args(at("CUDA"))
@@ -134,9 +134,9 @@ fn doctor_tells_what_each_device_can_do() {
 fn a_worker_without_its_device_says_why_and_exits() {
     let directory = tempfile::tempdir().unwrap();
     let icicle = installation(directory.path());
-    run(Command::new(PROGRAM).arg("keygen").args(KEYS), "");
+    run(program().arg("keygen").args(KEYS), "");
     let worker = |args: &[&str]| -> Output {
-        let mut command = Command::new(PROGRAM);
+        let mut command = program();
         command.args(["worker", "--coordinator", "http://127.0.0.1:1"]);
         command.args(args).args(KEYS).output().unwrap()
     };
@@ -187,7 +187,7 @@ fn a_device_that_ends_its_process_costs_one_task_and_not_the_batch() {
         (!is_running(pids[0])).then_some(())
     });
     let _cpu = fleet.worker("cpu", "cpu", "CPU");
-    let mut watch = Command::new(PROGRAM);
+    let mut watch = program();
     watch.args(["watch", &batch_id, "--json", "--coordinator", &fleet.service.url]);
     let watched = run(&mut watch, &fleet.log("coordinator"));
     let last: Value = serde_json::from_str(watched.lines().last().unwrap()).unwrap();
@@ -233,7 +233,7 @@ impl Fleet {
 
     /// Submits the batch, as soon as the coordinator takes it; returns its id.
     fn submit(&self) -> String {
-        let mut submit = Command::new(PROGRAM);
+        let mut submit = program();
         submit.args(["submit", "--json", "--batch", &self.service.batch]);
         submit.args(["--coordinator", &self.service.url]);
         let submitted = wait_for("the coordinator", PROOF_MAX, || {

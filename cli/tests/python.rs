@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use support::{KEYS, PROGRAM, Service, run, start, workspace};
+use support::{KEYS, Service, program, run, start, workspace};
 
 /// A Python with the pinned packages, under the target directory; made once for each state of the list.
 fn python() -> PathBuf {
@@ -84,17 +84,12 @@ fn a_python_client_submits_watches_and_fetches_a_proof_that_verifies() {
         "BATCH_STATUS_PROVEN"
     );
 
-    let verified = run(
-        Command::new(PROGRAM)
-            .args(["verify", "--json", &proof])
-            .args(KEYS),
-        "",
-    );
+    let verified = run(program().args(["verify", "--json", &proof]).args(KEYS), "");
     let verified: Value = serde_json::from_str(&verified).unwrap();
     assert_eq!(verified["valid"], true);
     assert_eq!(verified["rollup_id"]["chain_id"], "31337");
     assert_eq!(verified["insecure_srs"], true);
-    let told = run(Command::new(PROGRAM).args(["verify", &proof]).args(KEYS), "");
+    let told = run(program().args(["verify", &proof]).args(KEYS), "");
     assert!(told.starts_with("valid: ") && told.contains("INSECURE"), "{told}");
     check_cli(&url, &batch, &result["batch_id"], &path("again.json"), &proof);
     check_tampered(&proof, &path("tampered.json"));
@@ -104,7 +99,7 @@ fn a_python_client_submits_watches_and_fetches_a_proof_that_verifies() {
 fn check_cli(url: &str, batch: &str, batch_id: &Value, again: &str, proof: &str) {
     let batch_id = batch_id.as_str().unwrap();
     let at = ["--coordinator", url, "--json"];
-    let mut submit = Command::new(PROGRAM);
+    let mut submit = program();
     submit
         .args(["submit", "--request-id", "from-python", "--batch", batch])
         .args(at);
@@ -112,22 +107,17 @@ fn check_cli(url: &str, batch: &str, batch_id: &Value, again: &str, proof: &str)
     assert_eq!(submitted["already_existed"], true);
     assert_eq!(submitted["batch_id"], batch_id);
 
-    let watched = run(Command::new(PROGRAM).args(["watch", batch_id]).args(at), "");
+    let watched = run(program().args(["watch", batch_id]).args(at), "");
     let last: Value = serde_json::from_str(watched.lines().last().unwrap()).unwrap();
     assert_eq!(last["status"], "proven");
 
-    run(
-        Command::new(PROGRAM)
-            .args(["proof", batch_id, "--out", again])
-            .args(at),
-        "",
-    );
+    run(program().args(["proof", batch_id, "--out", again]).args(at), "");
     assert_eq!(
         support::read_json(Path::new(again)),
         support::read_json(Path::new(proof))
     );
 
-    let unknown = Command::new(PROGRAM)
+    let unknown = program()
         .args(["watch", "no-such-batch"])
         .args(at)
         .output()
@@ -174,11 +164,7 @@ fn check_tampered(proof: &str, tampered: &str) {
         let value = file.pointer_mut(field).unwrap();
         *value = change(value);
         fs::write(tampered, file.to_string()).unwrap();
-        let output = Command::new(PROGRAM)
-            .args(["verify", tampered])
-            .args(KEYS)
-            .output()
-            .unwrap();
+        let output = program().args(["verify", tampered]).args(KEYS).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(5), "{field}: {error}");
         assert!(error.contains(&format!("error: {reason}")), "{field}: {error}");

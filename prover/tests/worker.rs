@@ -3,7 +3,7 @@
 mod stage;
 
 use std::sync::mpsc as sync_mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use circuits::Fr;
 use circuits::aggregation::AggregationInput;
@@ -223,6 +223,16 @@ async fn a_drain_without_a_task_ends_the_worker_even_without_a_coordinator() {
     stage.server.abort();
     stage.stop();
     stage.drained().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_ends_a_worker_whose_coordinator_says_nothing() {
+    let (mut stage, _orders) = set(Scene::default()).await;
+    let _peer = stage.unwelcomed().await;
+    let asked = Instant::now();
+    stage.stop();
+    stage.drained().await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use circuits::field;
 use circuits::operation::RollupId;
+use circuits::preset::Preset;
 use circuits::sample::{Sample, SampleConfig};
 use coordinator::convert::batch_to_proto;
 use prost::Message;
@@ -13,6 +14,7 @@ use proto::v1::{Batch, BatchInfo, BatchStatus, TaskKind, TaskStatus};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::keys;
 use crate::args::{ClientArgs, ProofArgs, SampleArgs, SubmitArgs, WatchArgs};
 use crate::client::Client;
 use crate::output::{self, Exit, Failure};
@@ -25,11 +27,27 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Users of a sample rollup, each with an account of every token.
 pub const SAMPLE_USERS: u32 = 16;
 
-/// Writes a genesis state and a batch on it.
+/// Transfers of a sample batch when nobody says how many: whole groups (P-6.2) of enough for two shards, as far as the
+/// preset has as many.
+pub fn sample_transfers(preset: &Preset) -> usize {
+    (preset.shard.capacity * 3 / 2 / 5 * 5).min(preset.operations_max())
+}
+
+/// Writes a genesis state and one of the batches on it.
 ///
 /// # Errors
-/// When a file cannot be written.
+/// When the preset is unknown or its batches hold fewer transfers, or a file cannot be written.
 pub fn sample(args: &SampleArgs) -> Result<()> {
+    let preset = keys::preset(&args.preset)?;
+    let transfers = args
+        .transfers
+        .map_or_else(|| sample_transfers(&preset), |transfers| transfers as usize);
+    anyhow::ensure!(
+        transfers <= preset.operations_max(),
+        "a batch of preset {} holds at most {} transfers, not {transfers}; name the coordinator's preset with --preset",
+        preset.name,
+        preset.operations_max()
+    );
     let rollup_id = RollupId {
         chain_id: args.chain_id,
         contract: args.contract,
@@ -39,7 +57,12 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
         users: SAMPLE_USERS,
         tokens: args.tokens,
     });
-    let batch = sample.batch(rollup_id, now()?, args.transfers as usize);
+    let time = now()?;
+    for _ in 0..args.batch_number {
+        // Its transfers follow from the seed alone, so the state after it is that of the batch which was written then.
+        sample.batch(rollup_id, time, transfers);
+    }
+    let batch = sample.batch(rollup_id, time, transfers);
     for (path, content) in [
         (&args.genesis, sample.genesis().to_json().into_bytes()),
         (&args.batch, batch_to_proto(&batch).encode_to_vec()),
@@ -47,8 +70,8 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
         fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))?;
     }
     output::line(format!(
-        "{} transfers from {} to {}",
-        args.transfers,
+        "batch {}: {transfers} transfers from {} to {}",
+        batch.number,
         field::to_hex(&batch.old_root),
         field::to_hex(&batch.new_root)
     ))

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::roles::device_config;
 use crate::args::DoctorArgs;
+use crate::guard;
 use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
 
@@ -67,6 +68,8 @@ pub fn run(args: &DoctorArgs, progress: &Progress) -> Result<()> {
         DeviceChoice::Cpu | DeviceChoice::Auto => 0,
     };
     if let Some(path) = &args.icicle_report {
+        // Whatever ends the first process, a driver that hangs shall not keep this one, and the GPU with it.
+        guard::exit_on_stdin_eof()?;
         let report = icicle::doctor(&icicle_config(args, index), &args.sizes);
         return fs::write(path, serde_json::to_vec(&report)?).context("cannot write the report");
     }
@@ -140,7 +143,7 @@ fn icicle_in_another_process(args: &DoctorArgs, index: u32) -> Result<Report, St
             command.arg("--icicle-dir").arg(directory);
         }
         // ICICLE may write there, and what is written there is for programs.
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
         let status = wait(child.context("cannot start the look at ICICLE")?)?;
         anyhow::ensure!(status.success(), "the look at ICICLE ended by {status}");
         let report = fs::read(&path).context("the look at ICICLE left no report")?;

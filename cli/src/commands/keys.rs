@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow};
-use circuits::keys::{KeyConfig, KeyPhase, KeyStore, default_dir};
+use circuits::keys::{KeyConfig, KeyPhase, KeyStore};
 use circuits::preset::{self, Preset};
 use circuits::srs::SrsSource;
 use serde_json::json;
@@ -14,6 +14,7 @@ use verifier_contracts::tools::Tools;
 use verifier_contracts::verifier;
 
 use crate::args::{ExportArgs, KeyArgs, KeygenArgs, SrsArgs, VerifyArgs};
+use crate::environment;
 use crate::guard;
 use crate::l1_check;
 use crate::output::{self, Exit, Failure};
@@ -120,9 +121,18 @@ pub fn preset(name: &str) -> Result<Preset> {
     })
 }
 
-/// The directory of the key cache.
+/// The directory of the key cache: the given one, else one in the user's cache. It does not depend on where the program
+/// lies or who started it, so that every command finds the keys that another made.
 pub fn directory(given: Option<&Path>) -> PathBuf {
-    given.map_or_else(default_dir, Path::to_path_buf)
+    given.map_or_else(default_directory, Path::to_path_buf)
+}
+
+fn default_directory() -> PathBuf {
+    let folder = |name| environment::variable(name).map(PathBuf::from);
+    let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+    cache
+        .unwrap_or_else(std::env::temp_dir)
+        .join("rollup-prover/keys")
 }
 
 /// Opens the keys that the arguments name.

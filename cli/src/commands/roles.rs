@@ -38,13 +38,14 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
         guard::exit_on_stdin_eof()?;
     }
     let shutdown = Signals::take()?.drain();
-    let manifest = {
+    tokio::pin!(shutdown);
+    let manifest = tokio::select! {
         // The keys are not kept: the prover process opens them too.
-        let keys = open_keys(args.keys.clone(), progress).await?;
-        keys.manifest().clone()
+        keys = open_keys(args.keys.clone(), progress) => keys?.manifest().clone(),
+        () = &mut shutdown => return Ok(()),
     };
     let config = WorkerConfig {
-        coordinator: args.coordinator,
+        coordinator: args.coordinator.to_string(),
         name: args.name.unwrap_or_else(default_name),
         protocol_version: PROTOCOL_VERSION,
         shard_vk_digest: manifest.shard_vk_digest.0,
@@ -154,7 +155,10 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     let path = args.genesis.display();
     let text = fs::read_to_string(&args.genesis).with_context(|| format!("cannot read {path}"))?;
     let genesis = Genesis::from_json(&text).with_context(|| format!("{path} is no genesis file"))?;
-    let keys = open_keys(args.keys, progress).await?;
+    let keys = tokio::select! {
+        keys = open_keys(args.keys, progress) => keys?,
+        () = signals.either() => return Ok(()),
+    };
     let rollup_id = RollupId {
         chain_id: args.chain_id,
         contract: args.contract,
@@ -166,7 +170,8 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     Ok(coordinator::run(config, keys, async move { signals.either().await }).await?)
 }
 
-/// Opens keys beside the async runtime: it takes a second when they are cached, minutes when not.
+/// Opens keys beside the async runtime: it takes a second when they are cached, minutes when not, and any time while
+/// another process makes them. Whoever does not wait for the end leaves it to a thread that ends with the process.
 async fn open_keys(args: KeyArgs, progress: &Progress) -> Result<Arc<circuits::keys::KeyStore>> {
     let progress = progress.clone();
     let keys = tokio::task::spawn_blocking(move || keys::from_args(&args, &progress)).await;

@@ -22,8 +22,8 @@ const RESTARTS_MAX: u32 = 5;
 const RESTART_PAUSE: Duration = Duration::from_millis(300);
 /// How often memory is sampled. The kernel keeps each process's peak, so only its last moments can be missed.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a child may take to end after it is asked to, before it is killed.
-const STOP_GRACE: Duration = Duration::from_secs(3);
+/// How long a child may take to end after it is asked to, before it is killed. A signal ends the demo within two seconds.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// What to run.
 #[derive(Debug, Clone)]

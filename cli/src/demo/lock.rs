@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::environment;
+
 /// Held while a demo runs; the kernel releases it however the demo ends.
 pub struct DemoLock {
     _file: File,
@@ -53,11 +55,11 @@ impl DemoLock {
 
 /// In the user's run-time directory where there is one, else the temporary one, with the user in the name.
 fn default_path() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR") {
+    match environment::variable("XDG_RUNTIME_DIR") {
         Some(directory) => PathBuf::from(directory).join("rollup-prover-demo.lock"),
         None => {
-            let user = std::env::var("USER").unwrap_or_else(|_| "user".into());
-            std::env::temp_dir().join(format!("rollup-prover-demo-{user}.lock"))
+            let user = environment::variable("USER").unwrap_or_else(|| "user".into());
+            std::env::temp_dir().join(format!("rollup-prover-demo-{}.lock", user.display()))
         }
     }
 }

@@ -28,7 +28,7 @@ use verifier_contracts::verifier;
 
 use crate::args::DemoArgs;
 use crate::client::Client;
-use crate::commands::batch::{SAMPLE_USERS, Show, check_proven, now, request_id};
+use crate::commands::batch::{SAMPLE_USERS, Show, check_proven, now, request_id, sample_transfers};
 use crate::commands::keys;
 use crate::output::{Exit, Failure};
 use crate::progress::Progress;
@@ -144,7 +144,7 @@ impl<'a> Demo<'a> {
         supervisor.watch_memory([("anvil", chain.pid()), ("demo", std::process::id())]);
         let client = Client::new(&url, PATIENCE)?;
         client.info().await.context("the coordinator does not come up")?;
-        self.report.seconds.startup = step.finish(&url).as_secs_f64();
+        self.report.seconds.startup = step.finish(url.as_str()).as_secs_f64();
 
         let mut deployment = None;
         let mut remaining = self.transfers();
@@ -166,12 +166,11 @@ impl<'a> Demo<'a> {
         Ok(self.report)
     }
 
-    /// How many transfers: what was asked for, or whole groups (P-6.2) of enough for two shards.
+    /// How many transfers, of all batches together.
     fn transfers(&self) -> usize {
-        let default = (self.preset.shard.capacity * 3 / 2 / 5 * 5).min(self.preset.operations_max());
         self.args
             .transfers
-            .map_or(default, |transfers| transfers as usize)
+            .map_or_else(|| sample_transfers(&self.preset), |transfers| transfers as usize)
     }
 
     async fn tools(&mut self) -> Result<Tools> {

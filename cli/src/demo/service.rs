@@ -15,6 +15,7 @@ use verifier_contracts::l1::{ANVIL_KEY, L1};
 use verifier_contracts::tools::Tools;
 
 use super::children::{ChildSpec, Supervisor};
+use crate::url::CoordinatorUrl;
 
 /// Workers of the demo.
 const WORKERS: usize = 2;
@@ -119,11 +120,11 @@ pub struct ServiceConfig<'a> {
 ///
 /// # Errors
 /// When a process cannot be started.
-pub fn start(config: &ServiceConfig, supervisor: &mut Supervisor) -> Result<String> {
+pub fn start(config: &ServiceConfig, supervisor: &mut Supervisor) -> Result<CoordinatorUrl> {
     let genesis = config.directory.join("genesis.json");
     fs::write(&genesis, config.genesis.to_json()).context("cannot write the genesis file")?;
     let address = format!("127.0.0.1:{}", free_port()?);
-    let url = format!("http://{address}");
+    let url: CoordinatorUrl = format!("http://{address}").parse()?;
 
     let mut args = strings([
         "coordinator",
@@ -151,7 +152,7 @@ pub fn start(config: &ServiceConfig, supervisor: &mut Supervisor) -> Result<Stri
 
     for number in 1..=WORKERS {
         let name = format!("worker-{number}");
-        let mut args = strings(["worker", "--coordinator", &url, "--name", &name]);
+        let mut args = strings(["worker", "--coordinator", url.as_str(), "--name", &name]);
         args.extend(strings(["--device", &config.device.to_string()]));
         args.extend(shared_args(config)?);
         supervisor.start(ChildSpec { name, args })?;

@@ -9,10 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use circuits::keys::{KEYS_VARIABLE, default_dir};
 use serde_json::Value;
 
 /// The binary under test.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_rollup-prover");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_rollup-prover");
+
+/// The binary under test, with the key folder of the other crates' tests.
+pub fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env(KEYS_VARIABLE, default_dir());
+    command
+}
 
 /// The workspace's directory.
 pub fn workspace() -> PathBuf {
@@ -36,7 +44,7 @@ impl Drop for Running {
 /// Starts `demo` with the directory's lock, log and data of its own.
 pub fn start_demo(directory: &Path, args: &[&str]) -> Running {
     let log = fs::File::create(directory.join("demo.log")).unwrap();
-    let child = Command::new(PROGRAM)
+    let child = program()
         .args(["demo", "--preset", "tiny", "--work-dir"])
         .arg(directory.join("work"))
         .args(args)
@@ -146,7 +154,7 @@ pub fn run(command: &mut Command, advice: &str) -> String {
 /// Starts a role of the service with the tests' keys and a log of its own.
 pub fn start(directory: &Path, log: &str, args: &[&str]) -> Running {
     let log = fs::File::create(directory.join(log)).unwrap();
-    let mut command = Command::new(PROGRAM);
+    let mut command = program();
     command
         .args(args)
         .args(KEYS)
@@ -171,14 +179,14 @@ impl Service {
         let path = |name: &str| directory.join(name).to_str().unwrap().to_string();
         let (genesis, batch, data) = (path("genesis.json"), path("batch.bin"), path("data"));
         let rollup = ["--chain-id", "31337", "--contract", CONTRACT];
-        let mut sample = Command::new(PROGRAM);
+        let mut sample = program();
         sample
             .args(["sample-batch", "--transfers", "4", "--genesis", &genesis])
             .args(["--batch", &batch])
             .args(rollup);
         run(&mut sample, "");
         // Keys first, and once: the processes would wait for each other's otherwise, within a client's patience.
-        run(Command::new(PROGRAM).arg("keygen").args(KEYS), "");
+        run(program().arg("keygen").args(KEYS), "");
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()

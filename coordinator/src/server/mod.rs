@@ -6,6 +6,7 @@ mod status;
 mod submission;
 #[cfg(test)]
 mod tests;
+mod undecodable;
 mod view;
 mod worker_service;
 
@@ -29,6 +30,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use self::{
     prover_service::{About, ProverServer},
     shell::{Clock, Shell},
+    undecodable::Reading,
     worker_service::WorkerServer,
 };
 use crate::{
@@ -79,7 +81,8 @@ pub struct Coordinator {
 
 /// Starts a coordinator and serves until `shutdown` completes.
 ///
-/// `keys` need only their verifying keys; proving keys are not read.
+/// `keys` need only their verifying keys; proving keys are not read. A shutdown that comes while the store is being opened does not
+/// wait for that, and leaves the store locked until the thread that opens it is done.
 ///
 /// # Errors
 /// See [`Error`].
@@ -88,7 +91,12 @@ pub async fn run(
     keys: Arc<KeyStore>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    Coordinator::start(config, keys).await?.serve(shutdown).await
+    let mut shutdown = Box::pin(shutdown);
+    let coordinator = tokio::select! {
+        started = Coordinator::start(config, keys) => started?,
+        () = &mut shutdown => return Ok(()),
+    };
+    coordinator.serve(shutdown).await
 }
 
 impl Coordinator {
@@ -172,16 +180,16 @@ impl Coordinator {
             .max_concurrent_streams(STREAMS_MAX)
             .add_service(health_service)
             .add_service(reflection)
-            .add_service(ProverServiceServer::new(ProverServer::new(
+            .add_service(Reading(ProverServiceServer::new(ProverServer::new(
                 Arc::clone(&shell),
                 about,
                 &config,
-            )))
-            .add_service(WorkerServiceServer::new(WorkerServer::new(
+            ))))
+            .add_service(Reading(WorkerServiceServer::new(WorkerServer::new(
                 Arc::clone(&shell),
                 manifest,
                 &config,
-            )))
+            ))))
             .serve_with_incoming_shutdown(accepted(listener), stopping.clone().cancelled_owned());
         let timekeeper = tokio::spawn(Arc::clone(&shell).keep_time());
         let storekeeper = tokio::spawn(Arc::clone(&shell).keep_store());

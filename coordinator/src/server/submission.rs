@@ -9,7 +9,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, Streaming};
 
-use super::status::{bad_field, bad_stream, exhausted};
+use super::{
+    status::{bad_field, bad_stream, exhausted},
+    undecodable::unread,
+};
 use crate::convert::batch_from_proto;
 
 /// Bytes that one permit of the budget stands for.
@@ -158,7 +161,8 @@ async fn next(
     limits: Limits<'_>,
 ) -> Result<Option<v1::submit_batch_request::Part>, Status> {
     let message = tokio::time::timeout(limits.idle, stream.message()).await;
-    let message = message.map_err(|_| Status::deadline_exceeded("the submission stands still"))??;
+    let message = message.map_err(|_| Status::deadline_exceeded("the submission stands still"))?;
+    let message = message.map_err(unread)?;
     match message {
         None => Ok(None),
         Some(message) => match message.part {

@@ -976,6 +976,47 @@ async fn a_watch_resumes_after_the_revision_it_has_seen() {
     service.stop().await;
 }
 
+/// Calls a method with messages of another kind than its own; returns how that ended.
+async fn misspoken<T, U>(service: &Service, method: &'static str, message: T) -> Result<U, Status>
+where
+    T: Message + Send + Sync + 'static,
+    U: Message + Default + Send + Sync + 'static,
+{
+    let mut grpc = tonic::client::Grpc::new(service.channel.clone());
+    grpc.ready().await.expect("connected");
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static(method);
+    let messages = tonic::Request::new(tokio_stream::once(message));
+    let codec = tonic_prost::ProstCodec::<T, U>::default();
+    let mut answers = grpc.streaming(messages, path, codec).await?.into_inner();
+    let answer = answers.message().await?;
+    Ok(answer.expect("an answer"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_do_not_decode_are_the_callers_fault() {
+    let store = store();
+    let service = Service::start(store.path()).await;
+    // A number where a text or a message should be.
+    let wrong = || v1::ListBatchesRequest {
+        page_size: 7,
+        page_token: String::new(),
+    };
+    let malformed = |status: Result<v1::GetBatchResponse, Status>| {
+        refused(status, Code::InvalidArgument, "MALFORMED_MESSAGE", "");
+    };
+    malformed(misspoken(&service, "/zkrollup.prover.v1.ProverService/GetBatch", wrong()).await);
+    malformed(misspoken(&service, "/zkrollup.prover.v1.ProverService/WatchBatch", wrong()).await);
+    malformed(misspoken(&service, "/zkrollup.prover.v1.ProverService/SubmitBatch", wrong()).await);
+    malformed(misspoken(&service, "/zkrollup.prover.v1.WorkerService/Session", wrong()).await);
+    // The same connection serves what decodes.
+    let request = v1::GetBatchRequest {
+        batch_id: "b9".into(),
+    };
+    let unknown = service.client().get_batch(request).await;
+    refused(unknown, Code::NotFound, "BATCH_UNKNOWN", "");
+    service.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_are_listed_in_pages_and_the_newest_can_be_cancelled() {
     let store = store();

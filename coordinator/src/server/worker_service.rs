@@ -16,6 +16,7 @@ use v1::{session_request::Message as FromWorker, session_response::Message as To
 use super::{
     shell::{Outbound, SessionQueue, Shell},
     status::{Unavailable, bad_field, bad_stream, exhausted, worker_mismatch},
+    undecodable::unread,
     view::task_kind,
 };
 use crate::{
@@ -139,7 +140,7 @@ impl Handler {
         let first = tokio::select! {
             () = self.shell.stopping().cancelled() => return Err(Unavailable::Stopping.into()),
             first = tokio::time::timeout(HELLO_WAIT, self.incoming.message()) => {
-                first.map_err(|_| Status::deadline_exceeded("no hello came"))??
+                first.map_err(|_| Status::deadline_exceeded("no hello came"))?.map_err(unread)?
             }
         };
         let Some(FromWorker::Hello(hello)) = first.and_then(|message| message.message) else {
@@ -186,7 +187,7 @@ impl Handler {
                     return Ok(());
                 }
                 () = sender.closed() => return Ok(()),
-                message = self.incoming.message() => message?,
+                message = self.incoming.message() => message.map_err(unread)?,
             };
             let Some(message) = message else { return Ok(()) };
             let Some(message) = message.message else {

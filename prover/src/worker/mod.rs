@@ -268,7 +268,16 @@ impl Keeper {
         let mut failures = 0;
         while !self.is_done() {
             let started = Instant::now();
-            match Session::open(&self.endpoint, self.hello()).await {
+            let hello = self.hello();
+            let opened = tokio::select! {
+                opened = Session::open(&self.endpoint, hello) => opened,
+                () = stopping(&mut self.stop) => {
+                    // A worker that owes nothing does not wait for a coordinator that says nothing.
+                    self.drain();
+                    continue;
+                }
+            };
+            match opened {
                 Ok(session) => {
                     tracing::info!(session = session.welcome.session_id, preset = %session.welcome.preset, "session open");
                     let ended = self.serve(session).await?;

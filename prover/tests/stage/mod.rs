@@ -240,10 +240,15 @@ impl Stage {
         }
     }
 
+    /// The worker's next session, of which nothing has been read yet.
+    pub async fn unwelcomed(&mut self) -> Peer {
+        let session = tokio::time::timeout(PATIENCE, self.sessions.recv()).await;
+        session.expect("the worker connects").expect("the server runs")
+    }
+
     /// The worker's next session, past hello and welcome.
     pub async fn session(&mut self) -> Peer {
-        let session = tokio::time::timeout(PATIENCE, self.sessions.recv()).await;
-        let mut peer = session.expect("the worker connects").expect("the server runs");
+        let mut peer = self.unwelcomed().await;
         let FromWorker::Hello(hello) = peer.next().await else {
             panic!("hello comes first")
         };

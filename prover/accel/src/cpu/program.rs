@@ -50,7 +50,7 @@ struct Runner<'a> {
     /// Inputs that are read, under whichever rotation.
     columns: Vec<usize>,
     #[cfg(target_arch = "x86_64")]
-    limbs: Option<(ifma::Available, Vec<[u64; 5]>)>,
+    limbs: Option<ifma::program::Constants>,
 }
 
 /// What a task writes between its inputs and its outputs.
@@ -78,7 +78,7 @@ impl<'a> Runner<'a> {
             block: (bytes / size_of::<Fr>()).next_power_of_two().clamp(32, 256),
             #[cfg(target_arch = "x86_64")]
             limbs: match kernels {
-                Kernels::Ifma(available) => Some((available, ifma::program::limbs(constants))),
+                Kernels::Ifma(available) => Some(ifma::program::Constants::new(available, constants)),
                 Kernels::Portable => None,
             },
         }
@@ -181,18 +181,9 @@ impl<'a> Runner<'a> {
         next: &[&[Fr]],
     ) {
         #[cfg(target_arch = "x86_64")]
-        if let Some((available, limbs)) = &self.limbs {
+        if let Some(limbs) = &self.limbs {
             let slots = &mut temporaries.ifma;
-            return ifma::program::execute(
-                *available,
-                self.schedule,
-                limbs,
-                views,
-                self.block / 8,
-                slots,
-                outputs,
-                next,
-            );
+            return ifma::program::execute(self.schedule, limbs, views, self.block / 8, slots, outputs, next);
         }
         let _ = next;
         let (slots, sum) = (&mut temporaries.portable, &mut temporaries.sum);

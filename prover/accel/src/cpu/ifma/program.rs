@@ -10,18 +10,27 @@ use super::field::*;
 use halo2curves::bn256::Fr;
 use std::arch::x86_64::*;
 
-/// Constants as the nodes read them.
-pub(in crate::cpu) fn limbs(constants: &[Fr]) -> Vec<[u64; 5]> {
-    constants.iter().map(|constant| split(words(constant))).collect()
+/// Constants of a program, as [`execute`] takes them.
+pub(in crate::cpu) struct Constants {
+    _available: Available,
+    limbs: Vec<[u64; 5]>,
+}
+
+impl Constants {
+    pub(in crate::cpu) fn new(available: Available, constants: &[Fr]) -> Self {
+        Self {
+            _available: available,
+            limbs: constants.iter().map(|constant| split(words(constant))).collect(),
+        }
+    }
 }
 
 /// Runs a schedule over a block of `8 vectors` elements. `views` are the schedule's reads and `outputs` its outputs, of that
 /// length; `slots` has `vectors` entries for each slot. Meanwhile the elements of `next`, which the next block will read, are
 /// asked for.
 pub(in crate::cpu) fn execute(
-    _: Available,
     schedule: &Schedule,
-    constants: &[[u64; 5]],
+    constants: &Constants,
     views: &[&[Fr]],
     vectors: usize,
     slots: &mut [Lanes],
@@ -31,7 +40,7 @@ pub(in crate::cpu) fn execute(
     assert!(views.iter().all(|view| view.len() == 8 * vectors));
     assert!(outputs.iter().all(|output| output.len() == 8 * vectors));
     let mut block = Block {
-        constants,
+        constants: &constants.limbs,
         views,
         vectors,
         slots,

@@ -1,0 +1,112 @@
+//! What the environment and the command line say to the program, and where it keeps keys when nothing says where.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use support::program;
+
+/// A folder of keys that cannot be made, so that a command ends as soon as it has read its arguments.
+const NO_FOLDER: &str = "/dev/null/keys";
+
+/// Runs a command that must fail; returns its exit code and what it said.
+fn failure(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    (output.status.code().expect("it ends by itself"), said)
+}
+
+#[test]
+fn a_variable_says_yes_or_no_to_a_flag_in_every_usual_word() {
+    let keygen = |word: &str, args: &[&str]| {
+        let mut command = program();
+        command.args(["keygen", "--preset", "tiny", "--keys-dir", NO_FOLDER]);
+        command.args(args).env("ROLLUP_PROVER_INSECURE_DEV_SRS", word);
+        failure(&mut command)
+    };
+    for yes in ["1", "true", "TRUE", "yes", "Yes", "on"] {
+        let (code, said) = keygen(yes, &[]);
+        assert_eq!(code, 1, "{yes}: {said}");
+        assert!(said.contains(NO_FOLDER), "{yes}: {said}");
+    }
+    for no in ["", "0", "false", "False", "no", "NO", "off"] {
+        let (code, said) = keygen(no, &[]);
+        assert_eq!(code, 1, "{no}: {said}");
+        assert!(
+            said.contains("name the structured reference string"),
+            "{no}: {said}"
+        );
+        let (code, said) = keygen(no, &["--srs", "/nowhere.ptau"]);
+        assert_eq!(code, 1, "a refused flag stands against no argument: {said}");
+        assert!(said.contains("/nowhere.ptau"), "{no}: {said}");
+    }
+    let (code, said) = keygen("perhaps", &[]);
+    assert_eq!(code, 2, "{said}");
+}
+
+#[test]
+fn an_empty_variable_is_as_good_as_none() {
+    let mut command = program();
+    command.args(["keygen", "--insecure-dev-srs", "--keys-dir", NO_FOLDER]);
+    let (_, said) = failure(command.env("ROLLUP_PROVER_PRESET", ""));
+    assert!(said.contains("no keys of preset ci"), "{said}");
+}
+
+#[test]
+fn keys_lie_in_the_users_cache_wherever_the_program_lies() {
+    let directory = tempfile::tempdir().unwrap();
+    let keygen = |variable: &str, folder: &Path, expected: &Path| {
+        // A file stands where the cache should be, so that no keys are made.
+        fs::create_dir_all(folder).unwrap();
+        fs::write(expected, "").unwrap();
+        let mut command = program();
+        command.args(["keygen", "--preset", "tiny", "--insecure-dev-srs"]);
+        for other in ["ROLLUP_PROVER_KEYS", "XDG_CACHE_HOME"] {
+            command.env(other, "");
+        }
+        let (_, said) = failure(command.env(variable, folder));
+        assert!(said.contains(expected.to_str().unwrap()), "{variable}: {said}");
+    };
+    let home = directory.path().join("home");
+    keygen("HOME", &home, &home.join(".cache"));
+    let cache = directory.path().join("cache");
+    keygen("XDG_CACHE_HOME", &cache, &cache.join("rollup-prover"));
+}
+
+#[test]
+fn a_url_that_cannot_be_right_is_refused_before_anything_starts_and_its_password_is_not_repeated() {
+    let role = |args: &[&str], url: &str| {
+        let (code, said) = failure(program().args(args).args(["--coordinator", url]));
+        assert_eq!(code, 2, "{said}");
+        assert!(!said.contains("secret"), "{said}");
+        said
+    };
+    for args in [
+        ["watch", "b0"].as_slice(),
+        &["submit", "--batch", "/nowhere"],
+        &["proof", "b0", "--out", "/nowhere"],
+        &["worker", "--insecure-dev-srs"],
+    ] {
+        assert!(role(args, "127.0.0.1:7400").contains("http://HOST:PORT"));
+        assert!(role(args, "https://127.0.0.1:7400").contains("there is no TLS"));
+        assert!(role(args, "http://name:secret@127.0.0.1:7400").contains("no name and no password"));
+    }
+    let mut watch = program();
+    let url = "http://name:secret@127.0.0.1:7400";
+    let output = watch
+        .args(["watch", "--help"])
+        .env("ROLLUP_PROVER_COORDINATOR", url)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("secret"));
+    let (code, said) = failure(
+        program()
+            .args(["watch", "b0"])
+            .env("ROLLUP_PROVER_COORDINATOR", url),
+    );
+    assert_eq!(code, 2);
+    assert!(!said.contains("secret"), "{said}");
+}

@@ -1,0 +1,87 @@
+//! Signals end every role while it waits for keys, which may take minutes to make: here for ever, since the test holds
+//! the key folder's lock.
+
+mod support;
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use support::{KEYS, Running, log_tail, program, run, wait_for};
+
+/// A role comes as far as the lock within this time.
+const START_MAX: Duration = Duration::from_secs(60);
+/// A signal ends a role within this time.
+const END_MAX: Duration = Duration::from_secs(2);
+
+/// Starts a role, waits until it waits for keys, and sends it a signal; returns how it ended.
+fn end(directory: &Path, args: &[&str], signal: &str) -> ExitStatus {
+    let keys = directory.join("keys");
+    fs::create_dir_all(&keys).unwrap();
+    let lock = File::create(keys.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let log = directory.join("log");
+    let mut command = program();
+    command.args(args).args(KEYS).arg("--keys-dir").arg(&keys);
+    let child = command
+        .env("RUST_LOG", "info")
+        .stderr(File::create(&log).unwrap());
+    let mut role = Running(child.spawn().unwrap());
+    wait_for("the role to wait for keys", START_MAX, || {
+        log_tail(&log)
+            .contains("waiting for another process")
+            .then_some(())
+    });
+    run(Command::new("kill").args([signal, &role.0.id().to_string()]), "");
+    let sent = Instant::now();
+    let status = wait_for("the role to end", START_MAX, || role.0.try_wait().unwrap());
+    assert!(
+        sent.elapsed() < END_MAX,
+        "{:?}: {}",
+        sent.elapsed(),
+        log_tail(&log)
+    );
+    status
+}
+
+#[test]
+fn a_worker_that_waits_for_keys_ends_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let worker = ["worker", "--coordinator", "http://127.0.0.1:1"];
+    let code = |signal| end(directory.path(), &worker, signal).code();
+    assert_eq!(code("-TERM"), Some(0), "it has nothing to drain");
+    assert_eq!(code("-INT"), Some(130));
+}
+
+#[test]
+fn a_coordinator_that_waits_for_keys_ends_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
+    let rollup = [
+        "--chain-id",
+        "31337",
+        "--contract",
+        &format!("0x{}", "e7".repeat(20)),
+    ];
+    let (genesis, batch, data) = (path("genesis.json"), path("batch.bin"), path("data"));
+    let mut sample = program();
+    sample.args(["sample-batch", "--genesis", &genesis, "--batch", &batch]);
+    run(sample.args(rollup), "");
+    let mut coordinator = vec!["coordinator", "--listen", "127.0.0.1:0", "--data-dir", &data];
+    coordinator.extend(["--genesis", &genesis]);
+    coordinator.extend(rollup);
+    for signal in ["-TERM", "-INT"] {
+        assert_eq!(end(directory.path(), &coordinator, signal).code(), Some(0));
+    }
+}
+
+#[test]
+fn key_making_that_waits_for_its_turn_ends_by_the_signal() {
+    let directory = tempfile::tempdir().unwrap();
+    for (signal, number) in [("-TERM", 15), ("-INT", 2)] {
+        let status = end(directory.path(), &["keygen"], signal);
+        assert_eq!(status.signal(), Some(number));
+    }
+}
