@@ -21,3 +21,5 @@ pub const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
 
 /// Most characters in a request id or a worker's name.
 pub const NAME_CHARS_MAX: usize = 128;
+/// Most characters of a failure's message; the rest is cut off.
+pub const FAILURE_CHARS_MAX: usize = 1_024;

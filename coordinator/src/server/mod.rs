@@ -167,11 +167,13 @@ impl Coordinator {
         } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, true).await;
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .expect("the descriptor sets are those of the build");
+        // Older clients know the interface by its first name only.
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let reflected = "the descriptor sets are those of the build";
         let manifest = Arc::new(about.manifest.clone());
         let stopping = shell.stopping().clone();
         let serving = Server::builder()
@@ -179,7 +181,8 @@ impl Coordinator {
             .http2_keepalive_timeout(Some(KEEPALIVE))
             .max_concurrent_streams(STREAMS_MAX)
             .add_service(health_service)
-            .add_service(reflection)
+            .add_service(reflection().build_v1().expect(reflected))
+            .add_service(reflection().build_v1alpha().expect(reflected))
             .add_service(Reading(ProverServiceServer::new(ProverServer::new(
                 Arc::clone(&shell),
                 about,

@@ -794,7 +794,7 @@ async fn proofs_that_do_not_verify_are_rejected_and_the_task_is_tried_again() {
             ..good.clone()
         },
         v1::Complete {
-            task_id: "x".repeat(1_000),
+            task_id: "x".repeat(100),
             ..good.clone()
         },
         v1::Complete {
@@ -1313,6 +1313,28 @@ async fn health_and_reflection_answer() {
             .iter()
             .any(|service| service.name == "zkrollup.prover.v1.ProverService")
     );
+    // Under the first name too.
+    use tonic_reflection::pb::v1alpha as first;
+    let request = first::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(first::server_reflection_request::MessageRequest::ListServices(
+            String::new(),
+        )),
+    };
+    let mut answers = first::server_reflection_client::ServerReflectionClient::new(service.channel.clone())
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await
+        .expect("it answers")
+        .into_inner();
+    let answer = answers.message().await.expect("an answer").expect("one");
+    assert!(
+        matches!(
+            answer.message_response,
+            Some(first::server_reflection_response::MessageResponse::ListServicesResponse(_))
+        ),
+        "{answer:?}"
+    );
+    drop(answers);
     service.stop().await;
 }
 
@@ -1363,6 +1385,31 @@ async fn submissions_that_stand_still_make_room_soon() {
         assert!(status.message().contains("stands still"), "{status}");
     }
     service.submit("b", &batch).await.expect("there is room");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tasks_name_of_megabytes_ends_its_session() {
+    let store = store();
+    let service = Service::start(store.path()).await;
+    let task_id = "b1-".repeat(1 << 20);
+    for message in [
+        FromWorker::Renew(v1::Renew {
+            task_id: task_id.clone(),
+            fence: 1,
+        }),
+        FromWorker::Complete(v1::Complete {
+            task_id: task_id.clone(),
+            ..v1::Complete::default()
+        }),
+    ] {
+        let mut worker = Worker::join(&service, "hostile").await;
+        worker.send(message).await;
+        let status = worker.next().await.expect_err("the session ends");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().starts_with("task_id: "), "{status}");
+        assert!(status.message().len() < 200, "it is not repeated");
+    }
     service.stop().await;
 }
 

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
 
 use circuits::manifest::{Manifest, PROTOCOL_VERSION};
-use proto::{CHUNK_BYTES_MAX, NAME_CHARS_MAX, PAYLOAD_BYTES_MAX, PROOF_BYTES_MAX, v1};
+use proto::{CHUNK_BYTES_MAX, FAILURE_CHARS_MAX, NAME_CHARS_MAX, PAYLOAD_BYTES_MAX, PROOF_BYTES_MAX, v1};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
@@ -193,6 +193,7 @@ impl Handler {
             let Some(message) = message.message else {
                 return Err(bad_stream("MESSAGE_UNKNOWN", "a message of no known kind"));
             };
+            check_task_id(&message)?;
             let answer = self.step(id, message).await?;
             if let Some(answer) = answer {
                 let Some(queue) = queue.upgrade() else {
@@ -323,6 +324,8 @@ impl Handler {
         let Some(task) = parse(&task_id) else {
             return Ok(Some(unknown(task_id, fence)));
         };
+        // It goes into the log too.
+        let message: String = message.chars().take(FAILURE_CHARS_MAX).collect();
         let failed = self
             .shell
             .run(move |shell| {
@@ -480,6 +483,27 @@ fn task_kinds(field: &str, kinds: impl Iterator<Item = v1::TaskKind>) -> Result<
         .collect()
 }
 
+/// Refuses a task's name that is none by its length alone: answers repeat it, and wait until the worker reads them.
+fn check_task_id(message: &FromWorker) -> Result<(), Status> {
+    let task_id = match message {
+        FromWorker::Renew(v1::Renew { task_id, .. })
+        | FromWorker::Progress(v1::Progress { task_id, .. })
+        | FromWorker::Complete(v1::Complete { task_id, .. })
+        | FromWorker::Fail(v1::Fail { task_id, .. }) => task_id,
+        FromWorker::Hello(_) | FromWorker::LeaseRequest(_) | FromWorker::Drain(_) => return Ok(()),
+    };
+    if task_id.len() <= NAME_CHARS_MAX {
+        return Ok(());
+    }
+    let expected = format!("at most {NAME_CHARS_MAX} bytes");
+    Err(bad_field(
+        "MALFORMED_FIELD",
+        "task_id",
+        expected,
+        format!("{} bytes", task_id.len()),
+    ))
+}
+
 fn parse(task_id: &str) -> Option<TaskId> {
     task_id.parse().ok()
 }
@@ -499,10 +523,5 @@ fn lost(task_id: String, fence: u64, error: LeaseLost) -> ToWorker {
 }
 
 fn unknown(task_id: String, fence: u64) -> ToWorker {
-    // A name from a stranger may be of any length.
-    lost(
-        task_id.chars().take(NAME_CHARS_MAX).collect(),
-        fence,
-        LeaseLost::NotNeeded,
-    )
+    lost(task_id, fence, LeaseLost::NotNeeded)
 }

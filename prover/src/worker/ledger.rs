@@ -7,14 +7,11 @@ use proto::v1::{
     Complete, Completed, Drain, Fail, LeaseLost, LeaseRequest, Progress, Renew, Task, TaskChunk, TaskKind,
     Verdict,
 };
-use proto::{PAYLOAD_BYTES_MAX, PROOF_BYTES_MAX};
+use proto::{FAILURE_CHARS_MAX, PAYLOAD_BYTES_MAX, PROOF_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::engine::FailureClass;
-
-/// Characters of a failure's message that the coordinator keeps.
-const FAILURE_CHARS_MAX: usize = 1024;
 
 /// A task with its whole payload, ready to be proven.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
