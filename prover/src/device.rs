@@ -16,10 +16,11 @@ use crate::engine::{EngineError, OwnEngine, OwnOptions, OwnPreparer, Phase, Pipe
 use crate::memory;
 use crate::worker::DeviceInfo;
 
-/// Vectors of the shard circuit's rows that a device holds at the widest point of a proof; bases count as two each.
-const SHARD_VECTORS: u64 = 75;
+/// Vectors of the shard circuit's rows that a device holds at the widest point of a proof; bases count as three each, for
+/// the scalar that GPUs keep beside the point.
+const SHARD_VECTORS: u64 = 77;
 /// The same of the aggregation circuit with [`AGGREGATION_COLUMNS`] advice columns.
-const AGGREGATION_VECTORS: u64 = 72;
+const AGGREGATION_VECTORS: u64 = 74;
 /// Columns that hold the aggregation's cells at the presets `tiny` and `ci`.
 const AGGREGATION_COLUMNS: u64 = 5;
 /// What another column adds at most: itself, its selector, its part of the permutation in two forms, their cosets.
