@@ -204,7 +204,10 @@ impl Client {
             .iter()
             .flat_map(|b| &b.field_violations)
         {
-            message.push_str(&format!(" ({}: {})", violation.field, violation.description));
+            let told = format!("{}: {}", violation.field, violation.description);
+            if !message.contains(&told) {
+                message.push_str(&format!(" ({told})"));
+            }
         }
         Failure::new(Exit::Refused, message)
     }
