@@ -14,6 +14,8 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock},
+    thread,
+    time::{Duration, Instant},
 };
 
 use circuits::account::{Account, AccountIndex};
@@ -32,6 +34,14 @@ use crate::core::{
 
 /// Memory that sled may use for its cache, bytes.
 const CACHE_BYTES: u64 = 64 << 20;
+
+/// In sled's error where its own lock is held. The store's lock is held then: it is an earlier database of this process,
+/// whose last thread lets go some time after it was dropped.
+const LOCKED: &str = "could not acquire lock";
+/// How long that is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two tries.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// The database's folder in the store's.
 const DATABASE: &str = "database";
@@ -169,13 +179,22 @@ fn create(path: &Path, identity: &Identity, genesis: Vec<(AccountIndex, Account)
 
 fn open_database(folder: &Path) -> Result<sled::Db, StoreError> {
     remove_leftovers(folder)?;
-    sled::Config::new()
+    let config = sled::Config::new()
         .path(folder)
         .cache_capacity(CACHE_BYTES)
         // Every commit flushes by itself.
-        .flush_every_ms(None)
-        .open()
-        .map_err(database_error(folder))
+        .flush_every_ms(None);
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error))
+                if error.to_string().contains(LOCKED) && Instant::now() < deadline =>
+            {
+                thread::sleep(LOCK_RETRY);
+            }
+            opened => return opened.map_err(database_error(folder)),
+        }
+    }
 }
 
 /// Removes snapshots whose writing was interrupted.
