@@ -2,10 +2,10 @@
 //!
 //! ICICLE's CUDA backend gathers points by the digits of their scalars. Buckets that hold far more points than the average
 //! it treats on a stream of their own, which reads memory of another stream without waiting for it (compute-sanitizer says
-//! so): on an H100 with driver 580 a call ended with an illegal address, or with success and a wrong sum, unless every launch was
-//! waited for. Sums of bits, of equal scalars, and with windows whose highest has few values, have such buckets. So on that backend
-//! there are none: a random vector is added to the scalars, whose own sum is taken off again, and windows have one of a few
-//! widths ([`Windows::Even`]).
+//! so): on an H100 with driver 580 a call ended with an illegal address, or with success and a wrong sum, unless every
+//! launch was waited for. Sums of bits, of equal scalars, and with windows whose highest has few values, have such buckets.
+//! So on that backend there are none: a random vector is added to the scalars, whose own sum is taken off again, and
+//! windows have one of a few widths ([`Windows::Even`]).
 
 use super::abi::{self, PROJECTIVE_BYTES};
 use super::context::{Arithmetic, Context, Table, lock};
