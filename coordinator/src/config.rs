@@ -104,6 +104,11 @@ impl Config {
         let limits = &self.limits;
         let settings = [
             ("limits.batches_open_max", limits.batches_open_max as u64, 1),
+            (
+                "limits.tenant_batches_open_max",
+                limits.tenant_batches_open_max as u64,
+                1,
+            ),
             ("limits.sessions_max", limits.sessions_max as u64, 1),
             ("limits.session_leases_max", limits.session_leases_max as u64, 1),
             ("limits.lease_ms", limits.lease_ms, 100),

@@ -14,7 +14,21 @@ use circuits::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::core::{chain::Submission, id::StateRoot};
+use crate::core::{
+    chain::Submission,
+    id::{StateRoot, Tenant},
+};
+
+/// Who submits a batch, and as what.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// The tenant's id.
+    pub request_id: String,
+    /// SHA-256 of the encoded batch.
+    pub sha256: [u8; 32],
+}
 
 /// What a batch's proofs state, and the data that L1 gets with them. A stored artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,13 +79,12 @@ pub(crate) enum ArtifactError {
 
 /// Executes a batch on the ledger, which is left after it. On an error the ledger is as it was.
 ///
-/// `request_id` and `sha256` go into the submission.
+/// `origin` goes into the submission.
 pub(crate) fn prepare(
     ledger: &mut State,
     preset: &Preset,
     batch: &Batch,
-    request_id: String,
-    sha256: [u8; 32],
+    origin: Origin,
 ) -> Result<Submission, ExecutionError> {
     // Sizes first: after the execution there is no way back without the undo.
     let needed = batch.operations.len().div_ceil(preset.shard.capacity);
@@ -96,7 +109,7 @@ pub(crate) fn prepare(
             return Err(error.into());
         }
     };
-    Ok(submission(batch, executed, &shards, &undo, request_id, sha256))
+    Ok(submission(batch, executed, &shards, &undo, origin))
 }
 
 fn submission(
@@ -104,8 +117,7 @@ fn submission(
     executed: Executed,
     shards: &[ShardInput],
     undo: &[(AccountIndex, Account)],
-    request_id: String,
-    sha256: [u8; 32],
+    origin: Origin,
 ) -> Submission {
     let statement = Statement {
         time: batch.time,
@@ -117,8 +129,9 @@ fn submission(
         posted_b: executed.posted_b,
     };
     Submission {
-        request_id,
-        sha256,
+        tenant: origin.tenant,
+        request_id: origin.request_id,
+        sha256: origin.sha256,
         number: batch.number,
         time: batch.time,
         old_root: StateRoot(field::to_be(&executed.old_root)),

@@ -4,14 +4,16 @@ use circuits::account::{Account, AccountIndex};
 
 use super::{
     Core, Head, Output, Task,
-    id::{BatchId, StateRoot, TaskId, TaskKind, UnixMs},
+    id::{BatchId, StateRoot, TaskId, TaskKind, Tenant, UnixMs},
     record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write},
 };
 
 /// A batch that was executed on the head of the chain and found right.
 #[derive(Debug, Clone)]
 pub struct Submission {
-    /// The caller's id.
+    /// Who submits it.
+    pub tenant: Tenant,
+    /// The tenant's id.
     pub request_id: String,
     /// SHA-256 of the encoded batch.
     pub sha256: [u8; 32],
@@ -51,6 +53,12 @@ pub enum SubmitError {
     /// Too many batches are open.
     #[error("{open} batches are accepted and not proven, the limit")]
     QueueFull {
+        /// How many.
+        open: usize,
+    },
+    /// Too many batches of the tenant are open.
+    #[error("{open} batches of this tenant are accepted and not proven, the limit")]
+    TenantQueueFull {
         /// How many.
         open: usize,
     },
@@ -123,8 +131,14 @@ impl Core {
     ///
     /// # Errors
     /// [`SubmitError::RequestReused`] if the content differs.
-    pub fn existing(&self, request_id: &str, sha256: &[u8; 32]) -> Result<Option<BatchId>, SubmitError> {
-        match self.requests.get(request_id).and_then(|id| self.batches.get(id)) {
+    pub fn existing(
+        &self,
+        tenant: &Tenant,
+        request_id: &str,
+        sha256: &[u8; 32],
+    ) -> Result<Option<BatchId>, SubmitError> {
+        let request = (tenant.clone(), request_id.to_owned());
+        match self.requests.get(&request).and_then(|id| self.batches.get(id)) {
             None => Ok(None),
             Some(batch) if batch.sha256 == *sha256 => Ok(Some(batch.id)),
             Some(batch) => Err(SubmitError::RequestReused {
@@ -135,11 +149,17 @@ impl Core {
         }
     }
 
-    /// Whether a batch of this number, old root and time may be appended now.
+    /// Whether a tenant may append a batch of this number, old root and time now.
     ///
     /// # Errors
     /// Every [`SubmitError`] but [`SubmitError::RequestReused`].
-    pub fn admit(&self, number: u64, old_root: StateRoot, time: u64) -> Result<(), SubmitError> {
+    pub fn admit(
+        &self,
+        tenant: &Tenant,
+        number: u64,
+        old_root: StateRoot,
+        time: u64,
+    ) -> Result<(), SubmitError> {
         let Head {
             root,
             next_number,
@@ -163,8 +183,13 @@ impl Core {
         if time < min {
             return Err(SubmitError::Time { min, found: time });
         }
-        if self.open >= self.limits.batches_open_max {
-            return Err(SubmitError::QueueFull { open: self.open });
+        let open = self.open_batches();
+        if open >= self.limits.batches_open_max {
+            return Err(SubmitError::QueueFull { open });
+        }
+        let open = self.open.get(tenant).copied().unwrap_or_default();
+        if *tenant != Tenant::default() && open >= self.limits.tenant_batches_open_max {
+            return Err(SubmitError::TenantQueueFull { open });
         }
         Ok(())
     }
@@ -178,14 +203,15 @@ impl Core {
     /// # Panics
     /// If there is no shard: an executed batch has at least one.
     pub fn submit(&mut self, now: UnixMs, new: Submission) -> Result<(BatchId, bool, Output), SubmitError> {
-        if let Some(id) = self.existing(&new.request_id, &new.sha256)? {
+        if let Some(id) = self.existing(&new.tenant, &new.request_id, &new.sha256)? {
             return Ok((id, true, Output::default()));
         }
-        self.admit(new.number, new.old_root, new.time)?;
+        self.admit(&new.tenant, new.number, new.old_root, new.time)?;
         assert!(!new.shard_inputs.is_empty(), "an executed batch has a shard");
         let id = BatchId(self.batches.last_key_value().map_or(1, |(last, _)| last.0 + 1));
         let record = BatchRecord {
             id,
+            tenant: new.tenant.clone(),
             request_id: new.request_id.clone(),
             sha256: new.sha256,
             number: new.number,
@@ -205,8 +231,8 @@ impl Core {
         };
         self.batches.insert(id, record);
         self.chain.insert(new.number, id);
-        self.requests.insert(new.request_id, id);
-        self.open += 1;
+        *self.open.entry(new.tenant.clone()).or_default() += 1;
+        self.requests.insert((new.tenant, new.request_id), id);
 
         let mut output = Output::default();
         self.save_batch(id, &mut output);
@@ -258,9 +284,10 @@ impl Core {
         if batch.status == BatchStatus::Cancelled {
             return Ok(output);
         }
-        let (number, request_id) = (batch.number, batch.request_id.clone());
+        let number = batch.number;
+        let request = (batch.tenant.clone(), batch.request_id.clone());
         self.chain.remove(&number);
-        self.requests.remove(&request_id);
+        self.requests.remove(&request);
         output.writes.push(Write::Accounts(accounts));
         output
             .writes
@@ -394,7 +421,10 @@ impl Core {
         batch.finished = Some(now);
         batch.failure = None;
         let shards = batch.shards;
-        self.open -= 1;
+        if let Some(open) = self.open.get_mut(&batch.tenant) {
+            *open -= 1;
+        }
+        self.open.retain(|_, open| *open > 0);
         self.save_batch(id, output);
         let tasks: Vec<TaskId> = self.tasks_of(id).map(|task| task.record.id).collect();
         for task in tasks {

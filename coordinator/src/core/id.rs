@@ -1,4 +1,4 @@
-//! Names of batches, tasks, sessions and moments.
+//! Names of batches, tasks, callers, sessions and moments.
 
 use std::{fmt, str::FromStr};
 
@@ -46,6 +46,23 @@ pub struct UnixMs(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateRoot(pub [u8; 32]);
 
+/// An identity that a caller has proven, by its name. Nobody's where callers prove none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Principal(pub String);
+
+/// Whose batches are one's own: one or several principals. Without a name where callers prove no identity.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Tenant(pub String);
+
+/// A worker: the name that it gives itself, within the identity that it has proven. Written as its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WorkerId {
+    /// The identity.
+    pub principal: Principal,
+    /// The name.
+    pub name: String,
+}
+
 /// A text that names no batch or task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an id of this service")]
@@ -80,6 +97,24 @@ impl TaskId {
             kind: TaskKind::Aggregation,
             index: 0,
         }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Core, Effect, Output, Session,
-    id::{Fence, SessionId, TaskId, TaskKind, UnixMs},
+    id::{Fence, SessionId, TaskId, TaskKind, UnixMs, WorkerId},
     record::{BatchStatus, TaskStatus},
 };
 
@@ -85,7 +85,7 @@ impl Core {
     /// See [`SessionRefused`].
     pub fn open_session(
         &mut self,
-        worker: String,
+        worker: WorkerId,
         capabilities: BTreeSet<TaskKind>,
     ) -> Result<SessionId, SessionRefused> {
         if self.stopping {
@@ -323,7 +323,7 @@ impl Core {
     fn held(&self, id: SessionId, task_id: TaskId, fence: Fence) -> Result<(), LeaseLost> {
         let task = self.tasks.get(&task_id).ok_or(LeaseLost::NotNeeded)?;
         let leased = task.record.status == TaskStatus::Leased && task.record.fence == fence;
-        // By name and not by session: the lease may be from before a restart or a reconnection.
+        // By identity and name, and not by session: the lease may be from before a restart or a reconnection.
         let session = self.sessions.get(&id).ok_or(LeaseLost::Over)?;
         if leased && task.record.worker.as_ref() == Some(&session.worker) {
             Ok(())
@@ -366,14 +366,15 @@ impl Core {
         let phase = std::mem::take(&mut task.phase);
         task.fraction = 0.0;
         let record = &mut task.record;
-        let worker = record.worker.clone().unwrap_or_default();
+        let worker = record.worker.clone();
+        let name = worker.as_ref().map(ToString::to_string).unwrap_or_default();
         record.status = TaskStatus::Ready;
         record.not_before = now;
         if session.is_some() {
             record.avoid_until = now.after(self.limits.avoid_ms);
             record.last_failure = Some(match connected {
-                true => format!("worker {worker} fell silent"),
-                false => format!("the connection of worker {worker} was lost"),
+                true => format!("worker {name} fell silent"),
+                false => format!("the connection of worker {name} was lost"),
             });
         }
         let quarantined = if connected {
@@ -382,7 +383,7 @@ impl Core {
             (deaths >= self.limits.deaths_max).then(|| format!("quarantined after {deaths} silent workers"))
         } else if session.is_some() && !phase.is_empty() {
             let lost = task.losses.entry(phase.clone()).or_default();
-            lost.insert(worker);
+            lost.extend(worker);
             let lost = lost.len();
             (lost >= self.limits.losses_max)
                 .then(|| format!("quarantined after {lost} workers were lost in phase {phase}"))
@@ -434,7 +435,7 @@ impl Core {
             record.failures = record.failures.saturating_add(1);
         }
         if class.is_impossible() {
-            task.refusals.insert(record.worker.clone().unwrap_or_default());
+            task.refusals.extend(record.worker.clone());
         }
         let impossible = task.refusals.len() >= self.limits.refusals_max;
         if impossible || record.failures >= self.limits.failures_max {
@@ -522,11 +523,11 @@ impl Core {
             })
     }
 
-    /// Whether a worker other than `name` is connected that proves `kind`.
-    fn another_can(&self, kind: TaskKind, name: &str) -> bool {
+    /// Whether a worker other than `worker` is connected that proves `kind`.
+    fn another_can(&self, kind: TaskKind, worker: &WorkerId) -> bool {
         self.sessions
             .values()
-            .any(|s| s.worker != name && !s.draining && s.capabilities.contains(&kind))
+            .any(|s| s.worker != *worker && !s.draining && s.capabilities.contains(&kind))
     }
 
     fn grant(&mut self, now: UnixMs, id: SessionId, task_id: TaskId, output: &mut Output) {

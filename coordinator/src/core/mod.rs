@@ -19,7 +19,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use id::{BatchId, Fence, SessionId, StateRoot, TaskId, TaskKind, UnixMs};
+use id::{BatchId, Fence, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId};
 use record::{BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write};
 
 /// Limits and times of the core.
@@ -27,6 +27,8 @@ use record::{BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write};
 pub struct Limits {
     /// Batches that may be accepted and not final at once.
     pub batches_open_max: usize,
+    /// The same of one tenant. Callers without an identity may have all.
+    pub tenant_batches_open_max: usize,
     /// Sessions at once.
     pub sessions_max: usize,
     /// Leases that a session may hold when it asks for another.
@@ -59,6 +61,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             batches_open_max: 64,
+            tenant_batches_open_max: 32,
             sessions_max: 10_000,
             session_leases_max: 8,
             lease_ms: 60_000,
@@ -148,9 +151,9 @@ pub struct Task {
     /// Session that renewed it last; none when the lease is from before a restart.
     session: Option<SessionId>,
     /// Workers whose connection was lost on it, by the phase that they had told, of this run of the coordinator.
-    losses: BTreeMap<String, BTreeSet<String>>,
+    losses: BTreeMap<String, BTreeSet<WorkerId>>,
     /// Workers that called it impossible, of this run of the coordinator.
-    refusals: BTreeSet<String>,
+    refusals: BTreeSet<WorkerId>,
 }
 
 impl Task {
@@ -170,7 +173,7 @@ impl Task {
 /// A worker's session.
 #[derive(Debug, Clone)]
 struct Session {
-    worker: String,
+    worker: WorkerId,
     capabilities: BTreeSet<TaskKind>,
     /// An open lease request: its place in the queue, and the kinds wanted.
     request: Option<(u64, BTreeSet<TaskKind>)>,
@@ -198,9 +201,10 @@ pub struct Core {
     batches: BTreeMap<BatchId, BatchRecord>,
     /// The batches of the chain, by number: all that are not cancelled.
     chain: BTreeMap<u64, BatchId>,
-    /// The batches of the chain, by request id.
-    requests: HashMap<String, BatchId>,
-    open: usize,
+    /// The batches of the chain, by their tenant's request id.
+    requests: HashMap<(Tenant, String), BatchId>,
+    /// Batches that are not final, by tenant.
+    open: BTreeMap<Tenant, usize>,
     tasks: BTreeMap<TaskId, Task>,
     /// Tasks that may be leased now.
     ready: BTreeSet<Place>,
@@ -224,7 +228,7 @@ impl Core {
             batches: BTreeMap::new(),
             chain: BTreeMap::new(),
             requests: HashMap::new(),
-            open: 0,
+            open: BTreeMap::new(),
             tasks: BTreeMap::new(),
             ready: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -237,12 +241,13 @@ impl Core {
         for mut batch in snapshot.batches {
             if batch.status != BatchStatus::Cancelled {
                 core.chain.insert(batch.number, batch.id);
-                core.requests.insert(batch.request_id.clone(), batch.id);
+                core.requests
+                    .insert((batch.tenant.clone(), batch.request_id.clone()), batch.id);
             }
             if !batch.is_final() {
                 // Revisions given to watchers for unsaved progress may lie above the saved one.
                 batch.revision = core.revision_min;
-                core.open += 1;
+                *core.open.entry(batch.tenant.clone()).or_default() += 1;
             }
             core.batches.insert(batch.id, batch);
         }
@@ -298,7 +303,7 @@ impl Core {
 
     /// Batches accepted and not final.
     pub fn open_batches(&self) -> usize {
-        self.open
+        self.open.values().sum()
     }
 
     /// Sessions connected.

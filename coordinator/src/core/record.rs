@@ -3,7 +3,7 @@
 use circuits::account::{Account, AccountIndex};
 use serde::{Deserialize, Serialize};
 
-use super::id::{BatchId, Fence, StateRoot, TaskId, UnixMs};
+use super::id::{BatchId, Fence, StateRoot, TaskId, Tenant, UnixMs, WorkerId};
 
 /// Where a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,9 @@ pub enum BatchStatus {
 pub struct BatchRecord {
     /// Its name.
     pub id: BatchId,
-    /// The id that it was submitted under.
+    /// Who submitted it.
+    pub tenant: Tenant,
+    /// The id that it was submitted under, the tenant's own.
     pub request_id: String,
     /// SHA-256 of its encoding.
     pub sha256: [u8; 32],
@@ -93,7 +95,7 @@ pub struct TaskRecord {
     /// Fence of its newest lease; 0 before the first.
     pub fence: Fence,
     /// The worker that holds it, did it, or had it last.
-    pub worker: Option<String>,
+    pub worker: Option<WorkerId>,
     /// Failures reported.
     pub failures: u32,
     /// Workers lost while they held it.

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     Core, Effect, Limits, Output, Snapshot,
     chain::{Submission, SubmitError},
-    id::{BatchId, Fence, SessionId, StateRoot, TaskId, TaskKind, UnixMs},
+    id::{BatchId, Fence, Principal, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId},
     lease::{Claim, FailureClass, LeaseLost},
     record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write},
 };
@@ -22,6 +22,7 @@ const GENESIS: StateRoot = StateRoot([7; 32]);
 fn limits() -> Limits {
     Limits {
         batches_open_max: 6,
+        tenant_batches_open_max: 4,
         sessions_max: 5,
         session_leases_max: 2,
         lease_ms: 1_000,
@@ -35,6 +36,19 @@ fn limits() -> Limits {
         losses_max: 3,
         refusals_max: 2,
         pause_ms: 5_000,
+    }
+}
+
+/// A worker that proves no identity.
+fn nobody(name: &str) -> WorkerId {
+    of("", name)
+}
+
+/// A worker of an identity.
+fn of(principal: &str, name: &str) -> WorkerId {
+    WorkerId {
+        principal: Principal(principal.into()),
+        name: name.into(),
     }
 }
 
@@ -90,12 +104,12 @@ struct World {
     now: UnixMs,
     disk: Disk,
     core: Core,
-    /// Sessions that are connected, by worker name.
-    sessions: BTreeMap<SessionId, String>,
+    /// Sessions that are connected.
+    sessions: BTreeMap<SessionId, WorkerId>,
     /// Sessions with an open lease request.
     asking: BTreeSet<SessionId>,
     /// Every lease ever given.
-    grants: Vec<(TaskId, Fence, String)>,
+    grants: Vec<(TaskId, Fence, WorkerId)>,
     newest: HashMap<TaskId, Fence>,
     /// Proofs under verification.
     verifying: Vec<(SessionId, TaskId, Fence)>,
@@ -218,6 +232,7 @@ impl World {
         let mut root = [0; 32];
         root[..8].copy_from_slice(&self.submitted.to_be_bytes());
         Submission {
+            tenant: Tenant(["", "t0", "t1"][self.submitted as usize % 3].into()),
             request_id: format!("r{}", self.submitted),
             sha256: root,
             number: head.next_number,
@@ -246,6 +261,10 @@ impl World {
                 self.acknowledged.push((submission, id));
             }
             Err(SubmitError::QueueFull { open }) => assert_eq!(open, limits().batches_open_max),
+            Err(SubmitError::TenantQueueFull { open }) => {
+                self.saw("a tenant's limit");
+                assert_eq!(open, limits().tenant_batches_open_max);
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -272,7 +291,11 @@ impl World {
     }
 
     fn connect(&mut self) {
-        let worker = format!("w{}", self.rng.gen_range(0..4));
+        // Two names in each of two identities.
+        let worker = of(
+            &format!("p{}", self.rng.gen_range(0..2)),
+            &format!("w{}", self.rng.gen_range(0..2)),
+        );
         let mut kinds = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
         if self.rng.gen_bool(0.1) {
             kinds.remove(&TaskKind::Aggregation);
@@ -308,7 +331,7 @@ impl World {
     }
 
     /// A lease of the past, newer ones rather than older ones.
-    fn any_grant(&mut self) -> Option<(TaskId, Fence, String)> {
+    fn any_grant(&mut self) -> Option<(TaskId, Fence, WorkerId)> {
         let from = self.grants.len().saturating_sub(12);
         self.grants[from..].choose(&mut self.rng).cloned()
     }
@@ -512,14 +535,11 @@ impl World {
             }
         }
         assert_eq!(self.core.tasks.len(), self.disk.tasks.len());
-        assert_eq!(
-            self.core.open,
-            self.core
-                .batches
-                .values()
-                .filter(|batch| !batch.is_final())
-                .count()
-        );
+        let mut open = BTreeMap::<Tenant, usize>::new();
+        for batch in self.core.batches.values().filter(|batch| !batch.is_final()) {
+            *open.entry(batch.tenant.clone()).or_default() += 1;
+        }
+        assert_eq!(self.core.open, open);
     }
 
     fn check_batch(&self, batch: &BatchRecord) {
@@ -567,9 +587,9 @@ impl World {
         let all = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
         let id = self
             .core
-            .open_session("good".into(), all)
+            .open_session(nobody("good"), all)
             .expect("all others are gone");
-        self.sessions.insert(id, "good".into());
+        self.sessions.insert(id, nobody("good"));
         let mut seen = self.grants.len();
         for _ in 0..2_000 {
             if self.core.open_batches() == 0 {
@@ -658,12 +678,16 @@ impl World {
     }
 
     fn join(&mut self, worker: &str) -> SessionId {
+        self.join_as(nobody(worker))
+    }
+
+    fn join_as(&mut self, worker: WorkerId) -> SessionId {
         let all = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
         let id = self
             .core
-            .open_session(worker.into(), all)
+            .open_session(worker.clone(), all)
             .expect("below the limit");
-        self.sessions.insert(id, worker.into());
+        self.sessions.insert(id, worker);
         id
     }
 
@@ -985,6 +1009,85 @@ fn a_batch_that_is_not_next_is_refused() {
 }
 
 #[test]
+fn a_lease_is_the_identitys_whatever_name_another_gives_itself() {
+    let (mut world, _, _) = world_with_batch(2);
+    let own = world.join_as(of("one", "w"));
+    let (task, fence) = world.lease(own).expect("a shard is ready");
+    let renewed = |world: &mut World, id| world.core.renew(world.now, id, task, fence);
+    // Also after a restart, when the lease is known by what is stored of it.
+    for restarted in [false, true] {
+        if restarted {
+            world.restart();
+        }
+        for other in [of("two", "w"), nobody("w"), of("one", "v")] {
+            let other = world.join_as(other);
+            assert_eq!(renewed(&mut world, other), Err(LeaseLost::Over));
+            let progress = world.core.progress(other, task, fence, "phase", 0.5);
+            assert_eq!(progress, Err(LeaseLost::Over));
+            let class = FailureClass::Internal;
+            let failed = world
+                .core
+                .fail(world.now, other, task, fence, class, "taken over");
+            assert_eq!(failed, Err(LeaseLost::Over));
+            let rejected = world.core.reject(world.now, other, task, fence, "garbage");
+            assert_eq!(rejected, Output::default());
+            world.disconnect(other);
+        }
+        let own = world.join_as(of("one", "w"));
+        assert_eq!(renewed(&mut world, own), Ok(()));
+        world.disconnect(own);
+    }
+    // A proof speaks for itself.
+    let other = world.join_as(of("two", "w"));
+    assert_eq!(world.core.claim(task, fence), Claim::Verify);
+    assert!(world.prove(other, task));
+}
+
+#[test]
+fn request_ids_and_open_batches_are_each_tenants_own() {
+    let mut world = World::new(0);
+    world.faults = false;
+    let [one, two] = ["one", "two"].map(|name| Tenant(name.into()));
+    let submission = |world: &mut World, tenant: &Tenant, request: usize| Submission {
+        tenant: tenant.clone(),
+        request_id: format!("r{request}"),
+        ..world.submission()
+    };
+    let open_max = limits().tenant_batches_open_max;
+    for request in 0..open_max {
+        let new = submission(&mut world, &one, request);
+        let (_, existed, output) = world.core.submit(world.now, new).expect("below the limit");
+        world.apply(output);
+        assert!(!existed);
+    }
+    let more = submission(&mut world, &one, open_max);
+    assert_eq!(
+        world.core.submit(world.now, more),
+        Err(SubmitError::TenantQueueFull { open: open_max })
+    );
+    // The other tenant is served, and its use of an id says nothing of the first one's.
+    let new = submission(&mut world, &two, 0);
+    assert_eq!(world.core.existing(&two, "r0", &new.sha256), Ok(None));
+    let (id, existed, output) = world
+        .core
+        .submit(world.now, new.clone())
+        .expect("it is its first");
+    world.apply(output);
+    assert!(!existed);
+    assert_eq!(world.core.existing(&two, "r0", &new.sha256), Ok(Some(id)));
+    assert!(world.core.existing(&one, "r0", &new.sha256).is_err());
+    // Cancelled, its id is free, and the first one's is still taken.
+    let output = world
+        .core
+        .cancel(world.now, id, vec![])
+        .expect("it is the newest");
+    world.apply(output);
+    assert_eq!(world.core.existing(&two, "r0", &new.sha256), Ok(None));
+    world.restart();
+    assert!(world.core.existing(&one, "r0", &new.sha256).is_err());
+}
+
+#[test]
 fn a_task_is_given_ahead_only_when_every_idle_worker_has_one() {
     let (mut world, batch, busy) = world_with_batch(3);
     let idle = world.join("w1");
@@ -1028,7 +1131,7 @@ fn a_request_ahead_comes_after_those_of_idle_workers_and_is_served_when_idle() {
         .collect();
     assert_eq!(
         holders[1],
-        (TaskId::aggregation(batch), "w0".into()),
+        (TaskId::aggregation(batch), nobody("w0")),
         "both are idle now, and the first asked first"
     );
     // An aggregation and a shard are ready once the first has proven: the best is for the one that is idle then.
@@ -1042,7 +1145,7 @@ fn a_request_ahead_comes_after_those_of_idle_workers_and_is_served_when_idle() {
     assert!(world.prove(first, task));
     let ahead = world.grants.last().expect("tasks were given");
     assert_eq!(
-        (ahead.0, ahead.2.as_str()),
+        (ahead.0, ahead.2.name.as_str()),
         (TaskId::shard(third, 0), "w1"),
         "the aggregation is left for the idle one"
     );

@@ -16,7 +16,11 @@ use super::{
 };
 use crate::{
     config::Config,
-    core::{id::BatchId, record::BatchStatus},
+    core::{
+        id::{BatchId, Tenant},
+        record::BatchStatus,
+    },
+    execution::Origin,
 };
 
 /// Batches of a page when the caller does not say.
@@ -151,12 +155,16 @@ impl v1::prover_service_server::ProverService for ProverServer {
         let batch = self.shell.run(move |_| received.decode(operations_max)).await??;
         self.check_target(&header, &batch)?;
         // From here on the submission is carried through, whether or not the caller still waits.
-        let request_id = header.request_id;
+        let origin = Origin {
+            tenant: Tenant::default(),
+            request_id: header.request_id,
+            sha256,
+        };
         let submitted = self
             .shell
             .run(move |shell| {
                 let _permit: OwnedSemaphorePermit = permit;
-                shell.submit(&batch, request_id, sha256)
+                shell.submit(&batch, origin)
             })
             .await?;
         let (id, already_existed) = submitted.inspect_err(|error| tracing::info!(%error, "batch refused"))?;

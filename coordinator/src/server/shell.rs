@@ -23,11 +23,11 @@ use crate::{
     core::{
         Core, Effect, Output,
         chain::{CancelError, SubmitError},
-        id::{BatchId, Fence, SessionId, StateRoot, TaskId, TaskKind, UnixMs},
+        id::{BatchId, Fence, SessionId, StateRoot, TaskId, TaskKind, UnixMs, WorkerId},
         lease::SessionRefused,
         record::{ArtifactKey, BatchStatus, Write},
     },
-    execution::{ArtifactError, ExecutionError, decode_undo, prepare},
+    execution::{ArtifactError, ExecutionError, Origin, decode_undo, prepare},
     store::{Store, StoreError},
     verifier::Verifier,
 };
@@ -439,7 +439,7 @@ impl Shell {
     /// Opens a worker's session: its name, where to queue messages for it, and where they come out.
     pub(super) fn open_session(
         &self,
-        worker: String,
+        worker: WorkerId,
         capabilities: BTreeSet<TaskKind>,
     ) -> Result<Result<SessionQueue, SessionRefused>, Unavailable> {
         let mut inner = self.lock()?;
@@ -464,24 +464,25 @@ impl Shell {
     }
 
     /// Executes a batch on the ledger and appends it to the chain. The flag says that it was there already.
-    pub(super) fn submit(
-        &self,
-        batch: &Batch,
-        request_id: String,
-        sha256: [u8; 32],
-    ) -> Result<(BatchId, bool), SubmitFailure> {
+    pub(super) fn submit(&self, batch: &Batch, origin: Origin) -> Result<(BatchId, bool), SubmitFailure> {
         let mut ledger = self.lock_ledger()?;
-        let known = self.read(|core| match core.existing(&request_id, &sha256)? {
+        let Origin {
+            tenant,
+            request_id,
+            sha256,
+        } = &origin;
+        let known = self.read(|core| match core.existing(tenant, request_id, sha256)? {
             Some(id) => Ok(Some(id)),
             None => {
                 let old_root = StateRoot(field::to_be(&batch.old_root));
-                core.admit(batch.number, old_root, batch.time).map(|()| None)
+                core.admit(tenant, batch.number, old_root, batch.time)
+                    .map(|()| None)
             }
         })?;
         if let Some(id) = known? {
             return Ok((id, true));
         }
-        let submission = prepare(&mut ledger, &self.preset, batch, request_id, sha256)?;
+        let submission = prepare(&mut ledger, &self.preset, batch, origin)?;
         let undo = decode_undo(&submission.undo).expect("it was encoded by the execution");
         let appended = self.advance(|core, now| match core.submit(now, submission) {
             Ok((id, existed, output)) => (Ok((id, existed)), output),

@@ -166,6 +166,7 @@ fn refused(error: &SubmitError) -> Status {
             Status::with_error_details(Code::AlreadyExists, message, details)
         }
         SubmitError::QueueFull { .. } => exhausted("batches_open_max", &error.to_string()),
+        SubmitError::TenantQueueFull { .. } => exhausted("tenant_batches_open_max", &error.to_string()),
         SubmitError::Number { expected, found } => {
             precondition("WRONG_BATCH_NUMBER", "batch.number", expected, found)
         }

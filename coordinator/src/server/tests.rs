@@ -51,9 +51,10 @@ use crate::{
     convert::batch_to_proto,
     core::{
         Core, Limits, Snapshot,
-        id::{BatchId, StateRoot, UnixMs},
+        id::{BatchId, StateRoot, Tenant, UnixMs},
         record::{ArtifactKey, Write},
     },
+    execution::Origin,
     store::{Identity, SCHEMA, SledStore, Store, StoreError},
     verifier::Verifier,
 };
@@ -72,6 +73,14 @@ const PRESET: Preset = Preset {
 };
 /// Longer than anything takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+fn origin(request_id: &str, sha256: [u8; 32]) -> Origin {
+    Origin {
+        tenant: Tenant::default(),
+        request_id: request_id.into(),
+        sha256,
+    }
+}
 
 /// Takes the digest of the instances for a proof.
 struct DigestVerifier;
@@ -1546,10 +1555,10 @@ fn a_damaged_store_stops_the_coordinator_before_anything_is_acknowledged() {
     let batches = [sample.batch(ROLLUP, TIME, 1), sample.batch(ROLLUP, TIME, 1)];
     let (shell, _) = shell_over(folder.path(), &ledger, 1, true);
     assert!(matches!(
-        shell.submit(&batches[0], "a".into(), [1; 32]),
+        shell.submit(&batches[0], origin("a", [1; 32])),
         Ok((_, false))
     ));
-    let refused = shell.submit(&batches[1], "b".into(), [2; 32]);
+    let refused = shell.submit(&batches[1], origin("b", [2; 32]));
     let stopping = matches!(refused, Err(SubmitFailure::Unavailable(Unavailable::Stopping)));
     assert!(stopping, "{refused:?}");
     assert!(shell.stopping().is_cancelled());
@@ -1576,12 +1585,12 @@ fn a_full_disk_suspends_the_coordinator_and_loses_nothing() {
             "{result:?}"
         );
     };
-    waits(shell.submit(&batches[0], "a".into(), [1; 32]));
+    waits(shell.submit(&batches[0], origin("a", [1; 32])));
     assert!(*shell.suspensions().borrow(), "health follows this");
     assert!(!shell.stopping().is_cancelled());
     assert!(!shell.resume(false), "the disk is still full");
     // Refused before it is executed: the ledger stays where the core is.
-    waits(shell.submit(&batches[1], "b".into(), [2; 32]));
+    waits(shell.submit(&batches[1], origin("b", [2; 32])));
     assert!(
         shell.read(|core| core.open_batches()).is_err(),
         "a core ahead of its store answers nothing"
@@ -1591,11 +1600,11 @@ fn a_full_disk_suspends_the_coordinator_and_loses_nothing() {
     assert!(!*shell.suspensions().borrow());
     // What was written is acknowledged to who asks again, and the chain goes on.
     let first = shell
-        .submit(&batches[0], "a".into(), [1; 32])
+        .submit(&batches[0], origin("a", [1; 32]))
         .expect("it is there");
     assert!(first.1, "it was there already");
     let second = shell
-        .submit(&batches[1], "b".into(), [2; 32])
+        .submit(&batches[1], origin("b", [2; 32]))
         .expect("it is taken");
     assert!(!second.1);
     // The same of a batch that is taken back.
@@ -1608,7 +1617,7 @@ fn a_full_disk_suspends_the_coordinator_and_loses_nothing() {
     commits.store(usize::MAX, Ordering::Relaxed);
     assert!(shell.resume(false));
     let again = shell
-        .submit(&batches[1], "c".into(), [2; 32])
+        .submit(&batches[1], origin("c", [2; 32]))
         .expect("the ledger went back with the chain");
     assert!(!again.1);
     drop(shell);

@@ -73,7 +73,11 @@ fn task_info(task: &Task) -> v1::TaskInfo {
         kind: task_kind(record.id.kind).into(),
         index: record.id.index,
         status: status.into(),
-        worker: record.worker.clone().unwrap_or_default(),
+        worker: record
+            .worker
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         phase: task.phase.clone(),
         fraction: if record.status == TaskStatus::Done {
             1.0

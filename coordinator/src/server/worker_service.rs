@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     core::{
         Output,
-        id::{Fence, SessionId, TaskId, TaskKind},
+        id::{Fence, Principal, SessionId, TaskId, TaskKind, WorkerId},
         lease::{FailureClass, LeaseLost, SessionRefused},
     },
 };
@@ -147,7 +147,10 @@ impl Handler {
             return Err(bad_stream("HELLO_MISSING", "the first message must be hello"));
         };
         let capabilities = check_hello(&hello, &self.manifest)?;
-        let name = hello.worker_name.clone();
+        let name = WorkerId {
+            principal: Principal::default(),
+            name: hello.worker_name.clone(),
+        };
         let opened = self
             .shell
             .run(move |shell| shell.open_session(name, capabilities))

@@ -18,7 +18,7 @@ use crate::core::{
 pub use self::sled::SledStore;
 
 /// Version of the store's layout and encodings.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// What a store was made for. A store is only ever opened for the same again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
