@@ -10,6 +10,10 @@ pub mod v1 {
     pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("zkrollup.prover.v1");
 }
 
+mod failure;
+
+pub use failure::{FailureClass, NoClass};
+
 /// Most bytes in one chunk, of a submitted batch or of a task's payload.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 

@@ -12,13 +12,13 @@ use accel::DeviceError;
 use circuits::Fr;
 use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationError, AggregationInput};
 use circuits::witness::ShardInput;
-use serde::{Deserialize, Serialize};
 
 mod own;
 mod stock;
 
 pub use accel::CpuDevice;
 pub use own::{OwnEngine, OwnOptions, OwnPreparer, Prepared};
+pub use proto::FailureClass;
 pub use stock::StockEngine;
 
 /// Memory from which on both circuits' keys stay loaded. The `ci` preset's take 4 GB, a large GPU's several times that,
@@ -160,21 +160,6 @@ fn proving_fraction(phase: engine::Phase) -> f64 {
     }
 }
 
-/// What kind of failure it is, which decides what is done about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FailureClass {
-    /// The input cannot be read.
-    Input,
-    /// The input's statement does not hold.
-    Execution,
-    /// Too little memory.
-    Resource,
-    /// A disk or device error.
-    Infrastructure,
-    /// A defect of the engine.
-    Internal,
-}
-
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -289,18 +274,6 @@ fn engine_class(error: &engine::EngineError) -> FailureClass {
         | E::Witness(_)
         | E::Challenge
         | E::Transcript(_) => FailureClass::Internal,
-    }
-}
-
-impl From<FailureClass> for proto::v1::FailureClass {
-    fn from(class: FailureClass) -> Self {
-        match class {
-            FailureClass::Input => Self::Input,
-            FailureClass::Execution => Self::Execution,
-            FailureClass::Resource => Self::Resource,
-            FailureClass::Infrastructure => Self::Infrastructure,
-            FailureClass::Internal => Self::Internal,
-        }
     }
 }
 

@@ -10,6 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use proto::FailureClass;
+
 use super::{
     Core, Effect, Output, Session,
     id::{Fence, SessionId, TaskId, TaskKind, UnixMs, WorkerId},
@@ -20,30 +22,6 @@ use super::{
 const PHASE_CHARS_MAX: usize = 64;
 /// Most characters kept of a failure's message.
 const MESSAGE_CHARS_MAX: usize = 1_024;
-
-/// Why a worker gave a task up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureClass {
-    /// The payload cannot be read.
-    Input,
-    /// The statement does not hold.
-    Execution,
-    /// Too little memory or a full device.
-    Resource,
-    /// Device, network or disk; or the worker stops; or its proof does not verify.
-    Infrastructure,
-    /// A defect of the worker.
-    Internal,
-    /// Nothing is wrong: the worker stops.
-    Returned,
-}
-
-impl FailureClass {
-    /// Whether no attempt can end better, if it is true.
-    fn is_impossible(self) -> bool {
-        matches!(self, Self::Input | Self::Execution | Self::Internal)
-    }
-}
 
 /// Too many sessions, or the coordinator is stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -434,7 +412,7 @@ impl Core {
         if class != FailureClass::Returned {
             record.failures = record.failures.saturating_add(1);
         }
-        if class.is_impossible() {
+        if is_impossible(class) {
             task.refusals.extend(record.worker.clone());
         }
         let impossible = task.refusals.len() >= self.limits.refusals_max;
@@ -560,4 +538,12 @@ impl Core {
             fence,
         });
     }
+}
+
+/// Whether no attempt can end better, if it is true.
+fn is_impossible(class: FailureClass) -> bool {
+    matches!(
+        class,
+        FailureClass::Input | FailureClass::Execution | FailureClass::Internal
+    )
 }

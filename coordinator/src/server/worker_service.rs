@@ -6,7 +6,9 @@
 use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
 
 use circuits::manifest::{Manifest, PROTOCOL_VERSION};
-use proto::{CHUNK_BYTES_MAX, FAILURE_CHARS_MAX, NAME_CHARS_MAX, PAYLOAD_BYTES_MAX, PROOF_BYTES_MAX, v1};
+use proto::{
+    CHUNK_BYTES_MAX, FAILURE_CHARS_MAX, FailureClass, NAME_CHARS_MAX, PAYLOAD_BYTES_MAX, PROOF_BYTES_MAX, v1,
+};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
@@ -24,7 +26,7 @@ use crate::{
     core::{
         Output,
         id::{Fence, Principal, SessionId, TaskId, TaskKind, WorkerId},
-        lease::{FailureClass, LeaseLost, SessionRefused},
+        lease::{LeaseLost, SessionRefused},
     },
 };
 
@@ -302,21 +304,13 @@ impl Handler {
     }
 
     async fn fail(&self, id: SessionId, fail: v1::Fail) -> Result<Option<ToWorker>, Status> {
-        let class = match fail.class() {
-            v1::FailureClass::Unspecified => {
-                return Err(bad_field(
-                    "MALFORMED_FIELD",
-                    "fail.class",
-                    "a failure class",
-                    fail.class,
-                ));
-            }
-            v1::FailureClass::Input => FailureClass::Input,
-            v1::FailureClass::Execution => FailureClass::Execution,
-            v1::FailureClass::Resource => FailureClass::Resource,
-            v1::FailureClass::Infrastructure => FailureClass::Infrastructure,
-            v1::FailureClass::Internal => FailureClass::Internal,
-            v1::FailureClass::Returned => FailureClass::Returned,
+        let Ok(class) = FailureClass::try_from(fail.class()) else {
+            return Err(bad_field(
+                "MALFORMED_FIELD",
+                "fail.class",
+                "a failure class",
+                fail.class,
+            ));
         };
         let v1::Fail {
             task_id,

@@ -157,7 +157,7 @@ impl Ledger {
     /// Nothing that is held will be proven: gives it back.
     pub(super) fn give_up(&mut self, reason: &str) -> Vec<Message> {
         let held = std::mem::take(&mut self.held);
-        let fail = |held: Held| self.fail(&held.lease, proto::v1::FailureClass::Returned, reason.to_string());
+        let fail = |held: Held| self.fail(&held.lease, FailureClass::Returned, reason.to_string());
         held.into_iter().flat_map(fail).collect()
     }
 
@@ -233,10 +233,7 @@ impl Ledger {
         };
         if self.draining {
             let message = "the worker is stopping".to_string();
-            return Ok((
-                None,
-                self.fail(&lease, proto::v1::FailureClass::Returned, message),
-            ));
+            return Ok((None, self.fail(&lease, FailureClass::Returned, message)));
         }
         if Sha256::digest(&payload).as_slice() != task.payload_sha256.as_ref() {
             let message = "the payload does not have the digest that was announced".to_string();
@@ -332,17 +329,12 @@ impl Ledger {
     }
 
     /// A failure, told now or when the session is open again.
-    fn fail(
-        &mut self,
-        lease: &LeaseId,
-        class: impl Into<proto::v1::FailureClass>,
-        message: String,
-    ) -> Vec<Message> {
+    fn fail(&mut self, lease: &LeaseId, class: FailureClass, message: String) -> Vec<Message> {
         let message = message.chars().take(FAILURE_CHARS_MAX).collect();
         let fail = Fail {
             task_id: lease.task_id.clone(),
             fence: lease.fence,
-            class: class.into().into(),
+            class: proto::v1::FailureClass::from(class).into(),
             message,
         };
         if self.open {
