@@ -6,7 +6,9 @@ pub mod kernels;
 pub mod proving;
 pub mod sample;
 
-use anyhow::Result;
+use accel::machine::{self, ProcessMemory};
+use anyhow::{Context, Result};
+use circuits::whole_file;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -17,7 +19,7 @@ pub fn report(results: Value) -> Value {
     json!({
         "command": command(),
         "commit": commit(),
-        "machine": machine(),
+        "machine": this_machine(),
         "peak_memory_bytes": peak_memory_bytes(),
         "results": results,
     })
@@ -31,9 +33,18 @@ pub fn publish(report: &Value, path: Option<&Path>) -> Result<()> {
     let text = serde_json::to_string_pretty(report)?;
     println!("{text}");
     if let Some(path) = path {
-        std::fs::write(path, text + "\n")?;
+        write(path, report)?;
     }
     Ok(())
+}
+
+/// Writes the report, so that a reader finds a whole one at any time.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(path: &Path, report: &Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(report)? + "\n";
+    whole_file::write(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The command as one would type it in a clone: no folder of the machine that ran it.
@@ -91,25 +102,17 @@ fn git(args: &[&str]) -> Option<String> {
     output.status.success().then(|| text.trim().to_string())
 }
 
-fn machine() -> Value {
-    let field = |file: &str, name: &str| -> Option<String> {
-        let text = std::fs::read_to_string(file).ok()?;
-        let line = text.lines().find(|line| line.starts_with(name))?;
-        Some(line.split_once(':')?.1.trim().to_string())
-    };
+fn this_machine() -> Value {
     json!({
-        "cpu": field("/proc/cpuinfo", "model name"),
+        "cpu": machine::processor(),
         "threads": std::thread::available_parallelism().map(|n| n.get()).ok(),
-        "memory": field("/proc/meminfo", "MemTotal"),
+        "memory": machine::memory_bytes("MemTotal").map(|bytes| format!("{} kB", bytes / 1024)),
     })
 }
 
 /// The most memory that this process has held, in bytes, where the system tells (`VmHWM`).
 pub fn peak_memory_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1024)
+    Some(ProcessMemory::of(std::process::id())?.peak_bytes)
 }
 
 /// Processor seconds that this process has used in all threads, those that have ended too: ICICLE's CPU backend starts

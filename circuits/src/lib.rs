@@ -26,6 +26,7 @@ pub mod stream;
 mod transition;
 pub mod tree;
 pub mod verify;
+pub mod whole_file;
 pub mod witness;
 
 /// The field of every value of the protocol (P-1.1).

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use circuits::operation::RollupId;
-use circuits::{Fr, field};
+use circuits::{Fr, field, whole_file};
 use proto::v1::GetProofResponse;
 use serde::{Deserialize, Serialize};
 
@@ -91,11 +91,8 @@ impl ProofFile {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let temporary = path.with_extension("tmp");
-        let text = serde_json::to_string_pretty(self).context("cannot encode the proof")?;
-        fs::write(&temporary, text + "\n")
-            .and_then(|()| fs::rename(&temporary, path))
-            .with_context(|| format!("cannot write {}", path.display()))
+        let text = serde_json::to_string_pretty(self).context("cannot encode the proof")? + "\n";
+        whole_file::write(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
     }
 }
 

@@ -18,6 +18,7 @@ use circuits::operation::RollupId;
 use circuits::preset::Preset;
 use circuits::sample::{Sample, SampleConfig};
 use circuits::srs::SrsSource;
+use circuits::whole_file;
 use circuits::witness::ShardInput;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -131,9 +132,7 @@ pub fn root_proof(preset: Preset) -> Result<Fixture, FixtureError> {
     };
     if cached.is_none() {
         let proofs = prove(&keys, &fixture)?;
-        let temporary = path.with_extension("tmp");
-        fs::write(&temporary, encode(&proofs)).map_err(io(&temporary))?;
-        fs::rename(&temporary, &path).map_err(io(&path))?;
+        whole_file::write(&path, &encode(&proofs)).map_err(io(&path))?;
         assert!(
             fixture.fill(&keys, &proofs),
             "the engine verifies the proofs that it makes"

@@ -6,12 +6,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use accel::machine::memory_bytes;
+
 /// Memory of the machine or of the tightest control group around this process, bytes.
 ///
 /// None when neither can be read.
 pub fn limit_bytes() -> Option<u64> {
     [
-        total(),
+        memory_bytes("MemTotal"),
         group_directories().iter().filter_map(|group| group.limit()).min(),
     ]
     .into_iter()
@@ -23,28 +25,7 @@ pub fn limit_bytes() -> Option<u64> {
 /// group leaves, bytes. Page cache counts as free in both.
 pub fn available_bytes() -> Option<u64> {
     let groups = group_directories().iter().filter_map(Group::available).min();
-    [meminfo("MemAvailable"), groups].into_iter().flatten().min()
-}
-
-fn total() -> Option<u64> {
-    meminfo("MemTotal")
-}
-
-/// One line of `/proc/meminfo`, bytes.
-fn meminfo(key: &str) -> Option<u64> {
-    parse_meminfo(&fs::read_to_string("/proc/meminfo").ok()?, key)
-}
-
-fn parse_meminfo(text: &str, key: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1024)
+    [memory_bytes("MemAvailable"), groups].into_iter().flatten().min()
 }
 
 /// A control group's directory and the names that its version gives to the files.
@@ -131,17 +112,7 @@ mod tests {
     fn this_machine_has_memory() {
         let limit = limit_bytes().expect("Linux says how much memory there is");
         assert!(limit > 64 << 20, "{limit}");
-        assert!(available_bytes().expect("and how much is free") <= total().unwrap());
-    }
-
-    #[test]
-    fn meminfo_lines_are_kibibytes() {
-        assert_eq!(
-            parse_meminfo("MemTotal:       1024 kB\nMemFree: 1 kB\n", "MemTotal"),
-            Some(1 << 20)
-        );
-        assert_eq!(parse_meminfo("MemTotal:       x kB\n", "MemTotal"), None);
-        assert_eq!(parse_meminfo("", "MemTotal"), None);
+        assert!(available_bytes().expect("and how much is free") <= memory_bytes("MemTotal").unwrap());
     }
 
     #[test]

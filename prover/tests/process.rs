@@ -224,7 +224,7 @@ async fn completed_by(peer: &mut Peer) -> u32 {
 }
 
 fn is_alive(pid: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}")).exists()
+    accel::machine::Process::of(pid).is_some()
 }
 
 async fn what_ends_the_process_costs_one_task() {

@@ -81,7 +81,7 @@ fn main() -> Result<()> {
         "measured": results,
     }));
     // The line is for the table of gpu-check.sh.
-    std::fs::write(&args.json, serde_json::to_string_pretty(&report)? + "\n")?;
+    benches::write(&args.json, &report)?;
     println!("peer {name:11} passed             k = {k}: {best:.3} s, first {first:.3} s");
     Ok(())
 }

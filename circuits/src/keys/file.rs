@@ -3,12 +3,12 @@
 //! Header: magic, kind, what the payload belongs to, its length, its BLAKE3 digest, and a digest over all of these.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
-use crate::manifest::Digest;
+use crate::{manifest::Digest, whole_file};
 
 const MAGIC: &[u8; 8] = b"ZKRPKEY1";
 const HEADER_BYTES: usize = 8 + 4 + 32 + 8 + 32 + 32;
@@ -68,33 +68,30 @@ impl FileError {
     }
 }
 
-/// Writes a file under a name of this process and renames it into place once it is on disk.
+/// Writes a file, for whoever holds the cache's lock: what a process left that was killed while it wrote the same goes.
 pub(crate) fn write(
     path: &Path,
     kind: Kind,
     owner: Digest,
     payload: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FileError> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let result =
-        write_temporary(&temporary, kind, owner, payload).and_then(|()| fs::rename(&temporary, path));
-    result.map_err(|source| {
-        // The first error is the one to report; a temporary file that stays behind is never read.
-        let _ = fs::remove_file(&temporary);
-        FileError::Io {
-            path: path.to_owned(),
-            source,
-        }
+    let write = || {
+        whole_file::remove_leftovers(path)?;
+        whole_file::place(path, |file| fill(file, kind, owner, payload))?;
+        whole_file::sync_folder(path.parent().unwrap_or(path))
+    };
+    write().map_err(|source| FileError::Io {
+        path: path.to_owned(),
+        source,
     })
 }
 
-fn write_temporary(
-    path: &Path,
+fn fill(
+    file: &mut File,
     kind: Kind,
     owner: Digest,
     payload: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut file = File::create(path)?;
     file.write_all(&[0; HEADER_BYTES])?;
     let hashing = Hashing {
         file,
@@ -103,14 +100,9 @@ fn write_temporary(
     };
     let mut buffered = BufWriter::with_capacity(CHUNK_BYTES, hashing);
     payload(&mut buffered)?;
-    let Hashing {
-        mut file,
-        hasher,
-        length,
-    } = buffered.into_inner().map_err(|error| error.into_error())?;
+    let Hashing { file, hasher, length } = buffered.into_inner().map_err(|error| error.into_error())?;
     file.seek(SeekFrom::Start(0))?;
-    file.write_all(&header(kind, owner, length, *hasher.finalize().as_bytes()))?;
-    file.sync_all()
+    file.write_all(&header(kind, owner, length, *hasher.finalize().as_bytes()))
 }
 
 fn header(kind: Kind, owner: Digest, length: u64, digest: [u8; 32]) -> Vec<u8> {
@@ -190,13 +182,13 @@ fn open_header(path: &Path, kind: Kind, owner: Digest) -> Result<(File, [u8; 32]
 }
 
 /// Hashes what passes on its way to the file.
-struct Hashing {
-    file: File,
+struct Hashing<'a> {
+    file: &'a mut File,
     hasher: blake3::Hasher,
     length: u64,
 }
 
-impl Write for Hashing {
+impl Write for Hashing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.hasher.update_rayon(&bytes[..written]);
@@ -211,6 +203,8 @@ impl Write for Hashing {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const OWNER: Digest = Digest([7; 32]);
@@ -283,6 +277,15 @@ mod tests {
         }
         fs::write(&path, [&good[..], &[0]].concat()).unwrap();
         corrupt(open(&path, Kind::Srs { k: 4 }, OWNER).unwrap_err());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_with_the_next_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.pk");
+        fs::write(dir.path().join(".a.pk.0123456789abcdef.tmp"), "half").unwrap();
+        write(&path, Kind::ShardPk, OWNER, |out| out.write_all(b"payload")).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

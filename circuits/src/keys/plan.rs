@@ -1,7 +1,7 @@
 //! One set of keys on disk: which files it is, whether they are there, and how they are made.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
     path::PathBuf,
 };
@@ -31,6 +31,7 @@ use crate::{
     shard::ShardCircuit,
     srs::{OpeningKey, Srs, SrsError, SrsId},
     verify::ShardVerifier,
+    whole_file::{self, Folder},
 };
 
 /// What is to be opened, and all that the keys follow from.
@@ -48,6 +49,13 @@ pub(super) struct VerifyingKeys {
     pub(super) shard: VerifyingKey<G1Affine>,
     pub(super) aggregation: VerifyingKey<G1Affine>,
     shape: AggregationShape,
+}
+
+/// The cache's lock, held until it is dropped.
+pub(super) struct Lock {
+    /// Goes again, before the lock, when no key came into it.
+    _folder: Folder,
+    _file: File,
 }
 
 impl Plan {
@@ -104,10 +112,10 @@ impl Plan {
         Ok(())
     }
 
-    /// Holds the cache's lock until the file is dropped.
-    pub(super) fn lock(&self, progress: Progress<'_>) -> Result<File, KeyError> {
-        let folder = self.folder();
-        fs::create_dir_all(&folder).map_err(|source| FileError::Io { path: folder, source })?;
+    /// Makes the keys' folder and takes the cache's lock.
+    pub(super) fn lock(&self, progress: Progress<'_>) -> Result<Lock, KeyError> {
+        let path = self.folder();
+        let folder = Folder::make(&path).map_err(|source| FileError::Io { path, source })?;
         let path = self.config.dir.join("lock");
         let io = |source| FileError::Io {
             path: path.clone(),
@@ -119,7 +127,10 @@ impl Plan {
             file.lock().map_err(io)?;
             progress(KeyPhase::Wait, 1.0);
         }
-        Ok(file)
+        Ok(Lock {
+            _folder: folder,
+            _file: file,
+        })
     }
 
     /// The keys, if they are cached whole. Proving keys are checked by header and length here, and by digest when
@@ -358,11 +369,8 @@ impl Plan {
 
     fn write_manifest(&self, manifest: &Manifest) -> Result<(), FileError> {
         let path = self.folder().join("manifest.json");
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let json = serde_json::to_vec_pretty(manifest).expect("a manifest is plain data");
-        fs::write(&temporary, json)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .map_err(|source| FileError::Io { path, source })
+        whole_file::write(&path, &json).map_err(|source| FileError::Io { path, source })
     }
 }
 

@@ -8,6 +8,7 @@ use circuits::field;
 use circuits::operation::RollupId;
 use circuits::preset::Preset;
 use circuits::sample::{Sample, SampleConfig};
+use circuits::whole_file;
 use coordinator::convert::batch_to_proto;
 use prost::Message;
 use proto::v1::{Batch, BatchInfo, BatchStatus, TaskKind, TaskStatus};
@@ -67,7 +68,7 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
         (&args.genesis, sample.genesis().to_json().into_bytes()),
         (&args.batch, batch_to_proto(&batch).encode_to_vec()),
     ] {
-        fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        whole_file::write(path, &content).with_context(|| format!("cannot write {}", path.display()))?;
     }
     output::line(format!(
         "batch {}: {transfers} transfers from {} to {}",

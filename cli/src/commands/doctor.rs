@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use accel::DeviceReport;
 use accel::icicle::{self, Report};
+use accel::machine;
 use anyhow::{Context, Result};
 use circuits::preset::{ALL, Preset};
+use circuits::whole_file;
 use prover::device::{DeviceChoice, MemoryNeeds, unused_gpus};
 use prover::memory;
 use serde::Serialize;
@@ -71,7 +73,7 @@ pub fn run(args: &DoctorArgs, progress: &Progress) -> Result<()> {
         // Whatever ends the first process, a driver that hangs shall not keep this one, and the GPU with it.
         guard::exit_on_stdin_eof()?;
         let report = icicle::doctor(&icicle_config(args, index), &args.sizes);
-        return fs::write(path, serde_json::to_vec(&report)?).context("cannot write the report");
+        return whole_file::write(path, &serde_json::to_vec(&report)?).context("cannot write the report");
     }
     let step = progress.step("ICICLE's device");
     let icicle = icicle_in_another_process(args, index);
@@ -167,10 +169,8 @@ fn wait(mut child: Child) -> Result<ExitStatus> {
 }
 
 fn host() -> Host {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
     Host {
-        cpu_model: model.and_then(|line| Some(line.split_once(':')?.1.trim().to_string())),
+        cpu_model: machine::processor(),
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
         memory_limit: memory::limit_bytes(),
         memory_available: memory::available_bytes(),

@@ -1,6 +1,5 @@
 //! Keys, and what is made from them: key generation, verification, the Solidity verifier.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -8,6 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use circuits::keys::{KeyConfig, KeyPhase, KeyStore};
 use circuits::preset::{self, Preset};
 use circuits::srs::SrsSource;
+use circuits::whole_file::{self, Folder};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use verifier_contracts::tools::Tools;
@@ -87,7 +87,7 @@ pub fn export_verifier(args: &ExportArgs, progress: &Progress) -> Result<()> {
     let compiled =
         verifier::compile(&tools, verifier::render(&keys)).context("cannot compile the verifier")?;
     step.finish("");
-    fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
+    let _folder = Folder::make(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
     let mut digests = serde_json::Map::new();
     let bytecode = to_hex(&compiled.code.creation);
     for (name, content) in [
@@ -96,7 +96,8 @@ pub fn export_verifier(args: &ExportArgs, progress: &Progress) -> Result<()> {
         ("manifest.json", &manifest),
     ] {
         let path = args.out.join(name);
-        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        whole_file::write(&path, content.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
         digests.insert(name.into(), to_hex(&Sha256::digest(content)).into());
     }
     if args.json {
@@ -189,6 +190,8 @@ pub fn open(config: KeyConfig, progress: &Progress) -> Result<KeyStore> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn source(content: &[u8]) -> Result<SrsSource, String> {

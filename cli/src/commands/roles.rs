@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use accel::machine;
 use anyhow::{Context, Result};
 use circuits::genesis::Genesis;
 use circuits::manifest::PROTOCOL_VERSION;
@@ -180,8 +181,8 @@ async fn open_keys(args: KeyArgs, progress: &Progress) -> Result<Arc<circuits::k
 
 /// The host's name and the process id.
 fn default_name() -> String {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}-{}", host.trim(), std::process::id())
+    let host = machine::host_name().unwrap_or_default();
+    format!("{host}-{}", std::process::id())
 }
 
 #[cfg(test)]

@@ -4,13 +4,15 @@
 //! when that pipe closes (`--exit-on-stdin-eof`). Nothing has to run in the demo for that, so SIGKILL is covered.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use accel::machine::{self, Process, ProcessMemory};
 use anyhow::{Context, Result, bail};
+use circuits::whole_file;
 use serde::Serialize;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
@@ -277,10 +279,8 @@ impl Run {
 
 /// Writes `processes.json` so that a reader never sees half of it.
 fn publish(directory: &Path, records: &BTreeMap<String, ChildRecord>) -> Result<()> {
-    let temporary = directory.join("processes.json.tmp");
-    serde_json::to_writer_pretty(File::create(&temporary)?, records)?;
-    fs::rename(&temporary, directory.join("processes.json"))?;
-    Ok(())
+    let text = serde_json::to_vec_pretty(records)?;
+    Ok(whole_file::write(&directory.join("processes.json"), &text)?)
 }
 
 impl Memory {
@@ -290,11 +290,11 @@ impl Memory {
             let mut highest = 0;
             for pid in pids {
                 // A process that is gone by now takes nothing.
-                let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+                let Some(memory) = ProcessMemory::of(pid) else {
                     continue;
                 };
-                highest += status_bytes(&status, "VmHWM:").unwrap_or(0);
-                together += status_bytes(&status, "VmRSS:").unwrap_or(0);
+                highest += memory.peak_bytes;
+                together += memory.now_bytes;
             }
             let each = self.each.entry(name).or_default();
             *each = highest.max(*each);
@@ -305,15 +305,9 @@ impl Memory {
 
 /// The parent of each process of the machine.
 fn parents() -> BTreeMap<u32, u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid: u32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The command's name, in parentheses, may hold spaces; the state and the parent follow it.
-        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-        Some((pid, parent))
-    })
-    .collect()
+    let pids = machine::process_ids().into_iter();
+    pids.filter_map(|pid| Some((pid, Process::of(pid)?.parent)))
+        .collect()
 }
 
 /// A process and all that descend from it.
@@ -330,13 +324,6 @@ fn family(pid: u32, parents: &BTreeMap<u32, u32>) -> Vec<u32> {
         at += 1;
     }
     family
-}
-
-/// A line of a process's status, in bytes.
-fn status_bytes(status: &str, key: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }
 
 /// The last lines of a log.

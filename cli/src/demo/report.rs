@@ -1,11 +1,12 @@
 //! What a demo measured, as `--json` writes it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use accel::machine;
 use anyhow::{Context, Result};
+use circuits::whole_file;
 use serde::Serialize;
 
 /// The report of one run of the demo.
@@ -98,12 +99,8 @@ pub struct Machine {
 impl Machine {
     /// This machine.
     pub fn here() -> Self {
-        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let cpu = cpuinfo
-            .lines()
-            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         Self {
-            cpu: cpu.map(|(_, name)| name.trim().to_string()).unwrap_or_default(),
+            cpu: machine::processor().unwrap_or_default(),
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
             memory_bytes: prover::memory::limit_bytes().unwrap_or(0),
         }
@@ -162,10 +159,7 @@ impl Report {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let temporary = path.with_extension("tmp");
-        let text = serde_json::to_string_pretty(self).context("cannot encode the report")?;
-        fs::write(&temporary, text + "\n")
-            .and_then(|()| fs::rename(&temporary, path))
-            .with_context(|| format!("cannot write {}", path.display()))
+        let text = serde_json::to_string_pretty(self).context("cannot encode the report")? + "\n";
+        whole_file::write(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
     }
 }

@@ -1,6 +1,5 @@
 //! The demo's processes: a local L1, the coordinator and two workers, all on loopback with ports of their own.
 
-use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,6 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 use circuits::genesis::Genesis;
 use circuits::operation::RollupId;
+use circuits::whole_file::{self, Folder};
 use prover::device::DeviceChoice;
 use tokio::process::{Child, Command};
 use verifier_contracts::anvil::Anvil;
@@ -122,7 +122,8 @@ pub struct ServiceConfig<'a> {
 /// When a process cannot be started.
 pub fn start(config: &ServiceConfig, supervisor: &mut Supervisor) -> Result<CoordinatorUrl> {
     let genesis = config.directory.join("genesis.json");
-    fs::write(&genesis, config.genesis.to_json()).context("cannot write the genesis file")?;
+    whole_file::write(&genesis, config.genesis.to_json().as_bytes())
+        .context("cannot write the genesis file")?;
     let address = format!("127.0.0.1:{}", free_port()?);
     let url: CoordinatorUrl = format!("http://{address}").parse()?;
 
@@ -196,7 +197,12 @@ pub enum WorkDir {
     /// Removed at the end.
     Temporary(tempfile::TempDir),
     /// Given by the user, and kept.
-    Kept(PathBuf),
+    Kept {
+        /// Where it is.
+        path: PathBuf,
+        /// Removes it, if it was made for the demo, unless something came in.
+        _folder: Folder,
+    },
 }
 
 impl WorkDir {
@@ -211,20 +217,23 @@ impl WorkDir {
                 directory.context("cannot create a temporary directory")?,
             ));
         };
-        fs::create_dir_all(given).with_context(|| format!("cannot create {}", given.display()))?;
+        let folder = Folder::make(given).with_context(|| format!("cannot create {}", given.display()))?;
         anyhow::ensure!(
             !given.join("coordinator").exists(),
             "{} holds the data of an earlier demo; name another directory or remove it",
             given.display()
         );
-        Ok(Self::Kept(given.to_path_buf()))
+        Ok(Self::Kept {
+            path: given.to_path_buf(),
+            _folder: folder,
+        })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         match self {
             Self::Temporary(directory) => directory.path(),
-            Self::Kept(directory) => directory,
+            Self::Kept { path, .. } => path,
         }
     }
 
@@ -232,7 +241,7 @@ impl WorkDir {
     pub fn keep(self) -> PathBuf {
         match self {
             Self::Temporary(directory) => directory.keep(),
-            Self::Kept(directory) => directory,
+            Self::Kept { path, .. } => path,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use accel::machine::{self, Process};
 use circuits::keys::{KEYS_VARIABLE, default_dir};
 use serde_json::Value;
 
@@ -105,22 +106,15 @@ pub fn kill(pid: u32) {
 
 /// Whether a process is there and no zombie.
 pub fn is_running(pid: u32) -> bool {
-    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
-        return false;
-    };
-    !status
-        .lines()
-        .any(|line| line.starts_with("State:") && line.contains('Z'))
+    Process::of(pid).is_some_and(|process| !process.is_zombie)
 }
 
 /// The processes that a process started.
 pub fn children(pid: u32) -> Vec<u32> {
-    let output = Command::new("ps")
-        .args(["-o", "pid=", "--ppid", &pid.to_string()])
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    let children = machine::process_ids().into_iter();
+    children
+        .filter(|child| Process::of(*child).is_some_and(|process| process.parent == pid))
+        .collect()
 }
 
 /// A JSON file.

@@ -1,14 +1,16 @@
-//! Artifacts as files: written beside their name, synced, then renamed, so that a name always has whole contents.
+//! Artifacts as files, each of which is whole or absent.
 //!
 //! Files are no truth of their own: the database says which exist and what is in them. One that it does not list is the
 //! rest of a commit that never happened, or of a removal, and is swept away at the next opening.
 
 use std::{
     collections::HashSet,
-    fs::{self, File},
+    fs,
     io::{self, ErrorKind, Write as _},
     path::{Path, PathBuf},
 };
+
+use circuits::whole_file;
 
 use super::StoreError;
 use crate::core::record::ArtifactKey;
@@ -45,9 +47,7 @@ impl ArtifactFolder {
         let mut any = false;
         for (key, bytes) in artifacts {
             let path = self.path.join(file_name(key));
-            let temporary = path.with_extension("tmp");
-            write_synced(&temporary, bytes).map_err(io_error(&temporary))?;
-            fs::rename(&temporary, &path).map_err(io_error(&path))?;
+            whole_file::place(&path, |file| file.write_all(bytes)).map_err(io_error(&path))?;
             any = true;
         }
         if any { sync_folder(&self.path) } else { Ok(()) }
@@ -86,15 +86,7 @@ impl ArtifactFolder {
 
 /// Makes what was renamed or removed in a folder survive a loss of power.
 pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
-    File::open(path)
-        .and_then(|folder| folder.sync_all())
-        .map_err(io_error(path))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    whole_file::sync_folder(path).map_err(io_error(path))
 }
 
 fn remove_file(path: &Path) -> Result<(), StoreError> {

@@ -8,11 +8,10 @@ mod ntt;
 mod program;
 mod scan;
 
-use crate::{Device, DeviceError, Direction, Memory, Program};
+use crate::{Device, DeviceError, Direction, Memory, Program, arguments, machine};
 use halo2curves::bn256::{Fr, G1, G1Affine};
 use memory::Scalars;
 use rayon::prelude::*;
-use std::ops::Range;
 
 /// The machine's processors.
 pub struct CpuDevice {
@@ -97,30 +96,6 @@ fn with_capacity<T>(operation: &'static str, n: usize) -> Result<Vec<T>, DeviceE
     }
 }
 
-fn invalid(operation: &'static str, reason: String) -> DeviceError {
-    DeviceError::Invalid { operation, reason }
-}
-
-/// Whether vector `at` has a length that can be transformed.
-fn check_transform(operation: &'static str, at: usize, n: usize) -> Result<(), DeviceError> {
-    if n.is_power_of_two() && n.ilog2() <= ntt::K_MAX {
-        return Ok(());
-    }
-    let reason = format!("vector {at} has {n} elements, not 2^k with k <= {}", ntt::K_MAX);
-    Err(invalid(operation, reason))
-}
-
-/// The range of `count` elements from `at` on, if a vector of `len` elements has it.
-fn range(operation: &'static str, at: usize, count: usize, len: usize) -> Result<Range<usize>, DeviceError> {
-    match at.checked_add(count) {
-        Some(end) if end <= len => Ok(at..end),
-        _ => Err(invalid(
-            operation,
-            format!("{count} elements from {at} on, of {len}"),
-        )),
-    }
-}
-
 impl Device for CpuDevice {
     type Vector = CpuVector;
     type Bases = CpuBases;
@@ -134,19 +109,15 @@ impl Device for CpuDevice {
     }
 
     fn memory(&self) -> Result<Memory, DeviceError> {
-        let failed = |reason: &str| DeviceError::Failed {
-            operation: "memory",
-            reason: reason.to_string(),
-        };
-        let text = std::fs::read_to_string("/proc/meminfo").map_err(|e| failed(&e.to_string()))?;
-        let bytes = |name: &str| -> Option<u64> {
-            let line = text.lines().find(|line| line.starts_with(name))?;
-            let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-            Some(kib * 1024)
-        };
-        match (bytes("MemTotal:"), bytes("MemAvailable:")) {
+        match (
+            machine::memory_bytes("MemTotal"),
+            machine::memory_bytes("MemAvailable"),
+        ) {
             (Some(total), Some(free)) => Ok(Memory { total, free }),
-            _ => Err(failed("/proc/meminfo lacks MemTotal or MemAvailable")),
+            _ => Err(DeviceError::Failed {
+                operation: "memory",
+                reason: "/proc/meminfo cannot be read, or lacks MemTotal or MemAvailable".to_string(),
+            }),
         }
     }
 
@@ -166,14 +137,14 @@ impl Device for CpuDevice {
     }
 
     fn read(&self, vector: &CpuVector, at: usize, count: usize) -> Result<Vec<Fr>, DeviceError> {
-        let range = range("read", at, count, vector.values.len())?;
+        let range = arguments::range("read", at, count, vector.values.len())?;
         let mut copy = with_capacity("read", count)?;
         copy.extend_from_slice(&vector.values[range]);
         Ok(copy)
     }
 
     fn write(&self, vector: &mut CpuVector, at: usize, values: &[Fr]) -> Result<(), DeviceError> {
-        let range = range("write", at, values.len(), vector.values.len())?;
+        let range = arguments::range("write", at, values.len(), vector.values.len())?;
         vector.values[range].copy_from_slice(values);
         Ok(())
     }
@@ -195,24 +166,13 @@ impl Device for CpuDevice {
 
     fn msm(&self, bases: &CpuBases, scalars: &[&CpuVector]) -> Result<Vec<G1>, DeviceError> {
         let bases = &bases.bases;
-        let long = scalars
-            .iter()
-            .position(|vector| vector.values.len() > bases.len());
-        if let Some(at) = long {
-            let (found, bases) = (scalars[at].values.len(), bases.len());
-            return Err(invalid(
-                "msm",
-                format!("vector {at} has {found} scalars for {bases} bases"),
-            ));
-        }
+        arguments::msm(scalars.iter().map(|vector| vector.values.len()), bases.len())?;
         let scalars: Vec<&[Fr]> = scalars.iter().map(|vector| &*vector.values).collect();
         msm::sums_of_multiples(bases, &scalars)
     }
 
     fn ntt(&self, vectors: &mut [&mut CpuVector], direction: Direction) -> Result<(), DeviceError> {
-        for (at, vector) in vectors.iter().enumerate() {
-            check_transform("ntt", at, vector.values.len())?;
-        }
+        arguments::ntt(vectors.iter().map(|vector| vector.values.len()), ntt::K_MAX)?;
         let vectors = vectors.par_iter_mut();
         vectors.try_for_each(|vector| self.transforms.transform(&mut vector.values, direction))
     }
@@ -223,24 +183,11 @@ impl Device for CpuDevice {
         shift: Fr,
         outputs: &mut [&mut CpuVector],
     ) -> Result<(), DeviceError> {
-        if inputs.len() != outputs.len() {
-            let reason = format!("{} inputs for {} outputs", inputs.len(), outputs.len());
-            return Err(invalid("coset_ntt", reason));
-        }
-        let lengths = inputs.iter().map(|input| input.values.len());
-        let lengths: Vec<usize> = lengths
-            .chain(outputs.iter().map(|output| output.values.len()))
-            .collect();
-        let Some(n) = lengths.first() else {
+        let input_lengths = inputs.iter().map(|input| input.values.len());
+        let output_lengths = outputs.iter().map(|output| output.values.len());
+        let Some(n) = arguments::coset_ntt(input_lengths, output_lengths, ntt::K_MAX)? else {
             return Ok(());
         };
-        if let Some(other) = lengths.iter().find(|other| *other != n) {
-            return Err(invalid(
-                "coset_ntt",
-                format!("vectors of {n} and {other} elements"),
-            ));
-        }
-        check_transform("coset_ntt", 0, *n)?;
         let coset = self.transforms.coset(n.ilog2(), shift);
         let pairs = inputs.par_iter().zip(outputs.par_iter_mut());
         pairs.try_for_each(|(input, output)| coset.transform(&input.values, &mut output.values))
@@ -253,30 +200,10 @@ impl Device for CpuDevice {
         constants: &[Fr],
         outputs: &mut [&mut CpuVector],
     ) -> Result<(), DeviceError> {
-        let fits = inputs.len() >= program.inputs()
-            && constants.len() >= program.constants()
-            && outputs.len() == program.outputs().len();
-        if !fits {
-            let reason = format!(
-                "{} inputs, {} constants and {} outputs given for {}, {} and {}",
-                inputs.len(),
-                constants.len(),
-                outputs.len(),
-                program.inputs(),
-                program.constants(),
-                program.outputs().len()
-            );
-            return Err(invalid("run", reason));
-        }
-        let mut lengths = inputs.iter().map(|input| input.values.len());
-        let mut lengths = lengths
-            .by_ref()
-            .chain(outputs.iter().map(|output| output.values.len()));
-        let Some(n) = lengths.next() else {
+        let input_lengths = inputs.iter().map(|input| input.values.len());
+        let output_lengths = outputs.iter().map(|output| output.values.len());
+        if arguments::run(program, input_lengths, constants.len(), output_lengths)?.is_none() {
             return Ok(());
-        };
-        if let Some(other) = lengths.find(|other| *other != n) {
-            return Err(invalid("run", format!("vectors of {n} and {other} elements")));
         }
         let inputs: Vec<&[Fr]> = inputs.iter().map(|input| &*input.values).collect();
         let outputs = outputs.iter_mut().map(|output| &mut *output.values);
@@ -295,10 +222,7 @@ impl Device for CpuDevice {
     }
 
     fn evaluate(&self, polynomials: &[&CpuVector], points: &[Fr]) -> Result<Vec<Fr>, DeviceError> {
-        if polynomials.len() != points.len() {
-            let reason = format!("{} polynomials at {} points", polynomials.len(), points.len());
-            return Err(invalid("evaluate", reason));
-        }
+        arguments::points("evaluate", polynomials.len(), points.len())?;
         let pairs = polynomials.iter().zip(points);
         Ok(pairs
             .map(|(polynomial, point)| scan::evaluate(self.kernels, &polynomial.values, *point))
@@ -306,24 +230,14 @@ impl Device for CpuDevice {
     }
 
     fn divide(&self, polynomials: &mut [&mut CpuVector], points: &[Fr]) -> Result<(), DeviceError> {
-        if polynomials.len() != points.len() {
-            let reason = format!("{} polynomials at {} points", polynomials.len(), points.len());
-            return Err(invalid("divide", reason));
-        }
+        arguments::points("divide", polynomials.len(), points.len())?;
         let pairs = polynomials.par_iter_mut().zip(points);
         pairs.for_each(|(polynomial, point)| scan::divide(self.kernels, &mut polynomial.values, *point));
         Ok(())
     }
 
     fn combine(&self, vectors: &[&CpuVector], factors: &[Fr], n: usize) -> Result<CpuVector, DeviceError> {
-        if vectors.len() != factors.len() {
-            let reason = format!("{} vectors with {} factors", vectors.len(), factors.len());
-            return Err(invalid("combine", reason));
-        }
-        if let Some(vector) = vectors.iter().find(|vector| vector.values.len() > n) {
-            let reason = format!("a vector of {} elements for {n}", vector.values.len());
-            return Err(invalid("combine", reason));
-        }
+        arguments::combine(vectors.iter().map(|vector| vector.values.len()), factors.len(), n)?;
         let mut sum = self.zeros(n)?;
         let vectors: Vec<&[Fr]> = vectors.iter().map(|vector| &*vector.values).collect();
         scan::combine(self.kernels, &mut sum.values, &vectors, factors);

@@ -25,7 +25,7 @@ mod sums;
 pub use error::OpenError;
 pub use report::{CudaDriver, Report, doctor};
 
-use crate::{Activity, Device, DeviceError, Direction, Memory, Program};
+use crate::{Activity, Device, DeviceError, Direction, Memory, Program, arguments};
 use context::{Context, Table};
 use halo2curves::bn256::{Fr, G1, G1Affine};
 use memory::Buffer;
@@ -263,6 +263,11 @@ impl IcicleVector {
     }
 }
 
+/// The vectors' numbers of elements.
+fn lengths(vectors: &[&IcicleVector]) -> impl ExactSizeIterator<Item = usize> {
+    vectors.iter().map(|vector| vector.len)
+}
+
 impl IcicleDevice {
     /// Loads ICICLE and its backend, opens the device, makes the NTT domain, and compares one MSM and one transform in
     /// each direction with the CPU's.
@@ -297,7 +302,7 @@ impl IcicleDevice {
             .position(|vector| !Arc::ptr_eq(&vector.context, &self.context));
         match foreign {
             None => Ok(()),
-            Some(at) => Err(operations::invalid(
+            Some(at) => Err(arguments::invalid(
                 operation,
                 format!("vector {at} is of another device"),
             )),
@@ -350,13 +355,13 @@ impl Device for IcicleDevice {
 
     fn read(&self, vector: &IcicleVector, at: usize, count: usize) -> Result<Vec<Fr>, DeviceError> {
         self.own("read", &[vector])?;
-        let range = operations::range("read", at, count, vector.len)?;
+        let range = arguments::range("read", at, count, vector.len)?;
         operations::download(&self.context, "read", vector, range)
     }
 
     fn write(&self, vector: &mut IcicleVector, at: usize, values: &[Fr]) -> Result<(), DeviceError> {
         self.own("write", &[vector])?;
-        let range = operations::range("write", at, values.len(), vector.len)?;
+        let range = arguments::range("write", at, values.len(), vector.len)?;
         if range.is_empty() {
             return Ok(());
         }
@@ -390,30 +395,19 @@ impl Device for IcicleDevice {
     fn msm(&self, bases: &IcicleBases, scalars: &[&IcicleVector]) -> Result<Vec<G1>, DeviceError> {
         self.own("msm", scalars)?;
         if !Arc::ptr_eq(&bases.context, &self.context) {
-            return Err(operations::invalid(
+            return Err(arguments::invalid(
                 "msm",
                 "the bases are of another device".to_string(),
             ));
         }
-        if let Some(at) = scalars.iter().position(|vector| vector.len > bases.len) {
-            let found = scalars[at].len;
-            let reason = format!("vector {at} has {found} scalars for {} bases", bases.len);
-            return Err(operations::invalid("msm", reason));
-        }
+        arguments::msm(lengths(scalars), bases.len)?;
         sums::msm(&self.context, bases, scalars)
     }
 
     fn ntt(&self, vectors: &mut [&mut IcicleVector], direction: Direction) -> Result<(), DeviceError> {
         let vectors: Vec<&IcicleVector> = vectors.iter().map(|vector| &**vector).collect();
         self.own("ntt", &vectors)?;
-        let k_max = self.context.domain_k();
-        for (at, vector) in vectors.iter().enumerate() {
-            let n = vector.len;
-            if !n.is_power_of_two() || n.ilog2() > k_max {
-                let reason = format!("vector {at} has {n} elements, not 2^k with k <= {k_max}");
-                return Err(operations::invalid("ntt", reason));
-            }
-        }
+        arguments::ntt(lengths(&vectors), self.context.domain_k())?;
         // One element is its own transform.
         let vectors = vectors.iter().filter(|vector| vector.len > 1);
         vectors.into_iter().try_for_each(|vector| {
@@ -433,7 +427,8 @@ impl Device for IcicleDevice {
         let outputs: Vec<&IcicleVector> = outputs.iter().map(|output| &**output).collect();
         self.own("coset_ntt", inputs)?;
         self.own("coset_ntt", &outputs)?;
-        operations::check_coset(inputs, &outputs, self.context.domain_k())?;
+        let (from, to) = (lengths(inputs), lengths(&outputs));
+        arguments::coset_ntt(from, to, self.context.domain_k())?;
         operations::coset_ntt(&self.context, inputs, shift, &outputs)
     }
 
@@ -447,7 +442,7 @@ impl Device for IcicleDevice {
         let outputs: Vec<&IcicleVector> = outputs.iter().map(|output| &**output).collect();
         self.own("run", inputs)?;
         self.own("run", &outputs)?;
-        operations::check_program(program, inputs, constants, &outputs)?;
+        arguments::run(program, lengths(inputs), constants.len(), lengths(&outputs))?;
         if outputs.first().is_none_or(|output| output.len == 0) {
             return Ok(());
         }
@@ -476,10 +471,7 @@ impl Device for IcicleDevice {
     /// On the device, by adding the upper half to the lower until little is left.
     fn evaluate(&self, polynomials: &[&IcicleVector], points: &[Fr]) -> Result<Vec<Fr>, DeviceError> {
         self.own("evaluate", polynomials)?;
-        if polynomials.len() != points.len() {
-            let reason = format!("{} polynomials at {} points", polynomials.len(), points.len());
-            return Err(operations::invalid("evaluate", reason));
-        }
+        arguments::points("evaluate", polynomials.len(), points.len())?;
         operations::evaluate(&self.context, polynomials, points)
     }
 
@@ -487,10 +479,7 @@ impl Device for IcicleDevice {
     fn divide(&self, polynomials: &mut [&mut IcicleVector], points: &[Fr]) -> Result<(), DeviceError> {
         let own: Vec<&IcicleVector> = polynomials.iter().map(|polynomial| &**polynomial).collect();
         self.own("divide", &own)?;
-        if polynomials.len() != points.len() {
-            let reason = format!("{} polynomials at {} points", polynomials.len(), points.len());
-            return Err(operations::invalid("divide", reason));
-        }
+        arguments::points("divide", polynomials.len(), points.len())?;
         let mut pairs = polynomials.iter_mut().zip(points);
         pairs.try_for_each(|(polynomial, point)| operations::divide(&self.context, polynomial, *point))
     }
@@ -502,14 +491,7 @@ impl Device for IcicleDevice {
         n: usize,
     ) -> Result<IcicleVector, DeviceError> {
         self.own("combine", vectors)?;
-        if vectors.len() != factors.len() {
-            let reason = format!("{} vectors with {} factors", vectors.len(), factors.len());
-            return Err(operations::invalid("combine", reason));
-        }
-        if let Some(vector) = vectors.iter().find(|vector| vector.len > n) {
-            let reason = format!("a vector of {} elements for {n}", vector.len);
-            return Err(operations::invalid("combine", reason));
-        }
+        arguments::combine(lengths(vectors), factors.len(), n)?;
         let sum = self.zeros(n)?;
         operations::combine(&self.context, vectors, factors, &sum)?;
         Ok(sum)

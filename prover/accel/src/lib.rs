@@ -4,9 +4,11 @@
 //! returns a `Result`, and running out of memory is a value. Nothing here knows a circuit.
 
 mod activity;
+mod arguments;
 pub mod conformance;
 mod cpu;
 pub mod icicle;
+pub mod machine;
 mod program;
 mod report;
 
@@ -159,12 +161,12 @@ pub trait Device: Send + Sync {
         shift: Fr,
         outputs: &mut [&mut Self::Vector],
     ) -> Result<(), DeviceError> {
-        if inputs.len() != outputs.len() {
-            return Err(DeviceError::Invalid {
-                operation: "coset_ntt",
-                reason: format!("{} inputs for {} outputs", inputs.len(), outputs.len()),
-            });
-        }
+        let (from, to) = (inputs.iter(), outputs.iter());
+        let (from, to) = (
+            from.map(|vector| self.len(vector)),
+            to.map(|vector| self.len(vector)),
+        );
+        arguments::coset_ntt(from, to, u32::MAX)?;
         let Some(first) = inputs.first() else {
             return Ok(());
         };

@@ -20,6 +20,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use accel::machine::Process;
 use proto::v1::session_response::Message as FromCoordinator;
 use proto::v1::{Device, Hello, TaskKind};
 use rand::Rng;
@@ -136,10 +137,11 @@ impl Prover {
 
     /// Processor time that proving has used, in clock ticks.
     fn cpu_ticks(&self) -> Option<u64> {
-        match self {
-            Prover::Process(handle) => watchdog::cpu_ticks(handle.pid()),
-            Prover::Threads(_) => watchdog::cpu_ticks(std::process::id()),
-        }
+        let pid = match self {
+            Prover::Process(handle) => handle.pid(),
+            Prover::Threads(_) => std::process::id(),
+        };
+        Some(Process::of(pid)?.cpu_ticks)
     }
 }
 

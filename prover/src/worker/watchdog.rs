@@ -4,7 +4,6 @@
 //! work itself: a phase reported, or processor time used by the process that proves, is progress; a deadlock shows neither. A
 //! thread that waits for a GPU spins, so that a phase has a longest time as well.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 /// Below this much processor time since it was last seen busy, the process does nothing but its heartbeats.
@@ -74,14 +73,6 @@ impl Watchdog {
     }
 }
 
-/// Processor time that a process has used, in clock ticks (usually 10 ms).
-pub(super) fn cpu_ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command's name, in parentheses, may hold spaces; utime and stime are fields 14 and 15 of the line.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,11 +122,5 @@ mod tests {
         let mut dog = Watchdog::new(Duration::from_secs(1), Duration::from_secs(3600));
         dog.begin(start);
         assert_eq!(dog.stalled(start + Duration::from_secs(100), None), None);
-    }
-
-    #[test]
-    fn this_process_uses_processor_time() {
-        assert!(cpu_ticks(std::process::id()).is_some());
-        assert_eq!(cpu_ticks(0), None, "there is no such process");
     }
 }

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -54,7 +53,7 @@ pub fn check(args: &Args) -> Result<bool> {
         outcomes.push(outcome);
         // After each step: a report cut short is better than none.
         if let Some(path) = &args.json {
-            write(path, &summary(args, &outcomes, start))?;
+            benches::write(path, &summary(args, &outcomes, start))?;
         }
     }
     print!("{}", table(&summary(args, &outcomes, start)));
@@ -332,12 +331,4 @@ fn ratios(outcomes: &[Outcome], shard: Step, aggregation: Step) -> Value {
         "shard": ratio(Step::Shard, shard),
         "aggregation": ratio(Step::Aggregation, aggregation),
     })
-}
-
-/// Writes the report so that a reader finds a whole one at any time.
-fn write(path: &Path, summary: &Value) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    std::fs::write(&temporary, serde_json::to_string_pretty(summary)? + "\n")?;
-    std::fs::rename(&temporary, path).with_context(|| path.display().to_string())
 }

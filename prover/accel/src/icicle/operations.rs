@@ -4,7 +4,8 @@ use super::IcicleVector;
 use super::abi;
 use super::context::{Arithmetic, Context};
 use super::memory::Span;
-use crate::{DeviceError, Direction, Program};
+use crate::arguments::invalid;
+use crate::{DeviceError, Direction};
 use halo2curves::bn256::Fr;
 use halo2curves::ff::{BatchInvert, Field};
 use std::ops::Range;
@@ -16,10 +17,6 @@ pub(super) const ELEMENTS_MAX: usize = 1 << 28;
 /// Coefficients from which on a polynomial is not worth the device's calls any more.
 const HOST_COEFFICIENTS: usize = 1024;
 
-pub(super) fn invalid(operation: &'static str, reason: String) -> DeviceError {
-    DeviceError::Invalid { operation, reason }
-}
-
 /// Bytes of `n` elements.
 pub(super) fn bytes(operation: &'static str, n: usize, each: usize) -> Result<usize, DeviceError> {
     if n > ELEMENTS_MAX {
@@ -29,22 +26,6 @@ pub(super) fn bytes(operation: &'static str, n: usize, each: usize) -> Result<us
         ));
     }
     Ok(n * each)
-}
-
-/// The range of `count` elements from `at` on, if a vector of `len` elements has it.
-pub(super) fn range(
-    operation: &'static str,
-    at: usize,
-    count: usize,
-    len: usize,
-) -> Result<Range<usize>, DeviceError> {
-    match at.checked_add(count) {
-        Some(end) if end <= len => Ok(at..end),
-        _ => Err(invalid(
-            operation,
-            format!("{count} elements from {at} on, of {len}"),
-        )),
-    }
 }
 
 /// A range of a vector as the host has scalars.
@@ -70,39 +51,6 @@ pub(super) fn download(
     context.convert(operation, from, scratch.span(0, n), true)?;
     context.download(operation, scratch.span(0, n), &mut values)?;
     Ok(values)
-}
-
-/// Refuses vectors and constants that a program does not fit.
-pub(super) fn check_program(
-    program: &Program,
-    inputs: &[&IcicleVector],
-    constants: &[Fr],
-    outputs: &[&IcicleVector],
-) -> Result<(), DeviceError> {
-    let fits = inputs.len() >= program.inputs()
-        && constants.len() >= program.constants()
-        && outputs.len() == program.outputs().len();
-    if !fits {
-        let reason = format!(
-            "{} inputs, {} constants and {} outputs given for {}, {} and {}",
-            inputs.len(),
-            constants.len(),
-            outputs.len(),
-            program.inputs(),
-            program.constants(),
-            program.outputs().len()
-        );
-        return Err(invalid("run", reason));
-    }
-    let mut lengths = inputs.iter().chain(outputs).map(|vector| vector.len);
-    let first = lengths.next();
-    match lengths.find(|other| Some(*other) != first) {
-        None => Ok(()),
-        Some(other) => {
-            let n = first.unwrap_or_default();
-            Err(invalid("run", format!("vectors of {n} and {other} elements")))
-        }
-    }
 }
 
 /// Exclusive running product by doubling: after step `s`, element `i` is the product of the `2^s` elements up to it.
@@ -184,29 +132,6 @@ fn successive(base: Fr, n: usize) -> Vec<Fr> {
     std::iter::successors(Some(Fr::ONE), |power| Some(power * base))
         .take(n)
         .collect()
-}
-
-/// Refuses vectors that cannot be transformed on a coset together.
-pub(super) fn check_coset(
-    inputs: &[&IcicleVector],
-    outputs: &[&IcicleVector],
-    k_max: u32,
-) -> Result<(), DeviceError> {
-    let refused = |reason: String| Err(invalid("coset_ntt", reason));
-    if inputs.len() != outputs.len() {
-        return refused(format!("{} inputs for {} outputs", inputs.len(), outputs.len()));
-    }
-    let mut lengths = inputs.iter().chain(outputs).map(|vector| vector.len);
-    let Some(n) = lengths.next() else {
-        return Ok(());
-    };
-    if let Some(other) = lengths.find(|other| *other != n) {
-        return refused(format!("vectors of {n} and {other} elements"));
-    }
-    if !n.is_power_of_two() || n.ilog2() > k_max {
-        return refused(format!("vectors of {n} elements, not 2^k with k <= {k_max}"));
-    }
-    Ok(())
 }
 
 /// Transforms on the coset of `shift`: vectors that are not empty, as many as outputs, all of one length that the domain has.
