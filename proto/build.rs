@@ -6,8 +6,8 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=zkrollup");
-    let files =
-        ["batch", "prover_service", "worker_service"].map(|name| format!("zkrollup/prover/v1/{name}.proto"));
+    let files = ["batch", "prover_service", "worker_service", "operator_service"];
+    let files = files.map(|name| format!("zkrollup/prover/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("zkrollup.prover.v1.bin"), descriptors.encode_to_vec())?;

@@ -112,6 +112,7 @@ impl Config {
             ("limits.sessions_max", limits.sessions_max as u64, 1),
             ("limits.session_leases_max", limits.session_leases_max as u64, 1),
             ("limits.lease_ms", limits.lease_ms, 100),
+            ("limits.rollback_max", limits.rollback_max, 1),
             ("limits.failures_max", limits.failures_max.into(), 1),
             ("limits.deaths_max", limits.deaths_max.into(), 1),
             ("batch_bytes_max", self.batch_bytes_max, 1),

@@ -110,7 +110,19 @@ impl L1 {
         Ok(Self { provider, account })
     }
 
-    /// The account that pays.
+    /// Connects without an account: to read, and to ask what the contract would say.
+    ///
+    /// # Errors
+    /// [`L1Error::Url`]; nothing is asked of the endpoint yet.
+    pub fn reader(url: &str) -> Result<Self, L1Error> {
+        let parsed = url.parse().map_err(|_| L1Error::Url { url: url.to_owned() })?;
+        Ok(Self {
+            provider: ProviderBuilder::new().connect_http(parsed).erased(),
+            account: Address::ZERO,
+        })
+    }
+
+    /// The account that pays; zero of one that only reads.
     pub fn account(&self) -> Address {
         self.account
     }
@@ -157,6 +169,19 @@ impl L1 {
             reason: info.to_string(),
         };
         name.map(str::to_owned).ok_or_else(missing)
+    }
+
+    /// Lets `seconds` pass on an anvil: the next block, which is made now, is so much later.
+    ///
+    /// # Errors
+    /// [`L1Error::Endpoint`] on another node.
+    pub async fn anvil_pass(&self, seconds: u64) -> Result<(), L1Error> {
+        let _: serde_json::Value = self
+            .provider
+            .raw_request("evm_increaseTime".into(), (seconds,))
+            .await?;
+        let _: serde_json::Value = self.provider.raw_request("evm_mine".into(), ()).await?;
+        Ok(())
     }
 
     /// Calls without a transaction, with all the gas that one may have.

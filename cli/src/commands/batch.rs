@@ -150,7 +150,11 @@ pub fn request_id(number: u64, batch: &[u8]) -> String {
     format!("batch-{number}-{}", hex::encode(&Sha256::digest(batch)[..16]))
 }
 
-fn client(args: &ClientArgs) -> Result<Client> {
+/// A client of the coordinator that is named, with these commands' patience.
+///
+/// # Errors
+/// See [`Client::new`].
+pub fn client(args: &ClientArgs) -> Result<Client> {
     Client::new(&args.coordinator, PATIENCE)
 }
 
@@ -252,7 +256,8 @@ fn busy(info: &BatchInfo, kind: TaskKind) -> String {
     leased.map(describe).collect::<Vec<_>>().join(", ")
 }
 
-fn status_name(status: BatchStatus) -> &'static str {
+/// A word for a status.
+pub fn status_name(status: BatchStatus) -> &'static str {
     match status {
         BatchStatus::Unspecified => "unknown",
         BatchStatus::Queued => "queued",
@@ -261,11 +266,12 @@ fn status_name(status: BatchStatus) -> &'static str {
         BatchStatus::Proven => "proven",
         BatchStatus::Failed => "failed",
         BatchStatus::Cancelled => "cancelled",
+        BatchStatus::RolledBack => "rolled back",
     }
 }
 
 /// A batch's state, for programs.
-fn batch_json(info: &BatchInfo) -> Value {
+pub fn batch_json(info: &BatchInfo) -> Value {
     let tasks: Vec<Value> = info
         .tasks
         .iter()

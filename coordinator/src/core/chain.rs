@@ -243,6 +243,7 @@ impl Core {
             .writes
             .push(Write::Artifact(ArtifactKey::Undo(id), new.undo));
         output.writes.push(Write::Accounts(new.accounts));
+        self.forget_undo(new.number, &mut output);
         for (index, input) in (0..).zip(new.shard_inputs) {
             output
                 .writes
@@ -253,14 +254,14 @@ impl Core {
         Ok((id, false, output))
     }
 
-    /// Whether a batch may be cancelled: nothing is built on it, and it is not proven. True of a cancelled one too.
+    /// Whether a batch may be cancelled: nothing is built on it, and it is not proven. True of one that was taken back too.
     ///
     /// # Errors
     /// See [`CancelError`].
     pub fn cancellable(&self, id: BatchId) -> Result<&BatchRecord, CancelError> {
         let batch = self.batches.get(&id).ok_or(CancelError::Unknown(id))?;
         match batch.status {
-            BatchStatus::Cancelled => Ok(batch),
+            status if status.is_taken_back() => Ok(batch),
             BatchStatus::Proven => Err(CancelError::Proven(id)),
             _ => match self.chain.get(&(batch.number + 1)) {
                 Some(&on_top) => Err(CancelError::BuiltOn { batch: id, on_top }),
@@ -281,18 +282,13 @@ impl Core {
     ) -> Result<Output, CancelError> {
         let mut output = Output::default();
         let batch = self.cancellable(id)?;
-        if batch.status == BatchStatus::Cancelled {
+        if batch.status.is_taken_back() {
             return Ok(output);
         }
-        let number = batch.number;
-        let request = (batch.tenant.clone(), batch.request_id.clone());
-        self.chain.remove(&number);
-        self.requests.remove(&request);
         output.writes.push(Write::Accounts(accounts));
-        output
-            .writes
-            .push(Write::RemoveArtifact(ArtifactKey::Statement(id)));
+        self.take_out(id, &mut output);
         self.finish(now, id, BatchStatus::Cancelled, &mut output);
+        self.assign(now, &mut output);
         Ok(output)
     }
 
@@ -406,7 +402,12 @@ impl Core {
     pub(super) fn fail_batch(&mut self, now: UnixMs, task: TaskId, why: &str, output: &mut Output) {
         let batch = self.batches.get_mut(&task.batch).expect("a task has a batch");
         batch.status = BatchStatus::Failed;
-        batch.failure = Some(format!("task {task}: {why}"));
+        // The remedy goes with it, wherever the text is read.
+        batch.failure = Some(format!(
+            "task {task}: {why}; `rollup-prover retry {}` tries it again, `rollup-prover rollback --to {}` takes it back with \
+             all that follows it",
+            batch.id, batch.number
+        ));
         self.save_batch(task.batch, output);
         let tasks: Vec<TaskId> = self.tasks_of(task.batch).map(|task| task.record.id).collect();
         for task in tasks {
@@ -414,13 +415,35 @@ impl Core {
         }
     }
 
+    /// Takes a batch out of the chain. Its number and its request id are free again, and what it stated is nobody's.
+    pub(super) fn take_out(&mut self, id: BatchId, output: &mut Output) {
+        let batch = self.batches.get(&id).expect("the caller found the batch");
+        self.chain.remove(&batch.number);
+        self.requests
+            .remove(&(batch.tenant.clone(), batch.request_id.clone()));
+        for key in [ArtifactKey::Statement(id), ArtifactKey::Undo(id)] {
+            output.writes.push(Write::RemoveArtifact(key));
+        }
+    }
+
+    /// Drops the undo of the batch that can no longer be rolled back because `newest` is the number of the chain's newest.
+    fn forget_undo(&self, newest: u64, output: &mut Output) {
+        let past = newest.checked_sub(self.limits.rollback_max);
+        let batch = past.and_then(|number| self.batches.get(self.chain.get(&number)?));
+        if let Some(batch) = batch.filter(|batch| batch.is_final()) {
+            output
+                .writes
+                .push(Write::RemoveArtifact(ArtifactKey::Undo(batch.id)));
+        }
+    }
+
     /// Makes a batch final and drops its tasks with what only they needed.
-    fn finish(&mut self, now: UnixMs, id: BatchId, status: BatchStatus, output: &mut Output) {
+    pub(super) fn finish(&mut self, now: UnixMs, id: BatchId, status: BatchStatus, output: &mut Output) {
         let batch = self.batches.get_mut(&id).expect("the caller found the batch");
         batch.status = status;
         batch.finished = Some(now);
         batch.failure = None;
-        let shards = batch.shards;
+        let (shards, number) = (batch.shards, batch.number);
         if let Some(open) = self.open.get_mut(&batch.tenant) {
             *open -= 1;
         }
@@ -441,8 +464,10 @@ impl Core {
                 .writes
                 .push(Write::RemoveArtifact(ArtifactKey::ShardProof(id, index)));
         }
-        output.writes.push(Write::RemoveArtifact(ArtifactKey::Undo(id)));
-        self.assign(now, output);
+        let newest = self.chain.last_key_value().map_or(number, |(newest, _)| *newest);
+        if number.saturating_add(self.limits.rollback_max) <= newest {
+            output.writes.push(Write::RemoveArtifact(ArtifactKey::Undo(id)));
+        }
     }
 
     /// Takes no more batches and sessions, and gives no more work out.

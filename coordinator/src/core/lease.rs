@@ -110,15 +110,20 @@ impl Core {
     /// A worker takes no more tasks.
     pub fn drain(&mut self, now: UnixMs, id: SessionId) -> Output {
         let mut output = Output::default();
+        self.stop_asking(id);
+        // What was reserved for this worker may be another's.
+        self.assign(now, &mut output);
+        output
+    }
+
+    /// Marks a session as one that takes no more tasks.
+    pub(super) fn stop_asking(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.draining = true;
             if let Some((place, _)) = session.request.take() {
                 self.waiting.remove(&place);
             }
         }
-        // What was reserved for this worker may be another's.
-        self.assign(now, &mut output);
-        output
     }
 
     /// A session's stream ended. Its leases have the grace time to be renewed in another one.
@@ -433,7 +438,7 @@ impl Core {
     /// holds as few leases, or fewer, the best task is left: else one would wait for a busy worker while another stands
     /// idle.
     pub(super) fn assign(&mut self, now: UnixMs, output: &mut Output) {
-        if self.stopping || self.ready.is_empty() {
+        if self.stopping || self.paused || self.ready.is_empty() {
             return;
         }
         let mut waiting: Vec<(usize, SessionId)> = Vec::new();

@@ -5,12 +5,17 @@
 //! ahead of its store from then on. [`Core::restore`] makes the core of a store again.
 //!
 //! - [`chain`]: which batch may come next, be cancelled, be tried again; what becomes of one when its tasks are done.
+//! - [`rollback`]: how proven batches that L1 has not accepted are taken back.
 //! - [`lease`]: which worker gets which task for how long, and what counts when it reports.
+//! - [`operator`] and [`explain`]: what an operator does, and is told of a batch.
 
 pub mod chain;
+pub mod explain;
 pub mod id;
 pub mod lease;
+pub mod operator;
 pub mod record;
+pub mod rollback;
 #[cfg(test)]
 mod simulation;
 
@@ -53,6 +58,8 @@ pub struct Limits {
     pub losses_max: usize,
     /// Different workers that call a task impossible after which it has failed for good.
     pub refusals_max: usize,
+    /// The newest batches of the chain that can be rolled back: for so many is kept what that takes.
+    pub rollback_max: u64,
     /// A timer that comes so much too late says that the coordinator itself stood still.
     pub pause_ms: u64,
 }
@@ -74,6 +81,7 @@ impl Default for Limits {
             deaths_max: 4,
             losses_max: 8,
             refusals_max: 2,
+            rollback_max: 1_024,
             pause_ms: 5_000,
         }
     }
@@ -111,6 +119,8 @@ pub enum Effect {
         /// Why.
         reason: &'static str,
     },
+    /// Tells a worker to finish what it holds and to end.
+    Drain(SessionId),
     /// Wakes those that watch a batch.
     Changed(BatchId),
 }
@@ -124,6 +134,8 @@ pub struct Snapshot {
     pub batches: Vec<BatchRecord>,
     /// All tasks.
     pub tasks: Vec<TaskRecord>,
+    /// Whether no tasks are handed out.
+    pub paused: bool,
 }
 
 /// The end of the chain of accepted batches.
@@ -199,7 +211,7 @@ pub struct Core {
     /// Revisions of this run start here, above all of the runs before.
     revision_min: u64,
     batches: BTreeMap<BatchId, BatchRecord>,
-    /// The batches of the chain, by number: all that are not cancelled.
+    /// The batches of the chain, by number: all that were not taken back.
     chain: BTreeMap<u64, BatchId>,
     /// The batches of the chain, by their tenant's request id.
     requests: HashMap<(Tenant, String), BatchId>,
@@ -215,6 +227,7 @@ pub struct Core {
     waiting: BTreeMap<u64, SessionId>,
     next_session: u64,
     next_request: u64,
+    paused: bool,
     stopping: bool,
 }
 
@@ -236,10 +249,11 @@ impl Core {
             waiting: BTreeMap::new(),
             next_session: 1,
             next_request: 1,
+            paused: snapshot.paused,
             stopping: false,
         };
         for mut batch in snapshot.batches {
-            if batch.status != BatchStatus::Cancelled {
+            if !batch.status.is_taken_back() {
                 core.chain.insert(batch.number, batch.id);
                 core.requests
                     .insert((batch.tenant.clone(), batch.request_id.clone()), batch.id);

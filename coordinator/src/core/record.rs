@@ -18,8 +18,17 @@ pub enum BatchStatus {
     Proven,
     /// A task failed for good. The batch stays in the chain, since it is valid.
     Failed,
-    /// Taken back. Final.
+    /// Taken back before it was proven. Final.
     Cancelled,
+    /// Taken back by an operator, with all that followed it. Final.
+    RolledBack,
+}
+
+impl BatchStatus {
+    /// Whether the batch is no part of the chain any more.
+    pub fn is_taken_back(self) -> bool {
+        matches!(self, Self::Cancelled | Self::RolledBack)
+    }
 }
 
 /// A batch.
@@ -66,7 +75,7 @@ pub struct BatchRecord {
 impl BatchRecord {
     /// Whether nothing happens to it any more.
     pub fn is_final(&self) -> bool {
-        matches!(self.status, BatchStatus::Proven | BatchStatus::Cancelled)
+        self.status == BatchStatus::Proven || self.status.is_taken_back()
     }
 }
 
@@ -130,7 +139,8 @@ impl TaskRecord {
 pub enum ArtifactKey {
     /// What the batch's proofs state, and what L1 needs beside the root proof. Kept.
     Statement(BatchId),
-    /// The accounts that the batch changed, as they were before it. Until it is final.
+    /// The accounts that the batch changed, as they were before it. Until [`super::Limits::rollback_max`] batches follow it,
+    /// and it is proven.
     Undo(BatchId),
     /// Input of a shard's task. Until the task is done.
     ShardInput(BatchId, u32),
@@ -155,4 +165,6 @@ pub enum Write {
     RemoveArtifact(ArtifactKey),
     /// Insert or replace accounts of the state.
     Accounts(Vec<(AccountIndex, Account)>),
+    /// Whether no tasks are handed out.
+    Paused(bool),
 }

@@ -6,6 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+mod operator;
+mod rollback;
+
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -35,6 +38,7 @@ fn limits() -> Limits {
         deaths_max: 3,
         losses_max: 3,
         refusals_max: 2,
+        rollback_max: 4,
         pause_ms: 5_000,
     }
 }
@@ -71,6 +75,7 @@ struct Disk {
     batches: BTreeMap<BatchId, BatchRecord>,
     tasks: BTreeMap<TaskId, TaskRecord>,
     artifacts: BTreeMap<ArtifactKey, Vec<u8>>,
+    paused: bool,
 }
 
 impl Disk {
@@ -83,6 +88,7 @@ impl Disk {
                 Write::Artifact(key, bytes) => drop(self.artifacts.insert(key, bytes)),
                 Write::RemoveArtifact(key) => drop(self.artifacts.remove(&key)),
                 Write::Accounts(_) => {}
+                Write::Paused(paused) => self.paused = paused,
             }
         }
     }
@@ -93,6 +99,7 @@ impl Disk {
             epoch: self.epoch,
             batches: self.batches.values().cloned().collect(),
             tasks: self.tasks.values().cloned().collect(),
+            paused: self.paused,
         };
         let limits = if self.harsh { harsh_limits() } else { limits() };
         Core::restore(limits, GENESIS, snapshot, now)
@@ -116,6 +123,7 @@ struct World {
     accepted: BTreeSet<TaskId>,
     acknowledged: Vec<(Submission, BatchId)>,
     cancelled: BTreeSet<BatchId>,
+    rolled_back: BTreeSet<BatchId>,
     revisions: HashMap<BatchId, u64>,
     submitted: u64,
     /// Whether the process may be killed.
@@ -145,6 +153,7 @@ impl World {
             accepted: BTreeSet::new(),
             acknowledged: Vec::new(),
             cancelled: BTreeSet::new(),
+            rolled_back: BTreeSet::new(),
             revisions: HashMap::new(),
             submitted: 0,
             faults: true,
@@ -178,6 +187,7 @@ impl World {
                 Effect::LeaseLost { task, fence, .. } => {
                     assert!(fence <= self.newest[&task]);
                 }
+                Effect::Drain(session) => drop(self.asking.remove(&session)),
                 Effect::Changed(batch) => {
                     let revision = self.core.batch(batch).expect("a changed batch exists").revision;
                     let last = self.revisions.insert(batch, revision).unwrap_or(0);
@@ -273,7 +283,7 @@ impl World {
         let Some((mut submission, id)) = self.acknowledged.choose(&mut self.rng).cloned() else {
             return;
         };
-        if self.cancelled.contains(&id) {
+        if self.is_taken_back(id) {
             return;
         }
         let changed = self.rng.gen_bool(0.3);
@@ -375,7 +385,7 @@ impl World {
         match self.core.claim(task, fence) {
             Claim::Verify => self.verifying.push((id, task, fence)),
             Claim::NotNeeded => {
-                let over = self.cancelled.contains(&task.batch);
+                let over = self.is_taken_back(task.batch);
                 assert!(over || self.accepted.contains(&task));
             }
             Claim::Unknown => panic!("{task} {fence:?} was granted"),
@@ -412,11 +422,18 @@ impl World {
         let Some(&(_, id)) = self.acknowledged.last() else {
             return;
         };
-        if let Ok(output) = self.core.cancel(self.now, id, vec![]) {
+        if self.is_taken_back(id) {
+            let again = self.core.cancel(self.now, id, vec![]);
+            assert_eq!(again, Ok(Output::default()), "idempotent");
+        } else if let Ok(output) = self.core.cancel(self.now, id, vec![]) {
             self.apply(output);
             self.saw("cancelled");
             self.cancelled.insert(id);
         }
+    }
+
+    fn is_taken_back(&self, id: BatchId) -> bool {
+        self.cancelled.contains(&id) || self.rolled_back.contains(&id)
     }
 
     fn retry(&mut self) {
@@ -475,6 +492,8 @@ impl World {
             74..=86 => self.verified(),
             87 => self.cancel(),
             88 => self.retry(),
+            89 if self.rng.gen_bool(0.1) => self.roll_back(),
+            89 if self.rng.gen_bool(0.2) => self.pause_for_some_steps(),
             89 => {
                 if let Some(id) = self.any_session() {
                     let output = self.core.drain(self.now, id);
@@ -504,10 +523,12 @@ impl World {
         for (submission, id) in &self.acknowledged {
             let batch = self.disk.batches.get(id).expect("an acknowledged batch was lost");
             assert_eq!(batch.sha256, submission.sha256);
-            assert_eq!(
-                batch.status == BatchStatus::Cancelled,
-                self.cancelled.contains(id)
-            );
+            for (status, known) in [
+                (BatchStatus::Cancelled, &self.cancelled),
+                (BatchStatus::RolledBack, &self.rolled_back),
+            ] {
+                assert_eq!(batch.status == status, known.contains(id));
+            }
         }
         for (id, batch) in &self.core.batches {
             let stored = BatchRecord {
@@ -555,7 +576,9 @@ impl World {
                 has(ArtifactKey::Statement(batch.id)),
                 batch.status == BatchStatus::Proven
             );
-            assert!(!has(ArtifactKey::Undo(batch.id)));
+            let kept = batch.status == BatchStatus::Proven && self.is_undo_kept(batch.number);
+            assert!(has(ArtifactKey::Undo(batch.id)) || !kept, "{batch:?}");
+            assert!(!has(ArtifactKey::Undo(batch.id)) || !batch.status.is_taken_back());
             assert!((0..batch.shards).all(|at| !has(ArtifactKey::ShardInput(batch.id, at))));
             return;
         }
@@ -579,6 +602,8 @@ impl World {
     /// A worker that makes no mistakes, until everything is proven.
     fn settle(&mut self) {
         self.faults = false;
+        let output = self.core.set_paused(self.now, false);
+        self.apply(output);
         for id in self.sessions.keys().copied().collect::<Vec<_>>() {
             self.disconnect(id);
         }
@@ -629,6 +654,14 @@ fn random_fault_schedules_keep_the_invariants_and_end() {
             world.check();
         }
         world.settle();
+        // Now that everything is proven, some of it is taken back, and the chain goes on.
+        world.faults = true;
+        for _ in 0..20 {
+            world.roll_back();
+            world.submit_new();
+            world.check();
+        }
+        world.settle();
         for (what, times) in world.seen {
             *seen.entry(what).or_default() += times;
         }
@@ -641,8 +674,11 @@ fn random_fault_schedules_keep_the_invariants_and_end() {
         "killed before a commit",
         "late proof",
         "proven",
+        "paused",
         "quarantine",
         "restart with leases",
+        "rolled back",
+        "rolled back though proven",
         "tried again",
         "wrong proof",
     ];

@@ -1,5 +1,6 @@
 //! The coordinator as a gRPC server.
 
+mod operator_service;
 mod prover_service;
 mod shell;
 mod status;
@@ -14,8 +15,8 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use circuits::{field, keys::KeyStore, manifest::Manifest, preset::Preset, state::State};
 use proto::v1::{
-    FILE_DESCRIPTOR_SET, prover_service_server::ProverServiceServer,
-    worker_service_server::WorkerServiceServer,
+    FILE_DESCRIPTOR_SET, operator_service_server::OperatorServiceServer,
+    prover_service_server::ProverServiceServer, worker_service_server::WorkerServiceServer,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -28,6 +29,7 @@ use tonic::{server::NamedService, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{
+    operator_service::OperatorServer,
     prover_service::{About, ProverServer},
     shell::{Clock, Shell},
     undecodable::Reading,
@@ -183,6 +185,10 @@ impl Coordinator {
             .add_service(health_service)
             .add_service(reflection().build_v1().expect(reflected))
             .add_service(reflection().build_v1alpha().expect(reflected))
+            .add_service(Reading(OperatorServiceServer::new(OperatorServer::new(
+                Arc::clone(&shell),
+                Arc::clone(&about),
+            ))))
             .add_service(Reading(ProverServiceServer::new(ProverServer::new(
                 Arc::clone(&shell),
                 about,
@@ -238,6 +244,7 @@ async fn set_health(health: &HealthReporter, serving: bool) {
     for name in [
         <ProverServiceServer<ProverServer> as NamedService>::NAME,
         <WorkerServiceServer<WorkerServer> as NamedService>::NAME,
+        <OperatorServiceServer<OperatorServer> as NamedService>::NAME,
     ] {
         health.set_service_status(name, status).await;
     }

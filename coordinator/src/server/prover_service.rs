@@ -23,9 +23,9 @@ use crate::{
     execution::Origin,
 };
 
-/// Batches of a page when the caller does not say.
-const PAGE_DEFAULT: u32 = 50;
-/// Most batches of a page.
+/// Things of a page when the caller does not say.
+const PAGE_DEFAULT: usize = 50;
+/// Most things of a page.
 const PAGE_MAX: u32 = 100;
 /// Changes of a batch that may wait for a watcher; later ones are merged.
 const WATCH_BUFFER: usize = 4;
@@ -123,8 +123,23 @@ impl ProverServer {
     }
 }
 
-fn parse(id: &str) -> Result<BatchId, Status> {
+/// Reads a batch's id.
+pub(super) fn parse(id: &str) -> Result<BatchId, Status> {
     id.parse().map_err(|_| no_batch(id))
+}
+
+/// How many things a page has.
+pub(super) fn page_size(asked: u32) -> Result<usize, Status> {
+    match asked {
+        0 => Ok(PAGE_DEFAULT),
+        1..=PAGE_MAX => Ok(asked as usize),
+        _ => Err(bad_field(
+            "MALFORMED_FIELD",
+            "page_size",
+            format!("0 to {PAGE_MAX}"),
+            asked,
+        )),
+    }
 }
 
 #[tonic::async_trait]
@@ -224,18 +239,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
             page_size,
             page_token,
         } = request.into_inner();
-        let size = match page_size {
-            0 => PAGE_DEFAULT,
-            1..=PAGE_MAX => page_size,
-            _ => {
-                return Err(bad_field(
-                    "MALFORMED_FIELD",
-                    "page_size",
-                    format!("0 to {PAGE_MAX}"),
-                    page_size,
-                ));
-            }
-        };
+        let size = self::page_size(page_size)?;
         let before = match page_token.as_str() {
             "" => BatchId(u64::MAX),
             token => token.parse().map_err(|_| {
@@ -247,7 +251,6 @@ impl v1::prover_service_server::ProverService for ProverServer {
                 )
             })?,
         };
-        let size = size as usize;
         let mut batches: Vec<v1::BatchInfo> = self
             .shell
             .run(move |shell| {
@@ -305,7 +308,12 @@ impl v1::prover_service_server::ProverService for ProverServer {
         let id = parse(&request.into_inner().batch_id)?;
         let info = self.batch_info(id).await?;
         if info.status() != v1::BatchStatus::Proven {
-            let message = format!("batch {id} is not proven: it is {}", info.status().as_str_name());
+            let message = match info.status() {
+                v1::BatchStatus::RolledBack => {
+                    format!("batch {id} was rolled back; its proof is no part of the chain")
+                }
+                status => format!("batch {id} is not proven: it is {}", status.as_str_name()),
+            };
             return Err(batch_state("BATCH_NOT_PROVEN", id, &message));
         }
         let about = self.about.clone();
@@ -320,9 +328,18 @@ impl v1::prover_service_server::ProverService for ProverServer {
         &self,
         _request: Request<v1::GetInfoRequest>,
     ) -> Result<Response<v1::GetInfoResponse>, Status> {
-        let (head, open, workers) = self
+        let (head, open, workers, paused) = self
             .shell
-            .run(|shell| shell.read(|core| (core.head(), core.open_batches(), core.session_count())))
+            .run(|shell| {
+                shell.read(|core| {
+                    (
+                        core.head(),
+                        core.open_batches(),
+                        core.session_count(),
+                        core.is_paused(),
+                    )
+                })
+            })
             .await??;
         let About {
             preset,
@@ -352,6 +369,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
             batches_open_max: count(self.about.batches_open_max),
             batches_open: count(open),
             workers: count(workers),
+            paused,
         }))
     }
 }

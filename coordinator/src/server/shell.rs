@@ -5,6 +5,7 @@
 //! until the store takes the same writes, and goes on from there; otherwise the process ends, to resume from the store.
 
 mod proofs;
+mod rollback;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 
+pub(super) use self::rollback::RollbackFailure;
 use super::status::Unavailable;
 use crate::{
     core::{
@@ -25,7 +27,7 @@ use crate::{
         chain::{CancelError, SubmitError},
         id::{BatchId, Fence, SessionId, StateRoot, TaskId, TaskKind, UnixMs, WorkerId},
         lease::SessionRefused,
-        record::{ArtifactKey, BatchStatus, Write},
+        record::{ArtifactKey, Write},
     },
     execution::{ArtifactError, ExecutionError, Origin, decode_undo, prepare},
     store::{Store, StoreError},
@@ -183,9 +185,23 @@ impl Shell {
             })
     }
 
+    /// The clock.
+    pub(super) fn now(&self) -> UnixMs {
+        self.clock.now()
+    }
+
     /// The clock, in Unix seconds.
     pub(super) fn now_unix_s(&self) -> u64 {
-        self.clock.now().0 / 1_000
+        self.now().0 / 1_000
+    }
+
+    /// Why the store is waited for, if it is.
+    pub(super) fn suspension(&self) -> Option<String> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner
+            .suspended
+            .as_ref()
+            .map(|suspended| suspended.error.to_string())
     }
 
     /// Where tasks that outlive a call are spawned.
@@ -503,7 +519,7 @@ impl Shell {
     /// Takes the last batch of the chain back, and the ledger with it.
     pub(super) fn cancel(&self, id: BatchId) -> Result<(), CancelFailure> {
         let mut ledger = self.lock_ledger()?;
-        if self.read(|core| core.cancellable(id).map(|batch| batch.status))?? == BatchStatus::Cancelled {
+        if self.read(|core| core.cancellable(id).map(|batch| batch.status.is_taken_back()))?? {
             return Ok(());
         }
         // It may have been proven since; the step below decides.
@@ -541,6 +557,10 @@ impl Inner {
                     session,
                     Outbound::Message(v1::session_response::Message::LeaseLost(lost)),
                 );
+            }
+            Effect::Drain(session) => {
+                let drain = v1::session_response::Message::WorkerDrain(v1::WorkerDrain {});
+                self.send(session, Outbound::Message(drain));
             }
             Effect::Changed(batch) => {
                 if let Some(sender) = self.watchers.get(&batch) {

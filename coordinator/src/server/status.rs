@@ -9,12 +9,13 @@ use circuits::{
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::shell::{CancelFailure, SubmitFailure};
+use super::shell::{CancelFailure, RollbackFailure, SubmitFailure};
 use crate::{
     convert::FieldError,
     core::{
         chain::{CancelError, RetryError, SubmitError},
         id::BatchId,
+        rollback::RollbackError,
     },
     execution::ExecutionError,
 };
@@ -110,8 +111,26 @@ pub(super) fn no_batch(id: &str) -> Status {
     // An id from a stranger may be of any length.
     let id: String = id.chars().take(64).collect();
     let message = format!("no batch {id:?}");
-    let mut details = info("BATCH_UNKNOWN", []);
-    details.set_resource_info("zkrollup.prover.v1.BatchInfo", &id, "", &message);
+    not_found("BATCH_UNKNOWN", "zkrollup.prover.v1.BatchInfo", &id, &message)
+}
+
+/// NOT_FOUND of a task's input.
+pub(super) fn no_task_input(id: &str) -> Status {
+    let message = format!(
+        "no input is kept of a task {id:?}: it is proven, or not ready, or there is none of that name"
+    );
+    not_found("TASK_INPUT_UNKNOWN", "zkrollup.prover.v1.TaskInfo", id, &message)
+}
+
+/// NOT_FOUND of a worker.
+pub(super) fn no_worker(name: &str) -> Status {
+    let message = format!("no worker {name:?} is connected");
+    not_found("WORKER_UNKNOWN", "zkrollup.prover.v1.WorkerInfo", name, &message)
+}
+
+fn not_found(reason: &str, resource: &str, name: &str, message: &str) -> Status {
+    let mut details = info(reason, []);
+    details.set_resource_info(resource, name, "", message);
     Status::with_error_details(Code::NotFound, message, details)
 }
 
@@ -246,6 +265,37 @@ impl From<CancelFailure> for Status {
                 CancelError::BuiltOn { batch, .. } => {
                     batch_state("BATCH_BUILT_ON", batch, &error.to_string())
                 }
+            },
+        }
+    }
+}
+
+impl From<RollbackFailure> for Status {
+    fn from(failure: RollbackFailure) -> Self {
+        let message = failure.to_string();
+        match failure {
+            RollbackFailure::Unavailable(error) => error.into(),
+            RollbackFailure::NotKept(id) => batch_state("UNDO_NOT_KEPT", id, &message),
+            RollbackFailure::Chain(error) => match error {
+                RollbackError::Unknown(id) => no_batch(&id.to_string()),
+                RollbackError::NotNewest { given, newest } => precondition(
+                    "NOT_NEWEST_BATCH",
+                    "newest_batch_id",
+                    format!("{newest}, the newest batch of the chain"),
+                    given,
+                ),
+                RollbackError::Empty => bad_field(
+                    "NO_SUCH_NUMBER",
+                    "batch_number",
+                    "a batch of the chain",
+                    "no batch",
+                ),
+                RollbackError::Number { number, newest } => bad_field(
+                    "NO_SUCH_NUMBER",
+                    "batch_number",
+                    format!("at most {newest}"),
+                    number,
+                ),
             },
         }
     }

@@ -1,6 +1,9 @@
 //! The server over real connections on loopback. Proofs are stand-ins: a digest of the instances, which the test's verifier
 //! knows; everything else is as in production.
 
+mod operator;
+mod rollback_on_l1;
+
 use std::{
     path::Path,
     sync::{

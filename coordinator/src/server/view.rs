@@ -4,7 +4,9 @@ use proto::v1;
 
 use crate::core::{
     Core, Task,
+    explain::Reason,
     id::TaskKind,
+    operator::WorkerView,
     record::{BatchRecord, BatchStatus, TaskStatus},
 };
 
@@ -48,6 +50,49 @@ pub(super) fn task_kind(kind: TaskKind) -> v1::TaskKind {
     }
 }
 
+/// A worker as a message.
+pub(super) fn worker_info(worker: WorkerView<'_>) -> v1::WorkerInfo {
+    v1::WorkerInfo {
+        worker: worker.worker.name.clone(),
+        identity: worker.worker.principal.0.clone(),
+        session_id: worker.session.0,
+        capabilities: worker
+            .capabilities
+            .iter()
+            .map(|kind| task_kind(*kind).into())
+            .collect(),
+        task_ids: worker.leases.iter().map(ToString::to_string).collect(),
+        asking: worker.asking,
+        draining: worker.draining,
+    }
+}
+
+/// What a batch waits for, as a message.
+pub(super) fn reason(reason: &Reason) -> v1::Reason {
+    use v1::ReasonCode as Code;
+    let (code, task) = match reason {
+        Reason::Final { .. } => (Code::Final, None),
+        Reason::Failed {
+            task,
+            quarantined: true,
+            ..
+        } => (Code::Quarantined, Some(task)),
+        Reason::Failed { task, .. } => (Code::Failed, Some(task)),
+        Reason::Paused => (Code::Paused, None),
+        Reason::AtWork { task, .. } => (Code::AtWork, Some(task)),
+        Reason::WorkerLost { task, .. } => (Code::WorkerLost, Some(task)),
+        Reason::NoWorker { .. } => (Code::NoWorker, None),
+        Reason::AllBusy { .. } => (Code::AllBusy, None),
+        Reason::Backoff { task, .. } => (Code::Backoff, Some(task)),
+        Reason::Avoided { task, .. } => (Code::Avoided, Some(task)),
+    };
+    v1::Reason {
+        code: code.into(),
+        task_id: task.map_or_else(String::new, ToString::to_string),
+        text: reason.to_string(),
+    }
+}
+
 fn batch_status(status: BatchStatus) -> v1::BatchStatus {
     match status {
         BatchStatus::Queued => v1::BatchStatus::Queued,
@@ -56,6 +101,7 @@ fn batch_status(status: BatchStatus) -> v1::BatchStatus {
         BatchStatus::Proven => v1::BatchStatus::Proven,
         BatchStatus::Failed => v1::BatchStatus::Failed,
         BatchStatus::Cancelled => v1::BatchStatus::Cancelled,
+        BatchStatus::RolledBack => v1::BatchStatus::RolledBack,
     }
 }
 

@@ -54,6 +54,7 @@ const BATCH: u8 = 2;
 const TASK: u8 = 3;
 const ACCOUNT: u8 = 4;
 const ARTIFACT: u8 = 5;
+const PAUSED: u8 = 6;
 
 /// What the database knows of an artifact.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -238,6 +239,7 @@ impl Store for SledStore {
             epoch: self.epoch,
             batches: self.all::<BatchRecord>(BATCH, "a batch")?,
             tasks: self.all::<TaskRecord>(TASK, "a task")?,
+            paused: self.with(|database| database.contains_key([PAUSED]))?,
         })
     }
 
@@ -331,6 +333,8 @@ fn add(batch: &mut sled::Batch, write: &Write) {
         Write::RemoveTask(id) => batch.remove(task_key(*id)),
         Write::Artifact(name, bytes) => batch.insert(artifact_key(*name), encode(&ArtifactEntry::of(bytes))),
         Write::RemoveArtifact(name) => batch.remove(artifact_key(*name)),
+        Write::Paused(true) => batch.insert(&[PAUSED], &[]),
+        Write::Paused(false) => batch.remove(&[PAUSED]),
         Write::Accounts(accounts) => {
             for (index, account) in accounts {
                 batch.insert(account_key(*index), encode(account));
@@ -431,6 +435,7 @@ mod tests {
             Write::Artifact(INPUT, vec![9; 100_000]),
             Write::Artifact(ArtifactKey::Undo(BatchId(1)), vec![]),
             Write::Accounts(vec![changed]),
+            Write::Paused(true),
         ];
         store.commit(&writes).expect("it commits");
         store
@@ -447,7 +452,8 @@ mod tests {
             Snapshot {
                 epoch: 2,
                 batches: vec![],
-                tasks: vec![task]
+                tasks: vec![task],
+                paused: true,
             }
         );
         assert_eq!(store.artifact(INPUT).expect("readable"), Some(vec![9; 100_000]));

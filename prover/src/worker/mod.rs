@@ -389,6 +389,11 @@ impl Keeper {
                 (None, Vec::new())
             }
             FromCoordinator::Drain(_) => return Err(Ended::CoordinatorDrains),
+            FromCoordinator::WorkerDrain(_) if self.drain_until.is_none() => {
+                tracing::info!("an operator drains this worker");
+                (None, self.drain())
+            }
+            FromCoordinator::WorkerDrain(_) => (None, Vec::new()),
             FromCoordinator::Renewed(_) => (None, Vec::new()),
             FromCoordinator::Welcome(_) => return Err(Ended::NoWelcome),
         };

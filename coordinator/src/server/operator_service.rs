@@ -1,0 +1,278 @@
+//! The operator's side: `OperatorService`.
+
+use std::{pin::Pin, sync::Arc};
+
+use proto::{CHUNK_BYTES_MAX, NAME_CHARS_MAX, PAYLOAD_BYTES_MAX, v1};
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status};
+
+use super::{
+    prover_service::{About, page_size, parse},
+    shell::Shell,
+    status::{Unavailable, bad_field, exhausted, no_batch, no_task_input, no_worker},
+    view::{batch_info, batch_summary, reason, task_kind, worker_info},
+};
+use crate::core::{
+    Output,
+    id::{SessionId, TaskId, TaskKind, WorkerId},
+};
+
+/// Inputs of tasks that may be in memory at once for those who ask for them.
+const INPUTS_MAX: usize = 2;
+/// Messages of an input that may wait for the connection.
+const INPUT_BUFFER: usize = 2;
+
+pub(super) struct OperatorServer {
+    shell: Arc<Shell>,
+    about: Arc<About>,
+    inputs: Arc<Semaphore>,
+}
+
+impl OperatorServer {
+    pub(super) fn new(shell: Arc<Shell>, about: Arc<About>) -> Self {
+        Self {
+            shell,
+            about,
+            inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl v1::operator_service_server::OperatorService for OperatorServer {
+    async fn rollback_batches(
+        &self,
+        request: Request<v1::RollbackBatchesRequest>,
+    ) -> Result<Response<v1::RollbackBatchesResponse>, Status> {
+        let v1::RollbackBatchesRequest {
+            batch_number,
+            newest_batch_id,
+        } = request.into_inner();
+        let newest = parse(&newest_batch_id)?;
+        let rolled_back = self
+            .shell
+            .run(move |shell| shell.roll_back(newest, batch_number))
+            .await??;
+        tracing::warn!(
+            from = batch_number,
+            batches = rolled_back.len(),
+            "batches rolled back"
+        );
+        let response = self
+            .shell
+            .run(move |shell| {
+                shell.read(|core| {
+                    let batches = rolled_back.iter().filter_map(|id| core.batch(*id));
+                    v1::RollbackBatchesResponse {
+                        batches: batches.map(batch_summary).collect(),
+                        head_root: core.head().root.0.to_vec().into(),
+                        next_batch_number: core.head().next_number,
+                    }
+                })
+            })
+            .await??;
+        Ok(Response::new(response))
+    }
+
+    async fn explain_batch(
+        &self,
+        request: Request<v1::ExplainBatchRequest>,
+    ) -> Result<Response<v1::ExplainBatchResponse>, Status> {
+        let id = parse(&request.into_inner().batch_id)?;
+        let explained = self
+            .shell
+            .run(move |shell| {
+                let now = shell.now();
+                match shell.read(|core| Some((batch_info(core, core.batch(id)?), core.explain(now, id)?))) {
+                    Ok(explained) => {
+                        explained
+                            .ok_or_else(|| no_batch(&id.to_string()))
+                            .map(|(batch, reasons)| v1::ExplainBatchResponse {
+                                batch: Some(batch),
+                                reasons: reasons.iter().map(reason).collect(),
+                            })
+                    }
+                    Err(Unavailable::Store) => Ok(v1::ExplainBatchResponse {
+                        batch: None,
+                        reasons: vec![store_suspended(shell)],
+                    }),
+                    Err(stopping) => Err(stopping.into()),
+                }
+            })
+            .await??;
+        Ok(Response::new(explained))
+    }
+
+    async fn list_workers(
+        &self,
+        request: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        let request = request.into_inner();
+        let size = page_size(request.page_size)?;
+        let token = &request.page_token;
+        let after = match token.as_str() {
+            "" => SessionId(0),
+            token => SessionId(token.parse().map_err(|_| {
+                bad_field(
+                    "MALFORMED_FIELD",
+                    "page_token",
+                    "a next_page_token",
+                    format!("{} bytes", token.len()),
+                )
+            })?),
+        };
+        let mut workers: Vec<v1::WorkerInfo> = self
+            .shell
+            .run(move |shell| {
+                shell.read(|core| {
+                    core.workers_after(after)
+                        .take(size + 1)
+                        .map(worker_info)
+                        .collect()
+                })
+            })
+            .await??;
+        let more = workers.len() > size;
+        workers.truncate(size);
+        let next_page_token = workers.last().filter(|_| more);
+        let next_page_token =
+            next_page_token.map_or_else(String::new, |worker| worker.session_id.to_string());
+        Ok(Response::new(v1::ListWorkersResponse {
+            workers,
+            next_page_token,
+        }))
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
+        let v1::DrainWorkerRequest { worker, identity } = request.into_inner();
+        if worker.len() > NAME_CHARS_MAX {
+            let found = format!("{} bytes", worker.len());
+            return Err(bad_field("MALFORMED_FIELD", "worker", "at most 128 bytes", found));
+        }
+        let name = worker.clone();
+        let held = self
+            .shell
+            .run(move |shell| {
+                let meant = |worker: &WorkerId| {
+                    worker.name == name && (identity.is_empty() || worker.principal.0 == identity)
+                };
+                shell.step(|core, now| core.drain_workers(now, meant))
+            })
+            .await??;
+        let held = held.ok_or_else(|| no_worker(&worker))?;
+        tracing::info!(worker, "worker drains");
+        Ok(Response::new(v1::DrainWorkerResponse {
+            task_ids: names(held),
+        }))
+    }
+
+    async fn pause(
+        &self,
+        _request: Request<v1::PauseRequest>,
+    ) -> Result<Response<v1::PauseResponse>, Status> {
+        let held = self.set_paused(true).await?;
+        tracing::warn!("paused: no tasks are handed out");
+        Ok(Response::new(v1::PauseResponse {
+            task_ids: names(held),
+        }))
+    }
+
+    async fn resume(
+        &self,
+        _request: Request<v1::ResumeRequest>,
+    ) -> Result<Response<v1::ResumeResponse>, Status> {
+        self.set_paused(false).await?;
+        tracing::warn!("resumed: tasks are handed out");
+        Ok(Response::new(v1::ResumeResponse {}))
+    }
+
+    type GetTaskInputStream = Pin<Box<dyn Stream<Item = Result<v1::GetTaskInputResponse, Status>> + Send>>;
+
+    async fn get_task_input(
+        &self,
+        request: Request<v1::GetTaskInputRequest>,
+    ) -> Result<Response<Self::GetTaskInputStream>, Status> {
+        let task_id = request.into_inner().task_id;
+        let task: TaskId = task_id.parse().map_err(|_| no_task_input(&task_id))?;
+        let permit = Arc::clone(&self.inputs)
+            .try_acquire_owned()
+            .map_err(|_| exhausted("task_inputs_max", "other inputs of tasks are being sent"))?;
+        let payload = self.shell.run(move |shell| shell.payload(task)).await??;
+        let payload = payload
+            .filter(|payload| payload.len() as u64 <= PAYLOAD_BYTES_MAX)
+            .ok_or_else(|| no_task_input(&task_id))?;
+        let manifest = &self.about.manifest;
+        let header = v1::TaskInputHeader {
+            task_id,
+            kind: task_kind(task.kind).into(),
+            payload_bytes: payload.len() as u64,
+            payload_sha256: Sha256::digest(&payload).to_vec().into(),
+            vk_digest: match task.kind {
+                TaskKind::Shard => manifest.shard_vk_digest.0.to_vec().into(),
+                TaskKind::Aggregation => manifest.aggregation_vk_digest.0.to_vec().into(),
+            },
+        };
+        let (sender, receiver) = mpsc::channel(INPUT_BUFFER);
+        let stopping = self.shell.stopping().clone();
+        self.shell.tasks().spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = send_input(permit, header, payload, sender) => {}
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+impl OperatorServer {
+    /// Pauses or resumes; what workers hold.
+    async fn set_paused(&self, paused: bool) -> Result<Vec<TaskId>, Status> {
+        let held = self
+            .shell
+            .run(move |shell| {
+                shell.step(|core, now| -> (Vec<TaskId>, Output) {
+                    let held = core.leased().collect();
+                    (held, core.set_paused(now, paused))
+                })
+            })
+            .await??;
+        Ok(held)
+    }
+}
+
+fn names(tasks: Vec<TaskId>) -> Vec<String> {
+    tasks.iter().map(ToString::to_string).collect()
+}
+
+fn store_suspended(shell: &Shell) -> v1::Reason {
+    let error = shell.suspension().unwrap_or_default();
+    v1::Reason {
+        code: v1::ReasonCode::StoreSuspended.into(),
+        task_id: String::new(),
+        text: format!("the coordinator's store takes no writes, so nothing is done until it does: {error}"),
+    }
+}
+
+/// Sends an input as far as the caller takes it; the permit is held for as long as the input is in memory.
+async fn send_input(
+    _permit: OwnedSemaphorePermit,
+    header: v1::TaskInputHeader,
+    payload: Vec<u8>,
+    sender: mpsc::Sender<Result<v1::GetTaskInputResponse, Status>>,
+) {
+    use v1::get_task_input_response::Part;
+    let chunks = payload
+        .chunks(CHUNK_BYTES_MAX)
+        .map(|chunk| Part::Chunk(chunk.to_vec().into()));
+    for part in std::iter::once(Part::Header(header)).chain(chunks) {
+        let message = v1::GetTaskInputResponse { part: Some(part) };
+        if sender.send(Ok(message)).await.is_err() {
+            return;
+        }
+    }
+}

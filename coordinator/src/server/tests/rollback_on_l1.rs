@@ -1,0 +1,111 @@
+//! Proven batches that the rollup contract refuses as too old, and those that take their place: a real contract on anvil, with a
+//! stand-in for the verifier that takes every proof.
+
+use verifier_contracts::{
+    anvil::Anvil,
+    l1::{ANVIL_KEY, DeployConfig, Deployment, L1, L1Error},
+    rollup::{self, Rejection, RootSubmission},
+    solc::{self, Optimizer},
+    tools::Tools,
+    verifier::CompiledVerifier,
+};
+
+use super::{
+    operator::{proof, prove_all, roll_back},
+    *,
+};
+
+/// Oldest that a batch may be on L1, seconds.
+const AGE_MAX: u64 = 100;
+
+/// The contract on a new anvil, over a verifier that takes every proof of these tests.
+async fn deploy(tools: &Tools, anvil: &Anvil) -> Deployment {
+    let sources = [(
+        "StandIns.sol",
+        include_str!("../../../../verifier-contracts/test/StandIns.sol"),
+    )];
+    let verifier = CompiledVerifier {
+        solidity: String::new(),
+        code: solc::compile(tools, &sources, "StandIns.sol", "AcceptsAll", Optimizer::On)
+            .expect("it compiles"),
+        proof_bytes: 32,
+        // A digest is no field element, and nobody reads it as one.
+        proof_scalars: 0..0,
+    };
+    let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("it connects");
+    let config = DeployConfig {
+        batch_age_s_max: AGE_MAX,
+        ..DeployConfig::new(sample().state().root())
+    };
+    let rollup = rollup::compile(tools).expect("it compiles");
+    Deployment::deploy(&l1, &verifier, &rollup, &config)
+        .await
+        .expect("it deploys")
+        .0
+}
+
+/// What L1 gets for a proven batch.
+async fn submission(service: &Service, id: &str) -> RootSubmission {
+    let proof = proof(service, id).await.expect("it is proven");
+    let element = |bytes: &prost::bytes::Bytes| {
+        field::from_be(&bytes[..].try_into().expect("32 bytes")).expect("canonical")
+    };
+    let instances: Vec<Fr> = proof.instances.iter().map(element).collect();
+    let posted = (proof.posted_a.to_vec(), proof.posted_b.to_vec());
+    RootSubmission::new(
+        proof.batch_number,
+        &instances,
+        posted.0,
+        posted.1,
+        proof.proof.to_vec(),
+    )
+    .expect("21 instances")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_l1_calls_too_old_are_rolled_back_and_fresh_ones_accepted() {
+    let tools = Tools::ensure(&mut |line| eprintln!("{line}")).expect("the L1 tools");
+    let anvil = Anvil::spawn(&tools).expect("anvil");
+    let deployment = deploy(&tools, &anvil).await;
+    let rollup_id = RollupId {
+        chain_id: deployment.l1().chain_id().await.expect("it answers"),
+        contract: deployment.addresses().rollup.into_array(),
+    };
+    let store = store();
+    let service = Service::with(Config {
+        rollup_id,
+        time_ahead_s_max: 10 * AGE_MAX,
+        ..config(store.path())
+    })
+    .await;
+    let mut sample = sample();
+    let mut fresh = sample.clone();
+    let time = deployment.l1().block_time().await.expect("it answers");
+    let (first, second) = (sample.batch(rollup_id, time, 6), sample.batch(rollup_id, time, 3));
+    let first = accepted(service.submit("a", &first).await).batch_id;
+    let second = accepted(service.submit("b", &second).await).batch_id;
+    prove_all(&service).await;
+
+    // L1 gets them too late.
+    deployment
+        .l1()
+        .anvil_pass(2 * AGE_MAX)
+        .await
+        .expect("it is an anvil");
+    let late = deployment.submit_batch(&submission(&service, &first).await).await;
+    assert!(
+        matches!(&late, Err(L1Error::Rejected(Rejection::BatchTooOld { given, .. })) if *given == time),
+        "{late:?}"
+    );
+    roll_back(&service, 0, &second).await.expect("it is the newest");
+    let time = deployment.l1().block_time().await.expect("it answers");
+    for (request, transfers) in [("a", 6), ("b", 3)] {
+        let batch = fresh.batch(rollup_id, time, transfers);
+        let id = accepted(service.submit(request, &batch).await).batch_id;
+        prove_all(&service).await;
+        let taken = deployment.submit_batch(&submission(&service, &id).await).await;
+        assert_eq!(taken.expect("it is fresh").new_root, batch.new_root);
+    }
+    assert_eq!(deployment.next_batch_number().await.expect("it answers"), 2);
+    service.stop().await;
+}
