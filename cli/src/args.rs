@@ -1,5 +1,9 @@
 //! The command line: one subcommand for each role, and one for each thing that a user does.
 
+mod operator;
+
+pub use operator::{BatchArgs, DrainArgs, ListArgs, ReplayArgs, RollbackArgs, ServiceArgs};
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -61,6 +65,28 @@ pub enum Command {
     Watch(WatchArgs),
     /// Fetch the root proof of a proven batch.
     Proof(ProofArgs),
+    /// List batches, newest first.
+    List(ListArgs),
+    /// Say what the service proves, its limits, and where its chain stands.
+    Info(ServiceArgs),
+    /// Say in words what a batch is waiting for.
+    Explain(BatchArgs),
+    /// Queue the unfinished tasks of a failed batch again.
+    Retry(BatchArgs),
+    /// Take the newest batch back, if it is not proven.
+    Cancel(BatchArgs),
+    /// Take back the newest batches, proven ones included, that L1 has not accepted and will not.
+    Rollback(RollbackArgs),
+    /// List the workers that are connected.
+    Workers(ServiceArgs),
+    /// Tell a worker to finish what it holds, to take no more, and to end.
+    Drain(DrainArgs),
+    /// Hand out no more tasks, until `resume`, over restarts of the coordinator too.
+    Pause(ServiceArgs),
+    /// Hand out tasks again.
+    Resume(ServiceArgs),
+    /// Fetch a task's input and prove it here: what a worker would do, with the time of each phase.
+    Replay(ReplayArgs),
     /// Check a root proof file against the keys of its preset, as L1 does: proof, posted data, rollup, batch number.
     Verify(VerifyArgs),
     /// Write the Solidity verifier of a preset, its bytecode and the key manifest.
@@ -170,6 +196,9 @@ pub struct CoordinatorArgs {
     /// How old a batch's time may be, in seconds: at most the contract's maxBatchAge, or L1 refuses what was proven.
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
     pub batch_age_seconds: u64,
+    /// The newest batches that can be rolled back: for so many is kept what that takes.
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rollback_batches: u32,
     /// Exit when standard input ends, so that no process outlives the one that started it.
     #[arg(long, hide = true)]
     pub exit_on_stdin_eof: bool,

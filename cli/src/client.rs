@@ -1,9 +1,12 @@
-//! The sequencer's side of the coordinator's interface: submissions and watching that survive its restarts.
+//! A coordinator as its callers see it: submissions and watching that survive its restarts, and the operator's calls.
+
+mod operator;
 
 use std::error::Error;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use proto::v1::operator_service_client::OperatorServiceClient;
 use proto::v1::prover_service_client::ProverServiceClient;
 use proto::v1::submit_batch_request::Part;
 use proto::v1::{
@@ -33,6 +36,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Client {
     service: ProverServiceClient<Channel>,
+    operator: OperatorServiceClient<Channel>,
     url: CoordinatorUrl,
     /// How long the coordinator may be out of reach before a call is given up.
     patience: Duration,
@@ -50,9 +54,10 @@ impl Client {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true);
-        let service = ProverServiceClient::new(endpoint.connect_lazy());
+        let channel = endpoint.connect_lazy();
         Ok(Self {
-            service,
+            service: ProverServiceClient::new(channel.clone()),
+            operator: OperatorServiceClient::new(channel),
             url: url.clone(),
             patience,
         })
@@ -150,15 +155,30 @@ impl Client {
         .await
     }
 
-    /// Calls until the coordinator answers with more than that it is busy, or patience ends.
     async fn patiently<T, F>(&self, call: impl Fn(ProverServiceClient<Channel>) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        self.try_until(|| call(self.service.clone())).await
+    }
+
+    /// The same of the operator's calls.
+    async fn operate<T, F>(&self, call: impl Fn(OperatorServiceClient<Channel>) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        self.try_until(|| call(self.operator.clone())).await
+    }
+
+    /// Calls until the coordinator answers with more than that it is busy, or patience ends.
+    async fn try_until<T, F>(&self, call: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
         let started = Instant::now();
         let mut attempts = Attempts::new(self.patience);
         loop {
-            let status = match call(self.service.clone()).await {
+            let status = match call().await {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
@@ -217,7 +237,7 @@ impl Client {
 pub fn is_final(status: BatchStatus) -> bool {
     matches!(
         status,
-        BatchStatus::Proven | BatchStatus::Failed | BatchStatus::Cancelled
+        BatchStatus::Proven | BatchStatus::Failed | BatchStatus::Cancelled | BatchStatus::RolledBack
     )
 }
 

@@ -3,4 +3,7 @@
 pub mod batch;
 pub mod doctor;
 pub mod keys;
+pub mod operator;
+pub mod replay;
 pub mod roles;
+pub mod rollback;

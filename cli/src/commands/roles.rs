@@ -167,6 +167,7 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     let mut config = coordinator::Config::new(args.listen, args.data_dir, rollup_id, genesis);
     config.allow_remote = args.allow_remote;
     config.limits.lease_ms = u64::from(args.lease_seconds) * 1000;
+    config.limits.rollback_max = u64::from(args.rollback_batches);
     config.time_age_s_max = args.batch_age_seconds;
     Ok(coordinator::run(config, keys, async move { signals.either().await }).await?)
 }

@@ -124,8 +124,8 @@ pub fn read_json(path: &Path) -> Value {
 
 /// The keys that tests use.
 pub const KEYS: [&str; 3] = ["--preset", "tiny", "--insecure-dev-srs"];
-/// A rollup contract.
-const CONTRACT: &str = "0xe7f1725e7734ce288f8367e1bb143e90bb3f0512";
+/// A rollup contract: the second that the first account of a new anvil deploys.
+pub const CONTRACT: &str = "0xe7f1725e7734ce288f8367e1bb143e90bb3f0512";
 
 /// Runs a command that must succeed; returns its standard output.
 pub fn run(command: &mut Command, advice: &str) -> String {

@@ -1,0 +1,280 @@
+//! What an operator does: look at batches and workers, try again, take back, pause, drain.
+
+use anyhow::Result;
+use proto::v1::{BatchInfo, GetInfoResponse, TaskKind, WorkerInfo};
+use serde_json::{Value, json};
+
+use super::batch::{batch_json, client, status_name};
+use crate::args::{BatchArgs, DrainArgs, ListArgs, ServiceArgs};
+use crate::output;
+use crate::proof_file::to_hex;
+
+/// Lists batches, newest first.
+///
+/// # Errors
+/// When the coordinator cannot be reached or refuses, as of every command here.
+pub async fn list(args: &ListArgs) -> Result<()> {
+    let batches = client(&args.client)?.list(args.limit as usize, |_| true).await?;
+    if args.client.json {
+        let batches: Vec<Value> = batches.iter().map(batch_json).collect();
+        return output::json(&json!({ "batches": batches }));
+    }
+    batches
+        .iter()
+        .try_for_each(|batch| output::line(batch_line(batch)))
+}
+
+/// A batch on one line: `b17  number 12  proving  3/4 shards`.
+pub fn batch_line(batch: &BatchInfo) -> String {
+    let mut line = format!(
+        "{:<8} number {:<8} {:<12} {}/{} shards  {} operations",
+        batch.batch_id,
+        batch.batch_number,
+        status_name(batch.status()),
+        batch.shards_done,
+        batch.shards_total,
+        batch.operations
+    );
+    if !batch.failure.is_empty() {
+        line.push_str(&format!("  {}", batch.failure));
+    }
+    line
+}
+
+/// Says what the service proves and where its chain stands.
+///
+/// # Errors
+/// See [`list`].
+pub async fn info(args: &ServiceArgs) -> Result<()> {
+    let info = client(&args.client)?.info().await?;
+    if args.client.json {
+        return output::json(&info_json(&info));
+    }
+    let handed_out = if info.paused {
+        "paused: no tasks are handed out"
+    } else {
+        "tasks are handed out"
+    };
+    for (name, value) in [
+        (
+            "rollup",
+            format!("{} on chain {}", to_hex(&info.contract), info.chain_id),
+        ),
+        (
+            "next batch",
+            format!(
+                "number {}, time at least {}",
+                info.next_batch_number, info.head_time
+            ),
+        ),
+        ("state root", to_hex(&info.head_root)),
+        (
+            "open batches",
+            format!("{} of at most {}", info.batches_open, info.batches_open_max),
+        ),
+        ("workers", format!("{}; {handed_out}", info.workers)),
+        (
+            "preset",
+            format!(
+                "{}: {} operations a shard, {} shards and {} operations a batch",
+                info.preset, info.shard_capacity, info.shards_max, info.operations_max
+            ),
+        ),
+        ("shard key", to_hex(&info.shard_vk_digest)),
+        ("aggregation key", to_hex(&info.aggregation_vk_digest)),
+        ("reference string", to_hex(&info.srs_digest)),
+    ] {
+        output::line(format!("{name:<17} {value}"))?;
+    }
+    if info.insecure_srs {
+        output::line(
+            "INSECURE: the secret of these keys' reference string is published, so anyone can forge a proof",
+        )?;
+    }
+    Ok(())
+}
+
+fn info_json(info: &GetInfoResponse) -> Value {
+    json!({
+        "protocol_version": info.protocol_version,
+        "preset": info.preset,
+        "insecure_srs": info.insecure_srs,
+        "srs_digest": to_hex(&info.srs_digest),
+        "shard_vk_digest": to_hex(&info.shard_vk_digest),
+        "aggregation_vk_digest": to_hex(&info.aggregation_vk_digest),
+        "chain_id": info.chain_id,
+        "contract": to_hex(&info.contract),
+        "genesis_root": to_hex(&info.genesis_root),
+        "head_root": to_hex(&info.head_root),
+        "next_batch_number": info.next_batch_number,
+        "head_time": info.head_time,
+        "shard_capacity": info.shard_capacity,
+        "shards_max": info.shards_max,
+        "operations_max": info.operations_max,
+        "batches_open": info.batches_open,
+        "batches_open_max": info.batches_open_max,
+        "workers": info.workers,
+        "paused": info.paused,
+    })
+}
+
+/// Says in words what a batch is waiting for.
+///
+/// # Errors
+/// See [`list`].
+pub async fn explain(args: &BatchArgs) -> Result<()> {
+    let explained = client(&args.client)?.explain(&args.batch_id).await?;
+    if args.client.json {
+        let reasons: Vec<Value> = explained
+            .reasons
+            .iter()
+            .map(|reason| {
+                json!({
+                    "code": reason.code().as_str_name(),
+                    "task_id": reason.task_id,
+                    "text": reason.text,
+                })
+            })
+            .collect();
+        let batch = explained.batch.as_ref().map(batch_json);
+        return output::json(&json!({ "batch": batch, "reasons": reasons }));
+    }
+    if let Some(batch) = &explained.batch {
+        output::line(batch_line(&BatchInfo {
+            // The reasons say it.
+            failure: String::new(),
+            ..batch.clone()
+        }))?;
+    }
+    explained
+        .reasons
+        .iter()
+        .try_for_each(|reason| output::line(format!("- {}", reason.text)))
+}
+
+/// Queues a failed batch again.
+///
+/// # Errors
+/// See [`list`].
+pub async fn retry(args: &BatchArgs) -> Result<()> {
+    let batch = client(&args.client)?.retry(&args.batch_id).await?;
+    show(&batch, args.client.json)
+}
+
+/// Takes the newest batch back, if it is not proven.
+///
+/// # Errors
+/// See [`list`].
+pub async fn cancel(args: &BatchArgs) -> Result<()> {
+    let batch = client(&args.client)?.cancel(&args.batch_id).await?;
+    show(&batch, args.client.json)
+}
+
+fn show(batch: &BatchInfo, json: bool) -> Result<()> {
+    match json {
+        true => output::json(&batch_json(batch)),
+        false => output::line(batch_line(batch)),
+    }
+}
+
+/// Lists the workers that are connected.
+///
+/// # Errors
+/// See [`list`].
+pub async fn workers(args: &ServiceArgs) -> Result<()> {
+    let workers = client(&args.client)?.workers().await?;
+    if args.client.json {
+        let workers: Vec<Value> = workers.iter().map(worker_json).collect();
+        return output::json(&json!({ "workers": workers }));
+    }
+    workers
+        .iter()
+        .try_for_each(|worker| output::line(worker_line(worker)))
+}
+
+fn worker_line(worker: &WorkerInfo) -> String {
+    let state = match (worker.draining, worker.task_ids.is_empty()) {
+        (true, _) => "draining",
+        (false, true) => "idle",
+        (false, false) => "at work",
+    };
+    let identity = match worker.identity.as_str() {
+        "" => String::new(),
+        identity => format!(" ({identity})"),
+    };
+    format!(
+        "{}{identity}  {state}  proves {}  {}",
+        worker.worker,
+        kinds(worker).join(" and "),
+        worker.task_ids.join(" ")
+    )
+    .trim_end()
+    .to_owned()
+}
+
+fn kinds(worker: &WorkerInfo) -> Vec<&'static str> {
+    let name = |kind| match kind {
+        TaskKind::Shard => "shards",
+        TaskKind::Aggregation => "aggregations",
+        TaskKind::Unspecified => "unknown tasks",
+    };
+    worker.capabilities().map(name).collect()
+}
+
+fn worker_json(worker: &WorkerInfo) -> Value {
+    json!({
+        "worker": worker.worker,
+        "identity": worker.identity,
+        "session_id": worker.session_id,
+        "capabilities": kinds(worker),
+        "task_ids": worker.task_ids,
+        "asking": worker.asking,
+        "draining": worker.draining,
+    })
+}
+
+/// Tells a worker to finish what it holds and to end.
+///
+/// # Errors
+/// See [`list`]; no such worker is connected.
+pub async fn drain(args: &DrainArgs) -> Result<()> {
+    let held = client(&args.client)?.drain(&args.worker, &args.identity).await?;
+    let done = format!("{} takes no more tasks and ends", args.worker);
+    tell_held(&args.client.json, "draining", &done, &held)
+}
+
+/// Hands out no more tasks.
+///
+/// # Errors
+/// See [`list`].
+pub async fn pause(args: &ServiceArgs) -> Result<()> {
+    let held = client(&args.client)?.pause().await?;
+    tell_held(
+        &args.client.json,
+        "paused",
+        "paused: no tasks are handed out until `resume`",
+        &held,
+    )
+}
+
+/// Hands out tasks again.
+///
+/// # Errors
+/// See [`list`].
+pub async fn resume(args: &ServiceArgs) -> Result<()> {
+    client(&args.client)?.resume().await?;
+    match args.client.json {
+        true => output::json(&json!({ "paused": false })),
+        false => output::line("tasks are handed out"),
+    }
+}
+
+fn tell_held(json: &bool, name: &str, done: &str, held: &[String]) -> Result<()> {
+    if *json {
+        return output::json(&json!({ name: true, "task_ids": held }));
+    }
+    match held {
+        [] => output::line(done),
+        held => output::line(format!("{done}; still at work: {}", held.join(" "))),
+    }
+}

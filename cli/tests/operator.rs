@@ -1,0 +1,248 @@
+//! The operator's commands against a real coordinator, and `rollback` against a real rollup contract on anvil.
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use circuits::Fr;
+use circuits::field;
+use serde_json::Value;
+use support::{KEYS, Service, expect_success, program, run, start, wait_for};
+use verifier_contracts::anvil::Anvil;
+use verifier_contracts::l1::{ANVIL_KEY, DeployConfig, Deployment, L1};
+use verifier_contracts::rollup::{self, RootSubmission};
+use verifier_contracts::solc::{self, Optimizer};
+use verifier_contracts::tools::Tools;
+use verifier_contracts::verifier::CompiledVerifier;
+
+/// Keys are read and a device is checked within this time.
+const START_MAX: Duration = Duration::from_secs(120);
+/// Bytes of what the stand-in for the verifier takes for a proof.
+const PROOF_BYTES: usize = 64;
+
+impl Service {
+    /// Runs a command; its exit code, standard output and standard error.
+    fn call(&self, args: &[&str]) -> (i32, String, String) {
+        let mut command = program();
+        let output = command
+            .args(args)
+            .args(["--coordinator", &self.url])
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let code = output.status.code().expect("it ends by itself");
+        (code, text(output.stdout), text(output.stderr))
+    }
+
+    /// The JSON of a command that must succeed.
+    fn ask(&self, args: &[&str]) -> Value {
+        let (code, out, error) = self.call(&[args, &["--json"]].concat());
+        assert_eq!(code, 0, "{args:?}: {error}");
+        serde_json::from_str(&out).unwrap_or_else(|_| panic!("{args:?}: {out}"))
+    }
+
+    /// A command that the coordinator must refuse; what it says.
+    fn refused(&self, args: &[&str]) -> String {
+        let (code, _, error) = self.call(args);
+        assert_eq!(code, 3, "{args:?}: {error}");
+        error
+    }
+
+    /// Submits the batch file.
+    fn submit(&self) -> String {
+        let id = self.ask(&["submit", "--batch", &self.batch])["batch_id"].clone();
+        id.as_str().unwrap().to_owned()
+    }
+
+    /// Writes and submits the batch of that number.
+    fn submit_next(&self, directory: &Path, number: &str) -> String {
+        let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+        let batch = path("next.bin");
+        let mut sample = program();
+        sample
+            .args(["sample-batch", "--transfers", "4", "--batch-number", number])
+            .args(["--genesis", &path("next.json"), "--batch", &batch])
+            .args(["--chain-id", "31337", "--contract", support::CONTRACT]);
+        run(&mut sample, "");
+        let submitted = self.ask(&["submit", "--batch", &batch]);
+        submitted["batch_id"].as_str().unwrap().to_owned()
+    }
+
+    fn reason(&self, id: &str) -> String {
+        let explained = self.ask(&["explain", id]);
+        explained["reasons"][0]["code"].as_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn an_operator_sees_what_waits_and_why_and_takes_it_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    let id = service.submit();
+    let info = service.ask(&["info"]);
+    assert_eq!(
+        (info["preset"].as_str(), info["next_batch_number"].as_u64()),
+        (Some("tiny"), Some(1))
+    );
+    let list = service.ask(&["list"]);
+    assert_eq!(list["batches"][0]["batch_id"].as_str(), Some(id.as_str()));
+    assert_eq!(service.reason(&id), "REASON_CODE_NO_WORKER");
+    service.ask(&["pause"]);
+    assert_eq!(service.reason(&id), "REASON_CODE_PAUSED");
+    assert_eq!(service.ask(&["info"])["paused"].as_bool(), Some(true));
+    service.ask(&["resume"]);
+    assert_eq!(service.reason(&id), "REASON_CODE_NO_WORKER");
+    let (code, words, _) = service.call(&["explain", &id]);
+    assert!(code == 0 && words.contains("no worker is connected"), "{words}");
+    for command in ["list", "info", "workers"] {
+        assert_eq!(service.call(&[command]).0, 0, "{command}");
+    }
+
+    let replayed = service.ask(&replay("b1-s0"));
+    assert_eq!(replayed["verifies"].as_bool(), Some(true), "{replayed}");
+    assert!(replayed["phases"].as_array().unwrap().len() > 3, "{replayed}");
+    assert!(service.refused(&replay("b1-a")).contains("no input is kept"));
+    for (args, said) in [
+        (["retry", &id], "has not failed"),
+        (["retry", "b9"], "no batch"),
+        (["explain", "b9"], "no batch"),
+        (["drain", "nobody"], "no worker \"nobody\""),
+    ] {
+        let error = service.refused(&args);
+        assert!(error.contains(said), "{args:?}: {error}");
+    }
+
+    let error = service.refused(&["rollback", "--to", "0"]);
+    assert!(error.contains("--yes") && error.contains("--l1"), "{error}");
+    assert_eq!(
+        service.ask(&["info"])["next_batch_number"].as_u64(),
+        Some(1),
+        "nothing was done"
+    );
+    assert!(
+        service
+            .refused(&["rollback", "--to", "1", "--yes"])
+            .contains("no batch number 1")
+    );
+    let done = service.ask(&["rollback", "--to", "0", "--yes"]);
+    assert_eq!(
+        (done["done"].as_bool(), done["next_batch_number"].as_u64()),
+        (Some(true), Some(0))
+    );
+    assert_eq!(done["batches"][0]["status"].as_str(), Some("rolled back"));
+    assert_eq!(service.reason(&id), "REASON_CODE_FINAL");
+
+    let again = service.submit();
+    assert_ne!(again, id, "the number and the request id are free");
+    assert_eq!(
+        service.ask(&["cancel", &again])["status"].as_str(),
+        Some("cancelled")
+    );
+}
+
+#[test]
+fn a_worker_that_is_drained_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    let arguments = [
+        "worker",
+        "--coordinator",
+        &service.url,
+        "--name",
+        "one",
+        "--device",
+        "cpu",
+    ];
+    let mut worker = start(directory.path(), "worker.log", &arguments);
+    let listed = || {
+        let (code, out, _) = service.call(&["workers", "--json"]);
+        let workers: Value = serde_json::from_str(&out).ok().filter(|_| code == 0)?;
+        workers["workers"]
+            .as_array()
+            .filter(|workers| !workers.is_empty())
+            .cloned()
+    };
+    let workers = wait_for("the worker to join", START_MAX, listed);
+    assert_eq!(workers[0]["worker"].as_str(), Some("one"));
+    assert_eq!(service.ask(&["drain", "one"])["draining"].as_bool(), Some(true));
+    expect_success(&mut worker, &directory.path().join("worker.log"), START_MAX);
+}
+
+/// The arguments of `replay` on the processor.
+fn replay(task: &str) -> Vec<&str> {
+    [&["replay", task, "--device", "cpu"], &KEYS[..]].concat()
+}
+
+/// A contract that takes every proof, where the service's batches are to go.
+async fn deploy(anvil: &Anvil, tools: &Tools, genesis_root: &Fr) -> Deployment {
+    let sources = [(
+        "StandIns.sol",
+        include_str!("../../verifier-contracts/test/StandIns.sol"),
+    )];
+    let verifier = CompiledVerifier {
+        solidity: String::new(),
+        code: solc::compile(tools, &sources, "StandIns.sol", "AcceptsAll", Optimizer::On).unwrap(),
+        proof_bytes: PROOF_BYTES,
+        proof_scalars: 0..PROOF_BYTES,
+    };
+    let l1 = L1::connect(anvil.url(), ANVIL_KEY).unwrap();
+    let rollup = rollup::compile(tools).unwrap();
+    let config = DeployConfig::new(*genesis_root);
+    let (deployment, _) = Deployment::deploy(&l1, &verifier, &rollup, &config)
+        .await
+        .unwrap();
+    assert_eq!(format!("{:?}", deployment.addresses().rollup), support::CONTRACT);
+    deployment
+}
+
+#[test]
+fn nothing_that_l1_has_accepted_is_rolled_back() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    service.submit();
+    let tools = Tools::ensure(&mut |line| eprintln!("{line}")).unwrap();
+    let anvil = Anvil::spawn(&tools).unwrap();
+    let rollback = |to, more: &[&str]| {
+        let args = ["rollback", "--to", to, "--yes", "--l1", anvil.url()];
+        service.call(&[&args, more].concat())
+    };
+    let (code, _, error) = rollback("0", &[]);
+    assert_eq!(code, 1, "there is no contract: {error}");
+
+    let listed = service.ask(&["list"]);
+    let root = |name: &str| {
+        let text = listed["batches"][0][name].as_str().unwrap();
+        field::from_hex(text).unwrap()
+    };
+    let (old_root, new_root) = (root("old_root"), root("new_root"));
+    let deployment = runtime.block_on(deploy(&anvil, &tools, &old_root));
+    runtime.block_on(async {
+        let mut rows: Vec<Fr> = (100..121).map(Fr::from).collect();
+        rows[13] = Fr::from(deployment.l1().block_time().await.unwrap());
+        (rows[15], rows[16]) = (old_root, new_root);
+        let posted = circuits::stream::posted_bytes(&[1]);
+        let submission = RootSubmission::new(0, &rows, vec![], posted, vec![1; PROOF_BYTES]).unwrap();
+        deployment.submit_batch(&submission).await.unwrap();
+    });
+    let second = service.submit_next(directory.path(), "1");
+    let (code, _, error) = rollback("0", &[]);
+    assert_eq!(code, 3, "{error}");
+    assert!(error.contains("L1 has accepted batch number 0"), "{error}");
+    assert_eq!(
+        service.ask(&["info"])["next_batch_number"].as_u64(),
+        Some(2),
+        "nothing was done"
+    );
+    let (code, out, error) = rollback("1", &["--json"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(out.contains(&format!("\"{second}\"")), "{out}");
+
+    // A contract whose root the chain here does not have.
+    let other = Anvil::spawn(&tools).unwrap();
+    runtime.block_on(self::deploy(&other, &tools, &new_root));
+    let args = ["rollback", "--to", "0", "--yes", "--l1", other.url()];
+    let error = service.refused(&args);
+    assert!(error.contains("is not that of this contract"), "{error}");
+}
