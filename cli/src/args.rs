@@ -10,10 +10,12 @@ use std::path::PathBuf;
 use circuits::manifest::Digest;
 use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use coordinator::TlsFiles;
+use proto::connection::CoordinatorUrl;
 use prover::device::{CUDA, DeviceChoice};
 
+use crate::connection::CoordinatorUrlParser;
 use crate::environment;
-use crate::url::{CoordinatorUrl, CoordinatorUrlParser};
 
 /// ZK-rollup prover service: a batch of transfers goes in, one SNARK that L1 accepts comes out.
 #[derive(Debug, Parser)]
@@ -87,6 +89,8 @@ pub enum Command {
     Resume(ServiceArgs),
     /// Fetch a task's input and prove it here: what a worker would do, with the time of each phase.
     Replay(ReplayArgs),
+    /// Make a bearer token: its file, and its entry in a coordinator's access file.
+    Token(TokenArgs),
     /// Check a root proof file against the keys of its preset, as L1 does: proof, posted data, rollup, batch number.
     Verify(VerifyArgs),
     /// Write the Solidity verifier of a preset, its bytecode and the key manifest.
@@ -175,9 +179,17 @@ pub struct CoordinatorArgs {
     /// Address to serve gRPC on.
     #[arg(long, default_value = "127.0.0.1:7400")]
     pub listen: SocketAddr,
-    /// Listen on an address that is not loopback. Callers are not authenticated and the link is not encrypted.
-    #[arg(long)]
-    pub allow_remote: bool,
+    /// TLS: the coordinator's certificate and key, and the authorities of its clients.
+    #[command(flatten)]
+    pub server_tls: ServerTlsArgs,
+    /// Which identity a certificate or a token is, and its roles (TOML; README says how it is written). Read again when it
+    /// changes.
+    #[arg(long, value_name = "FILE", env = "ROLLUP_PROVER_SERVER_ACCESS")]
+    pub access: Option<PathBuf>,
+    /// Listen on an address that is not loopback though everything is in plain text there, or nobody proves who calls.
+    /// INSECURE: whoever reaches the address can do everything.
+    #[arg(long, alias = "allow-remote")]
+    pub insecure_plaintext: bool,
     /// Directory of the store; created if missing.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -207,12 +219,56 @@ pub struct CoordinatorArgs {
     pub keys: KeyArgs,
 }
 
+/// What the coordinator speaks TLS with. The files are read again when they change.
+#[derive(Debug, Clone, Args)]
+pub struct ServerTlsArgs {
+    /// The coordinator's certificate, followed by those that lead to its authority, PEM. Read again when it changes.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ROLLUP_PROVER_SERVER_TLS_CERT",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of that certificate, PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ROLLUP_PROVER_SERVER_TLS_KEY",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// Certificates of the authorities that vouch for clients (mTLS), PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ROLLUP_PROVER_SERVER_TLS_CLIENT_CA",
+        requires = "tls_cert"
+    )]
+    pub tls_client_ca: Option<PathBuf>,
+}
+
+impl ServerTlsArgs {
+    /// The files, if TLS is to be spoken.
+    pub fn files(&self) -> Option<TlsFiles> {
+        let (certificate, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        Some(TlsFiles {
+            certificate,
+            key,
+            client_ca: self.tls_client_ca.clone(),
+        })
+    }
+}
+
 /// Arguments of `worker`.
 #[derive(Debug, Clone, Args)]
 pub struct WorkerArgs {
-    /// URL of the coordinator: http://HOST:PORT, without TLS, name or password.
+    /// URL of the coordinator: http://HOST:PORT on this machine, https://HOST:PORT.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400", value_parser = CoordinatorUrlParser)]
     pub coordinator: CoordinatorUrl,
+    /// What to show it.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
     /// Name of this worker in logs and in the coordinator [default: host name and process id].
     #[arg(long)]
     pub name: Option<String>,
@@ -336,10 +392,49 @@ pub struct SampleArgs {
     pub batch: PathBuf,
 }
 
+/// Variables of the environment that say how to speak with a coordinator, or how it is spoken with.
+pub const CONNECTION_VARIABLES: [&str; 8] = [
+    "ROLLUP_PROVER_TLS_CA",
+    "ROLLUP_PROVER_TLS_CERT",
+    "ROLLUP_PROVER_TLS_KEY",
+    "ROLLUP_PROVER_TOKEN_FILE",
+    "ROLLUP_PROVER_SERVER_TLS_CERT",
+    "ROLLUP_PROVER_SERVER_TLS_KEY",
+    "ROLLUP_PROVER_SERVER_TLS_CLIENT_CA",
+    "ROLLUP_PROVER_SERVER_ACCESS",
+];
+
+/// Whom to trust, and who to be.
+#[derive(Debug, Clone, Args)]
+pub struct CredentialArgs {
+    /// Certificates of the authorities that may vouch for the coordinator, PEM [default: the system's].
+    #[arg(long, value_name = "FILE", env = "ROLLUP_PROVER_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate to show, followed by those that lead to its authority, PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ROLLUP_PROVER_TLS_CERT",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of that certificate, PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ROLLUP_PROVER_TLS_KEY",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// File that holds a token to show, as `token` writes it.
+    #[arg(long, value_name = "FILE", env = "ROLLUP_PROVER_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
 /// How to reach a coordinator.
 #[derive(Debug, Clone, Args)]
 pub struct ClientArgs {
-    /// URL of the coordinator: http://HOST:PORT, without TLS, name or password.
+    /// URL of the coordinator: http://HOST:PORT on this machine, https://HOST:PORT.
     #[arg(
         long,
         value_name = "URL",
@@ -349,6 +444,9 @@ pub struct ClientArgs {
         value_parser = CoordinatorUrlParser
     )]
     pub coordinator: CoordinatorUrl,
+    /// What to show it.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
     /// Write JSON to standard output, for programs.
     #[arg(long)]
     pub json: bool,
@@ -393,6 +491,14 @@ pub struct ProofArgs {
     /// The coordinator.
     #[command(flatten)]
     pub client: ClientArgs,
+}
+
+/// Arguments of `token`.
+#[derive(Debug, Clone, Args)]
+pub struct TokenArgs {
+    /// Where to write the token; there must be nothing yet. Only the file's owner will be able to read it.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// Arguments of `verify`.

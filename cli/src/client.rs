@@ -3,9 +3,11 @@
 mod operator;
 
 use std::error::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use proto::connection::{Channel, Connector};
 use proto::v1::operator_service_client::OperatorServiceClient;
 use proto::v1::prover_service_client::ProverServiceClient;
 use proto::v1::submit_batch_request::Part;
@@ -14,12 +16,10 @@ use proto::v1::{
     SubmitBatchHeader, SubmitBatchRequest, SubmitBatchResponse, WatchBatchRequest,
 };
 use sha2::{Digest, Sha256};
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::output::{Exit, Failure};
-use crate::url::CoordinatorUrl;
 
 /// Shortest pause between two attempts of a call, and the one where the coordinator names none.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -29,15 +29,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const BUSY_MAX: Duration = Duration::from_secs(600);
 /// Longest time for one call that is not a stream; a submission executes its batch within it.
 const CALL_MAX: Duration = Duration::from_secs(300);
-/// Sign-of-life interval of an idle connection, so that a watcher notices a coordinator that vanished.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// A client of one coordinator.
 #[derive(Clone)]
 pub struct Client {
-    service: ProverServiceClient<Channel>,
-    operator: OperatorServiceClient<Channel>,
-    url: CoordinatorUrl,
+    connector: Connector,
+    /// The connection in use; another takes its place when it breaks, with the certificates and the token of then.
+    channel: Arc<Mutex<Channel>>,
     /// How long the coordinator may be out of reach before a call is given up.
     patience: Duration,
 }
@@ -46,21 +44,27 @@ impl Client {
     /// A client that connects when it is first used.
     ///
     /// # Errors
-    /// When the transport refuses the URL, which its type already checks.
-    pub fn new(url: &CoordinatorUrl, patience: Duration) -> Result<Self> {
-        let endpoint = Endpoint::from_shared(url.to_string())
-            .with_context(|| format!("cannot connect to {url}"))?
-            .connect_timeout(Duration::from_secs(5))
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true);
-        let channel = endpoint.connect_lazy();
+    /// When a file of the connector is not what it was when that was made.
+    pub fn new(connector: Connector, patience: Duration) -> Result<Self> {
+        let channel = Arc::new(Mutex::new(connector.channel()?));
         Ok(Self {
-            service: ProverServiceClient::new(channel.clone()),
-            operator: OperatorServiceClient::new(channel),
-            url: url.clone(),
+            connector,
+            channel,
             patience,
         })
+    }
+
+    /// The connection in use.
+    fn channel(&self) -> MutexGuard<'_, Channel> {
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects anew; where that cannot be, the connection in use stays.
+    fn reconnect(&self) {
+        match self.connector.channel() {
+            Ok(channel) => *self.channel() = channel,
+            Err(error) => tracing::warn!(error = &error as &dyn Error, "the connection stays as it was"),
+        }
     }
 
     /// What the service proves, and where its chain stands.
@@ -159,7 +163,8 @@ impl Client {
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        self.try_until(|| call(self.service.clone())).await
+        self.try_until(|| call(ProverServiceClient::new(self.channel().clone())))
+            .await
     }
 
     /// The same of the operator's calls.
@@ -167,7 +172,8 @@ impl Client {
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        self.try_until(|| call(self.operator.clone())).await
+        self.try_until(|| call(OperatorServiceClient::new(self.channel().clone())))
+            .await
     }
 
     /// Calls until the coordinator answers with more than that it is busy, or patience ends.
@@ -196,12 +202,15 @@ impl Client {
             }
             tracing::debug!(%status, ?pause, "trying again");
             tokio::time::sleep(pause).await;
+            if matches!(prospect, Prospect::Unreachable(_)) {
+                self.reconnect();
+            }
         }
     }
 
     /// One sentence about a refusal, with the details that the coordinator gave.
     fn failure(&self, status: &Status) -> Failure {
-        let (url, said) = (&self.url, status.message());
+        let (url, said) = (self.connector.url(), status.message());
         match Prospect::of(status) {
             Prospect::Unreachable(_) => {
                 let cause = deepest_cause(status).map_or_else(String::new, |cause| format!(": {cause}"));
@@ -319,6 +328,7 @@ fn timed<T>(message: T) -> tonic::Request<T> {
 
 #[cfg(test)]
 mod tests {
+    use proto::connection::Credentials;
     use tonic_types::ErrorDetails;
 
     use super::*;
@@ -326,7 +336,9 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn client(patience: Duration) -> Client {
-        Client::new(&"http://127.0.0.1:1".parse().unwrap(), patience).unwrap()
+        let url = "http://127.0.0.1:1".parse().unwrap();
+        let connector = Connector::new(url, Credentials::default()).unwrap();
+        Client::new(connector, patience).unwrap()
     }
 
     fn status(code: Code, delay: Option<Duration>) -> Status {

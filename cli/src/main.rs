@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod commands;
+mod connection;
 mod demo;
 mod environment;
 mod guard;
@@ -12,7 +13,6 @@ mod processor;
 mod progress;
 mod proof_file;
 mod signals;
-mod url;
 
 use std::process::ExitCode;
 
@@ -40,6 +40,7 @@ fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<(
         Command::Keygen(args) => commands::keys::keygen(&args, progress),
         Command::Doctor(args) => commands::doctor::run(&args, progress),
         Command::SampleBatch(args) => commands::batch::sample(&args),
+        Command::Token(args) => commands::token::token(&args),
         Command::Verify(args) => commands::keys::verify(&args, progress),
         Command::ExportVerifier(args) => commands::keys::export_verifier(&args, progress),
         Command::Guard(args) => guard::run(args.pid),

@@ -90,7 +90,8 @@ fn a_url_that_cannot_be_right_is_refused_before_anything_starts_and_its_password
         &["worker", "--insecure-dev-srs"],
     ] {
         assert!(role(args, "127.0.0.1:7400").contains("http://HOST:PORT"));
-        assert!(role(args, "https://127.0.0.1:7400").contains("there is no TLS"));
+        assert!(role(args, "ftp://127.0.0.1:7400").contains("http:// or https://"));
+        assert!(role(args, "https://127.0.0.1:7400/v1").contains("ends with its port"));
         assert!(role(args, "http://name:secret@127.0.0.1:7400").contains("no name and no password"));
     }
     let mut watch = program();

@@ -1,5 +1,5 @@
-//! A client in another language, made from the .proto files alone, against the real service: it submits a batch
-//! file, watches it and fetches a proof that this program verifies.
+//! A client in another language, made from the .proto files alone, against the real service, all over mutual TLS: it submits
+//! a batch file, watches it and fetches a proof that this program verifies.
 
 mod support;
 
@@ -9,6 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use support::tls::Papers;
 use support::{KEYS, Service, program, run, start, workspace};
 
 /// A Python with the pinned packages, under the target directory; made once for each state of the list.
@@ -63,18 +64,26 @@ fn a_python_client_submits_watches_and_fetches_a_proof_that_verifies() {
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
     let python = python();
     let stubs = stubs(&python, directory.path());
+    let papers = Papers::new(directory.path());
     let proof = path("proof.json");
     let Service {
         address,
         url,
         batch,
         coordinator: _coordinator,
-    } = Service::start(directory.path());
-    let _worker = start(directory.path(), "worker.log", &["worker", "--coordinator", &url]);
+    } = Service::start_with_tls(directory.path(), &papers);
+    let credentials = papers.client("worker");
+    let worker = ["worker", "--coordinator", &url];
+    let worker: Vec<&str> = worker
+        .into_iter()
+        .chain(credentials.iter().map(String::as_str))
+        .collect();
+    let _worker = start(directory.path(), "worker.log", &worker);
 
     let client = workspace().join("cli/tests/python/client.py");
     let mut command = Command::new(&python);
     command.arg(client).arg(stubs).args([&address, &batch, &proof]);
+    command.args(["ca.pem", "sequencer.pem", "sequencer.key"].map(|name| papers.path(name)));
     let logs = || ["coordinator.log", "worker.log"].map(|log| support::log_tail(&directory.path().join(log)));
     let result: Value = serde_json::from_str(&run(&mut command, &logs().join("\n"))).unwrap();
     assert_eq!(result["refusal"], "INVALID_ARGUMENT");
@@ -91,27 +100,38 @@ fn a_python_client_submits_watches_and_fetches_a_proof_that_verifies() {
     assert_eq!(verified["insecure_srs"], true);
     let told = run(program().args(["verify", &proof]).args(KEYS), "");
     assert!(told.starts_with("valid: ") && told.contains("INSECURE"), "{told}");
-    check_cli(&url, &batch, &result["batch_id"], &path("again.json"), &proof);
+    check_cli(
+        (&url, &papers),
+        &batch,
+        &result["batch_id"],
+        &path("again.json"),
+        &proof,
+    );
     check_tampered(&proof, &path("tampered.json"));
 }
 
 /// The program's own client sees the same.
-fn check_cli(url: &str, batch: &str, batch_id: &Value, again: &str, proof: &str) {
+fn check_cli((url, papers): (&str, &Papers), batch: &str, batch_id: &Value, again: &str, proof: &str) {
     let batch_id = batch_id.as_str().unwrap();
+    let credentials = papers.client("sequencer");
     let at = ["--coordinator", url, "--json"];
+    let at: Vec<&str> = at
+        .into_iter()
+        .chain(credentials.iter().map(String::as_str))
+        .collect();
     let mut submit = program();
     submit
         .args(["submit", "--request-id", "from-python", "--batch", batch])
-        .args(at);
+        .args(&at);
     let submitted: Value = serde_json::from_str(&run(&mut submit, "")).unwrap();
     assert_eq!(submitted["already_existed"], true);
     assert_eq!(submitted["batch_id"], batch_id);
 
-    let watched = run(program().args(["watch", batch_id]).args(at), "");
+    let watched = run(program().args(["watch", batch_id]).args(&at), "");
     let last: Value = serde_json::from_str(watched.lines().last().unwrap()).unwrap();
     assert_eq!(last["status"], "proven");
 
-    run(program().args(["proof", batch_id, "--out", again]).args(at), "");
+    run(program().args(["proof", batch_id, "--out", again]).args(&at), "");
     assert_eq!(
         support::read_json(Path::new(again)),
         support::read_json(Path::new(proof))

@@ -15,8 +15,17 @@ use crate::core::Limits;
 pub struct Config {
     /// Where to listen. Port 0 takes a free one; [`crate::Coordinator::address`] tells which.
     pub listen: SocketAddr,
-    /// Must be true to listen on anything but loopback: callers are not authenticated, and the link is not encrypted.
-    pub allow_remote: bool,
+    /// The files that TLS is spoken with; without them everything is in plain text.
+    pub tls: Option<TlsFiles>,
+    /// The access file: whose certificates and tokens are whose, and what these may do. Without it everybody may do
+    /// everything, where there is no client CA; where there is one, everybody with a certificate of it.
+    pub access: Option<PathBuf>,
+    /// Must be true to listen on anything but loopback in plain text, or where nobody proves who calls.
+    pub insecure_plaintext: bool,
+    /// How often it is looked whether these files have changed, milliseconds.
+    pub reload_ms: u64,
+    /// What one connection and one caller may take.
+    pub quotas: Quotas,
     /// Folder of the store; it is made if need be.
     pub store: PathBuf,
     /// The rollup that is proven.
@@ -47,14 +56,107 @@ pub struct Config {
     pub shutdown_ms_max: u64,
 }
 
+/// The files that TLS is spoken with, all PEM.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The coordinator's certificate, followed by those that lead to its authority.
+    pub certificate: PathBuf,
+    /// The certificate's key.
+    pub key: PathBuf,
+    /// The authorities that vouch for clients.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What one connection, one address and one caller may take: a tenant, or an address where no identity is proven. With what
+/// there is for all of them.
+#[derive(Debug, Clone)]
+pub struct Quotas {
+    /// Connections at once, handshakes included; fewer where there are fewer file descriptors.
+    pub connections_max: usize,
+    /// The same of one address.
+    pub address_connections_max: usize,
+    /// Longest time for a handshake, and for a connection to begin with HTTP/2, milliseconds.
+    pub handshake_ms_max: u64,
+    /// Longest time that a connection stays open without a call, milliseconds.
+    pub idle_ms_max: u64,
+    /// Longest time for a request to go on where its caller has not finished it, milliseconds. Submissions have a time of
+    /// their own, and workers are renewed or lose their leases.
+    pub request_ms_max: u64,
+    /// Longest time for a small answer to be made and taken by the peer, milliseconds; then the connection is closed.
+    pub answer_ms_max: u64,
+    /// The same of a large one.
+    pub download_ms_max: u64,
+    /// Longest time for a message of a stream to be taken by the peer, milliseconds.
+    pub stream_write_ms_max: u64,
+    /// Calls that one caller may make in a second, in the long run.
+    pub caller_calls_per_s: u32,
+    /// Calls that one caller may make at once after a pause.
+    pub caller_calls_burst: u32,
+    /// Calls at once whose answer is small.
+    pub calls_max: usize,
+    /// The same of one caller.
+    pub caller_calls_max: usize,
+    /// Calls at once whose answer is large: proofs.
+    pub downloads_max: usize,
+    /// The same of one caller.
+    pub caller_downloads_max: usize,
+    /// Watch streams at once, of one caller.
+    pub caller_watches_max: usize,
+    /// The same of one connection.
+    pub connection_watches_max: usize,
+    /// Submissions that may be under way at once, of one caller.
+    pub caller_submissions_max: usize,
+    /// Bytes of batches that may be in memory at once before they are executed, of one caller.
+    pub caller_submissions_bytes_max: u64,
+    /// Workers' sessions at once, of one caller.
+    pub caller_sessions_max: usize,
+    /// Tasks' payloads in memory at once, on their way to workers.
+    pub payloads_max: usize,
+    /// The same to the workers of one caller.
+    pub caller_payloads_max: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            connections_max: 2_048,
+            address_connections_max: 128,
+            handshake_ms_max: 10_000,
+            idle_ms_max: 300_000,
+            request_ms_max: 30_000,
+            answer_ms_max: 120_000,
+            download_ms_max: 600_000,
+            stream_write_ms_max: 60_000,
+            caller_calls_per_s: 100,
+            caller_calls_burst: 500,
+            calls_max: 1_024,
+            caller_calls_max: 128,
+            downloads_max: 32,
+            caller_downloads_max: 8,
+            caller_watches_max: 500,
+            connection_watches_max: 128,
+            caller_submissions_max: 16,
+            caller_submissions_bytes_max: 64 << 20,
+            caller_sessions_max: 256,
+            payloads_max: 32,
+            caller_payloads_max: 8,
+        }
+    }
+}
+
 /// A configuration that makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Listening on a network without authentication.
+    /// Listening on a network in plain text.
     #[error(
-        "{0} is not a loopback address; callers are not authenticated, so this must be allowed explicitly"
+        "{0} is not a loopback address, and without a certificate everything is in plain text there; name the files for TLS, or allow it as insecure"
     )]
-    Remote(SocketAddr),
+    PlainText(SocketAddr),
+    /// Listening on a network for everybody.
+    #[error(
+        "{0} is not a loopback address, and nobody proves who calls there; name a client CA or an access file, or allow it as insecure"
+    )]
+    Unauthenticated(SocketAddr),
     /// A limit or time that leaves no room.
     #[error("{name} is {found}, expected at least {min}")]
     TooSmall {
@@ -75,7 +177,11 @@ impl Config {
     pub fn new(listen: SocketAddr, store: PathBuf, rollup_id: RollupId, genesis: Genesis) -> Self {
         Self {
             listen,
-            allow_remote: false,
+            tls: None,
+            access: None,
+            insecure_plaintext: false,
+            reload_ms: 2_000,
+            quotas: Quotas::default(),
             store,
             rollup_id,
             genesis,
@@ -98,11 +204,25 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`].
     pub fn check(&self) -> Result<State, ConfigError> {
-        if !self.allow_remote && !self.listen.ip().is_loopback() {
-            return Err(ConfigError::Remote(self.listen));
+        if !self.insecure_plaintext && !self.listen.ip().is_loopback() {
+            match &self.tls {
+                None => return Err(ConfigError::PlainText(self.listen)),
+                Some(tls) if tls.client_ca.is_none() && self.access.is_none() => {
+                    return Err(ConfigError::Unauthenticated(self.listen));
+                }
+                Some(_) => {}
+            }
         }
-        let limits = &self.limits;
-        let settings = [
+        if let Some((name, found, min)) = self.settings().into_iter().find(|(_, found, min)| found < min) {
+            return Err(ConfigError::TooSmall { name, found, min });
+        }
+        Ok(self.genesis.build()?)
+    }
+
+    /// Every setting that must not be below something: its name, its value, and that.
+    fn settings(&self) -> Vec<(&'static str, u64, u64)> {
+        let (limits, quotas) = (&self.limits, &self.quotas);
+        vec![
             ("limits.batches_open_max", limits.batches_open_max as u64, 1),
             (
                 "limits.tenant_batches_open_max",
@@ -126,10 +246,48 @@ impl Config {
             ("submission_idle_ms_max", self.submission_idle_ms_max, 100),
             ("watches_max", self.watches_max as u64, 1),
             ("verifications_max", self.verifications_max as u64, 1),
-        ];
-        if let Some((name, found, min)) = settings.into_iter().find(|(_, found, min)| found < min) {
-            return Err(ConfigError::TooSmall { name, found, min });
-        }
-        Ok(self.genesis.build()?)
+            ("reload_ms", self.reload_ms, 10),
+            ("quotas.connections_max", quotas.connections_max as u64, 1),
+            (
+                "quotas.address_connections_max",
+                quotas.address_connections_max as u64,
+                1,
+            ),
+            ("quotas.handshake_ms_max", quotas.handshake_ms_max, 100),
+            ("quotas.idle_ms_max", quotas.idle_ms_max, 100),
+            ("quotas.request_ms_max", quotas.request_ms_max, 100),
+            ("quotas.answer_ms_max", quotas.answer_ms_max, 100),
+            ("quotas.download_ms_max", quotas.download_ms_max, 100),
+            ("quotas.stream_write_ms_max", quotas.stream_write_ms_max, 100),
+            ("quotas.caller_calls_per_s", quotas.caller_calls_per_s.into(), 1),
+            ("quotas.caller_calls_burst", quotas.caller_calls_burst.into(), 1),
+            ("quotas.calls_max", quotas.calls_max as u64, 1),
+            ("quotas.caller_calls_max", quotas.caller_calls_max as u64, 1),
+            ("quotas.downloads_max", quotas.downloads_max as u64, 1),
+            (
+                "quotas.caller_downloads_max",
+                quotas.caller_downloads_max as u64,
+                1,
+            ),
+            ("quotas.caller_watches_max", quotas.caller_watches_max as u64, 1),
+            (
+                "quotas.connection_watches_max",
+                quotas.connection_watches_max as u64,
+                1,
+            ),
+            (
+                "quotas.caller_submissions_max",
+                quotas.caller_submissions_max as u64,
+                1,
+            ),
+            (
+                "quotas.caller_submissions_bytes_max",
+                quotas.caller_submissions_bytes_max,
+                self.batch_bytes_max,
+            ),
+            ("quotas.caller_sessions_max", quotas.caller_sessions_max as u64, 1),
+            ("quotas.caller_payloads_max", quotas.caller_payloads_max as u64, 1),
+            ("quotas.payloads_max", quotas.payloads_max as u64, 1),
+        ]
     }
 }

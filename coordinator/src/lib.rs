@@ -13,5 +13,5 @@ mod server;
 pub mod store;
 mod verifier;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Quotas, TlsFiles};
 pub use server::{Coordinator, Error, run};

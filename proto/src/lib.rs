@@ -1,4 +1,7 @@
-//! The gRPC interface of the prover service: what `zkrollup/prover/v1/*.proto` say, as Rust.
+//! The gRPC interface of the prover service: what `zkrollup/prover/v1/*.proto` say, as Rust, and how a client connects.
+
+pub mod connection;
+pub mod pem;
 
 /// Version 1 of the interface. The comments of the .proto files are the documentation of its items.
 // Generated methods and modules carry no comments of their own; their items' are in the .proto files.

@@ -153,9 +153,9 @@ pub fn request_id(number: u64, batch: &[u8]) -> String {
 /// A client of the coordinator that is named, with these commands' patience.
 ///
 /// # Errors
-/// See [`Client::new`].
+/// When it is known that no connection can come about.
 pub fn client(args: &ClientArgs) -> Result<Client> {
-    Client::new(&args.coordinator, PATIENCE)
+    Client::new(args.credentials.connector(&args.coordinator)?, PATIENCE)
 }
 
 async fn follow(client: &Client, batch_id: &str, json: bool, progress: &Progress) -> Result<()> {

@@ -7,3 +7,4 @@ pub mod operator;
 pub mod replay;
 pub mod roles;
 pub mod rollback;
+pub mod token;

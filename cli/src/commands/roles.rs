@@ -38,6 +38,7 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
     if args.exit_on_stdin_eof {
         guard::exit_on_stdin_eof()?;
     }
+    let connector = args.credentials.connector(&args.coordinator)?;
     let shutdown = Signals::take()?.drain();
     tokio::pin!(shutdown);
     let manifest = tokio::select! {
@@ -46,7 +47,7 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
         () = &mut shutdown => return Ok(()),
     };
     let config = WorkerConfig {
-        coordinator: args.coordinator.to_string(),
+        coordinator: connector,
         name: args.name.unwrap_or_else(default_name),
         protocol_version: PROTOCOL_VERSION,
         shard_vk_digest: manifest.shard_vk_digest.0,
@@ -165,7 +166,9 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
         contract: args.contract,
     };
     let mut config = coordinator::Config::new(args.listen, args.data_dir, rollup_id, genesis);
-    config.allow_remote = args.allow_remote;
+    config.tls = args.server_tls.files();
+    config.access = args.access;
+    config.insecure_plaintext = args.insecure_plaintext;
     config.limits.lease_ms = u64::from(args.lease_seconds) * 1000;
     config.limits.rollback_max = u64::from(args.rollback_batches);
     config.time_age_s_max = args.batch_age_seconds;

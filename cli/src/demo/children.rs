@@ -18,6 +18,8 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::args::CONNECTION_VARIABLES;
+
 /// A child that died more often than this is given up: something is wrong that a restart does not mend.
 const RESTARTS_MAX: u32 = 5;
 /// Pause before a restart, so that a child that cannot start does not spin.
@@ -252,7 +254,12 @@ impl Run {
             .append(true)
             .open(log)
             .context("cannot open a log file")?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        // They speak with each other on loopback, whatever the caller uses elsewhere.
+        for variable in CONNECTION_VARIABLES {
+            command.env_remove(variable);
+        }
+        let mut child = command
             .args(&spec.args)
             .stdin(Stdio::piped())
             .stdout(Stdio::from(log.try_clone().context("cannot share a log file")?))

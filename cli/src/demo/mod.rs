@@ -21,6 +21,7 @@ use circuits::srs::SrsSource;
 use circuits::{Fr, field};
 use coordinator::convert::batch_to_proto;
 use prost::Message;
+use proto::connection::{Connector, Credentials};
 use proto::v1::BatchInfo;
 use verifier_contracts::l1::Deployment;
 use verifier_contracts::tools::Tools;
@@ -142,7 +143,7 @@ impl<'a> Demo<'a> {
         };
         let url = service::start(&config, supervisor)?;
         supervisor.watch_memory([("anvil", chain.pid()), ("demo", std::process::id())]);
-        let client = Client::new(&url, PATIENCE)?;
+        let client = Client::new(Connector::new(url.clone(), Credentials::default())?, PATIENCE)?;
         client.info().await.context("the coordinator does not come up")?;
         self.report.seconds.startup = step.finish(url.as_str()).as_secs_f64();
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use circuits::genesis::Genesis;
 use circuits::operation::RollupId;
 use circuits::whole_file::{self, Folder};
+use proto::connection::CoordinatorUrl;
 use prover::device::DeviceChoice;
 use tokio::process::{Child, Command};
 use verifier_contracts::anvil::Anvil;
@@ -15,7 +16,6 @@ use verifier_contracts::l1::{ANVIL_KEY, L1};
 use verifier_contracts::tools::Tools;
 
 use super::children::{ChildSpec, Supervisor};
-use crate::url::CoordinatorUrl;
 
 /// Workers of the demo.
 const WORKERS: usize = 2;

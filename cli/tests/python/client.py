@@ -1,6 +1,6 @@
 """A sequencer's client, made from the .proto files alone: submits a batch file, watches it, fetches the proof.
 
-Usage: client.py STUBS ADDRESS BATCH_FILE PROOF_FILE
+Usage: client.py STUBS ADDRESS BATCH_FILE PROOF_FILE CA CERTIFICATE KEY
 STUBS is the directory of the code that grpcio-tools generated. Prints one JSON object.
 """
 
@@ -11,16 +11,21 @@ import sys
 CHUNK_BYTES = 1 << 20
 
 
-def main(stubs, address, batch_file, proof_file):
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def main(stubs, address, batch_file, proof_file, ca, certificate, key):
     sys.path.insert(0, stubs)
     import grpc
     from zkrollup.prover.v1 import batch_pb2, prover_service_pb2 as pb, prover_service_pb2_grpc as rpc
 
-    with open(batch_file, "rb") as file:
-        encoded = file.read()
+    encoded = read(batch_file)
     batch = batch_pb2.Batch.FromString(encoded)
 
-    with grpc.insecure_channel(address) as channel:
+    credentials = grpc.ssl_channel_credentials(read(ca), read(key), read(certificate))
+    with grpc.secure_channel(address, credentials) as channel:
         grpc.channel_ready_future(channel).result(timeout=60)
         service = rpc.ProverServiceStub(channel)
         info = service.GetInfo(pb.GetInfoRequest(), timeout=30)

@@ -3,6 +3,8 @@
 // Each test binary uses a part of this module.
 #![allow(dead_code)]
 
+pub mod tls;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -170,6 +172,15 @@ pub struct Service {
 impl Service {
     /// Logs and data lie in the directory.
     pub fn start(directory: &Path) -> Self {
+        Self::start_as(directory, "http", &[])
+    }
+
+    /// The same with TLS, for those that have the right papers.
+    pub fn start_with_tls(directory: &Path, papers: &tls::Papers) -> Self {
+        Self::start_as(directory, "https", &papers.server())
+    }
+
+    fn start_as(directory: &Path, scheme: &str, access: &[String]) -> Self {
         let path = |name: &str| directory.join(name).to_str().unwrap().to_string();
         let (genesis, batch, data) = (path("genesis.json"), path("batch.bin"), path("data"));
         let rollup = ["--chain-id", "31337", "--contract", CONTRACT];
@@ -190,9 +201,10 @@ impl Service {
         let mut arguments = vec!["coordinator", "--listen", &address, "--data-dir", &data];
         arguments.extend(["--genesis", &genesis]);
         arguments.extend(rollup);
+        arguments.extend(access.iter().map(String::as_str));
         let coordinator = start(directory, "coordinator.log", &arguments);
         Self {
-            url: format!("http://{address}"),
+            url: format!("{scheme}://{address}"),
             address,
             batch,
             coordinator,

@@ -69,7 +69,7 @@ impl Default for Limits {
         Self {
             batches_open_max: 64,
             tenant_batches_open_max: 32,
-            sessions_max: 10_000,
+            sessions_max: 1_024,
             session_leases_max: 8,
             lease_ms: 60_000,
             reconnect_grace_ms: 3_000,

@@ -1,12 +1,16 @@
 //! The coordinator as a gRPC server.
 
+pub(crate) mod access;
+mod bounds;
 mod operator_service;
 mod prover_service;
+mod reload;
 mod shell;
 mod status;
 mod submission;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod undecodable;
 mod view;
 mod worker_service;
@@ -14,24 +18,29 @@ mod worker_service;
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use circuits::{field, keys::KeyStore, manifest::Manifest, preset::Preset, state::State};
-use proto::v1::{
-    FILE_DESCRIPTOR_SET, operator_service_server::OperatorServiceServer,
-    prover_service_server::ProverServiceServer, worker_service_server::WorkerServiceServer,
+use proto::{
+    CHUNK_BYTES_MAX, PROOF_BYTES_MAX,
+    pem::FileError,
+    v1::{
+        FILE_DESCRIPTOR_SET, operator_service_server::OperatorServiceServer,
+        prover_service_server::ProverServiceServer, worker_service_server::WorkerServiceServer,
+    },
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task,
-};
-use tokio_stream::{Stream, StreamExt, wrappers::TcpListenerStream};
+use tokio::{net::TcpListener, sync::watch, task};
 use tokio_util::sync::CancellationToken;
-use tonic::{server::NamedService, transport::Server};
+use tonic::{server::NamedService, service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{
+    access::{
+        gate::{Gate, Gated},
+        quota::Meter,
+    },
     operator_service::OperatorServer,
     prover_service::{About, ProverServer},
+    reload::InForce,
     shell::{Clock, Shell},
+    transport::listener::connections,
     undecodable::Reading,
     worker_service::WorkerServer,
 };
@@ -46,6 +55,13 @@ use crate::{
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Calls that one connection may have open.
 const STREAMS_MAX: u32 = 256;
+/// Bytes that a connection may send before they are read.
+const WINDOW_BYTES: u32 = 512 << 10;
+/// Most bytes of a request's headers.
+const HEADER_BYTES_MAX: u32 = 4 << 10;
+/// Most bytes of a message: the largest chunk or proof, and what goes with it.
+const MESSAGE_BYTES_MAX: usize = CHUNK_BYTES_MAX + (64 << 10);
+const _: () = assert!(PROOF_BYTES_MAX <= CHUNK_BYTES_MAX);
 
 /// Why the coordinator does not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +69,9 @@ pub enum Error {
     /// The configuration makes no sense.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
+    /// A certificate, a key or the access file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -77,6 +96,7 @@ pub struct Coordinator {
     config: Config,
     shell: Arc<Shell>,
     about: Arc<About>,
+    in_force: InForce,
     listener: TcpListener,
     address: SocketAddr,
 }
@@ -120,9 +140,14 @@ impl Coordinator {
     ) -> Result<Self, Error> {
         let opened = {
             let (config, manifest) = (config.clone(), manifest.clone());
-            task::spawn_blocking(move || open(&config, preset, &manifest, verifier)).await??
+            task::spawn_blocking(move || {
+                let in_force = InForce::read(&config)?;
+                let (shell, genesis_root) = open(&config, preset, &manifest, verifier)?;
+                Ok::<_, Error>((shell, genesis_root, in_force))
+            })
+            .await??
         };
-        let (shell, genesis_root) = opened;
+        let (shell, genesis_root, in_force) = opened;
         let listen = |source| Error::Listen {
             address: config.listen,
             source,
@@ -145,6 +170,7 @@ impl Coordinator {
             config,
             shell: Arc::new(shell),
             about: Arc::new(about),
+            in_force,
             listener,
             address,
         })
@@ -164,46 +190,36 @@ impl Coordinator {
             config,
             shell,
             about,
+            in_force,
             listener,
             address,
         } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, true).await;
-        // Older clients know the interface by its first name only.
-        let reflection = || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        };
-        let reflected = "the descriptor sets are those of the build";
-        let manifest = Arc::new(about.manifest.clone());
         let stopping = shell.stopping().clone();
+        let meter = Arc::new(Meter::new(&config));
+        let services = services(&shell, about, &meter, &config).add_service(health_service);
+        let gate = Gate::new(Arc::clone(&in_force.access), meter, &config.quotas);
+        let connections = connections(listener, in_force.tls, &config.quotas);
         let serving = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
             .max_concurrent_streams(STREAMS_MAX)
-            .add_service(health_service)
-            .add_service(reflection().build_v1().expect(reflected))
-            .add_service(reflection().build_v1alpha().expect(reflected))
-            .add_service(Reading(OperatorServiceServer::new(OperatorServer::new(
-                Arc::clone(&shell),
-                Arc::clone(&about),
-            ))))
-            .add_service(Reading(ProverServiceServer::new(ProverServer::new(
-                Arc::clone(&shell),
-                about,
-                &config,
-            ))))
-            .add_service(Reading(WorkerServiceServer::new(WorkerServer::new(
-                Arc::clone(&shell),
-                manifest,
-                &config,
-            ))))
-            .serve_with_incoming_shutdown(accepted(listener), stopping.clone().cancelled_owned());
+            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .http2_max_header_list_size(HEADER_BYTES_MAX)
+            .serve_with_incoming_shutdown(
+                Gated::new(gate, services.prepare()),
+                connections,
+                stopping.clone().cancelled_owned(),
+            );
+        let reloader = tokio::spawn(in_force.files.keep(stopping.clone()));
         let timekeeper = tokio::spawn(Arc::clone(&shell).keep_time());
         let storekeeper = tokio::spawn(Arc::clone(&shell).keep_store());
         let reporter = tokio::spawn(report(shell.suspensions(), stopping.clone(), health.clone()));
-        tracing::info!(%address, "coordinator serves");
+        let (one, all) = (bounds::of_one(&config), bounds::of_all(&config));
+        tracing::info!(?one, ?all, "bytes that callers may take at most");
+        tracing::info!(%address, tls = config.tls.is_some(), access = config.access.is_some(), "coordinator serves");
 
         tokio::pin!(serving);
         let ended = tokio::select! {
@@ -217,6 +233,7 @@ impl Coordinator {
         })
         .await?;
         reporter.await?;
+        reloader.await?;
         set_health(&health, false).await;
         let ended = match ended {
             Some(ended) => ended,
@@ -233,6 +250,32 @@ impl Coordinator {
             None => Ok(ended?),
         }
     }
+}
+
+/// All services but health, which are served behind the gate.
+fn services(shell: &Arc<Shell>, about: Arc<About>, meter: &Arc<Meter>, config: &Config) -> Routes {
+    // Older clients know the interface by its first name only.
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let reflected = "the descriptor sets are those of the build";
+    let manifest = Arc::new(about.manifest.clone());
+    let operator = OperatorServer::new(Arc::clone(shell), Arc::clone(&about));
+    let prover = ProverServer::new(Arc::clone(shell), about, Arc::clone(meter), config);
+    let worker = WorkerServer::new(Arc::clone(shell), manifest, config);
+    Routes::new(reflection().build_v1().expect(reflected))
+        .add_service(reflection().build_v1alpha().expect(reflected))
+        .add_service(Reading(
+            OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_BYTES_MAX),
+        ))
+        .add_service(Reading(
+            ProverServiceServer::new(prover).max_decoding_message_size(MESSAGE_BYTES_MAX),
+        ))
+        .add_service(Reading(
+            WorkerServiceServer::new(worker).max_decoding_message_size(MESSAGE_BYTES_MAX),
+        ))
 }
 
 /// Says whether the services serve.
@@ -260,21 +303,6 @@ async fn report(mut suspended: watch::Receiver<bool>, stopping: CancellationToke
         let serving = !*suspended.borrow_and_update();
         set_health(&health, serving).await;
     }
-}
-
-/// Connections as they come. One that cannot be taken (no file descriptors left) is no reason to stop.
-fn accepted(listener: TcpListener) -> impl Stream<Item = std::io::Result<TcpStream>> {
-    /// After a failure; the peers' connections wait in the system's queue.
-    const PAUSE: Duration = Duration::from_millis(100);
-    TcpListenerStream::new(listener)
-        .then(async |accepted| {
-            if let Err(error) = &accepted {
-                tracing::warn!(%error, "a connection cannot be taken");
-                tokio::time::sleep(PAUSE).await;
-            }
-            accepted
-        })
-        .filter(Result::is_ok)
 }
 
 /// Waits for what is under way, but not for ever.

@@ -4,21 +4,22 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use circuits::{batch::Batch, field, manifest::Manifest, operation::RollupId, preset::Preset};
 use proto::{CHUNK_BYTES_MAX, v1};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    access::{gate::Caller, quota::Meter},
     shell::{Shell, split},
-    status::{Unavailable, bad_field, batch_state, exhausted, no_batch},
-    submission::{Budget, Limits, receive},
+    status::{Unavailable, bad_field, batch_state, no_batch, not_taken, not_yours},
+    submission::{Limits, receive},
     view::{batch_info, batch_summary},
 };
 use crate::{
     config::Config,
     core::{
-        id::{BatchId, Tenant},
-        record::BatchStatus,
+        id::BatchId,
+        record::{BatchRecord, BatchStatus},
     },
     execution::Origin,
 };
@@ -28,7 +29,7 @@ const PAGE_DEFAULT: usize = 50;
 /// Most things of a page.
 const PAGE_MAX: u32 = 100;
 /// Changes of a batch that may wait for a watcher; later ones are merged.
-const WATCH_BUFFER: usize = 4;
+pub(super) const WATCH_BUFFER: usize = 4;
 
 /// What a service says of itself, and its limits.
 #[derive(Debug, Clone)]
@@ -48,26 +49,31 @@ pub(super) struct About {
 pub(super) struct ProverServer {
     shell: Arc<Shell>,
     about: Arc<About>,
-    submissions: Arc<Semaphore>,
-    budget: Budget,
-    watches: Arc<Semaphore>,
+    meter: Arc<Meter>,
+    /// Longest time for a watcher to take a message.
+    write_max: Duration,
 }
 
 impl ProverServer {
-    pub(super) fn new(shell: Arc<Shell>, about: Arc<About>, config: &Config) -> Self {
+    pub(super) fn new(shell: Arc<Shell>, about: Arc<About>, meter: Arc<Meter>, config: &Config) -> Self {
         Self {
             shell,
             about,
-            submissions: Arc::new(Semaphore::new(config.submissions_max)),
-            budget: Budget::new(config.submissions_bytes_max),
-            watches: Arc::new(Semaphore::new(config.watches_max)),
+            meter,
+            write_max: Duration::from_millis(config.quotas.stream_write_ms_max),
         }
     }
 
-    async fn batch_info(&self, id: BatchId) -> Result<v1::BatchInfo, Status> {
+    async fn batch_info(&self, caller: &Caller, id: BatchId) -> Result<v1::BatchInfo, Status> {
+        let seer = caller.clone();
         let info = self
             .shell
-            .run(move |shell| shell.read(|core| core.batch(id).map(|batch| batch_info(core, batch))))
+            .run(move |shell| {
+                shell.read(|core| {
+                    core.batch(id)
+                        .map(|batch| seen_by(&seer, batch, batch_info(core, batch)))
+                })
+            })
             .await??;
         info.ok_or_else(|| no_batch(&id.to_string()))
     }
@@ -123,6 +129,14 @@ impl ProverServer {
     }
 }
 
+/// A batch as a caller may see it: what another tenant calls it is that tenant's.
+fn seen_by(caller: &Caller, batch: &BatchRecord, mut info: v1::BatchInfo) -> v1::BatchInfo {
+    if !caller.identity.owns(batch) {
+        info.request_id.clear();
+    }
+    info
+}
+
 /// Reads a batch's id.
 pub(super) fn parse(id: &str) -> Result<BatchId, Status> {
     id.parse().map_err(|_| no_batch(id))
@@ -148,15 +162,14 @@ impl v1::prover_service_server::ProverService for ProverServer {
         &self,
         request: Request<Streaming<v1::SubmitBatchRequest>>,
     ) -> Result<Response<v1::SubmitBatchResponse>, Status> {
-        let permit = Arc::clone(&self.submissions)
-            .try_acquire_owned()
-            .map_err(|_| exhausted("submissions_max", "too many submissions are under way"))?;
+        let caller = Caller::of(request.extensions());
         let mut stream = request.into_inner();
         let limit = Duration::from_millis(self.about.submission_ms_max);
         let limits = Limits {
             batch_bytes_max: self.about.batch_bytes_max,
             idle: Duration::from_millis(self.about.submission_idle_ms_max),
-            budget: &self.budget,
+            meter: &self.meter,
+            share: &caller.share,
         };
         let received = tokio::select! {
             () = self.shell.stopping().cancelled() => return Err(Unavailable::Stopping.into()),
@@ -171,14 +184,15 @@ impl v1::prover_service_server::ProverService for ProverServer {
         self.check_target(&header, &batch)?;
         // From here on the submission is carried through, whether or not the caller still waits.
         let origin = Origin {
-            tenant: Tenant::default(),
+            tenant: caller.identity.tenant.clone(),
             request_id: header.request_id,
             sha256,
         };
+        let held = Arc::clone(&caller.held);
         let submitted = self
             .shell
             .run(move |shell| {
-                let _permit: OwnedSemaphorePermit = permit;
+                let _held = held;
                 shell.submit(&batch, origin)
             })
             .await?;
@@ -187,7 +201,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
             tracing::info!(batch = %id, number = header.batch_number, "batch accepted");
         }
         Ok(Response::new(v1::SubmitBatchResponse {
-            batch: Some(self.batch_info(id).await?),
+            batch: Some(self.batch_info(&caller, id).await?),
             already_existed,
         }))
     }
@@ -196,9 +210,10 @@ impl v1::prover_service_server::ProverService for ProverServer {
         &self,
         request: Request<v1::GetBatchRequest>,
     ) -> Result<Response<v1::GetBatchResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let id = parse(&request.into_inner().batch_id)?;
         Ok(Response::new(v1::GetBatchResponse {
-            batch: Some(self.batch_info(id).await?),
+            batch: Some(self.batch_info(&caller, id).await?),
         }))
     }
 
@@ -208,23 +223,25 @@ impl v1::prover_service_server::ProverService for ProverServer {
         &self,
         request: Request<v1::WatchBatchRequest>,
     ) -> Result<Response<Self::WatchBatchStream>, Status> {
+        let caller = Caller::of(request.extensions());
         let v1::WatchBatchRequest {
             batch_id,
             after_revision,
         } = request.into_inner();
         let id = parse(&batch_id)?;
         // NOT_FOUND comes before the stream.
-        self.batch_info(id).await?;
-        let permit = Arc::clone(&self.watches)
-            .try_acquire_owned()
-            .map_err(|_| exhausted("watches_max", "too many watch streams are open"))?;
+        self.batch_info(&caller, id).await?;
         let (sender, receiver) = mpsc::channel(WATCH_BUFFER);
-        let shell = Arc::clone(&self.shell);
+        let (shell, write_max) = (Arc::clone(&self.shell), self.write_max);
         self.shell.tasks().spawn(async move {
-            let _permit = permit;
-            if let Err(status) = watch(&shell, id, after_revision, &sender).await {
-                // A watcher that has gone needs no reason.
-                let _ = sender.send(Err(status)).await;
+            let watcher = Watcher {
+                caller,
+                sender,
+                write_max,
+            };
+            if let Err(status) = watch(&shell, id, after_revision, &watcher).await {
+                // A watcher that has gone, or takes nothing, needs no reason.
+                let _ = watcher.sender.try_send(Err(status));
             }
             shell.unwatch(id);
         });
@@ -235,6 +252,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
         &self,
         request: Request<v1::ListBatchesRequest>,
     ) -> Result<Response<v1::ListBatchesResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let v1::ListBatchesRequest {
             page_size,
             page_token,
@@ -257,7 +275,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
                 shell.read(|core| {
                     core.batches_before(before)
                         .take(size + 1)
-                        .map(batch_summary)
+                        .map(|batch| seen_by(&caller, batch, batch_summary(batch)))
                         .collect()
                 })
             })
@@ -279,11 +297,18 @@ impl v1::prover_service_server::ProverService for ProverServer {
         &self,
         request: Request<v1::CancelBatchRequest>,
     ) -> Result<Response<v1::CancelBatchResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let id = parse(&request.into_inner().batch_id)?;
+        let identity = caller.identity.clone();
+        // A batch's tenant never changes, so what holds now holds in the next step.
+        let owned = move |core: &crate::core::Core| core.batch(id).is_none_or(|batch| identity.owns(batch));
+        if !self.shell.run(move |shell| shell.read(owned)).await?? {
+            return Err(not_yours(id));
+        }
         self.shell.run(move |shell| shell.cancel(id)).await??;
-        tracing::info!(batch = %id, "batch cancelled");
+        tracing::info!(batch = %id, by = %caller.identity.principal, "batch cancelled");
         Ok(Response::new(v1::CancelBatchResponse {
-            batch: Some(self.batch_info(id).await?),
+            batch: Some(self.batch_info(&caller, id).await?),
         }))
     }
 
@@ -291,13 +316,14 @@ impl v1::prover_service_server::ProverService for ProverServer {
         &self,
         request: Request<v1::RetryBatchRequest>,
     ) -> Result<Response<v1::RetryBatchResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let id = parse(&request.into_inner().batch_id)?;
         self.shell
             .run(move |shell| shell.step(|core, now| split(core.retry(now, id))))
             .await???;
-        tracing::info!(batch = %id, "batch is tried again");
+        tracing::info!(batch = %id, by = %caller.identity.principal, "batch is tried again");
         Ok(Response::new(v1::RetryBatchResponse {
-            batch: Some(self.batch_info(id).await?),
+            batch: Some(self.batch_info(&caller, id).await?),
         }))
     }
 
@@ -305,8 +331,9 @@ impl v1::prover_service_server::ProverService for ProverServer {
         &self,
         request: Request<v1::GetProofRequest>,
     ) -> Result<Response<v1::GetProofResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let id = parse(&request.into_inner().batch_id)?;
-        let info = self.batch_info(id).await?;
+        let info = self.batch_info(&caller, id).await?;
         if info.status() != v1::BatchStatus::Proven {
             let message = match info.status() {
                 v1::BatchStatus::RolledBack => {
@@ -374,20 +401,24 @@ impl v1::prover_service_server::ProverService for ProverServer {
     }
 }
 
+/// Where a watch goes.
+struct Watcher {
+    caller: Caller,
+    sender: mpsc::Sender<Result<v1::WatchBatchResponse, Status>>,
+    write_max: Duration,
+}
+
 /// Sends a batch at every change until it does not change any more or nobody listens.
-async fn watch(
-    shell: &Arc<Shell>,
-    id: BatchId,
-    mut after: u64,
-    sender: &mpsc::Sender<Result<v1::WatchBatchResponse, Status>>,
-) -> Result<(), Status> {
+async fn watch(shell: &Arc<Shell>, id: BatchId, mut after: u64, watcher: &Watcher) -> Result<(), Status> {
+    let sender = &watcher.sender;
     let mut changes = shell.run(move |shell| shell.watch(id)).await??;
     loop {
         changes.mark_unchanged();
+        let seer = watcher.caller.clone();
         let read = move |core: &crate::core::Core| {
             core.batch(id).map(|batch| {
                 let ends = batch.is_final() || batch.status == BatchStatus::Failed;
-                (batch_info(core, batch), ends)
+                (seen_by(&seer, batch, batch_info(core, batch)), ends)
             })
         };
         let (batch, ends) = shell
@@ -396,12 +427,14 @@ async fn watch(
             .ok_or_else(|| no_batch(&id.to_string()))?;
         if batch.revision > after {
             after = batch.revision;
-            if sender
-                .send(Ok(v1::WatchBatchResponse { batch: Some(batch) }))
-                .await
-                .is_err()
-            {
-                return Ok(());
+            let message = Ok(v1::WatchBatchResponse { batch: Some(batch) });
+            match tokio::time::timeout(watcher.write_max, sender.send(message)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Ok(()),
+                Err(_) => {
+                    watcher.caller.connection.close();
+                    return Err(not_taken());
+                }
             }
         }
         if ends {

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Messages that may wait for a session's writer.
-const OUTBOUND_MAX: usize = 256;
+pub(super) const OUTBOUND_MAX: usize = 256;
 
 /// Between two tries to write what the store has refused.
 const STORE_RETRY: Duration = Duration::from_secs(1);

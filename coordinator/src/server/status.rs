@@ -9,12 +9,15 @@ use circuits::{
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::shell::{CancelFailure, RollbackFailure, SubmitFailure};
+use super::{
+    access::Role,
+    shell::{CancelFailure, RollbackFailure, SubmitFailure},
+};
 use crate::{
     convert::FieldError,
     core::{
         chain::{CancelError, RetryError, SubmitError},
-        id::BatchId,
+        id::{BatchId, Principal},
         rollback::RollbackError,
     },
     execution::ExecutionError,
@@ -23,6 +26,8 @@ use crate::{
 const DOMAIN: &str = "prover.zkrollup";
 /// When a full queue is worth another try.
 const QUEUE_RETRY: Duration = Duration::from_secs(5);
+/// When a caller that was too fast may try again.
+const RATE_RETRY: Duration = Duration::from_secs(1);
 
 /// Nothing can be done now, and nothing was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +109,67 @@ pub(super) fn exhausted(subject: &str, message: &str) -> Status {
         .add_quota_failure_violation(subject, message)
         .set_retry_info(Some(QUEUE_RETRY));
     Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// UNAUTHENTICATED: who calls is not known.
+pub(super) fn unauthenticated(reason: &str, message: &str) -> Status {
+    Status::with_error_details(Code::Unauthenticated, message, info(reason, []))
+}
+
+/// PERMISSION_DENIED to an identity that has none of the roles that a method asks for; none has any for a method that is
+/// not known.
+pub(super) fn denied(identity: &Principal, path: &str, roles: &[&str]) -> Status {
+    let method: String = path.trim_start_matches('/').chars().take(128).collect();
+    if roles.is_empty() {
+        let message = format!("{method} is no method of this coordinator");
+        return Status::with_error_details(Code::PermissionDenied, message, info("METHOD_UNKNOWN", []));
+    }
+    let roles = roles.join(" or ");
+    let message = format!("{method} needs the role {roles}, which {identity} has not");
+    let metadata = [
+        ("method", method),
+        ("role", roles),
+        ("identity", identity.to_string()),
+    ];
+    Status::with_error_details(Code::PermissionDenied, message, info("ROLE_MISSING", metadata))
+}
+
+/// PERMISSION_DENIED to a tenant, on another's batch.
+pub(super) fn not_yours(batch: BatchId) -> Status {
+    let message = format!("batch {batch} is another tenant's; that tenant or an operator may cancel it");
+    let metadata = [
+        ("batch_id", batch.to_string()),
+        ("role", Role::Operator.name().to_owned()),
+    ];
+    Status::with_error_details(Code::PermissionDenied, message, info("TENANT_MISMATCH", metadata))
+}
+
+/// RESOURCE_EXHAUSTED: calls come faster than they may.
+pub(super) fn too_fast(calls_per_s: u32) -> Status {
+    let message = format!("expected at most {calls_per_s} calls a second, found more");
+    let mut details = info("LIMIT_REACHED", []);
+    details
+        .add_quota_failure_violation("caller_calls_per_s", &message)
+        .set_retry_info(Some(RATE_RETRY));
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// RESOURCE_EXHAUSTED: a request has more bytes than any of its kind needs.
+pub(super) fn too_large(bytes_max: u64) -> Status {
+    let message = format!("expected a request of at most {bytes_max} bytes, found more");
+    Status::with_error_details(Code::ResourceExhausted, message, info("REQUEST_TOO_LARGE", []))
+}
+
+/// DEADLINE_EXCEEDED: the peer does not take what a stream sends.
+pub(super) fn not_taken() -> Status {
+    let message = "the stream is not read";
+    Status::with_error_details(Code::DeadlineExceeded, message, info("STREAM_NOT_READ", []))
+}
+
+/// DEADLINE_EXCEEDED: a request began and does not end.
+pub(super) fn unfinished() -> Status {
+    let message = "the request stands still";
+    Status::with_error_details(Code::DeadlineExceeded, message, info("REQUEST_UNFINISHED", []))
 }
 
 /// NOT_FOUND.

@@ -1,44 +1,19 @@
 //! A submission as it arrives: bounded in bytes, in time, and in what its bytes may become in memory.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use circuits::batch::Batch;
 use prost::Message;
 use proto::{CHUNK_BYTES_MAX, NAME_CHARS_MAX, v1};
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, Streaming};
 
 use super::{
-    status::{bad_field, bad_stream, exhausted},
+    access::quota::{Held, Meter, Share},
+    status::{bad_field, bad_stream},
     undecodable::unread,
 };
 use crate::convert::batch_from_proto;
-
-/// Bytes that one permit of the budget stands for.
-const BUDGET_UNIT: u64 = 1 << 10;
-
-/// Memory for batches that are not decoded yet, of all submissions together.
-#[derive(Debug)]
-pub(super) struct Budget(Arc<Semaphore>);
-
-impl Budget {
-    pub(super) fn new(bytes: u64) -> Self {
-        let units = usize::try_from(bytes / BUDGET_UNIT).unwrap_or(usize::MAX);
-        Self(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
-    }
-
-    /// Sets room for `bytes` aside.
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
-        let units = (bytes as u64).div_ceil(BUDGET_UNIT) as u32;
-        Arc::clone(&self.0).try_acquire_many_owned(units).map_err(|_| {
-            exhausted(
-                "submissions_bytes_max",
-                "the submissions under way fill the memory that is set aside for them",
-            )
-        })
-    }
-}
 
 /// What bounds one submission.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +21,9 @@ pub(super) struct Limits<'a> {
     pub(super) batch_bytes_max: u64,
     /// Longest time between two messages.
     pub(super) idle: Duration,
-    pub(super) budget: &'a Budget,
+    pub(super) meter: &'a Meter,
+    /// Of the caller.
+    pub(super) share: &'a Share,
 }
 
 /// A submission that has arrived whole.
@@ -56,7 +33,7 @@ pub(super) struct Received {
     pub(super) sha256: [u8; 32],
     bytes: Vec<u8>,
     /// Of the budget, for as long as the bytes are there.
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Option<Held>,
 }
 
 /// Refuses a header that cannot be right, before anything is read into memory for it.
@@ -106,7 +83,7 @@ pub(super) async fn receive(
     };
     let sha256 = check_header(&header, limits.batch_bytes_max)?;
     let mut bytes = Vec::new();
-    let mut room: Option<OwnedSemaphorePermit> = None;
+    let mut room: Option<Held> = None;
     while let Some(part) = next(stream, limits).await? {
         let Part::Chunk(chunk) = part else {
             return Err(bad_stream(
@@ -123,7 +100,7 @@ pub(super) async fn receive(
                 format!("{} bytes", chunk.len()),
             ));
         }
-        let more = limits.budget.take(chunk.len())?;
+        let more = limits.meter.take_bytes(limits.share, chunk.len())?;
         match &mut room {
             Some(room) => room.merge(more),
             None => room = Some(more),
@@ -269,14 +246,5 @@ mod tests {
                 assert!(counted.is_some() || !decodes, "{cut}");
             }
         }
-    }
-
-    #[test]
-    fn the_budget_is_given_back_with_the_bytes() {
-        let budget = Budget::new(10 << 10);
-        let first = budget.take(6 << 10).expect("there is room");
-        assert!(budget.take(5 << 10).is_err());
-        drop(first);
-        drop(budget.take(10 << 10).expect("there is room again"));
     }
 }

@@ -20,8 +20,14 @@ use super::status::bad_stream;
 /// What the decoder's errors begin with.
 const DECODER_SAYS: &str = "failed to decode Protobuf message";
 
-/// The status of a message that could not be read: the caller's fault if it did not decode, else unchanged.
+/// What its errors about a message beyond the limit begin with.
+const TOO_LONG_SAYS: &str = "Error, decoded message length too large";
+
+/// The status of a message that could not be read: the caller's fault if it is too long or did not decode, else unchanged.
 pub(super) fn unread(status: Status) -> Status {
+    if status.code() == Code::OutOfRange && status.message().starts_with(TOO_LONG_SAYS) {
+        return bad_stream("MESSAGE_TOO_LARGE", status.message());
+    }
     if status.code() == Code::Internal && status.message().starts_with(DECODER_SAYS) {
         bad_stream("MALFORMED_MESSAGE", status.message())
     } else {
@@ -57,7 +63,9 @@ where
             // A call that ends without a message has its status among the headers.
             let status = Status::from_header_map(response.headers());
             Ok(match status {
-                Some(status) if status.code() == Code::Internal => unread(status).into_http(),
+                Some(status) if matches!(status.code(), Code::Internal | Code::OutOfRange) => {
+                    unread(status).into_http()
+                }
                 _ => response,
             })
         })

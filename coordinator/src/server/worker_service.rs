@@ -16,8 +16,9 @@ use tonic::{Request, Response, Status, Streaming};
 use v1::{session_request::Message as FromWorker, session_response::Message as ToWorker};
 
 use super::{
+    access::gate::Caller,
     shell::{Outbound, SessionQueue, Shell},
-    status::{Unavailable, bad_field, bad_stream, exhausted, worker_mismatch},
+    status::{Unavailable, bad_field, bad_stream, exhausted, not_taken, worker_mismatch},
     undecodable::unread,
     view::task_kind,
 };
@@ -25,13 +26,13 @@ use crate::{
     config::Config,
     core::{
         Output,
-        id::{Fence, Principal, SessionId, TaskId, TaskKind, WorkerId},
+        id::{Fence, SessionId, TaskId, TaskKind, WorkerId},
         lease::{LeaseLost, SessionRefused},
     },
 };
 
 /// Messages that may wait for the connection.
-const WRITE_BUFFER: usize = 4;
+pub(super) const WRITE_BUFFER: usize = 1;
 /// How long a new stream may take to say hello.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
 /// Renewals that fit in a lease's time.
@@ -46,6 +47,20 @@ pub(super) struct WorkerServer {
     manifest: Arc<Manifest>,
     welcome: v1::Welcome,
     verifications: Arc<Semaphore>,
+    line: Line,
+}
+
+/// What bounds the sending to workers.
+#[derive(Debug, Clone)]
+struct Line {
+    /// Payloads in memory, of all workers.
+    payloads: Arc<Semaphore>,
+    /// The same of one caller's workers.
+    own_payloads: Arc<Semaphore>,
+    /// Longest time for a payload to be taken.
+    payload_max: Duration,
+    /// Longest time for a worker to take a message.
+    write_max: Duration,
 }
 
 impl WorkerServer {
@@ -64,6 +79,12 @@ impl WorkerServer {
             manifest,
             welcome,
             verifications: Arc::new(Semaphore::new(config.verifications_max)),
+            line: Line {
+                payloads: Arc::new(Semaphore::new(config.quotas.payloads_max)),
+                own_payloads: Arc::new(Semaphore::new(config.quotas.caller_payloads_max)),
+                payload_max: Duration::from_millis(config.quotas.download_ms_max),
+                write_max: Duration::from_millis(config.quotas.stream_write_ms_max),
+            },
         }
     }
 }
@@ -76,12 +97,15 @@ impl v1::worker_service_server::WorkerService for WorkerServer {
         &self,
         request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let caller = Caller::of(request.extensions());
         let (sender, receiver) = mpsc::channel(WRITE_BUFFER);
         let handler = Handler {
+            caller,
             shell: Arc::clone(&self.shell),
             manifest: Arc::clone(&self.manifest),
             welcome: self.welcome.clone(),
             verifications: Arc::clone(&self.verifications),
+            line: self.line.clone(),
             incoming: request.into_inner(),
             sender,
         };
@@ -96,6 +120,9 @@ struct Handler {
     manifest: Arc<Manifest>,
     welcome: v1::Welcome,
     verifications: Arc<Semaphore>,
+    line: Line,
+    /// Held to the end, with what the session takes of what there is.
+    caller: Caller,
     incoming: Streaming<v1::SessionRequest>,
     sender: Sender,
 }
@@ -105,13 +132,20 @@ impl Handler {
         let sender = self.sender.clone();
         let ended = match self.greet().await {
             Ok((id, queue, outbound, name)) => {
-                let writer = tokio::spawn(write(
+                let mut writer = tokio::spawn(write(
                     Arc::clone(&self.shell),
                     self.welcome.lease_ms,
+                    self.line.of(&self.caller),
                     outbound,
                     sender.clone(),
                 ));
-                let ended = self.read(id, &queue, &sender).await;
+                let ended = tokio::select! {
+                    ended = self.read(id, &queue, &sender) => ended,
+                    _ = &mut writer => {
+                        self.caller.connection.close();
+                        Err(not_taken())
+                    }
+                };
                 // Only the reader's end closes the session; it takes the queue's sender with it, so the writer ends too.
                 let _ = self.shell.run(move |shell| shell.close_session(id)).await;
                 writer.abort();
@@ -122,8 +156,8 @@ impl Handler {
             Err(status) => Err(status),
         };
         if let Err(status) = ended {
-            // A worker that has gone needs no reason.
-            let _ = sender.send(Err(status)).await;
+            // A worker that has gone needs no reason, and one that reads nothing gets none.
+            let _ = tokio::time::timeout(self.line.write_max, sender.send(Err(status))).await;
         }
     }
 
@@ -150,7 +184,7 @@ impl Handler {
         };
         let capabilities = check_hello(&hello, &self.manifest)?;
         let name = WorkerId {
-            principal: Principal::default(),
+            principal: self.caller.identity.principal.clone(),
             name: hello.worker_name.clone(),
         };
         let opened = self
@@ -344,14 +378,48 @@ fn outcome(result: Result<Output, LeaseLost>) -> (Result<(), LeaseLost>, Output)
 }
 
 /// Writes what is queued for a worker, until the session or the connection ends.
-async fn write(shell: Arc<Shell>, lease_ms: u64, mut outbound: mpsc::Receiver<Outbound>, sender: Sender) {
+///
+/// A worker that takes nothing for long is given up, and its connection with it.
+async fn write(
+    shell: Arc<Shell>,
+    lease_ms: u64,
+    line: Line,
+    mut outbound: mpsc::Receiver<Outbound>,
+    sender: Sender,
+) {
     while let Some(message) = outbound.recv().await {
         let written = match message {
-            Outbound::Message(message) => sender.send(Ok(response(message))).await.map_err(|_| ()),
-            Outbound::Grant { task, fence } => grant(&shell, lease_ms, task, fence, &sender).await,
+            Outbound::Message(message) => line.send(&sender, message).await,
+            Outbound::Grant { task, fence } => {
+                let granted = grant(&shell, lease_ms, &line, task, fence, &sender);
+                tokio::time::timeout(line.payload_max, granted)
+                    .await
+                    .unwrap_or(Err(()))
+            }
         };
         if written.is_err() {
             return;
+        }
+    }
+}
+
+impl Line {
+    /// To a worker of a caller.
+    fn of(&self, caller: &Caller) -> Self {
+        Self {
+            own_payloads: Arc::clone(&caller.share.payloads),
+            ..self.clone()
+        }
+    }
+
+    async fn send(&self, sender: &Sender, message: ToWorker) -> Result<(), ()> {
+        let sent = tokio::time::timeout(self.write_max, sender.send(Ok(response(message)))).await;
+        match sent {
+            Ok(sent) => sent.map_err(|_| ()),
+            Err(_) => {
+                tracing::warn!("a worker does not read its messages");
+                Err(())
+            }
         }
     }
 }
@@ -360,10 +428,13 @@ async fn write(shell: Arc<Shell>, lease_ms: u64, mut outbound: mpsc::Receiver<Ou
 async fn grant(
     shell: &Arc<Shell>,
     lease_ms: u64,
+    line: &Line,
     task: TaskId,
     fence: Fence,
     sender: &Sender,
 ) -> Result<(), ()> {
+    let _own = line.own_payloads.acquire().await.map_err(|_| ())?;
+    let _place = line.payloads.acquire().await.map_err(|_| ())?;
     let payload = match shell.run(move |shell| shell.payload(task)).await {
         Ok(Ok(Some(payload))) if payload.len() as u64 <= PAYLOAD_BYTES_MAX => payload,
         // The task was done or cancelled meanwhile, and the worker is told so by a message of its own.
@@ -385,19 +456,13 @@ async fn grant(
         payload_sha256: Sha256::digest(&payload).to_vec().into(),
     };
     tracing::info!(%task, fence = fence.0, bytes = payload.len(), "task leased");
-    sender
-        .send(Ok(response(ToWorker::Task(header))))
-        .await
-        .map_err(|_| ())?;
+    line.send(sender, ToWorker::Task(header)).await?;
     for chunk in payload.chunks(CHUNK_BYTES_MAX) {
         let chunk = v1::TaskChunk {
             task_id: task.to_string(),
             data: chunk.to_vec().into(),
         };
-        sender
-            .send(Ok(response(ToWorker::TaskChunk(chunk))))
-            .await
-            .map_err(|_| ())?;
+        line.send(sender, ToWorker::TaskChunk(chunk)).await?;
     }
     Ok(())
 }

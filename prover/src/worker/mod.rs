@@ -21,13 +21,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use accel::machine::Process;
+use proto::connection::Connector;
 use proto::v1::session_response::Message as FromCoordinator;
 use proto::v1::{Device, Hello, TaskKind};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
-use tonic::transport::Endpoint;
 
 use crate::engine::Pipeline;
 use ledger::{Job, Ledger};
@@ -47,8 +47,8 @@ const REMIND_PERIODS: u32 = 5;
 /// What a worker needs to know.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// The coordinator's URL, `http://host:port`.
-    pub coordinator: String,
+    /// The coordinator. Each session begins with the certificates and the token that lie there then.
+    pub coordinator: Connector,
     /// The worker's name, 1 to 128 characters. The same over restarts; different between workers.
     pub name: String,
     /// Version of the protocol that the engine proves.
@@ -148,14 +148,6 @@ impl Prover {
 /// Why a worker ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The coordinator's URL cannot be read.
-    #[error("{url:?} is not a URL of a coordinator")]
-    Url {
-        /// What was given.
-        url: String,
-        /// Why it is none.
-        source: tonic::transport::Error,
-    },
     /// A thread or its runtime cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -192,10 +184,6 @@ pub async fn run(
     place: Place,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), WorkerError> {
-    let endpoint = Endpoint::from_shared(config.coordinator.clone()).map_err(|source| WorkerError::Url {
-        url: config.coordinator.clone(),
-        source,
-    })?;
     tokio::pin!(shutdown);
     let (event_queue, events) = async_mpsc::unbounded_channel();
     let starting = tokio::task::spawn_blocking(move || place.start(event_queue));
@@ -216,7 +204,6 @@ pub async fn run(
         watchdog: Watchdog::new(config.stall_max, config.phase_max),
         ledger: Ledger::new(ahead),
         config,
-        endpoint,
         device,
         prover,
         events,
@@ -243,7 +230,6 @@ pub async fn run(
 /// The session thread: keeps a session open, and the leases alive on it.
 struct Keeper {
     config: WorkerConfig,
-    endpoint: Endpoint,
     ledger: Ledger,
     watchdog: Watchdog,
     device: DeviceInfo,
@@ -272,7 +258,7 @@ impl Keeper {
             let started = Instant::now();
             let hello = self.hello();
             let opened = tokio::select! {
-                opened = Session::open(&self.endpoint, hello) => opened,
+                opened = Session::open(&self.config.coordinator, hello) => opened,
                 () = stopping(&mut self.stop) => {
                     // A worker that owes nothing does not wait for a coordinator that says nothing.
                     self.drain();
@@ -312,7 +298,8 @@ impl Keeper {
                 reason: status.message().to_string(),
             });
         }
-        let cause = std::error::Error::source(&ended).map(ToString::to_string);
+        let causes = std::iter::successors(std::error::Error::source(&ended), |cause| cause.source());
+        let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         tracing::warn!(reason = %ended, cause, "no session with the coordinator");
         Ok(())
     }

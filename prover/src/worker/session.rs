@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proto::connection::{ConnectError, Connector};
 use proto::v1::session_request::Message as ToCoordinator;
 use proto::v1::session_response::Message as FromCoordinator;
 use proto::v1::worker_service_client::WorkerServiceClient;
@@ -9,14 +10,11 @@ use proto::v1::{Hello, SessionRequest, SessionResponse, Welcome};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Endpoint;
 
 use super::ledger::Breach;
 
 /// Time for a connection and for the handshake.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// A connection over which nothing comes is asked for a sign of life this often, and given up without one.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Time for the coordinator to take what is left and to end the session too.
 const FINISH_MAX: Duration = Duration::from_secs(5);
 /// Messages that may wait to be sent. Far more than a healthy session ever has waiting.
@@ -25,8 +23,8 @@ const OUTGOING_MAX: usize = 256;
 /// Why a session could not begin, or ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
-    #[error("cannot connect")]
-    Connect(#[source] tonic::transport::Error),
+    #[error("no connection")]
+    Connect(#[from] ConnectError),
     #[error("the handshake took longer than {CONNECT_MAX:?}")]
     HandshakeTimeout,
     #[error("the coordinator ended the session: {0}")]
@@ -67,23 +65,15 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects and says hello.
-    pub(super) async fn open(endpoint: &Endpoint, hello: Hello) -> Result<Self, Ended> {
-        match tokio::time::timeout(CONNECT_MAX, Self::handshake(endpoint, hello)).await {
+    pub(super) async fn open(connector: &Connector, hello: Hello) -> Result<Self, Ended> {
+        match tokio::time::timeout(CONNECT_MAX, Self::handshake(connector, hello)).await {
             Ok(session) => session,
             Err(_) => Err(Ended::HandshakeTimeout),
         }
     }
 
-    async fn handshake(endpoint: &Endpoint, hello: Hello) -> Result<Self, Ended> {
-        let channel = endpoint
-            .clone()
-            .connect_timeout(CONNECT_MAX)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
-            .map_err(Ended::Connect)?;
+    async fn handshake(connector: &Connector, hello: Hello) -> Result<Self, Ended> {
+        let channel = connector.connect().await?;
         let (outgoing, requests) = mpsc::channel(OUTGOING_MAX);
         // The server may wait for the hello before it answers the call, so it goes in first.
         let hello = SessionRequest {

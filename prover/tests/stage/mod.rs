@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use circuits::Fr;
 use circuits::witness::{RunningState, ShardInput};
+use proto::connection::{Connector, Credentials};
 use proto::v1::session_request::Message as FromWorker;
 use proto::v1::session_response::Message as ToWorker;
 use proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
@@ -217,7 +218,11 @@ impl Stage {
     pub async fn set(scene: Scene, place: Place) -> Self {
         let (address, sessions, server) = serve("127.0.0.1:0".parse().unwrap(), scene.refuse).await;
         let config = WorkerConfig {
-            coordinator: format!("http://{address}"),
+            coordinator: Connector::new(
+                format!("http://{address}").parse().expect("a URL"),
+                Credentials::default(),
+            )
+            .expect("nothing can be wrong with it"),
             name: "worker".into(),
             protocol_version: 1,
             shard_vk_digest: [1; 32],

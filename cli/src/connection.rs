@@ -1,0 +1,45 @@
+//! How the command line says which coordinator to speak with.
+
+use std::ffi::OsStr;
+
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
+use proto::connection::{ConnectError, Connector, CoordinatorUrl, Credentials, UrlError};
+
+use crate::args::CredentialArgs;
+
+/// Reads a [`CoordinatorUrl`] from the command line. clap's own message would repeat the value.
+#[derive(Debug, Clone, Copy)]
+pub struct CoordinatorUrlParser;
+
+impl TypedValueParser for CoordinatorUrlParser {
+    type Value = CoordinatorUrl;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<CoordinatorUrl, clap::Error> {
+        let url = value.to_str().ok_or(UrlError::Malformed).and_then(str::parse);
+        url.map_err(|error| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).with_cmd(command)
+        })
+    }
+}
+
+impl CredentialArgs {
+    /// The coordinator at `url`, with what these arguments name.
+    ///
+    /// # Errors
+    /// When it is known that no connection can come about, before one is tried.
+    pub fn connector(&self, url: &CoordinatorUrl) -> Result<Connector, ConnectError> {
+        let credentials = Credentials {
+            ca: self.tls_ca.clone(),
+            identity: self.tls_cert.clone().zip(self.tls_key.clone()),
+            token: self.token_file.clone(),
+        };
+        Connector::new(url.clone(), credentials)
+    }
+}

@@ -1,0 +1,318 @@
+//! Who calls, and what that caller may do and take.
+//!
+//! - [`certificate`]: what a client's certificate says.
+//! - [`file`]: the access file, which says whose certificates and tokens are whose.
+//! - [`methods`]: which role may call what.
+//! - [`quota`]: how much one caller may take of what there is for all.
+//! - [`gate`]: asks the others at each call, before anything is read of it.
+
+pub(crate) mod certificate;
+pub(crate) mod file;
+pub(crate) mod gate;
+pub(crate) mod methods;
+pub(crate) mod quota;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tonic::{
+    Status,
+    codegen::http::{HeaderMap, HeaderValue, header::AUTHORIZATION},
+};
+
+use self::{certificate::Certificate, file::AccessFile};
+use super::status::unauthenticated;
+use crate::core::{
+    id::{Principal, Tenant},
+    record::BatchRecord,
+};
+
+/// What an identity may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Hands over batches, and takes its own back.
+    Sequencer,
+    /// Proves.
+    Worker,
+    /// Does all that is not proving.
+    Operator,
+    /// Looks.
+    Reader,
+}
+
+impl Role {
+    pub(crate) const ALL: [Self; 4] = [Self::Sequencer, Self::Worker, Self::Operator, Self::Reader];
+
+    /// As it is written in the access file.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sequencer => "sequencer",
+            Self::Worker => "worker",
+            Self::Operator => "operator",
+            Self::Reader => "reader",
+        }
+    }
+}
+
+/// Several roles.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Roles(u8);
+
+impl FromIterator<Role> for Roles {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
+        Self(roles.into_iter().fold(0, |all, role| all | 1 << role as u8))
+    }
+}
+
+impl Roles {
+    /// Whether a role is among them.
+    pub(crate) fn has(self, role: Role) -> bool {
+        self.0 & (1 << role as u8) != 0
+    }
+}
+
+/// Somebody who is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub principal: Principal,
+    pub tenant: Tenant,
+    pub roles: Roles,
+}
+
+impl Identity {
+    /// Whether a batch is this caller's to take back, and to know by its request id.
+    pub(crate) fn owns(&self, batch: &BatchRecord) -> bool {
+        batch.tenant == self.tenant || self.roles.has(Role::Operator)
+    }
+
+    /// Whoever calls, where nobody has to prove who that is.
+    fn anybody() -> Self {
+        Self {
+            principal: Principal::default(),
+            tenant: Tenant::default(),
+            roles: Role::ALL.into_iter().collect(),
+        }
+    }
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub address: SocketAddr,
+    /// Whether TLS is spoken.
+    pub encrypted: bool,
+    /// What the peer has shown, vouched for by the client CA.
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+/// How callers are known.
+#[derive(Debug)]
+pub(crate) enum Policy {
+    /// They are not: everybody may do everything.
+    Open,
+    /// By a certificate of the client CA, by its first name; each may do everything.
+    Authorities,
+    /// By the access file.
+    File(AccessFile),
+}
+
+/// The policy in force.
+#[derive(Debug)]
+pub(crate) struct Access(RwLock<Arc<Policy>>);
+
+impl Access {
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self(RwLock::new(Arc::new(policy)))
+    }
+
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another policy in force, for all calls from now on.
+    pub(crate) fn replace(&self, policy: Policy) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
+}
+
+impl Policy {
+    /// Whether everybody may do everything.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    /// Who a peer is, by the token of a call or the certificate of the connection; none if it shows neither.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED if it shows one that counts for nothing here.
+    fn identify(&self, peer: &Peer, headers: &HeaderMap) -> Result<Option<Identity>, Status> {
+        if self.is_open() {
+            return Ok(None);
+        }
+        let mut tokens = headers.get_all(AUTHORIZATION).iter();
+        if let Some(header) = tokens.next() {
+            if tokens.next().is_some() {
+                return Err(unauthenticated(
+                    "TOKEN_MALFORMED",
+                    "expected one authorization, found several",
+                ));
+            }
+            return self.by_token(peer, header).map(Some);
+        }
+        let Some(certificate) = &peer.certificate else {
+            return Ok(None);
+        };
+        let found = match self {
+            Self::Open => None,
+            Self::Authorities => by_authority(certificate),
+            Self::File(file) => file.by_certificate(certificate).cloned(),
+        };
+        let unknown = || {
+            let message = format!(
+                "the certificate (SHA-256 {}) is no identity's here",
+                hex::encode(certificate.fingerprint)
+            );
+            unauthenticated("CERTIFICATE_UNKNOWN", &message)
+        };
+        found.ok_or_else(unknown).map(Some)
+    }
+
+    fn by_token(&self, peer: &Peer, header: &HeaderValue) -> Result<Identity, Status> {
+        if !peer.encrypted && !peer.address.ip().is_loopback() {
+            let message =
+                "a token came over the network unencrypted; it should be replaced, and sent with TLS";
+            return Err(unauthenticated("TOKEN_IN_PLAIN_TEXT", message));
+        }
+        let token = header.to_str().ok().and_then(|text| {
+            let (scheme, token) = text.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token)
+        });
+        let token = token
+            .ok_or_else(|| unauthenticated("TOKEN_MALFORMED", "expected authorization: Bearer TOKEN"))?;
+        let found = match self {
+            Self::File(file) => file.by_token(&Sha256::digest(token).into()),
+            Self::Open | Self::Authorities => None,
+        };
+        found
+            .cloned()
+            .ok_or_else(|| unauthenticated("TOKEN_UNKNOWN", "the token is no identity's here"))
+    }
+}
+
+/// The holder of a certificate, where its authority's word is enough.
+fn by_authority(certificate: &Certificate) -> Option<Identity> {
+    let name = certificate.names.first()?;
+    Some(Identity {
+        principal: Principal(name.clone()),
+        tenant: Tenant(name.clone()),
+        roles: Role::ALL.into_iter().collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tonic::Code;
+    use tonic_types::StatusExt;
+
+    use super::*;
+
+    fn policy() -> Policy {
+        let digest = hex::encode(Sha256::digest("s3cret"));
+        let text = format!(
+            "[[identity]]\nname = \"one\"\nroles = [\"reader\"]\ntoken_sha256 = [\"{digest}\"]\ncertificate_names = [\"one.example\"]"
+        );
+        Policy::File(AccessFile::read(Path::new("access.toml"), text.as_bytes()).unwrap())
+    }
+
+    fn peer(address: &str, encrypted: bool, names: Option<&[&str]>) -> Peer {
+        let certificate = names.map(|names| {
+            Arc::new(Certificate {
+                fingerprint: [1; 32],
+                names: names.iter().map(|name| (*name).into()).collect(),
+            })
+        });
+        Peer {
+            address: address.parse().unwrap(),
+            encrypted,
+            certificate,
+        }
+    }
+
+    fn headers(values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn refused(policy: &Policy, peer: &Peer, values: &[&str]) -> String {
+        let status = policy
+            .identify(peer, &headers(values))
+            .expect_err("it is nobody's");
+        assert_eq!(status.code(), Code::Unauthenticated);
+        assert!(!status.message().contains("s3cret"));
+        status.get_details_error_info().expect("details").reason
+    }
+
+    #[test]
+    fn a_token_counts_where_nobody_else_could_read_it() {
+        let policy = policy();
+        for (address, encrypted) in [("127.0.0.1:9", false), ("[::1]:9", false), ("192.0.2.1:9", true)] {
+            let peer = peer(address, encrypted, None);
+            for value in ["Bearer s3cret", "bearer s3cret"] {
+                let known = policy.identify(&peer, &headers(&[value])).unwrap().unwrap();
+                assert_eq!(known.principal, Principal("one".into()));
+            }
+            for (values, reason) in [
+                (&["Bearer s3cre"][..], "TOKEN_UNKNOWN"),
+                (&["Bearer  s3cret"], "TOKEN_UNKNOWN"),
+                (&["s3cret"], "TOKEN_MALFORMED"),
+                (&["Basic s3cret"], "TOKEN_MALFORMED"),
+                (&["Bearer s3cret", "Bearer s3cret"], "TOKEN_MALFORMED"),
+            ] {
+                assert_eq!(refused(&policy, &peer, values), reason, "{values:?}");
+            }
+        }
+        let remote = peer("192.0.2.1:9", false, None);
+        assert_eq!(
+            refused(&policy, &remote, &["Bearer s3cret"]),
+            "TOKEN_IN_PLAIN_TEXT"
+        );
+        assert_eq!(policy.identify(&remote, &headers(&[])).unwrap(), None);
+    }
+
+    #[test]
+    fn a_certificate_is_somebodys_or_nobodys() {
+        let known =
+            |policy: &Policy, names| policy.identify(&peer("192.0.2.1:9", true, Some(names)), &headers(&[]));
+        let one = known(&policy(), &["one.example"]).unwrap().unwrap();
+        assert_eq!(one.principal, Principal("one".into()));
+        let stranger = peer("192.0.2.1:9", true, Some(&["two.example"]));
+        assert_eq!(refused(&policy(), &stranger, &[]), "CERTIFICATE_UNKNOWN");
+        let any = known(&Policy::Authorities, &["two.example", "x"])
+            .unwrap()
+            .unwrap();
+        assert_eq!(any.principal, Principal("two.example".into()));
+        let nameless = peer("192.0.2.1:9", true, Some(&[]));
+        assert_eq!(
+            refused(&Policy::Authorities, &nameless, &[]),
+            "CERTIFICATE_UNKNOWN"
+        );
+        assert_eq!(
+            refused(&Policy::Authorities, &stranger, &["Bearer s3cret"]),
+            "TOKEN_UNKNOWN"
+        );
+        // A token that is shown counts, whatever the certificate says.
+        let both = peer("192.0.2.1:9", true, Some(&["one.example"]));
+        assert_eq!(refused(&policy(), &both, &["Bearer other"]), "TOKEN_UNKNOWN");
+        assert_eq!(Policy::Open.identify(&stranger, &headers(&["x"])).unwrap(), None);
+    }
+}

@@ -1,0 +1,9 @@
+//! Connections, from the moment that they are taken until they are closed.
+//!
+//! - [`listener`]: takes them, as many as there may be, and shakes hands.
+//! - [`connection`]: one of them, which is closed when it is idle or stands still.
+//! - [`tls`]: the certificates in force.
+
+pub(crate) mod connection;
+pub(crate) mod listener;
+pub(crate) mod tls;

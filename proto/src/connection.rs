@@ -1,0 +1,449 @@
+//! How a client reaches a coordinator: its URL, TLS, and what the client proves who it is with.
+
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use tonic::{
+    Request, Status,
+    codegen::http::Uri,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{self, ClientTlsConfig, Endpoint},
+};
+
+use crate::pem::{FileError, authorities, certificates, private_key, read};
+
+/// Time for a connection, TLS included.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// A connection over which nothing comes is asked for a sign of life this often, and given up without one.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Most bytes of a token.
+pub const TOKEN_BYTES_MAX: usize = 512;
+
+/// A connection to a coordinator, whose calls bear the client's token if it has one.
+pub type Channel = InterceptedService<transport::Channel, Bearer>;
+
+/// `http://HOST:PORT` or `https://HOST:PORT` of a coordinator. It holds no name and no password, so it may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoordinatorUrl(String);
+
+/// Why something is no URL of a coordinator. None of these repeats what was given, which may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// It has no scheme or no host, or is no URL at all.
+    #[error("a coordinator's URL is http://HOST:PORT or https://HOST:PORT, such as http://127.0.0.1:7400")]
+    Malformed,
+    /// Another scheme.
+    #[error("a coordinator's URL begins with http:// or https://, not {0}://")]
+    Scheme(String),
+    /// A name or a password.
+    #[error(
+        "a coordinator's URL holds no name and no password: a client is known by a certificate or a token"
+    )]
+    Credentials,
+    /// A path or a query.
+    #[error("a coordinator's URL ends with its port: a path or a query would not be heeded")]
+    Path,
+}
+
+impl CoordinatorUrl {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether TLS is spoken.
+    pub fn is_https(&self) -> bool {
+        self.0.starts_with("https:")
+    }
+
+    /// Whether it names this machine, so that nobody else hears what is said.
+    fn is_loopback(&self) -> bool {
+        let uri: Uri = self.0.parse().expect("it was parsed before");
+        let host = uri.host().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    }
+}
+
+impl fmt::Display for CoordinatorUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for CoordinatorUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let uri: Uri = text.parse().map_err(|_| UrlError::Malformed)?;
+        let authority = uri.authority().ok_or(UrlError::Malformed)?;
+        // Before the scheme: whoever sent a password should know that it is not heeded.
+        if authority.as_str().contains('@') {
+            return Err(UrlError::Credentials);
+        }
+        let scheme = match uri.scheme_str() {
+            Some(scheme @ ("http" | "https")) => scheme,
+            Some(other) => return Err(UrlError::Scheme(other.into())),
+            None => return Err(UrlError::Malformed),
+        };
+        if authority.host().is_empty() {
+            return Err(UrlError::Malformed);
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(UrlError::Path);
+        }
+        // A scheme may be written in any case; the text has it in one.
+        Ok(Self(format!("{scheme}{}", &text[scheme.len()..])))
+    }
+}
+
+/// A bearer token. It is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl Token {
+    /// A token: visible ASCII without spaces, [`TOKEN_BYTES_MAX`] at most.
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = (1..=TOKEN_BYTES_MAX).contains(&text.len());
+        (fits && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Self(text.into()))
+    }
+
+    fn header(&self) -> MetadataValue<Ascii> {
+        let mut value: MetadataValue<Ascii> = format!("Bearer {}", self.0)
+            .parse()
+            .expect("a token is visible ASCII");
+        value.set_sensitive(true);
+        value
+    }
+}
+
+/// The files that a client reads what it trusts and who it is from. They are read again for each connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// Certificates of the authorities that may vouch for the coordinator (PEM); the system's where there is none.
+    pub ca: Option<PathBuf>,
+    /// The client's certificate with those that lead to its authority, and its key (both PEM).
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The client's token, on one line.
+    pub token: Option<PathBuf>,
+}
+
+/// Why a coordinator cannot be spoken to as asked. No secret is repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// A file is not what it should be.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Certificates for a connection without TLS.
+    #[error("certificates are of no use with {0}: TLS is spoken with https://")]
+    NoTls(CoordinatorUrl),
+    /// A token that others could read.
+    #[error("a token would cross the network unencrypted to {0}: use https://")]
+    TokenExposed(CoordinatorUrl),
+    /// Nobody answers there, or not as should be.
+    #[error("cannot connect to {url}")]
+    Unreachable {
+        /// The coordinator.
+        url: CoordinatorUrl,
+        /// Why.
+        #[source]
+        source: transport::Error,
+    },
+    /// The transport does not take it.
+    #[error("TLS with {url}")]
+    Transport {
+        /// The coordinator.
+        url: CoordinatorUrl,
+        /// Why.
+        #[source]
+        source: transport::Error,
+    },
+}
+
+/// A coordinator that can be connected to, as often as need be.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    url: CoordinatorUrl,
+    credentials: Credentials,
+}
+
+impl Connector {
+    /// A coordinator, and what to connect to it with. Everything that can be known to fail beforehand fails here.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn new(url: CoordinatorUrl, credentials: Credentials) -> Result<Self, ConnectError> {
+        let tls = credentials.ca.is_some() || credentials.identity.is_some();
+        if tls && !url.is_https() {
+            return Err(ConnectError::NoTls(url));
+        }
+        if credentials.token.is_some() && !url.is_https() && !url.is_loopback() {
+            return Err(ConnectError::TokenExposed(url));
+        }
+        let connector = Self { url, credentials };
+        connector.endpoint()?;
+        connector.bearer()?;
+        Ok(connector)
+    }
+
+    /// The coordinator's URL.
+    pub fn url(&self) -> &CoordinatorUrl {
+        &self.url
+    }
+
+    /// A connection that is made when it is first used, with the files as they are now.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]: a file that was there before may be gone.
+    pub fn channel(&self) -> Result<Channel, ConnectError> {
+        let channel = self.endpoint()?.connect_lazy();
+        Ok(InterceptedService::new(channel, self.bearer()?))
+    }
+
+    /// A connection, with the files as they are now.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(&self) -> Result<Channel, ConnectError> {
+        let (endpoint, bearer) = (self.endpoint()?, self.bearer()?);
+        let channel = endpoint.connect().await;
+        let channel = channel.map_err(|source| ConnectError::Unreachable {
+            url: self.url.clone(),
+            source,
+        })?;
+        Ok(InterceptedService::new(channel, bearer))
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, ConnectError> {
+        let transport = |source| ConnectError::Transport {
+            url: self.url.clone(),
+            source,
+        };
+        let mut endpoint = Endpoint::from_shared(self.url.to_string()).map_err(transport)?;
+        if self.url.is_https() {
+            endpoint = endpoint.tls_config(self.tls()?).map_err(transport)?;
+        }
+        Ok(endpoint
+            .connect_timeout(CONNECT_MAX)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true))
+    }
+
+    fn tls(&self) -> Result<ClientTlsConfig, ConnectError> {
+        let Credentials { ca, identity, .. } = &self.credentials;
+        let mut tls = ClientTlsConfig::new().timeout(CONNECT_MAX);
+        match ca {
+            Some(path) => {
+                let text = read("the authorities' certificates", path)?;
+                authorities(path, &text)?;
+                tls = tls.ca_certificate(transport::Certificate::from_pem(text));
+            }
+            None => tls = tls.with_native_roots(),
+        }
+        if let Some((certificate, key)) = identity {
+            let chain = read("the certificate", certificate)?;
+            certificates("the certificate", certificate, &chain)?;
+            let private = read("the key", key)?;
+            private_key(key, &private)?;
+            tls = tls.identity(transport::Identity::from_pem(chain, private));
+        }
+        Ok(tls)
+    }
+
+    fn bearer(&self) -> Result<Bearer, ConnectError> {
+        let Some(path) = &self.credentials.token else {
+            return Ok(Bearer(None));
+        };
+        let what = "the token file";
+        let text = read(what, path)?;
+        let token = std::str::from_utf8(&text)
+            .ok()
+            .and_then(|text| Token::new(text.trim()));
+        let token = token.ok_or_else(|| FileError::Content {
+            what,
+            path: path.clone(),
+            problem: format!("expected one line of visible ASCII, {TOKEN_BYTES_MAX} bytes at most"),
+        })?;
+        Ok(Bearer(Some(token.header())))
+    }
+}
+
+/// Puts the client's token into each call.
+#[derive(Debug, Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(header) = &self.0 {
+            request.metadata_mut().insert("authorization", header.clone());
+        }
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn a_host_with_or_without_a_port_is_taken_as_it_is() {
+        for text in [
+            "http://127.0.0.1:7400",
+            "http://127.0.0.1:7400/",
+            "https://[::1]:7400",
+            "http://coordinator",
+            "https://coordinator:7400",
+        ] {
+            let url: CoordinatorUrl = text.parse().unwrap();
+            assert_eq!(url.to_string(), text);
+            assert_eq!(url.is_https(), text.starts_with("https"));
+        }
+        let url: CoordinatorUrl = "HTTPS://coordinator".parse().unwrap();
+        assert!(url.is_https());
+    }
+
+    #[test]
+    fn what_could_not_be_reached_or_would_be_read_otherwise_is_refused_with_its_cause() {
+        for (text, error) in [
+            ("", UrlError::Malformed),
+            ("127.0.0.1:7400", UrlError::Malformed),
+            ("coordinator", UrlError::Malformed),
+            ("/socket", UrlError::Malformed),
+            ("http://", UrlError::Malformed),
+            ("https://:7400", UrlError::Malformed),
+            ("http://a b", UrlError::Malformed),
+            ("ftp://coordinator", UrlError::Scheme("ftp".into())),
+            ("http://coordinator:7400/v1", UrlError::Path),
+            ("https://coordinator:7400?x=1", UrlError::Path),
+        ] {
+            assert_eq!(text.parse::<CoordinatorUrl>(), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_refusal_repeats_a_password() {
+        for text in [
+            "http://name:secret@coordinator:7400",
+            "https://name:secret@coordinator:7400",
+            "name:secret@coordinator:7400",
+            "http://name:secret@coordi nator",
+            "secret://name:secret@coordinator",
+        ] {
+            let error = text.parse::<CoordinatorUrl>().unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{text:?}: {error}");
+        }
+    }
+
+    fn refused(url: &str, credentials: Credentials) -> String {
+        let error = Connector::new(url.parse().unwrap(), credentials).unwrap_err();
+        let source =
+            std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+        format!("{error}{source}")
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_before_a_connection_is_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let token = file("token", "s3cret\n");
+        let with_token = Credentials {
+            token: Some(token.clone()),
+            ..Credentials::default()
+        };
+        for url in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost"] {
+            Connector::new(url.parse().unwrap(), with_token.clone()).unwrap();
+        }
+        for url in [
+            "http://10.0.0.1:1",
+            "http://localhost.example",
+            "http://coordinator",
+        ] {
+            let told = refused(url, with_token.clone());
+            assert!(told.contains("unencrypted") && !told.contains("s3cret"), "{told}");
+        }
+        let ca = |path: &Path| Credentials {
+            ca: Some(path.into()),
+            ..Credentials::default()
+        };
+        let missing = folder.path().join("missing.pem");
+        let told = refused("https://coordinator", ca(&missing));
+        assert!(
+            told.contains("missing.pem") && told.contains("No such file"),
+            "{told}"
+        );
+        let told = refused("https://coordinator", ca(&token));
+        assert!(told.contains("no certificate"), "{told}");
+        let garbage = file(
+            "garbage.pem",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        );
+        let told = refused("https://coordinator", ca(&garbage));
+        assert!(told.contains("garbage.pem"), "{told}");
+        let told = refused("http://127.0.0.1:1", ca(&garbage));
+        assert!(told.contains("https://"), "{told}");
+        let identity = Credentials {
+            identity: Some((garbage, token)),
+            ..Credentials::default()
+        };
+        let told = refused("https://coordinator", identity);
+        assert!(
+            told.contains("no unencrypted private key") && !told.contains("s3cret"),
+            "{told}"
+        );
+        for text in ["", "two words", "tw\u{f6}", &"x".repeat(TOKEN_BYTES_MAX + 1)] {
+            let bad = Credentials {
+                token: Some(file("bad-token", text)),
+                ..Credentials::default()
+            };
+            let told = refused("http://127.0.0.1:1", bad);
+            assert!(told.contains("bad-token") && told.contains("one line"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_in_the_call_and_in_no_debug_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        fs::write(&path, "s3cret\n").unwrap();
+        let credentials = Credentials {
+            token: Some(path.clone()),
+            ..Credentials::default()
+        };
+        let connector = Connector::new("http://127.0.0.1:1".parse().unwrap(), credentials).unwrap();
+        let bearer = |connector: &Connector| {
+            let mut bearer = connector.bearer().unwrap();
+            let request = bearer.call(Request::new(())).unwrap();
+            (
+                request.metadata().get("authorization").unwrap().clone(),
+                format!("{bearer:?}{request:?}"),
+            )
+        };
+        let (header, shown) = bearer(&connector);
+        assert_eq!(header, "Bearer s3cret");
+        let token = Token::new("s3cret").unwrap();
+        for shown in [
+            shown,
+            format!("{connector:?}"),
+            format!("{token:?}"),
+            format!("{header:?}"),
+        ] {
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+        // Another connection, another look at the file.
+        fs::write(&path, "other").unwrap();
+        assert_eq!(bearer(&connector).0, "Bearer other");
+    }
+}
