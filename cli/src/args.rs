@@ -205,6 +205,10 @@ pub struct CoordinatorArgs {
     /// How long a worker may be silent before its task is leased again, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub lease_seconds: u32,
+    /// How long a worker may hold a task without progress, in seconds, however often it renews; workers themselves allow a phase
+    /// 1,800.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(60..=604_800))]
+    pub progress_seconds: u32,
     /// How old a batch's time may be, in seconds: at most the contract's maxBatchAge, or L1 refuses what was proven.
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
     pub batch_age_seconds: u64,

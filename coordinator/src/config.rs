@@ -233,6 +233,7 @@ impl Config {
             ("limits.session_leases_max", limits.session_leases_max as u64, 1),
             ("limits.lease_ms", limits.lease_ms, 100),
             ("limits.rollback_max", limits.rollback_max, 1),
+            ("limits.progress_ms_max", limits.progress_ms_max, limits.lease_ms),
             ("limits.failures_max", limits.failures_max.into(), 1),
             ("limits.deaths_max", limits.deaths_max.into(), 1),
             ("batch_bytes_max", self.batch_bytes_max, 1),

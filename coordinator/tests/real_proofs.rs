@@ -145,6 +145,7 @@ async fn real_proofs_are_accepted_and_spoiled_ones_are_not() {
         capabilities: vec![v1::TaskKind::Shard.into(), v1::TaskKind::Aggregation.into()],
         devices: vec![],
         memory_bytes: 0,
+        instance: 1,
     };
     let mut worker = Worker::join(&channel, hello).await;
     for (input, child) in fixture.shard_inputs.iter().zip(&fixture.shard_proofs) {

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::error::Error;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use accel::DeviceError;
 use circuits::Fr;
@@ -205,6 +205,9 @@ pub enum EngineError {
     /// proven, so it is rather the device that computed wrongly.
     #[error("the device computed wrongly, or the input's statement does not hold")]
     Doubtful(#[source] Box<EngineError>),
+    /// The proof is not wanted any more.
+    #[error("the task was given up, since nobody wants its proof any more")]
+    Abandoned,
     /// Code panicked; the message says where.
     #[error("panic: {message}")]
     Panicked {
@@ -221,7 +224,9 @@ impl EngineError {
                 FailureClass::Input
             }
             EngineError::Aggregation(_) | EngineError::ProofInvalid(_) => FailureClass::Execution,
-            EngineError::Keys(_) | EngineError::Doubtful(_) => FailureClass::Infrastructure,
+            EngineError::Keys(_) | EngineError::Doubtful(_) | EngineError::Abandoned => {
+                FailureClass::Infrastructure
+            }
             EngineError::Engine(error) => engine_class(error),
             EngineError::Halo2 { .. } | EngineError::Panicked { .. } => FailureClass::Internal,
         }
@@ -285,10 +290,23 @@ pub fn guarded<T>(task: impl FnOnce() -> Result<T, EngineError>) -> Result<T, En
     // Unwind safety: what a panic may leave half done belongs to the task and is dropped with it. An engine's
     // own state is keys, which it only ever replaces as a whole.
     catch_unwind(AssertUnwindSafe(task)).unwrap_or_else(|panic| {
-        Err(EngineError::Panicked {
-            message: panic_message(panic.as_ref()),
+        Err(match panic.is::<Abandon>() {
+            true => EngineError::Abandoned,
+            false => EngineError::Panicked {
+                message: panic_message(panic.as_ref()),
+            },
         })
     })
+}
+
+/// What [`abandon`] unwinds with.
+struct Abandon;
+
+/// Ends the task that tells of a phase: to be called from its `progress`, within [`guarded`], which returns
+/// [`EngineError::Abandoned`] then. Engines drop what a task has, as they do when one fails.
+pub(crate) fn abandon() -> ! {
+    // No panic: nothing is wrong, and no message is to be printed.
+    resume_unwind(Box::new(Abandon))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {
@@ -314,5 +332,7 @@ mod tests {
         let error = guarded(|| -> Result<(), EngineError> { std::panic::panic_any(7) }).unwrap_err();
         assert_eq!(error.to_string(), "panic: no message");
         assert!(guarded(|| Ok(1)).is_ok());
+        let abandoned = guarded(|| -> Result<(), EngineError> { abandon() });
+        assert!(matches!(abandoned, Err(EngineError::Abandoned)), "{abandoned:?}");
     }
 }

@@ -6,12 +6,13 @@ mod stage;
 
 use std::io::Write;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use accel::DeviceError;
 use circuits::aggregation::{AggregationInput, ChildProof};
 use proto::v1::session_request::Message as FromWorker;
-use proto::v1::{Fail, FailureClass, TaskKind, Verdict};
+use proto::v1::session_response::Message as ToWorker;
+use proto::v1::{Fail, FailureClass, LeaseLost, TaskKind, Verdict};
 use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task};
 use prover::worker::{self, DeviceInfo, Place, WorkerError};
 
@@ -26,6 +27,7 @@ const DEVICE_FAULT: u64 = 5;
 const KILLED: u64 = 6;
 const OUT_OF_MEMORY: u64 = 7;
 const WRONG_INPUT: u64 = 8;
+const PHASES: u64 = 9;
 
 /// Names the file by which a prover process knows whether it is the first.
 const MARK: &str = "PROVER_PROCESS_MARK";
@@ -80,6 +82,7 @@ fn tests() {
         .await;
         timely("a task that waited is not lost", a_task_that_waited_is_not_lost()).await;
         timely("a task that hangs is ended", a_task_that_hangs_is_ended()).await;
+        timely("what nobody needs is given up", what_nobody_needs_is_given_up()).await;
         timely(
             "a process that does not read is ended",
             a_process_that_does_not_read_is_ended(),
@@ -148,6 +151,10 @@ impl Pipeline for Scripted {
         let fault = |error| Err(engine::EngineError::Device(error).into());
         match input.time {
             PROVE => Ok(proof()),
+            PHASES => loop {
+                progress(Phase::Verify);
+                std::thread::sleep(Duration::from_millis(10));
+            },
             ABORT => std::process::abort(),
             HANG => loop {
                 std::thread::sleep(Duration::from_secs(60));
@@ -315,6 +322,37 @@ async fn a_task_that_hangs_is_ended() {
     assert!(fail.message.contains("no progress for 2."), "{}", fail.message);
     peer.expect_ask().await;
     proves(&mut peer, "good", 2).await;
+}
+
+async fn what_nobody_needs_is_given_up() {
+    let mut stage = Stage::set(Scene::default(), place("child")).await;
+    let mut peer = stage.session().await;
+    peer.expect_ask().await;
+    let process = proves(&mut peer, "good", 1).await;
+    // One task comes to its next phase, the other never does, so that another process takes the next.
+    for (fence, order, same) in [(2, PHASES, true), (3, HANG, false)] {
+        let task_id = format!("unneeded {fence}");
+        peer.expect_ask().await;
+        lease(&peer, &task_id, fence, order).await;
+        loop {
+            if matches!(peer.next().await, FromWorker::Progress(progress) if progress.fence == fence) {
+                break;
+            }
+        }
+        let given_up = Instant::now();
+        peer.send(ToWorker::LeaseLost(LeaseLost {
+            task_id,
+            fence,
+            reason: "the batch is final".into(),
+            unneeded: true,
+        }))
+        .await;
+        // Neither a proof nor a failure is told.
+        peer.expect_ask().await;
+        assert!(given_up.elapsed() > Duration::from_secs(4) || same);
+        let next = proves(&mut peer, &format!("next {fence}"), 10 + fence).await;
+        assert_eq!(next == process, same, "{order}");
+    }
 }
 
 /// Sends a signal to a process.

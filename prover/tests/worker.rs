@@ -20,6 +20,8 @@ enum Order {
     Prove(&'static [u8]),
     Panic,
     Fail,
+    /// Comes to another phase.
+    GoOn,
 }
 
 /// An engine that waits for an order for each task.
@@ -47,6 +49,13 @@ impl Pipeline for Ordered {
                 bytes: proof.to_vec(),
                 accumulator: None,
             }),
+            Order::GoOn => {
+                progress(Phase::Verify);
+                Ok(Proof {
+                    bytes: b"went on".to_vec(),
+                    accumulator: None,
+                })
+            }
             Order::Panic => panic!("a defect of the engine"),
             Order::Fail => Err(EngineError::ShardSize {
                 found: 0,
@@ -163,12 +172,48 @@ async fn a_lost_lease_does_not_lose_the_proof() {
         task_id: "task".into(),
         fence: 1,
         reason: "silent for too long".into(),
+        unneeded: false,
     };
     peer.send(ToWorker::LeaseLost(lost)).await;
     orders.send(Order::Prove(b"first")).unwrap();
     assert_eq!(peer.expect_complete().await.proof.as_ref(), b"first");
     peer.judge(1, Verdict::NotNeeded).await;
     peer.expect_ask().await;
+}
+
+#[tokio::test]
+async fn a_task_that_nobody_needs_is_given_up_at_its_next_phase() {
+    let scene = Scene {
+        ahead: 1,
+        ..Scene::default()
+    };
+    let (mut stage, orders) = set(scene).await;
+    let mut peer = stage.session().await;
+    let lost = |task_id: &str| {
+        ToWorker::LeaseLost(LeaseLost {
+            task_id: task_id.into(),
+            fence: 1,
+            reason: "the batch is final".into(),
+            unneeded: true,
+        })
+    };
+    peer.expect_ask().await;
+    peer.lease_shard(1).await;
+    peer.expect_ask().await;
+    peer.send(lost("task")).await;
+    // Of a task that never came: its answer shows that the first was heard.
+    peer.send(lost("another")).await;
+    peer.expect_ask().await;
+    orders.send(Order::GoOn).unwrap();
+    peer.lease_shard(2).await;
+    peer.expect_ask().await;
+    orders.send(Order::GoOn).unwrap();
+    // Neither a proof nor a failure of the first was told.
+    let complete = peer.expect_complete().await;
+    assert_eq!(
+        (complete.fence, complete.proof.as_ref()),
+        (2, b"went on".as_slice())
+    );
 }
 
 #[tokio::test]

@@ -170,6 +170,7 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     config.access = args.access;
     config.insecure_plaintext = args.insecure_plaintext;
     config.limits.lease_ms = u64::from(args.lease_seconds) * 1000;
+    config.limits.progress_ms_max = (u64::from(args.progress_seconds) * 1000).max(config.limits.lease_ms);
     config.limits.rollback_max = u64::from(args.rollback_batches);
     config.time_age_s_max = args.batch_age_seconds;
     Ok(coordinator::run(config, keys, async move { signals.either().await }).await?)

@@ -3,7 +3,7 @@
 use circuits::account::{Account, AccountIndex};
 
 use super::{
-    Core, Head, Output, Task,
+    Core, Head, LeaseEnd, Output, Task,
     id::{BatchId, StateRoot, TaskId, TaskKind, Tenant, UnixMs},
     record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write},
 };
@@ -126,6 +126,15 @@ pub enum RetryError {
     },
 }
 
+/// What helps a batch that has failed, for the text that says so.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Remedy {
+    /// Another try may end better.
+    Retry,
+    /// Only taking back all from that number on.
+    Rollback(u64),
+}
+
 impl Core {
     /// The batch that a request id already names, if its content is the same.
     ///
@@ -231,6 +240,7 @@ impl Core {
         };
         self.batches.insert(id, record);
         self.chain.insert(new.number, id);
+        self.unproven.insert(new.number);
         *self.open.entry(new.tenant.clone()).or_default() += 1;
         self.requests.insert((new.tenant, new.request_id), id);
 
@@ -337,7 +347,7 @@ impl Core {
 
     /// Stores the verified proof of a task that was not done, and moves its batch on.
     pub(super) fn task_done(&mut self, now: UnixMs, id: TaskId, proof: Vec<u8>, output: &mut Output) {
-        self.end_lease(id, "the task is done", output);
+        self.end_lease(id, LeaseEnd::Done, output);
         let task = self.tasks.get_mut(&id).expect("the caller found the task");
         task.record.status = TaskStatus::Done;
         task.fraction = 1.0;
@@ -399,14 +409,27 @@ impl Core {
     }
 
     /// Marks a batch as failed because of `task`: none of its tasks is leased until it is tried again.
-    pub(super) fn fail_batch(&mut self, now: UnixMs, task: TaskId, why: &str, output: &mut Output) {
+    pub(super) fn fail_batch(
+        &mut self,
+        now: UnixMs,
+        task: TaskId,
+        why: &str,
+        remedy: Remedy,
+        output: &mut Output,
+    ) {
         let batch = self.batches.get_mut(&task.batch).expect("a task has a batch");
         batch.status = BatchStatus::Failed;
         // The remedy goes with it, wherever the text is read.
+        let retry = match remedy {
+            Remedy::Retry => format!("`rollup-prover retry {}` tries it again, ", batch.id),
+            Remedy::Rollback(_) => String::new(),
+        };
+        let number = match remedy {
+            Remedy::Retry => batch.number,
+            Remedy::Rollback(number) => number,
+        };
         batch.failure = Some(format!(
-            "task {task}: {why}; `rollup-prover retry {}` tries it again, `rollup-prover rollback --to {}` takes it back with \
-             all that follows it",
-            batch.id, batch.number
+            "task {task}: {why}; {retry}`rollup-prover rollback --to {number}` takes it back with all that follow"
         ));
         self.save_batch(task.batch, output);
         let tasks: Vec<TaskId> = self.tasks_of(task.batch).map(|task| task.record.id).collect();
@@ -437,6 +460,54 @@ impl Core {
         }
     }
 
+    /// Fails a batch that L1 would not take any more, or that follows such a one, with all that follow: proving them would be in
+    /// vain. False where L1 would take it.
+    pub(super) fn fail_too_old(&mut self, now: UnixMs, id: BatchId, output: &mut Output) -> bool {
+        let oldest = (now.0 / 1_000).saturating_sub(self.limits.time_age_s_max);
+        let number = self.batches[&id].number;
+        // Times never fall along the chain, so that the first unproven batch is the oldest.
+        let first = self.unproven.first().copied().unwrap_or(number);
+        let time = self.batches[&self.chain[&first]].time;
+        if time >= oldest || first > number {
+            return false;
+        }
+        let followers: Vec<u64> = self.unproven.range(first..).copied().collect();
+        for number in followers {
+            let id = self.chain[&number];
+            let (why, first) = match number == first {
+                true => (
+                    format!("its time {time} is too old for L1, which takes none before {oldest} now"),
+                    number,
+                ),
+                false => (format!("batch number {first} before it is too old for L1"), first),
+            };
+            if self.batches[&id].status == BatchStatus::Failed {
+                continue;
+            }
+            let open = self.tasks_of(id).map(|task| &task.record);
+            let open: Vec<TaskId> = open
+                .filter(|record| record.status != TaskStatus::Done)
+                .map(|record| record.id)
+                .collect();
+            for &task in &open {
+                self.end_lease(task, LeaseEnd::BatchTooOld, output);
+                let task = self.tasks.get_mut(&task).expect("just listed");
+                task.phase.clear();
+                task.fraction = 0.0;
+                task.record.status = TaskStatus::Failed;
+                task.record.last_failure = Some(why.clone());
+            }
+            for &task in &open {
+                self.save_task(task, output);
+            }
+            let task = *open
+                .first()
+                .expect("a batch that is not proven has a task that is not done");
+            self.fail_batch(now, task, &why, Remedy::Rollback(first), output);
+        }
+        true
+    }
+
     /// Makes a batch final and drops its tasks with what only they needed.
     pub(super) fn finish(&mut self, now: UnixMs, id: BatchId, status: BatchStatus, output: &mut Output) {
         let batch = self.batches.get_mut(&id).expect("the caller found the batch");
@@ -444,6 +515,7 @@ impl Core {
         batch.finished = Some(now);
         batch.failure = None;
         let (shards, number) = (batch.shards, batch.number);
+        self.unproven.remove(&number);
         if let Some(open) = self.open.get_mut(&batch.tenant) {
             *open -= 1;
         }
@@ -451,7 +523,7 @@ impl Core {
         self.save_batch(id, output);
         let tasks: Vec<TaskId> = self.tasks_of(id).map(|task| task.record.id).collect();
         for task in tasks {
-            self.end_lease(task, "the batch is final", output);
+            self.end_lease(task, LeaseEnd::BatchFinal, output);
             self.tasks.remove(&task);
             self.refresh(task, now);
             output.writes.push(Write::RemoveTask(task));

@@ -39,7 +39,7 @@ pub struct SessionId(pub u64);
 pub struct Fence(pub u64);
 
 /// A moment: milliseconds since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct UnixMs(pub u64);
 
 /// A state root: a field element, 32 bytes, big endian.
@@ -62,6 +62,10 @@ pub struct WorkerId {
     /// The name.
     pub name: String,
 }
+
+/// A run of a worker's program, by a number that it draws at random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instance(pub std::num::NonZeroU64);
 
 /// A text that names no batch or task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

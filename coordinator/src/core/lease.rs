@@ -5,33 +5,67 @@
 //!
 //! What counts against a task is evidence about it. A connected worker that falls silent has died on it. One whose connection
 //! is lost may have been stopped by anybody, and counts only where many different ones were lost in the same phase. One that
-//! gives a task back because it stops says nothing. A word that a task is impossible needs a second worker's. When the
-//! coordinator itself stood still, nobody was silent.
+//! gives a task back because it stops says nothing. A word that a task is impossible needs a second worker's. One that renews and
+//! shows no progress for too long is as good as silent. When the coordinator itself stood still, nobody was silent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 pub use proto::FailureClass;
 
 use super::{
-    Core, Effect, Output, Session,
-    id::{Fence, SessionId, TaskId, TaskKind, UnixMs, WorkerId},
-    record::{BatchStatus, TaskStatus},
+    Core, Effect, LeaseEnd, Output,
+    chain::Remedy,
+    id::{Fence, SessionId, TaskId, UnixMs},
+    record::TaskStatus,
 };
 
 /// Most characters kept of a phase.
 const PHASE_CHARS_MAX: usize = 64;
+/// Phases of a lease whose beginning counts as progress; an engine has a dozen.
+const PHASES_MAX: usize = 32;
+/// By how much the part that is done must grow to count as progress, so that a lease shows it a hundred times at most.
+const FRACTION_MIN: f64 = 0.01;
 /// Most characters kept of a failure's message.
 const MESSAGE_CHARS_MAX: usize = 1_024;
 
-/// Too many sessions, or the coordinator is stopping.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SessionRefused {
-    /// The limit is reached.
-    #[error("{0} sessions are connected, the limit")]
-    TooMany(usize),
-    /// The coordinator is stopping.
-    #[error("the coordinator is stopping")]
-    Stopping,
+/// What a lease has shown.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Work {
+    /// Leases are numbered as they are given: a worker proves its oldest one first.
+    order: u64,
+    /// When it was given or renewed last.
+    renewed: UnixMs,
+    /// When it showed progress last, or the task that the worker proves before it did.
+    moved: UnixMs,
+    /// Phases that it has been in.
+    phases: BTreeSet<String>,
+    /// The greatest part that was done.
+    reached: f64,
+}
+
+impl Work {
+    /// Of a new lease.
+    pub(super) fn begin(order: u64, now: UnixMs) -> Self {
+        Self {
+            order,
+            renewed: now,
+            moved: now,
+            ..Self::default()
+        }
+    }
+
+    /// Notes a report; whether it shows progress. It counts only what a lease can show so many times.
+    fn note(&mut self, phase: &str, fraction: f64) -> bool {
+        let further = fraction >= self.reached + FRACTION_MIN;
+        if further {
+            self.reached = fraction;
+        }
+        let known = phase.is_empty() || self.phases.contains(phase) || self.phases.len() >= PHASES_MAX;
+        if !known {
+            self.phases.insert(phase.to_owned());
+        }
+        further || !known
+    }
 }
 
 /// A report about a lease that is over.
@@ -57,103 +91,6 @@ pub enum Claim {
 }
 
 impl Core {
-    /// Opens a worker's session.
-    ///
-    /// # Errors
-    /// See [`SessionRefused`].
-    pub fn open_session(
-        &mut self,
-        worker: WorkerId,
-        capabilities: BTreeSet<TaskKind>,
-    ) -> Result<SessionId, SessionRefused> {
-        if self.stopping {
-            return Err(SessionRefused::Stopping);
-        }
-        if self.sessions.len() >= self.limits.sessions_max {
-            return Err(SessionRefused::TooMany(self.sessions.len()));
-        }
-        let id = SessionId(self.next_session);
-        self.next_session += 1;
-        let session = Session {
-            worker,
-            capabilities,
-            request: None,
-            draining: false,
-            leases: BTreeSet::new(),
-        };
-        self.sessions.insert(id, session);
-        Ok(id)
-    }
-
-    /// A worker asks for one task of `kinds`, or of any that it can do if `kinds` is empty. An open request is replaced
-    /// and keeps its place in the queue.
-    pub fn request_lease(&mut self, now: UnixMs, id: SessionId, kinds: BTreeSet<TaskKind>) -> Output {
-        let mut output = Output::default();
-        if let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.draining) {
-            let kinds = if kinds.is_empty() {
-                session.capabilities.clone()
-            } else {
-                &kinds & &session.capabilities
-            };
-            let place = session
-                .request
-                .as_ref()
-                .map_or(self.next_request, |(place, _)| *place);
-            self.next_request = self.next_request.max(place + 1);
-            session.request = Some((place, kinds));
-            self.waiting.insert(place, id);
-            self.assign(now, &mut output);
-        }
-        output
-    }
-
-    /// A worker takes no more tasks.
-    pub fn drain(&mut self, now: UnixMs, id: SessionId) -> Output {
-        let mut output = Output::default();
-        self.stop_asking(id);
-        // What was reserved for this worker may be another's.
-        self.assign(now, &mut output);
-        output
-    }
-
-    /// Marks a session as one that takes no more tasks.
-    pub(super) fn stop_asking(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.draining = true;
-            if let Some((place, _)) = session.request.take() {
-                self.waiting.remove(&place);
-            }
-        }
-    }
-
-    /// A session's stream ended. Its leases have the grace time to be renewed in another one.
-    pub fn close_session(&mut self, now: UnixMs, id: SessionId) -> Output {
-        let mut output = Output::default();
-        let Some(session) = self.sessions.remove(&id) else {
-            return output;
-        };
-        if let Some((place, _)) = session.request {
-            self.waiting.remove(&place);
-        }
-        let grace = now.after(self.limits.reconnect_grace_ms);
-        for task_id in session.leases {
-            let Some(task) = self.tasks.get_mut(&task_id) else {
-                continue;
-            };
-            self.timers.remove(&(task.deadline, task_id));
-            // A deadline that has passed was not looked at in time, which is not the worker's doing.
-            task.deadline = if task.deadline < now {
-                grace
-            } else {
-                task.deadline.min(grace)
-            };
-            self.timers.insert((task.deadline, task_id));
-        }
-        // With this worker gone, a task may be free for one that was to avoid it.
-        self.assign(now, &mut output);
-        output
-    }
-
     /// Extends a lease by a full lease's time, and takes it over into this session.
     ///
     /// # Errors
@@ -177,10 +114,35 @@ impl Core {
         {
             session.leases.remove(&task_id);
         }
-        self.timers.remove(&(task.deadline, task_id));
-        task.deadline = now.after(self.limits.lease_ms);
-        self.timers.insert((task.deadline, task_id));
+        task.work.renewed = now;
+        self.set_deadline(task_id);
         Ok(())
+    }
+
+    /// Sets when a lease ends: its time after the last renewal, but no later than it may be without progress.
+    pub(super) fn set_deadline(&mut self, task_id: TaskId) {
+        let Some(task) = self.tasks.get_mut(&task_id) else {
+            return;
+        };
+        self.timers.remove(&(task.deadline, task_id));
+        let still_max = task.work.moved.after(self.limits.progress_ms_max);
+        task.deadline = task.work.renewed.after(self.limits.lease_ms).min(still_max);
+        self.timers.insert((task.deadline, task_id));
+    }
+
+    /// A session's worker has shown progress on the lease of that number. Those that it got later wait for that one, and have
+    /// their whole time again.
+    fn moved(&mut self, now: UnixMs, id: SessionId, order: u64) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        for task_id in session.leases.clone() {
+            let task = self.tasks.get_mut(&task_id).expect("a lease is of a task");
+            if task.work.order >= order {
+                task.work.moved = now;
+                self.set_deadline(task_id);
+            }
+        }
     }
 
     /// Notes how far a task is.
@@ -189,6 +151,7 @@ impl Core {
     /// The lease is over.
     pub fn progress(
         &mut self,
+        now: UnixMs,
         id: SessionId,
         task_id: TaskId,
         fence: Fence,
@@ -203,6 +166,12 @@ impl Core {
         } else {
             0.0
         };
+        let evidence = task.work.note(&task.phase, task.fraction);
+        // Before the lease was taken over into this session it ends with the grace of the other.
+        if evidence && task.session == Some(id) {
+            let order = task.work.order;
+            self.moved(now, id, order);
+        }
         let mut output = Output::default();
         self.touch(task_id.batch, &mut output);
         Ok(output)
@@ -252,10 +221,12 @@ impl Core {
         if task.session == Some(id) {
             task.session = None;
         }
+        let order = task.work.order;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.leases.remove(&task_id);
             task.record.worker = Some(session.worker.clone());
         }
+        self.moved(now, id, order);
         self.task_done(now, task_id, proof, &mut output);
         self.assign(now, &mut output);
         (true, output)
@@ -298,6 +269,7 @@ impl Core {
         for (id, task) in leased.filter(|(_, task)| task.record.status == TaskStatus::Leased) {
             self.timers.remove(&(task.deadline, *id));
             task.deadline = task.deadline.max(deadline);
+            (task.work.renewed, task.work.moved) = (now, now);
             self.timers.insert((task.deadline, *id));
         }
     }
@@ -316,7 +288,7 @@ impl Core {
     }
 
     /// Takes a task out of the hands of the session that holds it, and tells the worker.
-    pub(super) fn end_lease(&mut self, task_id: TaskId, reason: &'static str, output: &mut Output) {
+    pub(super) fn end_lease(&mut self, task_id: TaskId, end: LeaseEnd, output: &mut Output) {
         let Some(task) = self.tasks.get_mut(&task_id) else {
             return;
         };
@@ -333,7 +305,7 @@ impl Core {
                 session: id,
                 task: task_id,
                 fence,
-                reason,
+                end,
             });
         }
     }
@@ -344,8 +316,9 @@ impl Core {
         let task = &self.tasks[&task_id];
         let session = task.session;
         let connected = session.is_some_and(|id| self.sessions.contains_key(&id));
-        self.end_lease(task_id, "the lease was not renewed in time", output);
+        self.end_lease(task_id, LeaseEnd::Over, output);
         let task = self.tasks.get_mut(&task_id).expect("just found");
+        let still = task.work.moved.until(now);
         let phase = std::mem::take(&mut task.phase);
         task.fraction = 0.0;
         let record = &mut task.record;
@@ -356,6 +329,9 @@ impl Core {
         if session.is_some() {
             record.avoid_until = now.after(self.limits.avoid_ms);
             record.last_failure = Some(match connected {
+                true if still >= self.limits.progress_ms_max => {
+                    format!("worker {name} made no progress for {} s", still / 1_000)
+                }
                 true => format!("worker {name} fell silent"),
                 false => format!("the connection of worker {name} was lost"),
             });
@@ -363,7 +339,8 @@ impl Core {
         let quarantined = if connected {
             record.deaths += 1;
             let deaths = record.deaths;
-            (deaths >= self.limits.deaths_max).then(|| format!("quarantined after {deaths} silent workers"))
+            (deaths >= self.limits.deaths_max)
+                .then(|| format!("quarantined after {deaths} workers fell silent on it"))
         } else if session.is_some() && !phase.is_empty() {
             let lost = task.losses.entry(phase.clone()).or_default();
             lost.extend(worker);
@@ -376,7 +353,7 @@ impl Core {
         if let Some(reason) = quarantined {
             task.record.status = TaskStatus::Quarantined;
             self.save_task(task_id, output);
-            self.fail_batch(now, task_id, &reason, output);
+            self.fail_batch(now, task_id, &reason, Remedy::Retry, output);
         } else {
             self.save_task(task_id, output);
             self.refresh(task_id, now);
@@ -394,9 +371,14 @@ impl Core {
     ) {
         // The worker itself ended the lease, so it need not be told.
         let task = self.tasks.get_mut(&task_id).expect("the caller found the task");
-        if let Some(session) = task.session.take().and_then(|id| self.sessions.get_mut(&id)) {
-            session.leases.remove(&task_id);
+        let order = task.work.order;
+        if let Some(id) = task.session.take() {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.leases.remove(&task_id);
+            }
+            self.moved(now, id, order);
         }
+        let task = self.tasks.get_mut(&task_id).expect("just found");
         task.phase.clear();
         task.fraction = 0.0;
         self.timers.remove(&(task.deadline, task_id));
@@ -424,124 +406,13 @@ impl Core {
         if impossible || record.failures >= self.limits.failures_max {
             record.status = TaskStatus::Failed;
             self.save_task(task_id, output);
-            self.fail_batch(now, task_id, &format!("{class:?}: {message}"), output);
+            let reason = format!("{class:?}: {message}");
+            self.fail_batch(now, task_id, &reason, Remedy::Retry, output);
         } else {
             self.save_task(task_id, output);
             self.refresh(task_id, now);
             self.touch(task_id.batch, output);
         }
-    }
-
-    /// Gives ready tasks to the sessions that wait: to those with the fewest leases first, then in the order of asking.
-    ///
-    /// A session that holds a lease asks ahead, to prepare a task while it proves another. For every other session that
-    /// holds as few leases, or fewer, the best task is left: else one would wait for a busy worker while another stands
-    /// idle.
-    pub(super) fn assign(&mut self, now: UnixMs, output: &mut Output) {
-        if self.stopping || self.paused || self.ready.is_empty() {
-            return;
-        }
-        let mut waiting: Vec<(usize, SessionId)> = Vec::new();
-        for id in self.waiting.values() {
-            waiting.push((self.sessions[id].leases.len(), *id));
-        }
-        // Stable, so that the order of asking stays among equals.
-        waiting.sort_by_key(|(leases, _)| *leases);
-        // What must be left, by what the asking sessions hold and want; none where nothing was over.
-        let mut left: BTreeMap<(usize, BTreeSet<TaskKind>), Option<usize>> = BTreeMap::new();
-        for (leases, id) in waiting {
-            if self.ready.is_empty() {
-                return;
-            }
-            let Some((_, kinds)) = &self.sessions[&id].request else {
-                continue;
-            };
-            let key = (leases, kinds.clone());
-            let known = left.get(&key).copied();
-            let reserved = match known.unwrap_or_else(|| Some(self.rivals(id, leases, kinds))) {
-                Some(reserved) => reserved,
-                None => continue,
-            };
-            let task = self.choose(now, id, reserved);
-            // A session without leases may only be kept from a task that it failed, which says nothing of the others.
-            left.insert(key, (task.is_some() || leases == 0).then_some(reserved));
-            if let Some(task) = task {
-                self.grant(now, id, task, output);
-            }
-        }
-    }
-
-    /// Sessions besides `id` that take tasks of one of `kinds` and hold at most `leases`; none for one that holds none.
-    fn rivals(&self, id: SessionId, leases: usize, kinds: &BTreeSet<TaskKind>) -> usize {
-        if leases == 0 {
-            return 0;
-        }
-        let rival = |(other, session): &(&SessionId, &Session)| {
-            **other != id
-                && !session.draining
-                && session.leases.len() <= leases
-                && !session.capabilities.is_disjoint(kinds)
-        };
-        self.sessions.iter().filter(rival).count()
-    }
-
-    /// The first ready task that a waiting session may have, after those that are `reserved` for others.
-    fn choose(&self, now: UnixMs, id: SessionId, reserved: usize) -> Option<TaskId> {
-        let session = self.sessions.get(&id)?;
-        let (_, kinds) = session.request.as_ref()?;
-        if session.leases.len() >= self.limits.session_leases_max {
-            return None;
-        }
-        let best_first = [TaskKind::Aggregation, TaskKind::Shard]
-            .into_iter()
-            .filter(|kind| kinds.contains(kind));
-        best_first
-            .flat_map(|kind| self.ready.range(Self::places(kind)))
-            .map(|(_, task)| *task)
-            .skip(reserved)
-            .find(|task| {
-                let record = &self.tasks[task].record;
-                let avoided = record.avoid_until > now && record.worker.as_ref() == Some(&session.worker);
-                !avoided || !self.another_can(task.kind, &session.worker)
-            })
-    }
-
-    /// Whether a worker other than `worker` is connected that proves `kind`.
-    fn another_can(&self, kind: TaskKind, worker: &WorkerId) -> bool {
-        self.sessions
-            .values()
-            .any(|s| s.worker != *worker && !s.draining && s.capabilities.contains(&kind))
-    }
-
-    fn grant(&mut self, now: UnixMs, id: SessionId, task_id: TaskId, output: &mut Output) {
-        let session = self.sessions.get_mut(&id).expect("the caller found the session");
-        let task = self.tasks.get_mut(&task_id).expect("a ready task exists");
-        if let Some((place, _)) = session.request.take() {
-            self.waiting.remove(&place);
-        }
-        session.leases.insert(task_id);
-        task.record.fence.0 += 1;
-        task.record.status = TaskStatus::Leased;
-        task.record.worker = Some(session.worker.clone());
-        task.session = Some(id);
-        task.deadline = now.after(self.limits.lease_ms);
-        self.timers.insert((task.deadline, task_id));
-        let fence = task.record.fence;
-        self.save_task(task_id, output);
-        self.refresh(task_id, now);
-        let batch = self.batches.get_mut(&task_id.batch).expect("a task has a batch");
-        if batch.started.is_none() {
-            batch.started = Some(now);
-            batch.status = BatchStatus::Proving;
-            self.save_batch(task_id.batch, output);
-        } else {
-            self.touch(task_id.batch, output);
-        }
-        output.effects.push(Effect::Grant {
-            session: id,
-            task: task_id,
-            fence,
-        });
     }
 }
 

@@ -6,9 +6,11 @@
 //!
 //! - [`chain`]: which batch may come next, be cancelled, be tried again; what becomes of one when its tasks are done.
 //! - [`rollback`]: how proven batches that L1 has not accepted are taken back.
-//! - [`lease`]: which worker gets which task for how long, and what counts when it reports.
+//! - [`session`]: which workers are connected, and ask.
+//! - [`lease`]: for how long a worker has a task, and what counts when it reports; `assign` chooses which one gets which.
 //! - [`operator`] and [`explain`]: what an operator does, and is told of a batch.
 
+mod assign;
 pub mod chain;
 pub mod explain;
 pub mod id;
@@ -16,6 +18,7 @@ pub mod lease;
 pub mod operator;
 pub mod record;
 pub mod rollback;
+pub mod session;
 #[cfg(test)]
 mod simulation;
 
@@ -24,7 +27,8 @@ use std::{
     ops::RangeInclusive,
 };
 
-use id::{BatchId, Fence, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId};
+use id::{BatchId, Fence, Instance, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId};
+use lease::Work;
 use record::{BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write};
 
 /// Limits and times of the core.
@@ -40,6 +44,9 @@ pub struct Limits {
     pub session_leases_max: usize,
     /// Time of a lease, counted from the last renewal.
     pub lease_ms: u64,
+    /// Longest time that a lease goes on without progress, however often it is renewed. Above the longest time of a phase that
+    /// workers allow themselves.
+    pub progress_ms_max: u64,
     /// How long leases outlive the session they were given in.
     pub reconnect_grace_ms: u64,
     /// How long leases of before a restart have to be renewed. At most the time of a lease.
@@ -60,6 +67,10 @@ pub struct Limits {
     pub refusals_max: usize,
     /// The newest batches of the chain that can be rolled back: for so many is kept what that takes.
     pub rollback_max: u64,
+    /// How long a session counts as one that may ask soon after it last did, or was opened.
+    pub idle_ms: u64,
+    /// How old a batch's time may be when a task of it is handed out, seconds (P-9.4).
+    pub time_age_s_max: u64,
     /// A timer that comes so much too late says that the coordinator itself stood still.
     pub pause_ms: u64,
 }
@@ -72,6 +83,7 @@ impl Default for Limits {
             sessions_max: 1_024,
             session_leases_max: 8,
             lease_ms: 60_000,
+            progress_ms_max: 3_600_000,
             reconnect_grace_ms: 3_000,
             restart_grace_ms: 15_000,
             retry_ms_min: 500,
@@ -82,6 +94,8 @@ impl Default for Limits {
             losses_max: 8,
             refusals_max: 2,
             rollback_max: 1_024,
+            idle_ms: 5_000,
+            time_age_s_max: 86_400,
             pause_ms: 5_000,
         }
     }
@@ -117,12 +131,38 @@ pub enum Effect {
         /// Of the lease.
         fence: Fence,
         /// Why.
-        reason: &'static str,
+        end: LeaseEnd,
     },
+    /// Ends a session's stream: another of the same worker has taken its place.
+    Close(SessionId),
     /// Tells a worker to finish what it holds and to end.
     Drain(SessionId),
     /// Wakes those that watch a batch.
     Changed(BatchId),
+}
+
+/// Why a lease ends before its worker has ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseEnd {
+    /// Another proof of the task was taken.
+    #[error("the task is done")]
+    Done,
+    /// The batch is proven or was taken back.
+    #[error("the batch is final")]
+    BatchFinal,
+    /// L1 would not take the batch any more.
+    #[error("L1 would not take the batch any more")]
+    BatchTooOld,
+    /// Its time is over.
+    #[error("the lease was not renewed in time, or showed no progress for too long")]
+    Over,
+}
+
+impl LeaseEnd {
+    /// Whether no proof of the task is wanted any more.
+    pub fn is_unneeded(self) -> bool {
+        self != Self::Over
+    }
 }
 
 /// What a store gives back at its opening.
@@ -160,6 +200,8 @@ pub struct Task {
     pub fraction: f64,
     /// When the lease ends. Meaningful while leased.
     deadline: UnixMs,
+    /// What the lease has shown. Meaningful while leased.
+    work: Work,
     /// Session that renewed it last; none when the lease is from before a restart.
     session: Option<SessionId>,
     /// Workers whose connection was lost on it, by the phase that they had told, of this run of the coordinator.
@@ -175,6 +217,7 @@ impl Task {
             phase: String::new(),
             fraction: 0.0,
             deadline: UnixMs(0),
+            work: Work::default(),
             session: None,
             losses: BTreeMap::new(),
             refusals: BTreeSet::new(),
@@ -186,9 +229,12 @@ impl Task {
 #[derive(Debug, Clone)]
 struct Session {
     worker: WorkerId,
+    instance: Option<Instance>,
     capabilities: BTreeSet<TaskKind>,
     /// An open lease request: its place in the queue, and the kinds wanted.
     request: Option<(u64, BTreeSet<TaskKind>)>,
+    /// When it asked last, or was opened.
+    active: UnixMs,
     draining: bool,
     leases: BTreeSet<TaskId>,
 }
@@ -213,6 +259,8 @@ pub struct Core {
     batches: BTreeMap<BatchId, BatchRecord>,
     /// The batches of the chain, by number: all that were not taken back.
     chain: BTreeMap<u64, BatchId>,
+    /// Numbers of the batches of the chain that are not proven.
+    unproven: BTreeSet<u64>,
     /// The batches of the chain, by their tenant's request id.
     requests: HashMap<(Tenant, String), BatchId>,
     /// Batches that are not final, by tenant.
@@ -223,12 +271,18 @@ pub struct Core {
     /// Moments at which a task wants to be looked at. Stale ones do no harm.
     timers: BTreeSet<(UnixMs, TaskId)>,
     sessions: BTreeMap<SessionId, Session>,
+    /// The session of each worker that is connected.
+    workers: HashMap<WorkerId, SessionId>,
     /// Sessions with an open request, in the order of asking.
     waiting: BTreeMap<u64, SessionId>,
     next_session: u64,
     next_request: u64,
+    leases_given: u64,
     paused: bool,
     stopping: bool,
+    /// What decisions have looked at, in all.
+    #[cfg(test)]
+    steps: std::cell::Cell<u64>,
 }
 
 impl Core {
@@ -240,17 +294,22 @@ impl Core {
             revision_min: u64::from(snapshot.epoch) << 32,
             batches: BTreeMap::new(),
             chain: BTreeMap::new(),
+            unproven: BTreeSet::new(),
             requests: HashMap::new(),
             open: BTreeMap::new(),
             tasks: BTreeMap::new(),
             ready: BTreeSet::new(),
             timers: BTreeSet::new(),
             sessions: BTreeMap::new(),
+            workers: HashMap::new(),
             waiting: BTreeMap::new(),
             next_session: 1,
             next_request: 1,
+            leases_given: 0,
             paused: snapshot.paused,
             stopping: false,
+            #[cfg(test)]
+            steps: std::cell::Cell::new(0),
         };
         for mut batch in snapshot.batches {
             if !batch.status.is_taken_back() {
@@ -259,6 +318,7 @@ impl Core {
                     .insert((batch.tenant.clone(), batch.request_id.clone()), batch.id);
             }
             if !batch.is_final() {
+                core.unproven.insert(batch.number);
                 // Revisions given to watchers for unsaved progress may lie above the saved one.
                 batch.revision = core.revision_min;
                 *core.open.entry(batch.tenant.clone()).or_default() += 1;
@@ -269,6 +329,7 @@ impl Core {
             let mut task = Task::new(record);
             let id = task.record.id;
             if task.record.status == TaskStatus::Leased {
+                task.work = Work::begin(0, now);
                 task.deadline = now.after(core.limits.restart_grace_ms.min(core.limits.lease_ms));
                 core.timers.insert((task.deadline, id));
             }

@@ -4,10 +4,16 @@
 //! coordinator may start again from its store. After every step the invariants of [`World::check`] hold, and once the
 //! faults stop, every batch is proven.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
+mod age;
 mod operator;
+mod progress;
 mod rollback;
+mod sessions;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    num::NonZeroU64,
+};
 
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -15,9 +21,12 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     Core, Effect, Limits, Output, Snapshot,
     chain::{Submission, SubmitError},
-    id::{BatchId, Fence, Principal, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId},
+    id::{
+        BatchId, Fence, Instance, Principal, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId,
+    },
     lease::{Claim, FailureClass, LeaseLost},
     record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write},
+    session::SessionRefused,
 };
 
 const GENESIS: StateRoot = StateRoot([7; 32]);
@@ -39,6 +48,9 @@ fn limits() -> Limits {
         losses_max: 3,
         refusals_max: 2,
         rollback_max: 4,
+        progress_ms_max: 5_000,
+        idle_ms: 200,
+        time_age_s_max: u64::MAX,
         pause_ms: 5_000,
     }
 }
@@ -187,6 +199,11 @@ impl World {
                 Effect::LeaseLost { task, fence, .. } => {
                     assert!(fence <= self.newest[&task]);
                 }
+                Effect::Close(session) => {
+                    self.saw("session replaced");
+                    self.sessions.remove(&session);
+                    self.asking.remove(&session);
+                }
                 Effect::Drain(session) => drop(self.asking.remove(&session)),
                 Effect::Changed(batch) => {
                     let revision = self.core.batch(batch).expect("a changed batch exists").revision;
@@ -310,10 +327,17 @@ impl World {
         if self.rng.gen_bool(0.1) {
             kinds.remove(&TaskKind::Aggregation);
         }
-        if let Ok(id) = self.core.open_session(worker.clone(), kinds) {
-            self.sessions.insert(id, worker);
-        } else {
-            assert_eq!(self.sessions.len(), limits().sessions_max);
+        let instance = NonZeroU64::new(self.rng.gen_range(0..3)).map(Instance);
+        match self.core.open_session(self.now, worker.clone(), instance, kinds) {
+            Ok((id, output)) => {
+                self.sessions.insert(id, worker);
+                self.apply(output);
+            }
+            Err(SessionRefused::NameTaken { session, .. }) => {
+                self.saw("name taken");
+                assert_eq!(self.sessions[&session], worker);
+            }
+            Err(error) => panic!("{error}"),
         }
     }
 
@@ -362,7 +386,7 @@ impl World {
                 .map(|()| Output::default()),
             4..=6 => {
                 let fraction = self.rng.gen_range(-1.0..2.0);
-                self.core.progress(id, task, fence, "phase", fraction)
+                self.core.progress(self.now, id, task, fence, "phase", fraction)
             }
             _ => self.core.fail(self.now, id, task, fence, class, message),
         };
@@ -612,8 +636,9 @@ impl World {
         let all = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
         let id = self
             .core
-            .open_session(nobody("good"), all)
-            .expect("all others are gone");
+            .open_session(self.now, nobody("good"), None, all)
+            .expect("all others are gone")
+            .0;
         self.sessions.insert(id, nobody("good"));
         let mut seen = self.grants.len();
         for _ in 0..2_000 {
@@ -671,6 +696,8 @@ fn random_fault_schedules_keep_the_invariants_and_end() {
         "cancelled",
         "failed for good",
         "killed after a commit",
+        "name taken",
+        "session replaced",
         "killed before a commit",
         "late proof",
         "proven",
@@ -719,11 +746,13 @@ impl World {
 
     fn join_as(&mut self, worker: WorkerId) -> SessionId {
         let all = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
-        let id = self
+        let instance = NonZeroU64::new(1).map(Instance);
+        let (id, output) = self
             .core
-            .open_session(worker.clone(), all)
+            .open_session(self.now, worker.clone(), instance, all)
             .expect("below the limit");
         self.sessions.insert(id, worker);
+        self.apply(output);
         id
     }
 
@@ -805,12 +834,11 @@ fn a_failed_task_goes_to_another_worker_first() {
     world.apply(output);
     let second = world.join("w1");
     assert_eq!(world.lease(first), None);
+    assert_eq!(world.lease(second), None, "nobody gets it yet");
     world.pass(limits().retry_ms_min);
-    assert_eq!(
-        world.newest[&task], fence,
-        "the worker that failed waits while there is another"
-    );
-    assert_eq!(world.lease(second).map(|(task, _)| task), Some(task));
+    assert!(world.newest[&task] > fence);
+    let holder = world.grants.last().map(|(_, _, worker)| worker.name.as_str());
+    assert_eq!(holder, Some("w1"), "though the other asked first");
 }
 
 #[test]
@@ -876,7 +904,10 @@ fn lost_connections_count_where_many_workers_were_lost_in_one_phase() {
         let id = world.join(name);
         let (task, fence) = world.lease(id).expect("the task is ready");
         if !phase.is_empty() {
-            let output = world.core.progress(id, task, fence, phase, 0.5).expect("held");
+            let output = world
+                .core
+                .progress(world.now, id, task, fence, phase, 0.5)
+                .expect("held");
             world.apply(output);
         }
         world.disconnect(id);
@@ -1058,7 +1089,7 @@ fn a_lease_is_the_identitys_whatever_name_another_gives_itself() {
         for other in [of("two", "w"), nobody("w"), of("one", "v")] {
             let other = world.join_as(other);
             assert_eq!(renewed(&mut world, other), Err(LeaseLost::Over));
-            let progress = world.core.progress(other, task, fence, "phase", 0.5);
+            let progress = world.core.progress(world.now, other, task, fence, "phase", 0.5);
             assert_eq!(progress, Err(LeaseLost::Over));
             let class = FailureClass::Internal;
             let failed = world

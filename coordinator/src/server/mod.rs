@@ -46,7 +46,7 @@ use self::{
 };
 use crate::{
     config::{Config, ConfigError},
-    core::{Core, id::StateRoot},
+    core::{Core, Limits, id::StateRoot},
     store::{Identity, SCHEMA, SledStore, Store, StoreError},
     verifier::{KeyVerifier, Verifier},
 };
@@ -343,7 +343,10 @@ fn open(
     let store = SledStore::open(&config.store, &identity, accounts)?;
     let clock = Clock::start();
     let core = Core::restore(
-        config.limits.clone(),
+        Limits {
+            time_age_s_max: config.time_age_s_max,
+            ..config.limits.clone()
+        },
         StateRoot(genesis_root),
         store.snapshot()?,
         clock.now(),

@@ -25,9 +25,9 @@ use crate::{
     core::{
         Core, Effect, Output,
         chain::{CancelError, SubmitError},
-        id::{BatchId, Fence, SessionId, StateRoot, TaskId, TaskKind, UnixMs, WorkerId},
-        lease::SessionRefused,
+        id::{BatchId, Fence, Instance, SessionId, StateRoot, TaskId, TaskKind, UnixMs, WorkerId},
         record::{ArtifactKey, Write},
+        session::SessionRefused,
     },
     execution::{ArtifactError, ExecutionError, Origin, decode_undo, prepare},
     store::{Store, StoreError},
@@ -456,14 +456,29 @@ impl Shell {
     pub(super) fn open_session(
         &self,
         worker: WorkerId,
+        instance: Option<Instance>,
         capabilities: BTreeSet<TaskKind>,
     ) -> Result<Result<SessionQueue, SessionRefused>, Unavailable> {
-        let mut inner = self.lock()?;
-        Ok(inner.core.open_session(worker, capabilities).map(|id| {
+        // Whether what it gave others to do is stored yet does not matter to the session.
+        let (opened, _) =
+            self.advance(
+                |core, now| match core.open_session(now, worker, instance, capabilities) {
+                    Ok((id, output)) => (Ok(id), output),
+                    Err(error) => (Err(error), Output::default()),
+                },
+            )?;
+        Ok(opened.map(|id| {
             let (sender, receiver) = mpsc::channel(OUTBOUND_MAX);
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             inner.sessions.insert(id, sender.clone());
             (id, sender.downgrade(), receiver)
         }))
+    }
+
+    /// Whether a session was not closed for another of the same worker.
+    pub(super) fn is_open(&self, id: SessionId) -> bool {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.core.is_open(id)
     }
 
     /// Ends a session.
@@ -546,18 +561,21 @@ impl Inner {
                 session,
                 task,
                 fence,
-                reason,
+                end,
             } => {
                 let lost = v1::LeaseLost {
                     task_id: task.to_string(),
                     fence: fence.0,
-                    reason: reason.into(),
+                    reason: end.to_string(),
+                    unneeded: end.is_unneeded(),
                 };
                 self.send(
                     session,
                     Outbound::Message(v1::session_response::Message::LeaseLost(lost)),
                 );
             }
+            // Without a sender its writer ends, and with that the stream.
+            Effect::Close(session) => drop(self.sessions.remove(&session)),
             Effect::Drain(session) => {
                 let drain = v1::session_response::Message::WorkerDrain(v1::WorkerDrain {});
                 self.send(session, Outbound::Message(drain));

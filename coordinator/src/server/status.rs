@@ -95,6 +95,11 @@ pub(super) fn worker_mismatch(field: &str, expected: impl ToString, found: impl 
     precondition("WORKER_MISMATCH", &format!("hello.{field}"), expected, found)
 }
 
+/// ALREADY_EXISTS of a worker under whose name another is connected.
+pub(super) fn name_taken(message: &str) -> Status {
+    Status::with_error_details(Code::AlreadyExists, message, info("WORKER_NAME_TAKEN", []))
+}
+
 /// FAILED_PRECONDITION on a batch.
 pub(super) fn batch_state(reason: &str, batch: BatchId, message: &str) -> Status {
     let mut details = info(reason, [("batch_id", batch.to_string())]);

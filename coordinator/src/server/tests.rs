@@ -3,6 +3,7 @@
 
 mod operator;
 mod rollback_on_l1;
+mod sessions;
 
 use std::{
     path::Path,
@@ -311,6 +312,7 @@ fn hello(name: &str) -> v1::Hello {
             memory_bytes: 0,
         }],
         memory_bytes: 1 << 30,
+        instance: 1,
     }
 }
 

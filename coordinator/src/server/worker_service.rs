@@ -3,7 +3,7 @@
 //! A session is two loops: one reads the worker's messages and makes a step of each, one writes what the steps ask for. Tasks'
 //! payloads are read from the store when their turn to be written comes, so a queue of leases holds no payloads.
 
-use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU64, pin::Pin, sync::Arc, time::Duration};
 
 use circuits::manifest::{Manifest, PROTOCOL_VERSION};
 use proto::{
@@ -18,7 +18,7 @@ use v1::{session_request::Message as FromWorker, session_response::Message as To
 use super::{
     access::gate::Caller,
     shell::{Outbound, SessionQueue, Shell},
-    status::{Unavailable, bad_field, bad_stream, exhausted, not_taken, worker_mismatch},
+    status::{Unavailable, bad_field, bad_stream, exhausted, name_taken, not_taken, worker_mismatch},
     undecodable::unread,
     view::task_kind,
 };
@@ -26,8 +26,9 @@ use crate::{
     config::Config,
     core::{
         Output,
-        id::{Fence, SessionId, TaskId, TaskKind, WorkerId},
-        lease::{LeaseLost, SessionRefused},
+        id::{Fence, Instance, SessionId, TaskId, TaskKind, WorkerId},
+        lease::LeaseLost,
+        session::SessionRefused,
     },
 };
 
@@ -39,6 +40,9 @@ const HELLO_WAIT: Duration = Duration::from_secs(10);
 const RENEWALS_PER_LEASE: u64 = 4;
 /// Most devices of a worker.
 const DEVICES_MAX: usize = 64;
+
+/// Why a session ends that was closed for another.
+const REPLACED: &str = "the worker has opened another session, which takes the place of this one";
 
 type Sender = mpsc::Sender<Result<v1::SessionResponse, Status>>;
 
@@ -141,15 +145,20 @@ impl Handler {
                 ));
                 let ended = tokio::select! {
                     ended = self.read(id, &queue, &sender) => ended,
-                    _ = &mut writer => {
-                        self.caller.connection.close();
-                        Err(not_taken())
-                    }
+                    _ = &mut writer => match self.shell.is_open(id) {
+                        true => {
+                            self.caller.connection.close();
+                            Err(not_taken())
+                        }
+                        false => Err(Status::aborted(REPLACED)),
+                    },
                 };
                 // Only the reader's end closes the session; it takes the queue's sender with it, so the writer ends too.
                 let _ = self.shell.run(move |shell| shell.close_session(id)).await;
-                writer.abort();
-                let _ = writer.await;
+                if !writer.is_finished() {
+                    writer.abort();
+                    let _ = writer.await;
+                }
                 tracing::info!(session = id.0, worker = name, "worker left");
                 ended
             }
@@ -187,12 +196,14 @@ impl Handler {
             principal: self.caller.identity.principal.clone(),
             name: hello.worker_name.clone(),
         };
+        let instance = NonZeroU64::new(hello.instance).map(Instance);
         let opened = self
             .shell
-            .run(move |shell| shell.open_session(name, capabilities))
+            .run(move |shell| shell.open_session(name, instance, capabilities))
             .await??;
         let (id, queue, outbound): SessionQueue = opened.map_err(|error| match error {
             SessionRefused::TooMany(_) => exhausted("sessions_max", &error.to_string()),
+            SessionRefused::NameTaken { .. } => name_taken(&error.to_string()),
             SessionRefused::Stopping => Unavailable::Stopping.into(),
         })?;
         let devices: Vec<&str> = hello.devices.iter().map(|device| device.name.as_str()).collect();
@@ -286,7 +297,9 @@ impl Handler {
                 let noted = self
                     .shell
                     .run(move |shell| {
-                        shell.step(|core, _| outcome(core.progress(id, task, Fence(fence), &phase, fraction)))
+                        shell.step(|core, now| {
+                            outcome(core.progress(now, id, task, Fence(fence), &phase, fraction))
+                        })
                     })
                     .await??;
                 Ok(noted.err().map(|error| lost(task_id, fence, error)))
@@ -581,6 +594,7 @@ fn lost(task_id: String, fence: u64, error: LeaseLost) -> ToWorker {
         task_id,
         fence,
         reason: error.to_string(),
+        unneeded: error == LeaseLost::NotNeeded,
     })
 }
 

@@ -9,7 +9,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use tokio::sync::mpsc as async_mpsc;
 
 use super::DeviceInfo;
-use super::proving::{self, Event};
+use super::proving::{self, Abandoned, Event};
 use super::wire::{self, FromProver, ToProver};
 use crate::engine::Pipeline;
 
@@ -25,12 +25,15 @@ pub fn serve<P: Pipeline>(open: impl FnOnce() -> Result<(P, DeviceInfo), String>
     let mut output = File::from(rustix::io::dup(stdout())?);
     rustix::stdio::dup2_stdout(stderr())?;
     let (jobs, queue) = mpsc::channel();
+    let abandoned = Abandoned::default();
+    let told_abandoned = abandoned.clone();
     thread::Builder::new().name("input".into()).spawn(move || {
         let mut input = BufReader::new(stdin());
         loop {
             match wire::read(&mut input) {
                 // The preparing thread ends only with the process.
                 Ok(Some(ToProver::Job(job))) => drop(jobs.send(job)),
+                Ok(Some(ToProver::Abandon(lease))) => told_abandoned.add(lease),
                 Ok(None) => drop(kill_process(getpid(), Signal::KILL)),
                 Err(error) => {
                     tracing::error!(%error, "the worker does not keep to the protocol");
@@ -45,7 +48,7 @@ pub fn serve<P: Pipeline>(open: impl FnOnce() -> Result<(P, DeviceInfo), String>
     };
     wire::write(&mut output, &FromProver::Ready(info))?;
     let (events, mut told) = async_mpsc::unbounded_channel();
-    proving::start(pipeline, queue, events)?;
+    proving::start(pipeline, queue, &abandoned, events)?;
     while let Some(Event::Task(event)) = told.blocking_recv() {
         wire::write(&mut output, &FromProver::Task(event))?;
     }

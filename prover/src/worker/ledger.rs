@@ -59,6 +59,8 @@ pub(super) enum Outcome {
     },
     /// No proof.
     Failed { class: FailureClass, message: String },
+    /// The proof was not wanted any more.
+    Abandoned,
 }
 
 /// A task that is being prepared or proven.
@@ -67,6 +69,8 @@ struct Held {
     lease: LeaseId,
     /// The last phase reported, and the part that was done when it began.
     phase: Option<(String, f64)>,
+    /// Its proof is not wanted any more, and the work on it is being ended.
+    abandoned: bool,
 }
 
 /// What the worker has to do.
@@ -127,7 +131,7 @@ impl Ledger {
     pub(super) fn opened(&mut self) -> Vec<Message> {
         self.open = true;
         let mut messages = self.renew();
-        messages.extend(self.held.iter().filter_map(Held::progress));
+        messages.extend(self.wanted().filter_map(Held::progress));
         messages.extend(self.remind());
         messages.extend(self.untold.drain(..).map(Message::Fail));
         if self.draining {
@@ -156,7 +160,8 @@ impl Ledger {
 
     /// Nothing that is held will be proven: gives it back.
     pub(super) fn give_up(&mut self, reason: &str) -> Vec<Message> {
-        let held = std::mem::take(&mut self.held);
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|held| !held.abandoned);
         let fail = |held: Held| self.fail(&held.lease, FailureClass::Returned, reason.to_string());
         held.into_iter().flat_map(fail).collect()
     }
@@ -172,7 +177,7 @@ impl Ledger {
 
     /// Renewals of all that is held. A proof's lease is kept until the proof is judged.
     pub(super) fn renew(&self) -> Vec<Message> {
-        let proving = self.held.iter().map(|held| held.lease.clone());
+        let proving = self.wanted().map(|held| held.lease.clone());
         let unjudged = self.unjudged.iter().map(|complete| LeaseId {
             task_id: complete.task_id.clone(),
             fence: complete.fence,
@@ -244,6 +249,7 @@ impl Ledger {
         self.held.push(Held {
             lease: lease.clone(),
             phase: None,
+            abandoned: false,
         });
         let kind = match task.kind() {
             TaskKind::Shard => Some(JobKind::Shard),
@@ -264,7 +270,7 @@ impl Ledger {
     pub(super) fn progress(&mut self, lease: &LeaseId, phase: String, fraction: f64) -> Option<Message> {
         let held = self.held.iter_mut().find(|held| held.lease == *lease)?;
         held.phase = Some((phase, fraction));
-        held.progress().filter(|_| self.open)
+        held.progress().filter(|_| self.open && !held.abandoned)
     }
 
     /// Proving ended.
@@ -282,6 +288,7 @@ impl Ledger {
                 accumulator,
                 prove_ms,
             } => (proof, accumulator, prove_ms),
+            Outcome::Abandoned => return self.ask().into_iter().collect(),
             Outcome::Failed { class, message } => {
                 let mut messages = self.fail(&lease, class, message);
                 messages.extend(self.ask());
@@ -323,9 +330,32 @@ impl Ledger {
         self.ask().into_iter().collect()
     }
 
-    /// A lease is lost. Proving goes on, since the first valid proof counts whoever holds the lease.
-    pub(super) fn lease_lost(&mut self, lost: &LeaseLost) {
-        tracing::warn!(task = %lost.task_id, fence = lost.fence, reason = %lost.reason, "lease lost; the proof is still offered");
+    /// A lease is lost. Where a proof may still be wanted, proving goes on, since the first valid one counts whoever holds the
+    /// lease. Where none is, returns the lease whose work is to be ended.
+    pub(super) fn lease_lost(&mut self, lost: &LeaseLost) -> (Option<LeaseId>, Vec<Message>) {
+        let (task, fence, reason) = (&lost.task_id, lost.fence, &lost.reason);
+        if !lost.unneeded {
+            tracing::warn!(%task, fence, %reason, "lease lost; the proof is still offered");
+            return (None, Vec::new());
+        }
+        tracing::info!(%task, fence, %reason, "the task is not needed any more");
+        let ours = |held: &&mut Held| held.lease.task_id == *task && held.lease.fence == fence;
+        if let Some(held) = self.held.iter_mut().find(ours) {
+            let again = std::mem::replace(&mut held.abandoned, true);
+            return ((!again).then(|| held.lease.clone()), Vec::new());
+        }
+        let is_unjudged = |complete: &Complete| complete.task_id == *task && complete.fence == fence;
+        if self.unjudged.iter().any(is_unjudged) {
+            return (None, Vec::new());
+        }
+        // It was over before it could be sent, and the request that it answered with it.
+        self.asked = false;
+        (None, self.ask().into_iter().collect())
+    }
+
+    /// The tasks in work whose proofs are wanted.
+    fn wanted(&self) -> impl Iterator<Item = &Held> {
+        self.held.iter().filter(|held| !held.abandoned)
     }
 
     /// A failure, told now or when the session is open again.
@@ -444,6 +474,41 @@ mod tests {
         assert_eq!(kinds(&ledger.renew()), [""; 0]);
     }
 
+    fn unneeded(task_id: &str, fence: u64) -> LeaseLost {
+        LeaseLost {
+            task_id: task_id.into(),
+            fence,
+            unneeded: true,
+            ..LeaseLost::default()
+        }
+    }
+
+    #[test]
+    fn a_task_that_nobody_needs_is_given_up_in_silence_and_another_asked_for() {
+        let mut ledger = at_work();
+        let lost = LeaseLost {
+            unneeded: false,
+            ..unneeded("t", 1)
+        };
+        assert_eq!(
+            ledger.lease_lost(&lost),
+            (None, vec![]),
+            "a proof may still be wanted"
+        );
+        assert_eq!(kinds(&ledger.renew()), ["renew"]);
+        let abandoned = (Some(lease("t", 1)), vec![]);
+        assert_eq!(ledger.lease_lost(&unneeded("t", 1)), abandoned);
+        assert_eq!(ledger.lease_lost(&unneeded("t", 1)), (None, vec![]), "once");
+        assert_eq!(kinds(&ledger.renew()), [""; 0]);
+        assert_eq!(ledger.progress(&lease("t", 1), "prove".into(), 0.5), None);
+        ledger.closed();
+        assert_eq!(kinds(&ledger.opened()), [""; 0], "it is still at work on it");
+        assert_eq!(kinds(&ledger.proven(lease("t", 1), Outcome::Abandoned)), ["ask"]);
+        // One that was over before it was sent: the request is open again.
+        let (none, messages) = ledger.lease_lost(&unneeded("u", 1));
+        assert_eq!((none, kinds(&messages)), (None, vec!["ask"]));
+    }
+
     #[test]
     fn a_proof_is_reported_until_it_is_judged() {
         let mut ledger = at_work();
@@ -484,6 +549,7 @@ mod tests {
             task_id: "t".into(),
             fence: 1,
             reason: String::new(),
+            unneeded: false,
         });
         assert_eq!(kinds(&ledger.proven(lease("t", 1), proof())), ["complete"]);
     }

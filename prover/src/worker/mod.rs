@@ -30,8 +30,8 @@ use tokio::sync::{mpsc as async_mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::engine::Pipeline;
-use ledger::{Job, Ledger};
-use proving::{Event, TaskEvent};
+use ledger::{Job, LeaseId, Ledger};
+use proving::{Abandoned, Event, TaskEvent};
 use session::{Ended, Session};
 use watchdog::Watchdog;
 
@@ -41,6 +41,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Longest time that a worker without a device goes on to deliver what it owes.
 const OUT_OF_SERVICE_MAX: Duration = Duration::from_secs(60);
+/// How long another worker may have this one's name before this one ends: longer than a coordinator takes to notice that the
+/// connection of an earlier run is dead.
+const NAME_TAKEN_MAX: Duration = Duration::from_secs(30);
 /// A proof that was not judged after this many renewal periods is reported again on the same session.
 const REMIND_PERIODS: u32 = 5;
 
@@ -94,13 +97,15 @@ pub enum Place {
 /// Starts the threads of [`Place::Threads`].
 pub struct Starter(StartThreads);
 
-type StartThreads =
-    Box<dyn FnOnce(mpsc::Receiver<Job>, async_mpsc::UnboundedSender<Event>) -> std::io::Result<()> + Send>;
+type StartThreads = Box<
+    dyn FnOnce(mpsc::Receiver<Job>, &Abandoned, async_mpsc::UnboundedSender<Event>) -> std::io::Result<()>
+        + Send,
+>;
 
 impl Place {
     /// In threads of this process.
     pub fn threads(pipeline: impl Pipeline, info: DeviceInfo) -> Self {
-        let start = |jobs, events| proving::start(pipeline, jobs, events);
+        let start = |jobs, abandoned: &Abandoned, events| proving::start(pipeline, jobs, abandoned, events);
         Place::Threads(info, Starter(Box::new(start)))
     }
 
@@ -112,9 +117,10 @@ impl Place {
             }
             Place::Threads(info, start) => {
                 let (jobs, queue) = mpsc::channel();
+                let abandoned = Abandoned::default();
                 // The threads are not joined: they end when this sender is dropped.
-                start.0(queue, events).map_err(WorkerError::Thread)?;
-                Ok((Prover::Threads(jobs), info))
+                start.0(queue, &abandoned, events).map_err(WorkerError::Thread)?;
+                Ok((Prover::Threads(jobs, abandoned), info))
             }
         }
     }
@@ -123,7 +129,7 @@ impl Place {
 /// Takes the worker's tasks.
 enum Prover {
     Process(process::Handle),
-    Threads(mpsc::Sender<Job>),
+    Threads(mpsc::Sender<Job>, Abandoned),
 }
 
 impl Prover {
@@ -131,7 +137,15 @@ impl Prover {
         match self {
             Prover::Process(handle) => handle.job(job),
             // Threads that died of a defect say nothing more, and the watchdog ends the worker.
-            Prover::Threads(jobs) => drop(jobs.send(job)),
+            Prover::Threads(jobs, _) => drop(jobs.send(job)),
+        }
+    }
+
+    /// Ends the work on a task at its next phase. A process that comes to none soon is replaced; threads cannot be.
+    fn abandon(&self, lease: LeaseId) {
+        match self {
+            Prover::Process(handle) => handle.abandon(lease),
+            Prover::Threads(_, abandoned) => abandoned.add(lease),
         }
     }
 
@@ -139,7 +153,7 @@ impl Prover {
     fn cpu_ticks(&self) -> Option<u64> {
         let pid = match self {
             Prover::Process(handle) => handle.pid(),
-            Prover::Threads(_) => std::process::id(),
+            Prover::Threads(..) => std::process::id(),
         };
         Some(Process::of(pid)?.cpu_ticks)
     }
@@ -207,6 +221,8 @@ pub async fn run(
         device,
         prover,
         events,
+        instance: rand::thread_rng().gen_range(1..=u64::MAX),
+        name_taken: None,
         stop: Some(stopped),
         drain_until: None,
         out_of_service: None,
@@ -235,6 +251,10 @@ struct Keeper {
     device: DeviceInfo,
     prover: Prover,
     events: async_mpsc::UnboundedReceiver<Event>,
+    /// Tells this run of the program from another under the same name.
+    instance: u64,
+    /// Since when another worker has the name.
+    name_taken: Option<Instant>,
     /// Ends (its sender is dropped) when the worker shall drain; taken then.
     stop: Option<oneshot::Receiver<()>>,
     drain_until: Option<Instant>,
@@ -289,10 +309,15 @@ impl Keeper {
     }
 
     /// Logs the end of a session; an end that would repeat itself is the worker's.
-    fn check_end(&self, ended: Ended) -> Result<(), WorkerError> {
-        if ended.is_final() {
+    fn check_end(&mut self, ended: Ended) -> Result<(), WorkerError> {
+        let now = Instant::now();
+        self.name_taken = ended.is_name_taken().then(|| self.name_taken.unwrap_or(now));
+        let gives_up = self
+            .name_taken
+            .is_some_and(|since| now.duration_since(since) > NAME_TAKEN_MAX);
+        if ended.is_final() || gives_up {
             let Ended::Status(status) = ended else {
-                unreachable!("only a status is final")
+                unreachable!("only a status is final, or says that the name is taken")
             };
             return Err(WorkerError::Refused {
                 reason: status.message().to_string(),
@@ -317,6 +342,7 @@ impl Keeper {
                 memory_bytes: self.device.memory_bytes,
             }],
             memory_bytes: config.memory_bytes,
+            instance: self.instance,
         }
     }
 
@@ -372,8 +398,9 @@ impl Keeper {
             FromCoordinator::TaskChunk(chunk) => self.ledger.chunk(chunk)?,
             FromCoordinator::Completed(completed) => (None, self.ledger.completed(&completed)),
             FromCoordinator::LeaseLost(lost) => {
-                self.ledger.lease_lost(&lost);
-                (None, Vec::new())
+                let (abandoned, answers) = self.ledger.lease_lost(&lost);
+                abandoned.into_iter().for_each(|lease| self.prover.abandon(lease));
+                (None, answers)
             }
             FromCoordinator::Drain(_) => return Err(Ended::CoordinatorDrains),
             FromCoordinator::WorkerDrain(_) if self.drain_until.is_none() => {
@@ -439,7 +466,7 @@ impl Keeper {
             match &self.prover {
                 // The watch begins anew, so that the next process has its time.
                 Prover::Process(handle) => handle.stalled(time),
-                Prover::Threads(_) => return Err(WorkerError::Stalled(time)),
+                Prover::Threads(..) => return Err(WorkerError::Stalled(time)),
             }
             self.watchdog.progress(now);
         }

@@ -29,12 +29,16 @@ const START_MAX: Duration = Duration::from_secs(180);
 const RESTART_PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(10)];
 /// Time for a process to be gone once its output has ended or it was killed.
 const END_MAX: Duration = Duration::from_secs(20);
+/// Time for a task whose proof is not wanted any more to come to its next phase.
+const ABANDON_MAX: Duration = Duration::from_secs(5);
 /// Signal number of SIGKILL, which the kernel sends when memory is out.
 const SIGKILL: i32 = 9;
 
 /// What the supervising thread is told.
 enum Input {
     Job(Job),
+    /// The proof of a task is not wanted any more.
+    Abandon(LeaseId),
     /// The task at hand made no progress for this long.
     Stalled(Duration),
     /// The worker ends.
@@ -55,6 +59,11 @@ impl Handle {
     pub(super) fn job(&self, job: Job) {
         // The thread ends only after it said that it is out of service.
         let _ = self.inputs.send(Input::Job(job));
+    }
+
+    pub(super) fn abandon(&self, lease: LeaseId) {
+        // As above.
+        let _ = self.inputs.send(Input::Abandon(lease));
     }
 
     pub(super) fn stalled(&self, time: Duration) {
@@ -102,6 +111,8 @@ pub(super) fn start(
         events,
         in_hand: VecDeque::new(),
         given: 0,
+        abandoned: Vec::new(),
+        front_since: Instant::now(),
         one_by_one: false,
         faults: Faults::default(),
     };
@@ -116,7 +127,7 @@ pub(super) fn start(
 struct Running {
     child: Child,
     /// To the thread that writes to it, since a process that does not read blocks who writes. Its end closes the pipe.
-    jobs: Sender<Job>,
+    orders: Sender<ToProver>,
     /// Why and when this side killed it.
     killed: Option<(String, Instant)>,
 }
@@ -220,10 +231,10 @@ impl Starter {
             .map_err(|error| refused("cannot start the prover process", error))?;
         let (pipe, output) = (child.stdin.take(), child.stdout.take());
         self.pid.store(child.id(), Ordering::Relaxed);
-        let (jobs, queue) = mpsc::channel();
+        let (orders, queue) = mpsc::channel();
         let mut running = Running {
             child,
-            jobs,
+            orders,
             killed: None,
         };
         let (Some(pipe), Some(output)) = (pipe, output) else {
@@ -287,6 +298,10 @@ struct Supervisor {
     in_hand: VecDeque<Job>,
     /// How many of these the process has, the first ones.
     given: usize,
+    /// Those of them whose proofs are not wanted any more, and since when.
+    abandoned: Vec<(LeaseId, Instant)>,
+    /// Since when the first of them is the first.
+    front_since: Instant,
     /// A process was lost, and none has proven anything since.
     one_by_one: bool,
     faults: Faults,
@@ -296,13 +311,17 @@ impl Supervisor {
     fn supervise(mut self) {
         loop {
             let gone_by = self.running.killed.as_ref().map(|(_, at)| *at + END_MAX);
-            let goes_on = match self.starter.next(gone_by) {
+            let goes_on = match self.starter.next(gone_by.or_else(|| self.abandoned_by())) {
                 Some(Input::Close) => false,
                 Some(Input::Job(job)) => {
+                    if self.in_hand.is_empty() {
+                        self.front_since = Instant::now();
+                    }
                     self.in_hand.push_back(job);
                     self.give();
                     true
                 }
+                Some(Input::Abandon(lease)) => self.abandon(lease),
                 Some(Input::Stalled(time)) => {
                     self.running.kill(format!("no progress for {time:?}"));
                     true
@@ -310,6 +329,11 @@ impl Supervisor {
                 Some(Input::Said(number, said)) if number == self.starter.number => self.said(said),
                 Some(Input::Ended(number, reason)) if number == self.starter.number => self.ended(reason),
                 Some(Input::Said(..) | Input::Ended(..)) => true,
+                None if gone_by.is_none() => {
+                    let reason = "a task that nobody wants any more came to no other phase";
+                    self.running.kill(format!("{reason} within {ABANDON_MAX:?}"));
+                    true
+                }
                 // It was killed, and its pipe is still open: it is in the hands of a driver.
                 None => self.ended(None),
             };
@@ -319,12 +343,46 @@ impl Supervisor {
         }
     }
 
+    /// Ends the work on a task, by the process's death if it does not end by itself.
+    fn abandon(&mut self, lease: LeaseId) -> bool {
+        let Some(at) = self.in_hand.iter().position(|job| job.lease == lease) else {
+            // It was over already.
+            return true;
+        };
+        if at >= self.given {
+            self.forget(at);
+            return self.tell(abandoned(lease));
+        }
+        let _ = self.running.orders.send(ToProver::Abandon(lease.clone()));
+        self.abandoned.push((lease, Instant::now()));
+        true
+    }
+
+    /// When the process is killed because the task that it proves is not wanted any more. One that waits for its turn keeps
+    /// nobody from anything.
+    fn abandoned_by(&self) -> Option<Instant> {
+        let front = &self.in_hand.front().filter(|_| self.given > 0)?.lease;
+        let (_, since) = self.abandoned.iter().find(|(lease, _)| lease == front)?;
+        Some(self.front_since.max(*since) + ABANDON_MAX)
+    }
+
+    /// Takes a task out of the books.
+    fn forget(&mut self, at: usize) -> Option<(Job, bool)> {
+        let job = self.in_hand.remove(at)?;
+        let before = self.abandoned.len();
+        self.abandoned.retain(|(lease, _)| *lease != job.lease);
+        if at == 0 {
+            self.front_since = Instant::now();
+        }
+        Some((job, self.abandoned.len() < before))
+    }
+
     /// Gives the process what it may have.
     fn give(&mut self) {
         let may = if self.one_by_one { 1 } else { self.in_hand.len() };
         for job in self.in_hand.iter().take(may).skip(self.given) {
             // Without a receiver the pipe is closed: the process's end is on its way here.
-            let _ = self.running.jobs.send(job.clone());
+            let _ = self.running.orders.send(ToProver::Job(job.clone()));
             self.given += 1;
         }
     }
@@ -354,7 +412,7 @@ impl Supervisor {
                 .kill("it said that a task is over which it did not have".into());
             return true;
         };
-        self.in_hand.remove(at);
+        self.forget(at);
         self.given -= 1;
         if *device_fault {
             self.faults.note(Some(&lease.task_id));
@@ -380,20 +438,33 @@ impl Supervisor {
         }
         let (class, message) = self.running.reap();
         tracing::error!(reason = %message, "the prover process ended");
-        let lost = if self.given > 0 {
-            self.in_hand.pop_front()
-        } else {
-            None
+        let lost = if self.given > 0 { self.forget(0) } else { None };
+        let lost = match lost {
+            // That it did not stop at once says nothing of the device.
+            Some((job, true)) => Some(abandoned(job.lease)),
+            Some((job, false)) => {
+                self.faults.note(Some(&job.lease.task_id));
+                Some(failed(job.lease, class, message))
+            }
+            None => {
+                self.faults.note(None);
+                None
+            }
         };
-        self.faults
-            .note(lost.as_ref().map(|job| job.lease.task_id.as_str()));
-        self.replace(lost.map(|job| failed(job.lease, class, message)))
+        self.replace(lost)
     }
 
     /// Starts another process, then tells of the task that the last one lost: told at once, the worker would be given
     /// another task while there is no device for it.
     fn replace(&mut self, lost: Option<TaskEvent>) -> bool {
         (self.given, self.one_by_one) = (0, true);
+        // What waited and is not wanted any more needs no other process.
+        for (lease, _) in std::mem::take(&mut self.abandoned) {
+            self.in_hand.retain(|job| job.lease != lease);
+            if !self.tell(abandoned(lease)) {
+                return false;
+            }
+        }
         // Its memory is the next one's.
         self.running.end();
         let refused = match self.faults.verdict() {
@@ -435,10 +506,10 @@ impl Supervisor {
     }
 }
 
-/// Writes jobs to a process until one side ends.
-fn tell(mut pipe: ChildStdin, jobs: &Receiver<Job>) {
-    while let Ok(job) = jobs.recv() {
-        if let Err(error) = wire::write(&mut pipe, &ToProver::Job(job)) {
+/// Writes orders to a process until one side ends.
+fn tell(mut pipe: ChildStdin, orders: &Receiver<ToProver>) {
+    while let Ok(order) = orders.recv() {
+        if let Err(error) = wire::write(&mut pipe, &order) {
             // The thread that reads its output sees its end.
             tracing::warn!(%error, "the prover process takes no task");
             return;
@@ -460,6 +531,14 @@ fn listen(number: u64, mut output: impl std::io::Read, inputs: &Sender<Input>) {
         if inputs.send(input).is_err() || last {
             return;
         }
+    }
+}
+
+fn abandoned(lease: LeaseId) -> TaskEvent {
+    TaskEvent::Over {
+        lease,
+        outcome: Outcome::Abandoned,
+        device_fault: false,
     }
 }
 

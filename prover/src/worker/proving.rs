@@ -2,9 +2,10 @@
 //!
 //! So the witness of the next task is computed while a device is busy with the one before it.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,10 +16,32 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::ledger::{Job, JobKind, LeaseId, Outcome};
-use crate::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task, guarded};
+use crate::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task, abandon, guarded};
 
 /// An engine that had no task for this long gives back what memory it can. Reading a shard's keys again takes less.
 const REST_AFTER: Duration = Duration::from_secs(5);
+
+/// Leases that are remembered as abandoned at most: a worker holds fewer, and one that is over already is remembered in vain.
+const ABANDONED_MAX: usize = 16;
+
+/// Leases whose proofs are not wanted any more. Their work ends before its next phase.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Abandoned(Arc<Mutex<VecDeque<LeaseId>>>);
+
+impl Abandoned {
+    pub(super) fn add(&self, lease: LeaseId) {
+        let mut leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        leases.push_back(lease);
+        if leases.len() > ABANDONED_MAX {
+            leases.pop_front();
+        }
+    }
+
+    fn has(&self, lease: &LeaseId) -> bool {
+        let leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        leases.contains(lease)
+    }
+}
 
 /// What is told of the tasks in hand.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,20 +81,30 @@ struct Staged<P> {
 pub(super) fn start<P: Pipeline>(
     pipeline: P,
     jobs: Receiver<Job>,
+    abandoned: &Abandoned,
     events: UnboundedSender<Event>,
 ) -> std::io::Result<()> {
+    let [preparing_abandoned, proving_abandoned] = [abandoned.clone(), abandoned.clone()];
     let (staged, queue) = mpsc::channel();
     let preparer = pipeline.preparer();
     let preparing_events = events.clone();
     // Tasks between their receipt and the end of their first stage.
     let preparing = Arc::new(AtomicUsize::new(0));
     let still_preparing = preparing.clone();
-    thread::Builder::new()
-        .name("preparing".into())
-        .spawn(move || prepare_all(&preparer, &jobs, &staged, &preparing, &preparing_events))?;
-    thread::Builder::new()
-        .name("proving".into())
-        .spawn(move || prove_all(pipeline, &queue, &still_preparing, &events))?;
+    thread::Builder::new().name("preparing".into()).spawn(move || {
+        let told = Told {
+            events: &preparing_events,
+            abandoned: &preparing_abandoned,
+        };
+        prepare_all(&preparer, &jobs, &staged, &preparing, told);
+    })?;
+    thread::Builder::new().name("proving".into()).spawn(move || {
+        let told = Told {
+            events: &events,
+            abandoned: &proving_abandoned,
+        };
+        prove_all(pipeline, &queue, &still_preparing, told);
+    })?;
     Ok(())
 }
 
@@ -80,12 +113,15 @@ fn prepare_all<P: Prepare>(
     jobs: &Receiver<Job>,
     staged: &mpsc::Sender<Staged<P::Prepared>>,
     preparing: &AtomicUsize,
-    events: &UnboundedSender<Event>,
+    told: Told<'_>,
 ) {
     while let Ok(job) = jobs.recv() {
         let received = Instant::now();
         preparing.fetch_add(1, Ordering::Relaxed);
-        let prepared = guarded(|| preparer.prepare(&task(&job)?, &mut told(&job, events)));
+        let prepared = guarded(|| {
+            told.unless_abandoned(&job);
+            preparer.prepare(&task(&job)?, &mut told.of(&job))
+        });
         let job = Staged {
             job,
             received,
@@ -103,7 +139,7 @@ fn prove_all<P: Pipeline>(
     mut pipeline: P,
     queue: &Receiver<Staged<<P::Preparer as Prepare>::Prepared>>,
     preparing: &AtomicUsize,
-    events: &UnboundedSender<Event>,
+    told: Told<'_>,
 ) {
     loop {
         let staged = match queue.recv_timeout(REST_AFTER) {
@@ -124,8 +160,11 @@ fn prove_all<P: Pipeline>(
         };
         let job = staged.job;
         tracing::info!(task = %job.lease.task_id, batch = %job.batch_id, kind = job.kind.map_or("unknown", JobKind::name), index = job.index, "proving");
-        let result = guarded(|| pipeline.prove(staged.prepared?, &mut told(&job, events)));
-        if events.send(over(&job, staged.received, result)).is_err() {
+        let result = guarded(|| {
+            told.unless_abandoned(&job);
+            pipeline.prove(staged.prepared?, &mut told.of(&job))
+        });
+        if told.events.send(over(&job, staged.received, result)).is_err() {
             // Without a receiver the worker is gone, and with it everyone whom this could be told.
             return;
         }
@@ -146,17 +185,34 @@ fn task(job: &Job) -> Result<Task, EngineError> {
     }
 }
 
-/// Tells of a job's phases.
-fn told<'a>(job: &'a Job, events: &'a UnboundedSender<Event>) -> impl FnMut(Phase) + 'a {
-    |phase: Phase| {
-        tracing::debug!(task = %job.lease.task_id, phase = phase.name(), "phase");
-        let event = TaskEvent::Phase {
-            lease: job.lease.clone(),
-            name: phase.name().to_string(),
-            fraction: phase.fraction(),
-        };
-        // Without a receiver nobody is left to be told.
-        let _ = events.send(Event::Task(event));
+/// What is told of tasks, and to them.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    events: &'a UnboundedSender<Event>,
+    abandoned: &'a Abandoned,
+}
+
+impl Told<'_> {
+    /// Tells of a job's phases, and ends it before its next one when its proof is not wanted any more.
+    fn of(self, job: &Job) -> impl FnMut(Phase) {
+        move |phase: Phase| {
+            self.unless_abandoned(job);
+            tracing::debug!(task = %job.lease.task_id, phase = phase.name(), "phase");
+            let event = TaskEvent::Phase {
+                lease: job.lease.clone(),
+                name: phase.name().to_string(),
+                fraction: phase.fraction(),
+            };
+            // Without a receiver nobody is left to be told.
+            let _ = self.events.send(Event::Task(event));
+        }
+    }
+
+    /// Goes on only with a job whose proof is wanted; within [`guarded`].
+    fn unless_abandoned(self, job: &Job) {
+        if self.abandoned.has(&job.lease) {
+            abandon();
+        }
     }
 }
 
@@ -173,6 +229,10 @@ fn over(job: &Job, received: Instant, result: Result<Proof, EngineError>) -> Eve
                 proof: proof.bytes,
                 prove_ms,
             }
+        }
+        Err(EngineError::Abandoned) => {
+            tracing::info!(%task, prove_ms, "the task was given up: nobody wants its proof any more");
+            Outcome::Abandoned
         }
         Err(error) => {
             let message = error.with_causes();

@@ -42,6 +42,11 @@ pub(super) enum Ended {
 }
 
 impl Ended {
+    /// Whether another worker is connected under the same name.
+    pub(super) fn is_name_taken(&self) -> bool {
+        matches!(self, Ended::Status(status) if status.code() == tonic::Code::AlreadyExists)
+    }
+
     /// Whether another attempt would end the same: the coordinator proves with other keys, or knows other rules.
     pub(super) fn is_final(&self) -> bool {
         let Ended::Status(status) = self else { return false };

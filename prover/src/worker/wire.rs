@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::DeviceInfo;
-use super::ledger::Job;
+use super::ledger::{Job, LeaseId};
 use super::proving::TaskEvent;
 
 /// A frame's bytes at most: a job with the longest payload, and room for the rest of it.
@@ -22,6 +22,8 @@ const FRAME_BYTES_MAX: u64 = PAYLOAD_BYTES_MAX + (1 << 20);
 pub(super) enum ToProver {
     /// Another task.
     Job(Job),
+    /// The proof of a task is not wanted any more.
+    Abandon(LeaseId),
 }
 
 /// From the prover process.
@@ -78,7 +80,7 @@ pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::ledger::{LeaseId, Outcome};
+    use crate::worker::ledger::Outcome;
 
     fn events() -> Vec<FromProver> {
         let lease = LeaseId {

@@ -109,7 +109,7 @@ fn each_thing_that_a_batch_waits_for_is_told() {
     };
     assert_eq!(world.reasons(batch), [busy(0)], "it has not asked yet");
     let (_, fence) = world.lease(id).expect("a shard is ready");
-    let output = world.core.progress(id, task, fence, "quotient", 0.5);
+    let output = world.core.progress(world.now, id, task, fence, "quotient", 0.5);
     world.apply(output.expect("held"));
     let at_work = Reason::AtWork {
         task,
