@@ -276,6 +276,10 @@ pub struct WorkerArgs {
     /// Name of this worker in logs and in the coordinator [default: host name and process id].
     #[arg(long)]
     pub name: Option<String>,
+    /// Serve gRPC health (grpc.health.v1) on this address: SERVING once the keys and the device are ready and the coordinator has
+    /// taken the worker in, until it drains. Nothing else is answered there [default: not served].
+    #[arg(long, value_name = "ADDRESS")]
+    pub health_listen: Option<SocketAddr>,
     /// Take the next task while one is proven, to compute its witness meanwhile: 0 or 1
     /// [default: 1 on a device with memory of its own, else 0].
     #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u8).range(0..=1))]

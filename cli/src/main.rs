@@ -7,6 +7,7 @@ mod connection;
 mod demo;
 mod environment;
 mod guard;
+mod health;
 mod l1_check;
 mod output;
 mod processor;

@@ -50,9 +50,12 @@ fn end(directory: &Path, args: &[&str], signal: &str) -> ExitStatus {
 fn a_worker_that_waits_for_keys_ends_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let worker = ["worker", "--coordinator", "http://127.0.0.1:1"];
-    let code = |signal| end(directory.path(), &worker, signal).code();
-    assert_eq!(code("-TERM"), Some(0), "it has nothing to drain");
-    assert_eq!(code("-INT"), Some(130));
+    let healthy = [&worker[..], &["--health-listen", "127.0.0.1:0"]].concat();
+    for worker in [&worker[..], &healthy] {
+        let code = |signal| end(directory.path(), worker, signal).code();
+        assert_eq!(code("-TERM"), Some(0), "it has nothing to drain");
+        assert_eq!(code("-INT"), Some(130));
+    }
 }
 
 #[test]

@@ -217,6 +217,32 @@ async fn a_task_that_nobody_needs_is_given_up_at_its_next_phase() {
 }
 
 #[tokio::test]
+async fn a_worker_is_ready_while_a_session_is_open_and_it_does_not_drain() {
+    let (mut stage, orders) = set(Scene::default()).await;
+    let peer = stage.unwelcomed().await;
+    assert!(!*stage.ready.borrow(), "connected, and not taken in");
+    drop(peer);
+    let mut peer = stage.session().await;
+    peer.expect_ask().await;
+    stage.is_ready(true).await;
+    drop(peer);
+    stage.is_ready(false).await;
+    let mut peer = stage.session().await;
+    peer.expect_ask().await;
+    stage.is_ready(true).await;
+    peer.lease_shard(1).await;
+    peer.expect_renewal(1).await;
+    stage.stop();
+    stage.is_ready(false).await;
+    let message = peer.next_event().await;
+    assert!(matches!(message, FromWorker::Drain(_)), "{message:?}");
+    orders.send(Order::Prove(b"last")).unwrap();
+    assert_eq!(peer.expect_complete().await.proof.as_ref(), b"last");
+    peer.judge(1, Verdict::Accepted).await;
+    stage.drained().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_panic_fails_the_task_and_not_the_worker() {
     let (mut stage, orders) = set(Scene::default()).await;
     let mut peer = stage.session().await;

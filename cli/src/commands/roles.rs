@@ -13,12 +13,14 @@ use circuits::operation::RollupId;
 use prover::device::{self, DeviceConfig};
 use prover::memory;
 use prover::worker::{self, Place, WorkerConfig, WorkerError};
+use tokio::sync::watch;
 
 use super::keys;
 use crate::args::{
     CoordinatorArgs, DeviceArgs, KeyArgs, LogFormat, ProverProcessArgs, ProvingArgs, SrsArgs, WorkerArgs,
 };
 use crate::guard;
+use crate::health;
 use crate::output::{Exit, Failure};
 use crate::progress::Progress;
 use crate::signals::Signals;
@@ -41,6 +43,10 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
     let connector = args.credentials.connector(&args.coordinator)?;
     let shutdown = Signals::take()?.drain();
     tokio::pin!(shutdown);
+    let ready = watch::Sender::new(false);
+    if let Some(address) = args.health_listen {
+        health::serve(address, ready.subscribe()).await?;
+    }
     let manifest = tokio::select! {
         // The keys are not kept: the prover process opens them too.
         keys = open_keys(args.keys.clone(), progress) => keys?.manifest().clone(),
@@ -57,6 +63,7 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
         stall_max: STALL_MAX,
         phase_max: PHASE_MAX,
         drain_max: DRAIN_MAX,
+        ready,
     };
     let process = prover_command(&args.proving, &args.keys, log_format);
     worker::run(config, Place::Process(process), shutdown)

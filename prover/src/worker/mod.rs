@@ -26,7 +26,7 @@ use proto::v1::session_response::Message as FromCoordinator;
 use proto::v1::{Device, Hello, TaskKind};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc as async_mpsc, oneshot};
+use tokio::sync::{mpsc as async_mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::engine::Pipeline;
@@ -71,6 +71,8 @@ pub struct WorkerConfig {
     pub phase_max: Duration,
     /// Longest time from the shutdown signal until the last proof is delivered.
     pub drain_max: Duration,
+    /// Told whether the worker is ready: its device passed its checks, a session is open, and it does not drain.
+    pub ready: watch::Sender<bool>,
 }
 
 /// A device that passed its checks.
@@ -288,7 +290,10 @@ impl Keeper {
             match opened {
                 Ok(session) => {
                     tracing::info!(session = session.welcome.session_id, preset = %session.welcome.preset, "session open");
-                    let ended = self.serve(session).await?;
+                    self.config.ready.send_replace(self.drain_until.is_none());
+                    let ended = self.serve(session).await;
+                    self.config.ready.send_replace(false);
+                    let ended = ended?;
                     self.ledger.closed();
                     match ended {
                         None => return Ok(()),
@@ -451,6 +456,7 @@ impl Keeper {
     fn drain(&mut self) -> Vec<proto::v1::session_request::Message> {
         self.stop = None;
         self.drain_until = Some(Instant::now() + self.config.drain_max);
+        self.config.ready.send_replace(false);
         tracing::info!("draining: no more tasks are taken");
         self.ledger.drain()
     }

@@ -19,7 +19,7 @@ use proto::v1::{
 use prover::worker::{self, Place, WorkerConfig, WorkerError};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Server;
@@ -192,6 +192,7 @@ pub struct Stage {
     sessions: mpsc::Receiver<Peer>,
     pub server: JoinHandle<()>,
     stop: oneshot::Sender<()>,
+    pub ready: watch::Receiver<bool>,
     pub worker: JoinHandle<Result<(), WorkerError>>,
 }
 
@@ -232,7 +233,9 @@ impl Stage {
             stall_max: scene.stall_max,
             phase_max: Duration::from_secs(3600),
             drain_max: PATIENCE,
+            ready: watch::Sender::new(false),
         };
+        let ready = config.ready.subscribe();
         let (stop, stopped) = oneshot::channel();
         let worker =
             tokio::spawn(async move { worker::run(config, place, async { drop(stopped.await) }).await });
@@ -241,6 +244,7 @@ impl Stage {
             sessions,
             server,
             stop,
+            ready,
             worker,
         }
     }
@@ -268,6 +272,13 @@ impl Stage {
         };
         peer.send(ToWorker::Welcome(welcome)).await;
         peer
+    }
+
+    /// Waits until the worker says that it is ready, or is not.
+    pub async fn is_ready(&mut self, ready: bool) {
+        let told = self.ready.wait_for(|told| *told == ready);
+        let told = tokio::time::timeout(PATIENCE, told).await;
+        assert!(told.expect("in time").is_ok(), "the worker ended");
     }
 
     /// Tells the worker to drain.
