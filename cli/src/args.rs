@@ -212,6 +212,10 @@ pub struct CoordinatorArgs {
     /// How old a batch's time may be, in seconds: at most the contract's maxBatchAge, or L1 refuses what was proven.
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
     pub batch_age_seconds: u64,
+    /// Also serve the keys of this preset, made from the same reference string: batches that were accepted under them are proven by
+    /// workers that have them. They must be in the key cache.
+    #[arg(long, value_name = "PRESET")]
+    pub previous_keys: Option<String>,
     /// The newest batches that can be rolled back: for so many is kept what that takes.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rollback_batches: u32,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{
     chain::Submission,
-    id::{StateRoot, Tenant},
+    id::{KeyId, StateRoot, Tenant},
 };
 
 /// Who submits a batch, and as what.
@@ -84,6 +84,7 @@ pub(crate) fn prepare(
     ledger: &mut State,
     preset: &Preset,
     batch: &Batch,
+    keys: KeyId,
     origin: Origin,
 ) -> Result<Submission, ExecutionError> {
     // Sizes first: after the execution there is no way back without the undo.
@@ -109,7 +110,7 @@ pub(crate) fn prepare(
             return Err(error.into());
         }
     };
-    Ok(submission(batch, executed, &shards, &undo, origin))
+    Ok(submission(batch, executed, &shards, &undo, keys, origin))
 }
 
 fn submission(
@@ -117,6 +118,7 @@ fn submission(
     executed: Executed,
     shards: &[ShardInput],
     undo: &[(AccountIndex, Account)],
+    keys: KeyId,
     origin: Origin,
 ) -> Submission {
     let statement = Statement {
@@ -129,6 +131,7 @@ fn submission(
         posted_b: executed.posted_b,
     };
     Submission {
+        keys,
         tenant: origin.tenant,
         request_id: origin.request_id,
         sha256: origin.sha256,

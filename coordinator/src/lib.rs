@@ -9,9 +9,11 @@ mod config;
 pub mod convert;
 pub mod core;
 mod execution;
+mod keyring;
 mod server;
 pub mod store;
 mod verifier;
 
 pub use config::{Config, ConfigError, Quotas, TlsFiles};
+pub use keyring::Keys;
 pub use server::{Coordinator, Error, run};

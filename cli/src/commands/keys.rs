@@ -151,6 +151,21 @@ pub fn from_args(args: &KeyArgs, progress: &Progress) -> Result<KeyStore> {
     open(config, progress)
 }
 
+/// The keys of another preset, as the arguments say otherwise, which must be cached.
+///
+/// # Errors
+/// When they are not, or cannot be read.
+pub fn cached(args: &KeyArgs, other: &str) -> Result<KeyStore> {
+    let config = KeyConfig {
+        dir: directory(args.keys_dir.as_deref()),
+        preset: preset(other)?,
+        srs: srs_source(&args.srs)?,
+        allow_insecure: args.srs.insecure_dev_srs,
+        srs_digest: args.srs.srs_digest,
+    };
+    KeyStore::load(config).with_context(|| format!("cannot open the keys of preset {other}"))
+}
+
 fn srs_source(args: &SrsArgs) -> Result<SrsSource> {
     match &args.srs {
         Some(path) => SrsSource::of_file(path)

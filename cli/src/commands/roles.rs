@@ -165,7 +165,7 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     let text = fs::read_to_string(&args.genesis).with_context(|| format!("cannot read {path}"))?;
     let genesis = Genesis::from_json(&text).with_context(|| format!("{path} is no genesis file"))?;
     let keys = tokio::select! {
-        keys = open_keys(args.keys, progress) => keys?,
+        keys = open_keyring(args.keys, args.previous_keys, progress) => keys?,
         () = signals.either() => return Ok(()),
     };
     let rollup_id = RollupId {
@@ -189,6 +189,22 @@ async fn open_keys(args: KeyArgs, progress: &Progress) -> Result<Arc<circuits::k
     let progress = progress.clone();
     let keys = tokio::task::spawn_blocking(move || keys::from_args(&args, &progress)).await;
     Ok(Arc::new(keys.context("opening the keys panicked")??))
+}
+
+/// The same of a coordinator's keys, the earlier ones that it serves too included.
+async fn open_keyring(
+    args: KeyArgs,
+    previous: Option<String>,
+    progress: &Progress,
+) -> Result<coordinator::Keys> {
+    let current = open_keys(args.clone(), progress).await?;
+    let previous =
+        tokio::task::spawn_blocking(move || previous.map(|preset| keys::cached(&args, &preset)).transpose());
+    let previous = previous.await.context("opening the keys panicked")??;
+    Ok(coordinator::Keys {
+        current,
+        previous: previous.into_iter().map(Arc::new).collect(),
+    })
 }
 
 /// The host's name and the process id.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Core, Effect, Output, Session,
-    id::{SessionId, TaskId, TaskKind, UnixMs},
+    id::{KeyId, SessionId, TaskId, TaskKind, UnixMs},
     lease::Work,
     record::{BatchStatus, TaskStatus},
 };
@@ -12,8 +12,8 @@ use super::{
 /// Sessions that take tasks of a kind, as far as each is to be reckoned with.
 #[derive(Debug, Default)]
 struct Able {
-    /// How many ask or are at work, by kind, and which is the only one if there is one.
-    at_work: BTreeMap<TaskKind, (usize, Option<SessionId>)>,
+    /// How many ask or are at work, by circuits and kind, and which is the only one if there is one.
+    at_work: BTreeMap<(KeyId, TaskKind), (usize, Option<SessionId>)>,
 }
 
 impl Core {
@@ -34,15 +34,16 @@ impl Core {
         waiting.sort_by_key(|(leases, _)| *leases);
         let able = self.able();
         // What must be left, by what the asking sessions hold and want; none where nothing was over.
-        let mut left: BTreeMap<(usize, BTreeSet<TaskKind>), Option<usize>> = BTreeMap::new();
+        let mut left: BTreeMap<(KeyId, usize, BTreeSet<TaskKind>), Option<usize>> = BTreeMap::new();
         for (leases, id) in waiting {
             if self.ready.is_empty() {
                 return;
             }
-            let Some((_, kinds)) = &self.sessions[&id].request else {
+            let session = &self.sessions[&id];
+            let Some((_, kinds)) = &session.request else {
                 continue;
             };
-            let key = (leases, kinds.clone());
+            let key = (session.keys, leases, kinds.clone());
             let known = left.get(&key).copied();
             let reserved = match known.unwrap_or_else(|| Some(self.rivals(now, id, leases, kinds))) {
                 Some(reserved) => reserved,
@@ -63,7 +64,7 @@ impl Core {
         for (id, session) in self.sessions.iter().filter(|(_, session)| session.is_at_work()) {
             self.step_made();
             for kind in &session.capabilities {
-                let (count, only) = able.at_work.entry(*kind).or_default();
+                let (count, only) = able.at_work.entry((session.keys, *kind)).or_default();
                 *count += 1;
                 *only = (*count == 1).then_some(*id);
             }
@@ -77,9 +78,11 @@ impl Core {
         if leases == 0 {
             return 0;
         }
+        let keys = self.sessions[&id].keys;
         let rival = |(other, session): &(&SessionId, &Session)| {
             self.step_made();
             **other != id
+                && session.keys == keys
                 && !session.draining
                 && session.leases.len() <= leases
                 && !session.capabilities.is_disjoint(kinds)
@@ -116,14 +119,14 @@ impl Core {
             .into_iter()
             .filter(|kind| kinds.contains(kind));
         best_first
-            .flat_map(|kind| self.ready.range(Self::places(kind)))
-            .map(|(_, task)| *task)
+            .flat_map(|kind| self.ready.range(Self::places(session.keys, kind)))
+            .map(|(_, _, task)| *task)
             .skip(reserved)
             .find(|task| {
                 self.step_made();
                 let record = &self.tasks[task].record;
                 let avoided = record.avoid_until > now && record.worker.as_ref() == Some(&session.worker);
-                !avoided || !able.another_can(task.kind, id)
+                !avoided || !able.another_can(session.keys, task.kind, id)
             })
     }
 
@@ -169,9 +172,9 @@ impl Core {
 impl Able {
     /// Whether a session other than `id` asks for tasks of this kind or is at work. One that is connected and never asks takes
     /// no task, so none is kept for it.
-    fn another_can(&self, kind: TaskKind, id: SessionId) -> bool {
+    fn another_can(&self, keys: KeyId, kind: TaskKind, id: SessionId) -> bool {
         self.at_work
-            .get(&kind)
+            .get(&(keys, kind))
             .is_some_and(|(count, only)| *count > 1 || only.is_some_and(|only| only != id))
     }
 }

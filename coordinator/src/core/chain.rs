@@ -4,7 +4,7 @@ use circuits::account::{Account, AccountIndex};
 
 use super::{
     Core, Head, LeaseEnd, Output, Task,
-    id::{BatchId, StateRoot, TaskId, TaskKind, Tenant, UnixMs},
+    id::{BatchId, KeyId, StateRoot, TaskId, TaskKind, Tenant, UnixMs},
     record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write},
 };
 
@@ -25,6 +25,8 @@ pub struct Submission {
     pub old_root: StateRoot,
     /// State root after.
     pub new_root: StateRoot,
+    /// The circuits that prove it.
+    pub keys: KeyId,
     /// Operations in it.
     pub operations: u32,
     /// The tasks' inputs, one a shard, padding included.
@@ -224,6 +226,7 @@ impl Core {
             request_id: new.request_id.clone(),
             sha256: new.sha256,
             number: new.number,
+            keys: new.keys,
             time: new.time,
             old_root: new.old_root,
             new_root: new.new_root,

@@ -57,6 +57,8 @@ pub enum Reason {
         tasks: usize,
         /// Workers that would, but drain.
         draining: usize,
+        /// Workers that take such of other circuits.
+        others: usize,
     },
     /// Tasks are ready, and every worker that takes such is busy.
     AllBusy {
@@ -173,12 +175,12 @@ impl Core {
 
     /// Why a batch's ready tasks of a kind are not given out.
     fn unserved(&self, id: BatchId, kind: TaskKind) -> Option<Reason> {
-        let first = Self::place(TaskId {
+        let first = self.place(TaskId {
             batch: id,
             kind,
             index: 0,
         });
-        let last = Self::place(TaskId {
+        let last = self.place(TaskId {
             batch: id,
             kind,
             index: u32::MAX,
@@ -191,19 +193,25 @@ impl Core {
             .sessions
             .values()
             .filter(|session| session.capabilities.contains(&kind));
-        let (draining, able): (Vec<_>, Vec<_>) = able.partition(|session| session.draining);
+        let (able, others): (Vec<_>, Vec<_>) = able.partition(|session| session.keys == first.0);
+        let (draining, able): (Vec<_>, Vec<_>) = able.into_iter().partition(|session| session.draining);
         if able.is_empty() {
             return Some(Reason::NoWorker {
                 kind,
                 tasks,
                 draining: draining.len(),
+                others: others.len(),
             });
         }
         Some(Reason::AllBusy {
             kind,
             tasks,
             workers: able.len(),
-            before: self.ready.range(..first).count(),
+            before: self
+                .ready
+                .range(..first)
+                .filter(|place| place.0 == first.0)
+                .count(),
         })
     }
 }
@@ -272,14 +280,19 @@ impl fmt::Display for Reason {
                 kind,
                 tasks,
                 draining,
+                others,
             } => {
                 write!(
                     f,
                     "{} to prove, and no worker is connected that proves such",
                     count(*tasks, *kind)
                 )?;
-                match draining {
-                    0 => write!(f, "; start one"),
+                match (draining, others) {
+                    (0, 0) => write!(f, "; start one"),
+                    (0, _) => write!(
+                        f,
+                        " under the keys of this batch ({others} have others); start one that has them"
+                    ),
                     _ => write!(f, " and is not draining ({draining} are); start another"),
                 }
             }

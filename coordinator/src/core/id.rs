@@ -63,6 +63,15 @@ pub struct WorkerId {
     pub name: String,
 }
 
+/// A set of circuits, by the digests of their verifying keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeyId {
+    /// Of the shard circuit.
+    pub shard_vk: [u8; 32],
+    /// Of the aggregation circuit.
+    pub aggregation_vk: [u8; 32],
+}
+
 /// A run of a worker's program, by a number that it draws at random.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instance(pub std::num::NonZeroU64);
@@ -119,6 +128,13 @@ impl fmt::Display for Tenant {
 impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shard, aggregation) = (hex::encode(self.shard_vk), hex::encode(self.aggregation_vk));
+        write!(f, "0x{shard} (shard) and 0x{aggregation} (aggregation)")
     }
 }
 

@@ -27,7 +27,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use id::{BatchId, Fence, Instance, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId};
+use id::{BatchId, Fence, Instance, KeyId, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId};
 use lease::Work;
 use record::{BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write};
 
@@ -231,6 +231,8 @@ struct Session {
     worker: WorkerId,
     instance: Option<Instance>,
     capabilities: BTreeSet<TaskKind>,
+    /// The circuits that it proves.
+    keys: KeyId,
     /// An open lease request: its place in the queue, and the kinds wanted.
     request: Option<(u64, BTreeSet<TaskKind>)>,
     /// When it asked last, or was opened.
@@ -239,8 +241,8 @@ struct Session {
     leases: BTreeSet<TaskId>,
 }
 
-/// Place of a task among the ready ones: aggregations first, then the oldest batch.
-type Place = (u8, TaskId);
+/// Place of a task among the ready ones: with those of the same circuits, aggregations first, then the oldest batch.
+type Place = (KeyId, u8, TaskId);
 
 fn rank(kind: TaskKind) -> u8 {
     match kind {
@@ -396,14 +398,16 @@ impl Core {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    fn place(id: TaskId) -> Place {
-        (rank(id.kind), id)
+    /// Where a task of a batch is among the ready ones.
+    fn place(&self, id: TaskId) -> Place {
+        (self.batches[&id.batch].keys, rank(id.kind), id)
     }
 
-    /// The places of all tasks of a kind.
-    fn places(kind: TaskKind) -> RangeInclusive<Place> {
+    /// The places of all tasks of a kind, of the same circuits.
+    fn places(keys: KeyId, kind: TaskKind) -> RangeInclusive<Place> {
         let bound = |batch, index| {
             (
+                keys,
                 rank(kind),
                 TaskId {
                     batch: BatchId(batch),
@@ -417,6 +421,7 @@ impl Core {
 
     /// Puts a task among the ready ones if it may be leased now, takes it out if not, and sets the timer for later.
     fn refresh(&mut self, id: TaskId, now: UnixMs) {
+        let place = self.place(id);
         let batch_runs = self
             .batches
             .get(&id.batch)
@@ -427,14 +432,14 @@ impl Core {
                 if record.avoid_until > now {
                     self.timers.insert((record.avoid_until, id));
                 }
-                self.ready.insert(Self::place(id));
+                self.ready.insert(place);
             }
             Some(record) => {
                 self.timers.insert((record.not_before, id));
-                self.ready.remove(&Self::place(id));
+                self.ready.remove(&place);
             }
             None => {
-                self.ready.remove(&Self::place(id));
+                self.ready.remove(&place);
             }
         }
     }
@@ -451,7 +456,7 @@ impl Core {
     fn save_batch(&mut self, id: BatchId, output: &mut Output) {
         self.touch(id, output);
         if let Some(batch) = self.batches.get(&id) {
-            output.writes.push(Write::Batch(batch.clone()));
+            output.writes.push(Write::Batch(Box::new(batch.clone())));
         }
     }
 

@@ -3,7 +3,7 @@
 use circuits::account::{Account, AccountIndex};
 use serde::{Deserialize, Serialize};
 
-use super::id::{BatchId, Fence, StateRoot, TaskId, Tenant, UnixMs, WorkerId};
+use super::id::{BatchId, Fence, KeyId, StateRoot, TaskId, Tenant, UnixMs, WorkerId};
 
 /// Where a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub struct BatchRecord {
     pub sha256: [u8; 32],
     /// Its number in the rollup.
     pub number: u64,
+    /// The circuits that prove it: those that were current when it was accepted.
+    pub keys: KeyId,
     /// T, Unix seconds.
     pub time: u64,
     /// State root before.
@@ -154,7 +156,7 @@ pub enum ArtifactKey {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Write {
     /// Insert or replace.
-    Batch(BatchRecord),
+    Batch(Box<BatchRecord>),
     /// Insert or replace.
     Task(TaskRecord),
     /// Remove.

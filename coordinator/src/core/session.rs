@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Core, Effect, Output, Session,
-    id::{Instance, SessionId, TaskKind, UnixMs, WorkerId},
+    id::{Instance, KeyId, SessionId, TaskKind, UnixMs, WorkerId},
 };
 
 /// Why no session is opened.
@@ -42,6 +42,7 @@ impl Core {
         worker: WorkerId,
         instance: Option<Instance>,
         capabilities: BTreeSet<TaskKind>,
+        keys: KeyId,
     ) -> Result<(SessionId, Output), SessionRefused> {
         if self.stopping {
             return Err(SessionRefused::Stopping);
@@ -64,6 +65,7 @@ impl Core {
             worker,
             instance,
             capabilities,
+            keys,
             request: None,
             active: now,
             draining: false,

@@ -5,6 +5,7 @@
 //! faults stop, every batch is proven.
 
 mod age;
+mod keys;
 mod operator;
 mod progress;
 mod rollback;
@@ -22,7 +23,8 @@ use super::{
     Core, Effect, Limits, Output, Snapshot,
     chain::{Submission, SubmitError},
     id::{
-        BatchId, Fence, Instance, Principal, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId,
+        BatchId, Fence, Instance, KeyId, Principal, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs,
+        WorkerId,
     },
     lease::{Claim, FailureClass, LeaseLost},
     record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write},
@@ -30,6 +32,10 @@ use super::{
 };
 
 const GENESIS: StateRoot = StateRoot([7; 32]);
+const KEYS: KeyId = KeyId {
+    shard_vk: [1; 32],
+    aggregation_vk: [2; 32],
+};
 
 fn limits() -> Limits {
     Limits {
@@ -94,7 +100,7 @@ impl Disk {
     fn commit(&mut self, writes: Vec<Write>) {
         for write in writes {
             match write {
-                Write::Batch(record) => drop(self.batches.insert(record.id, record)),
+                Write::Batch(record) => drop(self.batches.insert(record.id, *record)),
                 Write::Task(record) => drop(self.tasks.insert(record.id, record)),
                 Write::RemoveTask(id) => drop(self.tasks.remove(&id)),
                 Write::Artifact(key, bytes) => drop(self.artifacts.insert(key, bytes)),
@@ -266,6 +272,7 @@ impl World {
             time: head.time + self.rng.gen_range(0..3),
             old_root: head.root,
             new_root: StateRoot(root),
+            keys: KEYS,
             operations: 1,
             shard_inputs: vec![vec![1]; self.rng.gen_range(1..4)],
             statement: vec![2],
@@ -328,7 +335,10 @@ impl World {
             kinds.remove(&TaskKind::Aggregation);
         }
         let instance = NonZeroU64::new(self.rng.gen_range(0..3)).map(Instance);
-        match self.core.open_session(self.now, worker.clone(), instance, kinds) {
+        match self
+            .core
+            .open_session(self.now, worker.clone(), instance, kinds, KEYS)
+        {
             Ok((id, output)) => {
                 self.sessions.insert(id, worker);
                 self.apply(output);
@@ -565,7 +575,7 @@ impl World {
         for (id, task) in &self.core.tasks {
             assert_eq!(task.record, self.disk.tasks[id], "core and store differ");
             let runs = !matches!(self.core.batches[&id.batch].status, BatchStatus::Failed);
-            let is_ready = self.core.ready.contains(&Core::place(*id));
+            let is_ready = self.core.ready.contains(&self.core.place(*id));
             assert!(
                 !is_ready || (runs && task.record.status == TaskStatus::Ready),
                 "{task:?}"
@@ -636,7 +646,7 @@ impl World {
         let all = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
         let id = self
             .core
-            .open_session(self.now, nobody("good"), None, all)
+            .open_session(self.now, nobody("good"), None, all, KEYS)
             .expect("all others are gone")
             .0;
         self.sessions.insert(id, nobody("good"));
@@ -749,7 +759,7 @@ impl World {
         let instance = NonZeroU64::new(1).map(Instance);
         let (id, output) = self
             .core
-            .open_session(self.now, worker.clone(), instance, all)
+            .open_session(self.now, worker.clone(), instance, all, KEYS)
             .expect("below the limit");
         self.sessions.insert(id, worker);
         self.apply(output);

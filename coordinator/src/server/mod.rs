@@ -17,7 +17,7 @@ mod worker_service;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use circuits::{field, keys::KeyStore, manifest::Manifest, preset::Preset, state::State};
+use circuits::{field, state::State};
 use proto::{
     CHUNK_BYTES_MAX, PROOF_BYTES_MAX,
     pem::FileError,
@@ -47,8 +47,8 @@ use self::{
 use crate::{
     config::{Config, ConfigError},
     core::{Core, Limits, id::StateRoot},
+    keyring::{Circuits, Keyring, Keys},
     store::{Identity, SCHEMA, SledStore, Store, StoreError},
-    verifier::{KeyVerifier, Verifier},
 };
 
 /// A dead connection is noticed after this long without an answer.
@@ -97,6 +97,7 @@ pub struct Coordinator {
     shell: Arc<Shell>,
     about: Arc<About>,
     in_force: InForce,
+    keyring: Arc<Keyring>,
     listener: TcpListener,
     address: SocketAddr,
 }
@@ -110,7 +111,7 @@ pub struct Coordinator {
 /// See [`Error`].
 pub async fn run(
     config: Config,
-    keys: Arc<KeyStore>,
+    keys: impl Into<Keys>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let mut shutdown = Box::pin(shutdown);
@@ -127,22 +128,18 @@ impl Coordinator {
     /// # Errors
     /// See [`Error`]: above all a store that another process uses, or that was made for other keys, another rollup or
     /// another genesis.
-    pub async fn start(config: Config, keys: Arc<KeyStore>) -> Result<Self, Error> {
-        let (preset, manifest) = (*keys.preset(), keys.manifest().clone());
-        Self::start_with(config, preset, manifest, Box::new(KeyVerifier(keys))).await
+    pub async fn start(config: Config, keys: impl Into<Keys>) -> Result<Self, Error> {
+        let keys: Keys = keys.into();
+        Self::start_with(config, keys.into()).await
     }
 
-    async fn start_with(
-        config: Config,
-        preset: Preset,
-        manifest: Manifest,
-        verifier: Box<dyn Verifier>,
-    ) -> Result<Self, Error> {
+    async fn start_with(config: Config, keyring: Keyring) -> Result<Self, Error> {
+        let keyring = Arc::new(keyring);
         let opened = {
-            let (config, manifest) = (config.clone(), manifest.clone());
+            let (config, keyring) = (config.clone(), Arc::clone(&keyring));
             task::spawn_blocking(move || {
                 let in_force = InForce::read(&config)?;
-                let (shell, genesis_root) = open(&config, preset, &manifest, verifier)?;
+                let (shell, genesis_root) = open(&config, keyring)?;
                 Ok::<_, Error>((shell, genesis_root, in_force))
             })
             .await??
@@ -155,8 +152,13 @@ impl Coordinator {
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let about = About {
-            preset,
-            manifest,
+            preset: keyring.current.preset,
+            manifest: keyring.current.manifest.clone(),
+            previous: keyring
+                .previous
+                .iter()
+                .map(|circuits| circuits.manifest.clone())
+                .collect(),
             rollup_id: config.rollup_id,
             genesis_root,
             batch_bytes_max: config.batch_bytes_max,
@@ -171,6 +173,7 @@ impl Coordinator {
             shell: Arc::new(shell),
             about: Arc::new(about),
             in_force,
+            keyring,
             listener,
             address,
         })
@@ -191,6 +194,7 @@ impl Coordinator {
             shell,
             about,
             in_force,
+            keyring,
             listener,
             address,
         } = self;
@@ -198,7 +202,7 @@ impl Coordinator {
         set_health(&health, true).await;
         let stopping = shell.stopping().clone();
         let meter = Arc::new(Meter::new(&config));
-        let services = services(&shell, about, &meter, &config).add_service(health_service);
+        let services = services(&shell, about, keyring, &meter, &config).add_service(health_service);
         let gate = Gate::new(Arc::clone(&in_force.access), meter, &config.quotas);
         let connections = connections(listener, in_force.tls, &config.quotas);
         let serving = Server::builder()
@@ -253,7 +257,13 @@ impl Coordinator {
 }
 
 /// All services but health, which are served behind the gate.
-fn services(shell: &Arc<Shell>, about: Arc<About>, meter: &Arc<Meter>, config: &Config) -> Routes {
+fn services(
+    shell: &Arc<Shell>,
+    about: Arc<About>,
+    keyring: Arc<Keyring>,
+    meter: &Arc<Meter>,
+    config: &Config,
+) -> Routes {
     // Older clients know the interface by its first name only.
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -261,10 +271,9 @@ fn services(shell: &Arc<Shell>, about: Arc<About>, meter: &Arc<Meter>, config: &
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let reflected = "the descriptor sets are those of the build";
-    let manifest = Arc::new(about.manifest.clone());
-    let operator = OperatorServer::new(Arc::clone(shell), Arc::clone(&about));
+    let operator = OperatorServer::new(Arc::clone(shell));
     let prover = ProverServer::new(Arc::clone(shell), about, Arc::clone(meter), config);
-    let worker = WorkerServer::new(Arc::clone(shell), manifest, config);
+    let worker = WorkerServer::new(Arc::clone(shell), keyring, config);
     Routes::new(reflection().build_v1().expect(reflected))
         .add_service(reflection().build_v1alpha().expect(reflected))
         .add_service(Reading(
@@ -315,21 +324,16 @@ async fn at_most<T>(wait_ms: u64, ending: impl Future<Output = T>) -> Option<T> 
 }
 
 /// Opens the store and restores the core and the ledger from it.
-fn open(
-    config: &Config,
-    preset: Preset,
-    manifest: &Manifest,
-    verifier: Box<dyn Verifier>,
-) -> Result<(Shell, [u8; 32]), Error> {
+fn open(config: &Config, keyring: Arc<Keyring>) -> Result<(Shell, [u8; 32]), Error> {
     let genesis = config.check()?;
     let genesis_root = field::to_be(&genesis.root());
-    let identity = Identity {
+    let identity = |circuits: &Circuits| Identity {
         schema: SCHEMA,
-        protocol_version: manifest.protocol_version,
-        preset: preset.name.into(),
-        srs_digest: manifest.srs_digest.0,
-        shard_vk_digest: manifest.shard_vk_digest.0,
-        aggregation_vk_digest: manifest.aggregation_vk_digest.0,
+        protocol_version: circuits.manifest.protocol_version,
+        preset: circuits.preset.name.into(),
+        srs_digest: circuits.manifest.srs_digest.0,
+        shard_vk_digest: circuits.manifest.shard_vk_digest.0,
+        aggregation_vk_digest: circuits.manifest.aggregation_vk_digest.0,
         chain_id: config.rollup_id.chain_id,
         contract: config.rollup_id.contract,
         genesis_root,
@@ -340,7 +344,8 @@ fn open(
             .map(|(index, account)| (index, *account))
             .collect()
     };
-    let store = SledStore::open(&config.store, &identity, accounts)?;
+    let previous: Vec<Identity> = keyring.previous.iter().map(&identity).collect();
+    let store = SledStore::open_after(&config.store, &identity(&keyring.current), &previous, accounts)?;
     let clock = Clock::start();
     let core = Core::restore(
         Limits {
@@ -362,7 +367,7 @@ fn open(
     }
     tracing::info!(root = %head.root, next = head.next_number, open = core.open_batches(), "store opened");
     Ok((
-        Shell::new(core, ledger, Box::new(store), verifier, preset, clock),
+        Shell::new(core, ledger, Box::new(store), keyring, clock),
         genesis_root,
     ))
 }

@@ -9,7 +9,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
 use super::{
-    prover_service::{About, page_size, parse},
+    prover_service::{page_size, parse},
     shell::Shell,
     status::{Unavailable, bad_field, exhausted, no_batch, no_task_input, no_worker},
     view::{batch_info, batch_summary, reason, task_kind, worker_info},
@@ -26,15 +26,13 @@ const INPUT_BUFFER: usize = 2;
 
 pub(super) struct OperatorServer {
     shell: Arc<Shell>,
-    about: Arc<About>,
     inputs: Arc<Semaphore>,
 }
 
 impl OperatorServer {
-    pub(super) fn new(shell: Arc<Shell>, about: Arc<About>) -> Self {
+    pub(super) fn new(shell: Arc<Shell>) -> Self {
         Self {
             shell,
-            about,
             inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
         }
     }
@@ -202,19 +200,22 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
         let permit = Arc::clone(&self.inputs)
             .try_acquire_owned()
             .map_err(|_| exhausted("task_inputs_max", "other inputs of tasks are being sent"))?;
-        let payload = self.shell.run(move |shell| shell.payload(task)).await??;
-        let payload = payload
-            .filter(|payload| payload.len() as u64 <= PAYLOAD_BYTES_MAX)
+        let read = move |shell: &Shell| {
+            let keys = shell.read(|core| core.batch(task.batch).map(|batch| batch.keys))?;
+            Ok::<_, Unavailable>(keys.zip(shell.payload(task)?))
+        };
+        let found = self.shell.run(read).await??;
+        let (keys, payload) = found
+            .filter(|(_, payload)| payload.len() as u64 <= PAYLOAD_BYTES_MAX)
             .ok_or_else(|| no_task_input(&task_id))?;
-        let manifest = &self.about.manifest;
         let header = v1::TaskInputHeader {
             task_id,
             kind: task_kind(task.kind).into(),
             payload_bytes: payload.len() as u64,
             payload_sha256: Sha256::digest(&payload).to_vec().into(),
             vk_digest: match task.kind {
-                TaskKind::Shard => manifest.shard_vk_digest.0.to_vec().into(),
-                TaskKind::Aggregation => manifest.aggregation_vk_digest.0.to_vec().into(),
+                TaskKind::Shard => keys.shard_vk.to_vec().into(),
+                TaskKind::Aggregation => keys.aggregation_vk.to_vec().into(),
             },
         };
         let (sender, receiver) = mpsc::channel(INPUT_BUFFER);

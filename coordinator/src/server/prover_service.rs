@@ -36,6 +36,8 @@ pub(super) const WATCH_BUFFER: usize = 4;
 pub(super) struct About {
     pub preset: Preset,
     pub manifest: Manifest,
+    /// Of the earlier circuits that are served too.
+    pub previous: Vec<Manifest>,
     pub rollup_id: RollupId,
     pub genesis_root: [u8; 32],
     pub batch_bytes_max: u64,
@@ -135,6 +137,16 @@ fn seen_by(caller: &Caller, batch: &BatchRecord, mut info: v1::BatchInfo) -> v1:
         info.request_id.clear();
     }
     info
+}
+
+/// The digests of keys.
+fn about_keys(manifests: &[Manifest]) -> Vec<v1::KeyDigests> {
+    let digests = |manifest: &Manifest| v1::KeyDigests {
+        preset: manifest.preset.clone(),
+        shard_vk_digest: manifest.shard_vk_digest.0.to_vec().into(),
+        aggregation_vk_digest: manifest.aggregation_vk_digest.0.to_vec().into(),
+    };
+    manifests.iter().map(digests).collect()
 }
 
 /// Reads a batch's id.
@@ -397,6 +409,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
             batches_open: count(open),
             workers: count(workers),
             paused,
+            previous_keys: about_keys(&self.about.previous),
         }))
     }
 }
@@ -479,7 +492,7 @@ impl Shell {
             c_a: element(stated.c_a),
             c_b: element(stated.c_b),
             x: element(stated.x),
-            aggregation_vk_digest: about.manifest.aggregation_vk_digest.0.to_vec().into(),
+            aggregation_vk_digest: info.aggregation_vk_digest.clone(),
             chain_id: about.rollup_id.chain_id,
             contract: about.rollup_id.contract.to_vec().into(),
         })

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use circuits::{batch::Batch, field, preset::Preset, state::State};
+use circuits::{batch::Batch, field, state::State};
 use proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,13 +25,13 @@ use crate::{
     core::{
         Core, Effect, Output,
         chain::{CancelError, SubmitError},
-        id::{BatchId, Fence, Instance, SessionId, StateRoot, TaskId, TaskKind, UnixMs, WorkerId},
+        id::{BatchId, Fence, Instance, KeyId, SessionId, StateRoot, TaskId, TaskKind, UnixMs, WorkerId},
         record::{ArtifactKey, Write},
         session::SessionRefused,
     },
     execution::{ArtifactError, ExecutionError, Origin, decode_undo, prepare},
+    keyring::Keyring,
     store::{Store, StoreError},
-    verifier::Verifier,
 };
 
 /// Messages that may wait for a session's writer.
@@ -106,8 +106,7 @@ pub(crate) struct Shell {
     /// The state after the last accepted batch. Locked before `inner`, and for as long as a batch is appended or taken back.
     ledger: Mutex<State>,
     store: Box<dyn Store>,
-    verifier: Box<dyn Verifier>,
-    preset: Preset,
+    keyring: Arc<Keyring>,
     clock: Clock,
     timer: watch::Sender<Option<UnixMs>>,
     stopping: CancellationToken,
@@ -143,8 +142,7 @@ impl Shell {
         core: Core,
         ledger: State,
         store: Box<dyn Store>,
-        verifier: Box<dyn Verifier>,
-        preset: Preset,
+        keyring: Arc<Keyring>,
         clock: Clock,
     ) -> Self {
         let timer = watch::Sender::new(core.next_timer());
@@ -160,8 +158,7 @@ impl Shell {
             inner: Mutex::new(inner),
             ledger: Mutex::new(ledger),
             store,
-            verifier,
-            preset,
+            keyring,
             clock,
             timer,
             stopping: CancellationToken::new(),
@@ -458,11 +455,12 @@ impl Shell {
         worker: WorkerId,
         instance: Option<Instance>,
         capabilities: BTreeSet<TaskKind>,
+        keys: KeyId,
     ) -> Result<Result<SessionQueue, SessionRefused>, Unavailable> {
         // Whether what it gave others to do is stored yet does not matter to the session.
         let (opened, _) =
             self.advance(
-                |core, now| match core.open_session(now, worker, instance, capabilities) {
+                |core, now| match core.open_session(now, worker, instance, capabilities, keys) {
                     Ok((id, output)) => (Ok(id), output),
                     Err(error) => (Err(error), Output::default()),
                 },
@@ -513,7 +511,8 @@ impl Shell {
         if let Some(id) = known? {
             return Ok((id, true));
         }
-        let submission = prepare(&mut ledger, &self.preset, batch, origin)?;
+        let current = &self.keyring.current;
+        let submission = prepare(&mut ledger, &current.preset, batch, current.id(), origin)?;
         let undo = decode_undo(&submission.undo).expect("it was encoded by the execution");
         let appended = self.advance(|core, now| match core.submit(now, submission) {
             Ok((id, existed, output)) => (Ok((id, existed)), output),

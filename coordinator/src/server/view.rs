@@ -31,6 +31,8 @@ pub(super) fn batch_summary(batch: &BatchRecord) -> v1::BatchInfo {
         finished_unix_ms: moment(batch.finished),
         failure: batch.failure.clone().unwrap_or_default(),
         tasks: Vec::new(),
+        shard_vk_digest: batch.keys.shard_vk.to_vec().into(),
+        aggregation_vk_digest: batch.keys.aggregation_vk.to_vec().into(),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, num::NonZeroU64, pin::Pin, sync::Arc, time::Duration};
 
-use circuits::manifest::{Manifest, PROTOCOL_VERSION};
+use circuits::manifest::PROTOCOL_VERSION;
 use proto::{
     CHUNK_BYTES_MAX, FAILURE_CHARS_MAX, FailureClass, NAME_CHARS_MAX, PAYLOAD_BYTES_MAX, PROOF_BYTES_MAX, v1,
 };
@@ -30,6 +30,7 @@ use crate::{
         lease::LeaseLost,
         session::SessionRefused,
     },
+    keyring::{Circuits, Keyring},
 };
 
 /// Messages that may wait for the connection.
@@ -48,7 +49,7 @@ type Sender = mpsc::Sender<Result<v1::SessionResponse, Status>>;
 
 pub(super) struct WorkerServer {
     shell: Arc<Shell>,
-    manifest: Arc<Manifest>,
+    keyring: Arc<Keyring>,
     welcome: v1::Welcome,
     verifications: Arc<Semaphore>,
     line: Line,
@@ -68,11 +69,11 @@ struct Line {
 }
 
 impl WorkerServer {
-    pub(super) fn new(shell: Arc<Shell>, manifest: Arc<Manifest>, config: &Config) -> Self {
+    pub(super) fn new(shell: Arc<Shell>, keyring: Arc<Keyring>, config: &Config) -> Self {
         let limits = &config.limits;
         let welcome = v1::Welcome {
             session_id: 0,
-            preset: manifest.preset.clone(),
+            preset: String::new(),
             lease_ms: limits.lease_ms,
             renew_ms: limits.lease_ms / RENEWALS_PER_LEASE,
             reconnect_grace_ms: limits.reconnect_grace_ms,
@@ -80,7 +81,7 @@ impl WorkerServer {
         };
         Self {
             shell,
-            manifest,
+            keyring,
             welcome,
             verifications: Arc::new(Semaphore::new(config.verifications_max)),
             line: Line {
@@ -106,7 +107,7 @@ impl v1::worker_service_server::WorkerService for WorkerServer {
         let handler = Handler {
             caller,
             shell: Arc::clone(&self.shell),
-            manifest: Arc::clone(&self.manifest),
+            keyring: Arc::clone(&self.keyring),
             welcome: self.welcome.clone(),
             verifications: Arc::clone(&self.verifications),
             line: self.line.clone(),
@@ -121,7 +122,7 @@ impl v1::worker_service_server::WorkerService for WorkerServer {
 
 struct Handler {
     shell: Arc<Shell>,
-    manifest: Arc<Manifest>,
+    keyring: Arc<Keyring>,
     welcome: v1::Welcome,
     verifications: Arc<Semaphore>,
     line: Line,
@@ -191,7 +192,9 @@ impl Handler {
         let Some(FromWorker::Hello(hello)) = first.and_then(|message| message.message) else {
             return Err(bad_stream("HELLO_MISSING", "the first message must be hello"));
         };
-        let capabilities = check_hello(&hello, &self.manifest)?;
+        let capabilities = check_hello(&hello)?;
+        let circuits = circuits_of(&hello, &self.keyring)?;
+        let (keys, preset) = (circuits.id(), circuits.manifest.preset.clone());
         let name = WorkerId {
             principal: self.caller.identity.principal.clone(),
             name: hello.worker_name.clone(),
@@ -199,7 +202,7 @@ impl Handler {
         let instance = NonZeroU64::new(hello.instance).map(Instance);
         let opened = self
             .shell
-            .run(move |shell| shell.open_session(name, instance, capabilities))
+            .run(move |shell| shell.open_session(name, instance, capabilities, keys))
             .await??;
         let (id, queue, outbound): SessionQueue = opened.map_err(|error| match error {
             SessionRefused::TooMany(_) => exhausted("sessions_max", &error.to_string()),
@@ -216,6 +219,7 @@ impl Handler {
         );
         let welcome = v1::Welcome {
             session_id: id.0,
+            preset,
             ..self.welcome.clone()
         };
         // If this fails the worker has gone, which the reader notices.
@@ -481,7 +485,7 @@ async fn grant(
 }
 
 /// What a worker can do, if it can work here.
-fn check_hello(hello: &v1::Hello, manifest: &Manifest) -> Result<BTreeSet<TaskKind>, Status> {
+fn check_hello(hello: &v1::Hello) -> Result<BTreeSet<TaskKind>, Status> {
     let name = &hello.worker_name;
     if name.is_empty() || name.len() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
         let found = format!("{} bytes", name.len());
@@ -513,24 +517,6 @@ fn check_hello(hello: &v1::Hello, manifest: &Manifest) -> Result<BTreeSet<TaskKi
             hello.protocol_version,
         ));
     }
-    let digests = [
-        (
-            "shard_vk_digest",
-            &manifest.shard_vk_digest,
-            &hello.shard_vk_digest,
-        ),
-        (
-            "aggregation_vk_digest",
-            &manifest.aggregation_vk_digest,
-            &hello.aggregation_vk_digest,
-        ),
-    ];
-    for (field, expected, found) in digests {
-        if expected.0 != found[..] {
-            let found: String = hex::encode(found).chars().take(64).collect();
-            return Err(worker_mismatch(field, hex::encode(expected.0), found));
-        }
-    }
     let capabilities = task_kinds("hello.capabilities", hello.capabilities())?;
     if capabilities.is_empty() {
         return Err(bad_field(
@@ -541,6 +527,30 @@ fn check_hello(hello: &v1::Hello, manifest: &Manifest) -> Result<BTreeSet<TaskKi
         ));
     }
     Ok(capabilities)
+}
+
+/// The circuits that a worker proves, if they are among those that are served.
+fn circuits_of<'a>(hello: &v1::Hello, keyring: &'a Keyring) -> Result<&'a Circuits, Status> {
+    let of_shard = |circuits: &&Circuits| circuits.manifest.shard_vk_digest.0 == hello.shard_vk_digest[..];
+    let known: Vec<&Circuits> = keyring.all().filter(of_shard).collect();
+    let refuse = |field, expected: Vec<[u8; 32]>, found: &[u8]| {
+        let expected: Vec<String> = expected.iter().map(hex::encode).collect();
+        let found: String = hex::encode(found).chars().take(64).collect();
+        worker_mismatch(field, expected.join(" or "), found)
+    };
+    if known.is_empty() {
+        let served = keyring.all().map(|circuits| circuits.id().shard_vk).collect();
+        return Err(refuse("shard_vk_digest", served, &hello.shard_vk_digest));
+    }
+    let found = &hello.aggregation_vk_digest;
+    let ours = |circuits: &&&Circuits| circuits.manifest.aggregation_vk_digest.0 == found[..];
+    known.iter().find(ours).copied().ok_or_else(|| {
+        let served = known
+            .iter()
+            .map(|circuits| circuits.id().aggregation_vk)
+            .collect();
+        refuse("aggregation_vk_digest", served, found)
+    })
 }
 
 fn task_kinds(field: &str, kinds: impl Iterator<Item = v1::TaskKind>) -> Result<BTreeSet<TaskKind>, Status> {

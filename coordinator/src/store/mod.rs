@@ -1,6 +1,7 @@
 //! What survives a crash: the rollup's accounts, batches, tasks and artifacts.
 //!
-//! A store belongs to one rollup, one genesis and one set of keys ([`Identity`]), and to one process at a time.
+//! A store belongs to one rollup, one genesis and one set of keys ([`Identity`]), and to one process at a time. Its keys are followed
+//! by others only where they are served on ([`SledStore::open_after`]).
 
 mod artifacts;
 mod sled;
@@ -12,15 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::{
     Snapshot,
+    id::KeyId,
     record::{ArtifactKey, Write},
 };
 
 pub use self::sled::SledStore;
 
 /// Version of the store's layout and encodings.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
-/// What a store was made for. A store is only ever opened for the same again.
+/// What a store is for. It is only opened for the same again, or for keys that follow those it was opened with last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// [`SCHEMA`] of the code that made it.
@@ -63,6 +65,18 @@ pub enum StoreError {
         stored: String,
         /// Its value here.
         found: String,
+    },
+    /// Open batches are to be proven with keys that are not served.
+    #[error(
+        "{batches} batches of the store {path} are still to be proven with the keys {keys}; serve those too (--previous-keys)"
+    )]
+    KeysNeeded {
+        /// The store.
+        path: PathBuf,
+        /// How many.
+        batches: usize,
+        /// The keys of the oldest of them.
+        keys: KeyId,
     },
     /// Something in it does not read as it was written.
     #[error("the store is damaged: {what}")]
@@ -142,6 +156,13 @@ pub trait Store: Send + Sync {
 }
 
 impl Identity {
+    fn keys(&self) -> KeyId {
+        KeyId {
+            shard_vk: self.shard_vk_digest,
+            aggregation_vk: self.aggregation_vk_digest,
+        }
+    }
+
     /// The first field in which `found` differs from `self`, the identity stored.
     fn difference(&self, found: &Self) -> Option<(&'static str, String, String)> {
         let digest = |bytes: &[u8]| format!("0x{}", hex::encode(bytes));

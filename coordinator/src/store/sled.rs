@@ -28,7 +28,7 @@ use super::{
 };
 use crate::core::{
     Snapshot,
-    id::{TaskId, TaskKind},
+    id::{KeyId, TaskId, TaskKind},
     record::{ArtifactKey, BatchRecord, TaskRecord, Write},
 };
 
@@ -85,6 +85,19 @@ impl SledStore {
         identity: &Identity,
         genesis: impl Fn() -> Vec<(AccountIndex, Account)>,
     ) -> Result<Self, StoreError> {
+        Self::open_after(path, identity, &[], genesis)
+    }
+
+    /// The same of a store that may have been for an identity among `previous`, whose keys are served on. It is for `identity` then.
+    ///
+    /// # Errors
+    /// As [`SledStore::open`]; [`StoreError::KeysNeeded`] if open batches need keys that are none of these.
+    pub fn open_after(
+        path: &Path,
+        identity: &Identity,
+        previous: &[Identity],
+        genesis: impl Fn() -> Vec<(AccountIndex, Account)>,
+    ) -> Result<Self, StoreError> {
         fs::create_dir_all(path).map_err(io_error(path))?;
         let lock = lock(path)?;
         let folder = path.join(DATABASE);
@@ -103,7 +116,10 @@ impl SledStore {
         let stored = database.get([IDENTITY]).map_err(&fail)?;
         let stored = stored.ok_or_else(|| corrupt("the identity is missing"))?;
         let stored: Identity = decode("the identity", &stored)?;
-        if let Some((field, stored, found)) = stored.difference(identity) {
+        let differs = stored
+            .difference(identity)
+            .filter(|_| !previous.contains(&stored));
+        if let Some((field, stored, found)) = differs {
             return Err(StoreError::Mismatch {
                 path: path.into(),
                 field,
@@ -114,6 +130,12 @@ impl SledStore {
         let epoch = database.get([EPOCH]).map_err(&fail)?;
         let epoch = epoch.ok_or_else(|| corrupt("the epoch is missing"))?;
         let epoch = decode::<u32>("the epoch", &epoch)? + 1;
+        let served: Vec<KeyId> = std::iter::once(identity)
+            .chain(previous)
+            .map(Identity::keys)
+            .collect();
+        check_open_batches(path, &database, &served)?;
+        database.insert([IDENTITY], encode(identity)).map_err(&fail)?;
         database.insert([EPOCH], encode(&epoch)).map_err(&fail)?;
         database.flush().map_err(&fail)?;
         let store = Self {
@@ -153,6 +175,27 @@ impl SledStore {
     fn all<T: DeserializeOwned>(&self, kind: u8, what: &'static str) -> Result<Vec<T>, StoreError> {
         let entries = self.scan(kind)?;
         entries.iter().map(|(_, value)| decode(what, value)).collect()
+    }
+}
+
+/// Refuses a store with open batches whose keys are not served.
+fn check_open_batches(path: &Path, database: &sled::Db, served: &[KeyId]) -> Result<(), StoreError> {
+    let folder = path.join(DATABASE);
+    let fail = database_error(&folder);
+    let mut unserved = Vec::new();
+    for entry in database.scan_prefix([BATCH]) {
+        let batch: BatchRecord = decode("a batch", &entry.map_err(&fail)?.1)?;
+        if !batch.is_final() && !served.contains(&batch.keys) {
+            unserved.push(batch.keys);
+        }
+    }
+    match unserved.first() {
+        None => Ok(()),
+        Some(keys) => Err(StoreError::KeysNeeded {
+            path: path.into(),
+            batches: unserved.len(),
+            keys: *keys,
+        }),
     }
 }
 

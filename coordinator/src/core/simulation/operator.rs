@@ -98,6 +98,7 @@ fn each_thing_that_a_batch_waits_for_is_told() {
         kind: TaskKind::Shard,
         tasks: 1,
         draining,
+        others: 0,
     };
     assert_eq!(world.reasons(batch), [no_worker(0)]);
     let id = world.join("w0");

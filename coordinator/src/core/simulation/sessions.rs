@@ -6,7 +6,9 @@ impl World {
     fn instance(&mut self, worker: &str, instance: u64) -> Result<SessionId, SessionRefused> {
         let all = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
         let instance = NonZeroU64::new(instance).map(Instance);
-        let (id, output) = self.core.open_session(self.now, nobody(worker), instance, all)?;
+        let (id, output) = self
+            .core
+            .open_session(self.now, nobody(worker), instance, all, KEYS)?;
         self.sessions.insert(id, nobody(worker));
         self.apply(output);
         Ok(id)

@@ -14,6 +14,7 @@ use crate::{
         record::ArtifactKey,
     },
     execution::{ArtifactError, RootProof, Statement, encode},
+    keyring::Circuits,
     server::status::Unavailable,
     store::StoreError,
 };
@@ -74,9 +75,14 @@ impl Shell {
         let Some(statement) = self.statement(task.batch)? else {
             return Ok((v1::Verdict::NotNeeded, "the batch is cancelled".into()));
         };
-        let proof = match task.kind {
-            TaskKind::Shard => self.judge_shard(&statement, task, complete)?,
-            TaskKind::Aggregation => self.judge_root(&statement, task, complete)?,
+        let keys = self.read(|core| core.batch(task.batch).map(|batch| batch.keys))?;
+        let proof = match keys.and_then(|keys| self.keyring.get(keys)) {
+            // A start sees to it that the keys of open batches are served.
+            None => Err("the keys of the task's batch are not served".into()),
+            Some(circuits) => match task.kind {
+                TaskKind::Shard => self.judge_shard(circuits, &statement, task, complete)?,
+                TaskKind::Aggregation => self.judge_root(circuits, &statement, task, complete)?,
+            },
         };
         match proof {
             Ok(proof) => {
@@ -97,6 +103,7 @@ impl Shell {
 
     fn judge_shard(
         &self,
+        circuits: &Circuits,
         statement: &Statement,
         task: TaskId,
         complete: v1::Complete,
@@ -104,7 +111,7 @@ impl Shell {
         let instances = statement
             .shard(task.index)
             .map_err(|error| self.statement_failed(task.batch, &error))?;
-        Ok(self
+        Ok(circuits
             .verifier
             .shard(&instances, &complete.proof)
             .map(|()| complete.proof.into()))
@@ -112,6 +119,7 @@ impl Shell {
 
     fn judge_root(
         &self,
+        circuits: &Circuits,
         statement: &Statement,
         task: TaskId,
         complete: v1::Complete,
@@ -140,7 +148,7 @@ impl Shell {
             Err(reason) => return Ok(Err(reason)),
         };
         instances.extend(stated.to_instances());
-        Ok(self.verifier.root(&instances, &complete.proof).map(|()| {
+        Ok(circuits.verifier.root(&instances, &complete.proof).map(|()| {
             let instances = instances.iter().map(field::to_be).collect();
             encode(&RootProof {
                 instances,
