@@ -276,17 +276,43 @@ impl fmt::Display for Reason {
                 "worker {worker}, which holds {task}, is not connected; unless it comes back, the task is handed out again in {}",
                 seconds(*ms)
             ),
+            Self::NoWorker { .. } | Self::AllBusy { .. } => self.fmt_unserved(f),
+            Self::Backoff {
+                task,
+                ms,
+                failures,
+                failure,
+            } => write!(
+                f,
+                "{task} is tried again in {} after {failures} failed attempts, the last because: {failure}",
+                seconds(*ms)
+            ),
+            Self::Avoided {
+                task,
+                worker,
+                ms,
+                failure,
+            } => write!(
+                f,
+                "{task} failed on worker {worker} and is kept for another one for {}: {failure}",
+                seconds(*ms)
+            ),
+        }
+    }
+}
+
+impl Reason {
+    /// Why ready tasks are not given out.
+    fn fmt_unserved(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::NoWorker {
                 kind,
                 tasks,
                 draining,
                 others,
             } => {
-                write!(
-                    f,
-                    "{} to prove, and no worker is connected that proves such",
-                    count(*tasks, *kind)
-                )?;
+                let tasks = count(*tasks, *kind);
+                write!(f, "{tasks} to prove, and no worker is connected that proves such")?;
                 match (draining, others) {
                     (0, 0) => write!(f, "; start one"),
                     (0, _) => write!(
@@ -312,26 +338,7 @@ impl fmt::Display for Reason {
                     _ => write!(f, "; {before} ready tasks of other batches or kinds go before"),
                 }
             }
-            Self::Backoff {
-                task,
-                ms,
-                failures,
-                failure,
-            } => write!(
-                f,
-                "{task} is tried again in {} after {failures} failed attempts, the last because: {failure}",
-                seconds(*ms)
-            ),
-            Self::Avoided {
-                task,
-                worker,
-                ms,
-                failure,
-            } => write!(
-                f,
-                "{task} failed on worker {worker} and is kept for another one for {}: {failure}",
-                seconds(*ms)
-            ),
+            _ => Ok(()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 mod bounds;
+mod hello;
 mod operator_service;
 mod prover_service;
 mod reload;

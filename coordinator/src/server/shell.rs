@@ -4,13 +4,14 @@
 //! core ahead of the store. Where the failure may pass (a full disk, no file descriptors left), the shell refuses everything
 //! until the store takes the same writes, and goes on from there; otherwise the process ends, to resume from the store.
 
+mod clock;
 mod proofs;
 mod rollback;
 
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use circuits::{batch::Batch, field, state::State};
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 
+pub(crate) use self::clock::Clock;
 pub(super) use self::rollback::RollbackFailure;
 use super::status::Unavailable;
 use crate::{
@@ -114,27 +116,6 @@ pub(crate) struct Shell {
     suspended: watch::Sender<bool>,
     /// Everything that uses the shell beside the server: when it is empty the store can be let go.
     tasks: TaskTracker,
-}
-
-/// Milliseconds since the Unix epoch that never go back while the process runs.
-#[derive(Debug)]
-pub(crate) struct Clock {
-    started: Instant,
-    unix_ms: u64,
-}
-
-impl Clock {
-    pub(crate) fn start() -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            started: Instant::now(),
-            unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
-        }
-    }
-
-    pub(crate) fn now(&self) -> UnixMs {
-        UnixMs(self.unix_ms).after(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
 }
 
 impl Shell {

@@ -3,9 +3,8 @@
 //! A session is two loops: one reads the worker's messages and makes a step of each, one writes what the steps ask for. Tasks'
 //! payloads are read from the store when their turn to be written comes, so a queue of leases holds no payloads.
 
-use std::{collections::BTreeSet, num::NonZeroU64, pin::Pin, sync::Arc, time::Duration};
+use std::{num::NonZeroU64, pin::Pin, sync::Arc, time::Duration};
 
-use circuits::manifest::PROTOCOL_VERSION;
 use proto::{
     CHUNK_BYTES_MAX, FAILURE_CHARS_MAX, FailureClass, NAME_CHARS_MAX, PAYLOAD_BYTES_MAX, PROOF_BYTES_MAX, v1,
 };
@@ -17,8 +16,9 @@ use v1::{session_request::Message as FromWorker, session_response::Message as To
 
 use super::{
     access::gate::Caller,
+    hello::{check_hello, circuits_of, task_kinds},
     shell::{Outbound, SessionQueue, Shell},
-    status::{Unavailable, bad_field, bad_stream, exhausted, name_taken, not_taken, worker_mismatch},
+    status::{Unavailable, bad_field, bad_stream, exhausted, name_taken, not_taken},
     undecodable::unread,
     view::task_kind,
 };
@@ -26,11 +26,11 @@ use crate::{
     config::Config,
     core::{
         Output,
-        id::{Fence, Instance, SessionId, TaskId, TaskKind, WorkerId},
+        id::{Fence, Instance, SessionId, TaskId, WorkerId},
         lease::LeaseLost,
         session::SessionRefused,
     },
-    keyring::{Circuits, Keyring},
+    keyring::Keyring,
 };
 
 /// Messages that may wait for the connection.
@@ -39,8 +39,6 @@ pub(super) const WRITE_BUFFER: usize = 1;
 const HELLO_WAIT: Duration = Duration::from_secs(10);
 /// Renewals that fit in a lease's time.
 const RENEWALS_PER_LEASE: u64 = 4;
-/// Most devices of a worker.
-const DEVICES_MAX: usize = 64;
 
 /// Why a session ends that was closed for another.
 const REPLACED: &str = "the worker has opened another session, which takes the place of this one";
@@ -482,90 +480,6 @@ async fn grant(
         line.send(sender, ToWorker::TaskChunk(chunk)).await?;
     }
     Ok(())
-}
-
-/// What a worker can do, if it can work here.
-fn check_hello(hello: &v1::Hello) -> Result<BTreeSet<TaskKind>, Status> {
-    let name = &hello.worker_name;
-    if name.is_empty() || name.len() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
-        let found = format!("{} bytes", name.len());
-        return Err(bad_field(
-            "MALFORMED_FIELD",
-            "hello.worker_name",
-            "1 to 128 bytes, none of control",
-            found,
-        ));
-    }
-    if hello.devices.len() > DEVICES_MAX
-        || hello
-            .devices
-            .iter()
-            .any(|device| device.name.len() > NAME_CHARS_MAX)
-    {
-        let found = format!("{} devices", hello.devices.len());
-        return Err(bad_field(
-            "MALFORMED_FIELD",
-            "hello.devices",
-            "at most 64, with names of 128 bytes",
-            found,
-        ));
-    }
-    if hello.protocol_version != PROTOCOL_VERSION {
-        return Err(worker_mismatch(
-            "protocol_version",
-            PROTOCOL_VERSION,
-            hello.protocol_version,
-        ));
-    }
-    let capabilities = task_kinds("hello.capabilities", hello.capabilities())?;
-    if capabilities.is_empty() {
-        return Err(bad_field(
-            "MALFORMED_FIELD",
-            "hello.capabilities",
-            "at least one",
-            0,
-        ));
-    }
-    Ok(capabilities)
-}
-
-/// The circuits that a worker proves, if they are among those that are served.
-fn circuits_of<'a>(hello: &v1::Hello, keyring: &'a Keyring) -> Result<&'a Circuits, Status> {
-    let of_shard = |circuits: &&Circuits| circuits.manifest.shard_vk_digest.0 == hello.shard_vk_digest[..];
-    let known: Vec<&Circuits> = keyring.all().filter(of_shard).collect();
-    let refuse = |field, expected: Vec<[u8; 32]>, found: &[u8]| {
-        let expected: Vec<String> = expected.iter().map(hex::encode).collect();
-        let found: String = hex::encode(found).chars().take(64).collect();
-        worker_mismatch(field, expected.join(" or "), found)
-    };
-    if known.is_empty() {
-        let served = keyring.all().map(|circuits| circuits.id().shard_vk).collect();
-        return Err(refuse("shard_vk_digest", served, &hello.shard_vk_digest));
-    }
-    let found = &hello.aggregation_vk_digest;
-    let ours = |circuits: &&&Circuits| circuits.manifest.aggregation_vk_digest.0 == found[..];
-    known.iter().find(ours).copied().ok_or_else(|| {
-        let served = known
-            .iter()
-            .map(|circuits| circuits.id().aggregation_vk)
-            .collect();
-        refuse("aggregation_vk_digest", served, found)
-    })
-}
-
-fn task_kinds(field: &str, kinds: impl Iterator<Item = v1::TaskKind>) -> Result<BTreeSet<TaskKind>, Status> {
-    kinds
-        .map(|kind| match kind {
-            v1::TaskKind::Shard => Ok(TaskKind::Shard),
-            v1::TaskKind::Aggregation => Ok(TaskKind::Aggregation),
-            v1::TaskKind::Unspecified => Err(bad_field(
-                "MALFORMED_FIELD",
-                field,
-                "SHARD or AGGREGATION",
-                kind.as_str_name(),
-            )),
-        })
-        .collect()
 }
 
 /// Refuses a task's name that is none by its length alone: answers repeat it, and wait until the worker reads them.
