@@ -18,6 +18,7 @@ pub mod operation;
 pub mod poseidon;
 pub mod preset;
 pub mod ptau;
+pub mod recursion;
 pub mod sample;
 pub mod shard;
 pub mod srs;

@@ -74,6 +74,12 @@ pub fn spec6() -> &'static Spec<6> {
     SPEC.get_or_init(|| Spec::generate(60))
 }
 
+/// The width of a shard proof's transcript, the least: 57 partial rounds.
+pub(crate) fn spec3() -> &'static Spec<3> {
+    static SPEC: OnceLock<Spec<3>> = OnceLock::new();
+    SPEC.get_or_init(|| Spec::generate(57))
+}
+
 /// The permutation as P-2.1 states it: per round, add the constants, apply the S-box, multiply by the MDS matrix.
 pub fn permute<const T: usize>(spec: &Spec<T>, state: &mut [Fr; T]) {
     for (round, constants) in spec.round_constants.iter().enumerate() {
@@ -376,6 +382,7 @@ mod tests {
     fn the_sparse_schedule_equals_the_plain_permutation() {
         sparse_equals_plain(spec9());
         sparse_equals_plain(spec6());
+        sparse_equals_plain(spec3());
     }
 
     #[test]

@@ -189,6 +189,11 @@ impl ShardVerifier {
         &self.key.vk
     }
 
+    /// Instances of every shard proof.
+    pub(crate) fn instances(&self) -> usize {
+        self.key.protocol.num_instance[0]
+    }
+
     /// Bytes of every shard proof.
     pub fn proof_bytes(&self) -> usize {
         self.key.layout.bytes(COMPRESSED_BYTES)
@@ -368,8 +373,32 @@ impl Layout {
     }
 }
 
+/// The points and scalars of a shard proof that has `points` commitments before its scalars.
+pub(crate) fn read_shard_proof(
+    proof: &[u8],
+    points: usize,
+    scalars: usize,
+) -> Result<(Vec<G1Affine>, Vec<Fr>), VerifyError> {
+    let layout = Layout { points, scalars };
+    layout.check(proof, COMPRESSED_BYTES, compressed_point, field_from_le)?;
+    let (commitments, rest) = proof.split_at(points * COMPRESSED_BYTES);
+    let (scalars, opening) = rest.split_at(scalars * SCALAR_BYTES);
+    let commitments = commitments.chunks(COMPRESSED_BYTES);
+    let points = commitments.chain(opening.chunks(COMPRESSED_BYTES));
+    let checked = "every element was checked";
+    Ok((
+        points
+            .map(|bytes| compressed_point(bytes).expect(checked))
+            .collect(),
+        scalars
+            .chunks(SCALAR_BYTES)
+            .map(|bytes| field_from_le(bytes).expect(checked))
+            .collect(),
+    ))
+}
+
 /// Decides an accumulator: `e(lhs, g2) = e(rhs, s·g2)`.
-fn decide(opening: &OpeningKey, [lhs, rhs]: &[G1Affine; 2]) -> Result<(), VerifyError> {
+pub(crate) fn decide(opening: &OpeningKey, [lhs, rhs]: &[G1Affine; 2]) -> Result<(), VerifyError> {
     let terms = [(lhs, &opening.g2.into()), (rhs, &(-opening.s_g2).into())];
     let holds = Bn256::multi_miller_loop(&terms)
         .final_exponentiation()

@@ -1,0 +1,149 @@
+//! A constraint system's polynomials as one list of operations, in which equal subexpressions occur once.
+//!
+//! The shard's gates repeat the same S-box outputs in every row of a matrix; evaluated as trees they cost a child an
+//! order of magnitude more.
+
+use std::collections::HashMap;
+
+use halo2_proofs::plonk::Expression;
+use halo2curves::{bn256::Fr, ff::Field};
+
+use super::arithmetic::Arithmetic;
+
+/// A queried column, by its kind and place among the constraint system's queries of that kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Query {
+    Fixed(usize),
+    Advice(usize),
+    Instance(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Node {
+    Constant(Fr),
+    Query(Query),
+    Sum(usize, usize),
+    Product(usize, usize),
+    Scaled(usize, Fr),
+}
+
+/// Where a polynomial's value is in a [`Program`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Root(usize);
+
+/// The polynomials of a constraint system.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Program {
+    nodes: Vec<Node>,
+    /// How many nodes and roots read each node.
+    readers: Vec<usize>,
+    places: HashMap<Node, usize>,
+}
+
+impl Program {
+    /// Adds a polynomial; `query` finds a queried column and rotation.
+    pub fn add(&mut self, polynomial: &Expression<Fr>, query: &impl Fn(&Expression<Fr>) -> Query) -> Root {
+        let place = self.place(polynomial, query);
+        self.readers[place] += 1;
+        Root(place)
+    }
+
+    fn place(&mut self, polynomial: &Expression<Fr>, query: &impl Fn(&Expression<Fr>) -> Query) -> usize {
+        let node = match polynomial {
+            Expression::Constant(value) => Node::Constant(*value),
+            Expression::Fixed(_) | Expression::Advice(_) | Expression::Instance(_) => {
+                Node::Query(query(polynomial))
+            }
+            Expression::Negated(a) => Node::Scaled(self.place(a, query), -Fr::ONE),
+            Expression::Scaled(a, factor) => Node::Scaled(self.place(a, query), *factor),
+            Expression::Sum(a, b) => Node::Sum(self.place(a, query), self.place(b, query)),
+            Expression::Product(a, b) => Node::Product(self.place(a, query), self.place(b, query)),
+            Expression::Selector(_) => unreachable!("a verifying key's selectors are fixed columns"),
+            Expression::Challenge(_) => unreachable!("a circuit of one phase has no challenges"),
+        };
+        if let Some(place) = self.places.get(&node) {
+            return *place;
+        }
+        let place = self.nodes.len();
+        match node {
+            Node::Sum(a, b) | Node::Product(a, b) => {
+                self.readers[a] += 1;
+                self.readers[b] += 1;
+            }
+            Node::Scaled(a, _) => self.readers[a] += 1,
+            Node::Constant(_) | Node::Query(_) => {}
+        }
+        self.nodes.push(node);
+        self.readers.push(0);
+        self.places.insert(node, place);
+        place
+    }
+
+    /// Begins an evaluation at given values of the queries.
+    pub fn at<'a, S>(&'a self, queries: &'a dyn Fn(Query) -> S) -> Evaluation<'a, S> {
+        Evaluation {
+            program: self,
+            queries,
+            values: std::iter::repeat_with(|| None).take(self.nodes.len()).collect(),
+        }
+    }
+}
+
+/// The values of a program's nodes that were asked for.
+pub(super) struct Evaluation<'a, S> {
+    program: &'a Program,
+    queries: &'a dyn Fn(Query) -> S,
+    values: Vec<Option<S>>,
+}
+
+impl<S: Clone> Evaluation<'_, S> {
+    /// The value of a polynomial.
+    pub fn value<A: Arithmetic<Scalar = S>>(&mut self, a: &mut A, root: Root) -> S {
+        self.node(a, root.0)
+    }
+
+    fn node<A: Arithmetic<Scalar = S>>(&mut self, a: &mut A, place: usize) -> S {
+        if let Some(value) = &self.values[place] {
+            return value.clone();
+        }
+        let value = match self.program.nodes[place] {
+            Node::Constant(value) => a.constant(value),
+            Node::Query(query) => (self.queries)(query),
+            Node::Sum(left, right) => self.sum(a, left, right),
+            Node::Product(left, right) => {
+                let (left, right) = (self.node(a, left), self.node(a, right));
+                a.mul(&left, &right)
+            }
+            Node::Scaled(of, factor) => {
+                let of = self.node(a, of);
+                a.scale(&of, factor)
+            }
+        };
+        self.values[place] = Some(value.clone());
+        value
+    }
+
+    /// A sum; a product that nothing else reads joins it in one operation.
+    fn sum<A: Arithmetic<Scalar = S>>(&mut self, a: &mut A, left: usize, right: usize) -> S {
+        for (term, other) in [(right, left), (left, right)] {
+            if self.program.readers[term] > 1 || self.values[term].is_some() {
+                continue;
+            }
+            match self.program.nodes[term] {
+                Node::Product(b, c) => {
+                    let (b, c) = (self.node(a, b), self.node(a, c));
+                    let other = self.node(a, other);
+                    return a.mul_add(&other, &b, &c);
+                }
+                Node::Scaled(b, factor) => {
+                    let b = self.node(a, b);
+                    let other = self.node(a, other);
+                    return a.add_scaled(&other, &b, factor);
+                }
+                _ => {}
+            }
+        }
+        let (left, right) = (self.node(a, left), self.node(a, right));
+        a.add(&left, &right)
+    }
+}

@@ -1,0 +1,295 @@
+//! What a verifying key fixes about the verification of its proofs: the order of a proof's elements, the polynomials,
+//! and the sets of points at which commitments are opened.
+
+use halo2_proofs::plonk::{Any, Column, ConstraintSystem, Expression, VerifyingKey};
+use halo2curves::{
+    bn256::{Fr, G1Affine},
+    ff::Field,
+};
+
+use super::program::{Program, Query, Root};
+
+/// What is opened: a commitment of the proof, one of the key, or the quotient, which the verifier puts together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    Proof(usize),
+    Key(usize),
+    Quotient,
+}
+
+/// An opened value: a scalar of the proof, or the quotient's, which follows from the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value {
+    Proof(usize),
+    Quotient,
+}
+
+/// Commitments opened at the same rotations of `x`.
+#[derive(Clone, Debug)]
+pub(super) struct OpeningSet {
+    pub rotations: Vec<i32>,
+    /// Each commitment with its values, in the order of the rotations.
+    pub members: Vec<(Base, Vec<Value>)>,
+}
+
+/// Places of one lookup argument.
+#[derive(Clone, Debug)]
+pub(super) struct Lookup {
+    pub inputs: Vec<Root>,
+    pub table: Vec<Root>,
+    /// Scalars of the proof: product, next product, permuted input, the input before, permuted table.
+    pub scalars: [usize; 5],
+}
+
+/// Places of one set of the permutation argument.
+#[derive(Clone, Debug)]
+pub(super) struct PermutationSet {
+    /// Each column's value and the place of its permutation's value.
+    pub columns: Vec<(Query, usize)>,
+    pub product: usize,
+    pub next: usize,
+    /// The product at the last usable row; the last set has none.
+    pub last: Option<usize>,
+}
+
+/// How many points a proof has, in the order in which it has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Points {
+    pub advice: usize,
+    /// Two for each lookup: input, table.
+    pub permuted: usize,
+    /// Of permutation sets, then of lookups, then the random polynomial's.
+    pub products: usize,
+    pub quotient: usize,
+    /// SHPLONK's two.
+    pub opening: usize,
+}
+
+impl Points {
+    pub fn total(&self) -> usize {
+        self.advice + self.permuted + self.products + self.quotient + self.opening
+    }
+
+    pub fn first_quotient(&self) -> usize {
+        self.advice + self.permuted + self.products
+    }
+}
+
+/// Everything that a key fixes.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    pub k: u32,
+    pub omega: Fr,
+    pub digest: Fr,
+    /// The key's commitments: fixed columns, then permutations.
+    pub commitments: Vec<G1Affine>,
+    pub instances: usize,
+    pub instance_rotations: Vec<i32>,
+    pub blinding: i32,
+    pub points: Points,
+    pub scalars: usize,
+    /// Place among the scalars of the first fixed value; advice values come before.
+    pub first_fixed: usize,
+    pub program: Program,
+    pub gates: Vec<Root>,
+    pub permutation: Vec<PermutationSet>,
+    pub lookups: Vec<Lookup>,
+    pub sets: Vec<OpeningSet>,
+}
+
+impl Shape {
+    /// The shape of proofs under `vk` with `instances` values in one instance column.
+    ///
+    /// Panics on a constraint system with challenges, or with another number of instance columns: none is ours.
+    pub fn new(vk: &VerifyingKey<G1Affine>, instances: usize) -> Self {
+        let cs = vk.cs();
+        assert_eq!(cs.num_challenges(), 0, "a circuit of one phase");
+        assert_eq!(cs.num_instance_columns(), 1, "one instance column");
+        let mut program = Program::default();
+        let find = |expression: &Expression<Fr>| find(cs, expression);
+        let gates = cs.gates().iter().flat_map(|gate| gate.polynomials());
+        let gates = gates.map(|polynomial| program.add(polynomial, &find)).collect();
+        let first_fixed = cs.advice_queries().len();
+        let random = first_fixed + cs.fixed_queries().len();
+        let (permutation, mut scalars) = permutation(cs, random + 1);
+        let mut lookups = vec![];
+        for lookup in cs.lookups() {
+            let mut add = |of: &[Expression<Fr>]| of.iter().map(|of| program.add(of, &find)).collect();
+            lookups.push(Lookup {
+                inputs: add(lookup.input_expressions()),
+                table: add(lookup.table_expressions()),
+                scalars: std::array::from_fn(|i| scalars + i),
+            });
+            scalars += 5;
+        }
+        let points = Points {
+            advice: cs.num_advice_columns(),
+            permuted: 2 * lookups.len(),
+            products: permutation.len() + lookups.len() + 1,
+            quotient: vk.get_domain().get_quotient_poly_degree(),
+            opening: 2,
+        };
+        let mut shape = Self {
+            k: vk.get_domain().k(),
+            omega: vk.get_domain().get_omega(),
+            digest: vk.transcript_repr(),
+            commitments: [&vk.fixed_commitments()[..], &vk.permutation().commitments()[..]].concat(),
+            instances,
+            instance_rotations: cs
+                .instance_queries()
+                .iter()
+                .map(|(_, rotation)| rotation.0)
+                .collect(),
+            blinding: cs.blinding_factors() as i32,
+            points,
+            scalars,
+            first_fixed,
+            program,
+            gates,
+            permutation,
+            lookups,
+            sets: vec![],
+        };
+        shape.sets = sets(shape.claims(cs, random));
+        shape
+    }
+
+    /// The rotation of the last usable row.
+    pub fn last_rotation(&self) -> i32 {
+        -(self.blinding + 1)
+    }
+
+    /// `ω^rotation`.
+    pub fn omega_to(&self, rotation: i32) -> Fr {
+        let power = self.omega.pow_vartime([u64::from(rotation.unsigned_abs())]);
+        if rotation < 0 {
+            power.invert().expect("a root of unity is not 0")
+        } else {
+            power
+        }
+    }
+
+    /// Every opened value in the order in which the argument of the openings takes them.
+    fn claims(&self, cs: &ConstraintSystem<Fr>, random: usize) -> Vec<(Base, i32, Value)> {
+        let mut claims = vec![];
+        let mut claim = |base, rotation, value| claims.push((base, rotation, Value::Proof(value)));
+        for (value, (column, rotation)) in cs.advice_queries().iter().enumerate() {
+            claim(Base::Proof(column.index()), rotation.0, value);
+        }
+        let products = self.points.advice + self.points.permuted;
+        for (i, set) in self.permutation.iter().enumerate() {
+            claim(Base::Proof(products + i), 0, set.product);
+            claim(Base::Proof(products + i), 1, set.next);
+        }
+        for (i, set) in self.permutation.iter().enumerate().rev() {
+            if let Some(last) = set.last {
+                claim(Base::Proof(products + i), self.last_rotation(), last);
+            }
+        }
+        for (i, lookup) in self.lookups.iter().enumerate() {
+            let product = Base::Proof(products + self.permutation.len() + i);
+            let input = self.points.advice + 2 * i;
+            let [value, next, permuted, before, table] = lookup.scalars;
+            claim(product, 0, value);
+            claim(Base::Proof(input), 0, permuted);
+            claim(Base::Proof(input + 1), 0, table);
+            claim(Base::Proof(input), -1, before);
+            claim(product, 1, next);
+        }
+        for (i, (column, rotation)) in cs.fixed_queries().iter().enumerate() {
+            claim(Base::Key(column.index()), rotation.0, self.first_fixed + i);
+        }
+        for i in 0..cs.permutation().get_columns().len() {
+            claim(Base::Key(cs.num_fixed_columns() + i), 0, random + 1 + i);
+        }
+        claims.push((Base::Quotient, 0, Value::Quotient));
+        let random_point = self.points.first_quotient() - 1;
+        claims.push((Base::Proof(random_point), 0, Value::Proof(random)));
+        claims
+    }
+}
+
+fn find(cs: &ConstraintSystem<Fr>, expression: &Expression<Fr>) -> Query {
+    let place = match expression {
+        Expression::Fixed(query) => cs
+            .fixed_queries()
+            .iter()
+            .position(|(column, at)| (column.index(), *at) == (query.column_index(), query.rotation()))
+            .map(Query::Fixed),
+        Expression::Advice(query) => cs
+            .advice_queries()
+            .iter()
+            .position(|(column, at)| (column.index(), *at) == (query.column_index(), query.rotation()))
+            .map(Query::Advice),
+        Expression::Instance(query) => cs
+            .instance_queries()
+            .iter()
+            .position(|(column, at)| (column.index(), *at) == (query.column_index(), query.rotation()))
+            .map(Query::Instance),
+        _ => None,
+    };
+    place.expect("a constraint system lists every query of its polynomials")
+}
+
+/// The permutation's sets; `first` is the place of the first permutation's value. Returns the place after the last.
+fn permutation(cs: &ConstraintSystem<Fr>, first: usize) -> (Vec<PermutationSet>, usize) {
+    let columns = cs.permutation().get_columns();
+    let value = |column: &Column<Any>| {
+        let here = |place: Option<usize>| place.expect("a permuted column is queried at its own row");
+        let is = |index: usize, rotation: i32| index == column.index() && rotation == 0;
+        match column.column_type() {
+            Any::Fixed => Query::Fixed(here(
+                cs.fixed_queries().iter().position(|(c, at)| is(c.index(), at.0)),
+            )),
+            Any::Advice(_) => Query::Advice(here(
+                cs.advice_queries().iter().position(|(c, at)| is(c.index(), at.0)),
+            )),
+            Any::Instance => Query::Instance(here(
+                cs.instance_queries()
+                    .iter()
+                    .position(|(c, at)| is(c.index(), at.0)),
+            )),
+        }
+    };
+    let with_places: Vec<(Query, usize)> = columns.iter().map(value).zip(first..).collect();
+    let chunks: Vec<_> = with_places.chunks(cs.degree() - 2).collect();
+    let mut place = first + columns.len();
+    let mut sets = vec![];
+    for (i, columns) in chunks.iter().enumerate() {
+        let is_last = i + 1 == chunks.len();
+        sets.push(PermutationSet {
+            columns: columns.to_vec(),
+            product: place,
+            next: place + 1,
+            last: (!is_last).then_some(place + 2),
+        });
+        place += if is_last { 2 } else { 3 };
+    }
+    (sets, place)
+}
+
+/// Groups claims: commitments in order of their first claim, sets in order of their first commitment.
+fn sets(claims: Vec<(Base, i32, Value)>) -> Vec<OpeningSet> {
+    let mut commitments: Vec<(Base, Vec<(i32, Value)>)> = vec![];
+    for (base, rotation, value) in claims {
+        match commitments.iter_mut().find(|(other, _)| *other == base) {
+            Some((_, values)) => values.push((rotation, value)),
+            None => commitments.push((base, vec![(rotation, value)])),
+        }
+    }
+    let mut sets: Vec<OpeningSet> = vec![];
+    for (base, mut values) in commitments {
+        values.sort_by_key(|(rotation, _)| *rotation);
+        let rotations: Vec<i32> = values.iter().map(|(rotation, _)| *rotation).collect();
+        assert!(rotations.is_sorted_by(|a, b| a < b), "no value is claimed twice");
+        let member = (base, values.into_iter().map(|(_, value)| value).collect());
+        match sets.iter_mut().find(|set| set.rotations == rotations) {
+            Some(set) => set.members.push(member),
+            None => sets.push(OpeningSet {
+                rotations,
+                members: vec![member],
+            }),
+        }
+    }
+    sets
+}

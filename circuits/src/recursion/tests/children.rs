@@ -1,0 +1,179 @@
+//! Children small enough to prove in a test: every kind of column, query and argument that a key can have.
+
+use std::sync::OnceLock;
+
+use halo2_proofs::{
+    circuit::{Layouter, SimpleFloorPlanner, Value},
+    plonk::{
+        Advice, Circuit, Column, ConstraintSystem, Error, Fixed, Instance, ProvingKey, Selector, TableColumn,
+    },
+    poly::{Rotation, kzg::commitment::ParamsKZG},
+};
+use halo2curves::{
+    bn256::{Bn256, Fr, G1Affine},
+    ff::Field,
+};
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+use snark_verifier_sdk::halo2::gen_proof_shplonk;
+
+use crate::{
+    aggregation::{ChildProof, stand_in::opening_key},
+    keys::generate,
+    shard::SHARD_INSTANCES,
+    srs::development,
+    verify::ShardVerifier,
+};
+
+const K: u32 = 6;
+
+/// 17 instances of any value; `b = a² + f(-1) a(2)`, and the pair `(c, c²)` in a table.
+#[derive(Clone)]
+pub struct Child {
+    pub instances: Vec<Fr>,
+}
+
+#[derive(Clone)]
+pub struct ChildConfig {
+    advice: [Column<Advice>; 3],
+    fixed: Column<Fixed>,
+    table: [TableColumn; 2],
+    instance: Column<Instance>,
+    gate: Selector,
+    lookup: Selector,
+}
+
+impl Circuit<Fr> for Child {
+    type Config = ChildConfig;
+    type FloorPlanner = SimpleFloorPlanner;
+    type Params = ();
+
+    fn without_witnesses(&self) -> Self {
+        self.clone()
+    }
+
+    fn configure(meta: &mut ConstraintSystem<Fr>) -> ChildConfig {
+        let advice = [meta.advice_column(), meta.advice_column(), meta.advice_column()];
+        let (fixed, instance) = (meta.fixed_column(), meta.instance_column());
+        let table = [meta.lookup_table_column(), meta.lookup_table_column()];
+        let (gate, lookup) = (meta.selector(), meta.complex_selector());
+        advice.iter().for_each(|column| meta.enable_equality(*column));
+        meta.enable_equality(fixed);
+        meta.enable_equality(instance);
+        let [a, b, c] = advice;
+        meta.create_gate("b = a² + f(-1) a(2)", |cells| {
+            let selector = cells.query_selector(gate);
+            let a0 = cells.query_advice(a, Rotation::cur());
+            let a2 = cells.query_advice(a, Rotation(2));
+            let f = cells.query_fixed(fixed, Rotation(-1));
+            let b = cells.query_advice(b, Rotation::cur());
+            vec![selector * (b - a0.clone() * a0 - f * a2)]
+        });
+        meta.lookup("square", |cells| {
+            let selector = cells.query_selector(lookup);
+            let c0 = cells.query_advice(c, Rotation::cur());
+            let c1 = cells.query_advice(c, Rotation(1));
+            vec![(selector.clone() * c0, table[0]), (selector * c1, table[1])]
+        });
+        // The instance column read away from its own row.
+        meta.create_gate("instances", |cells| {
+            let selector = cells.query_selector(gate);
+            [-1, 1].map(|row| {
+                let instance = cells.query_instance(instance, Rotation(row));
+                selector.clone() * (instance - cells.query_advice(a, Rotation(row)))
+            })
+        });
+        ChildConfig {
+            advice,
+            fixed,
+            table,
+            instance,
+            gate,
+            lookup,
+        }
+    }
+
+    fn synthesize(&self, config: ChildConfig, mut layouter: impl Layouter<Fr>) -> Result<(), Error> {
+        layouter.assign_table(
+            || "squares",
+            |mut table| {
+                for row in 0..16 {
+                    let root = Fr::from(row as u64);
+                    for (column, value) in config.table.iter().zip([root, root.square()]) {
+                        table.assign_cell(|| "square", *column, row, || Value::known(value))?;
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        let cells = layouter.assign_region(
+            || "child",
+            |mut region| {
+                let [a, b, c] = config.advice;
+                let at = |row: usize| self.instances.get(row).copied().unwrap_or(Fr::ZERO);
+                let fixed = |row: usize| Fr::from(3 * row as u64 + 1);
+                let mut cells = vec![];
+                for row in 0..SHARD_INSTANCES + 2 {
+                    cells.push(region.assign_advice(a, row, Value::known(at(row))).cell());
+                    region.assign_fixed(config.fixed, row, fixed(row));
+                }
+                for row in 1..SHARD_INSTANCES {
+                    config.gate.enable(&mut region, row)?;
+                    let value = at(row).square() + fixed(row - 1) * at(row + 2);
+                    region.assign_advice(b, row, Value::known(value));
+                }
+                for row in (0..16).step_by(2) {
+                    config.lookup.enable(&mut region, row)?;
+                    let value = Fr::from(row as u64 / 2 + 3);
+                    region.assign_advice(c, row, Value::known(value));
+                    region.assign_advice(c, row + 1, Value::known(value.square()));
+                }
+                Ok(cells)
+            },
+        )?;
+        for (row, cell) in cells.into_iter().take(SHARD_INSTANCES).enumerate() {
+            layouter.constrain_instance(cell, config.instance, row);
+        }
+        Ok(())
+    }
+}
+
+struct Keys {
+    params: ParamsKZG<Bn256>,
+    pk: ProvingKey<G1Affine>,
+}
+
+fn keys() -> &'static Keys {
+    static KEYS: OnceLock<Keys> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let params = development(K, true, &|_| ()).unwrap().params;
+        let circuit = Child {
+            instances: vec![Fr::ZERO; SHARD_INSTANCES],
+        };
+        let pk = generate(&params, &circuit, "child", true).unwrap();
+        Keys { params, pk }
+    })
+}
+
+pub fn verifier() -> &'static ShardVerifier {
+    static VERIFIER: OnceLock<ShardVerifier> = OnceLock::new();
+    VERIFIER.get_or_init(|| ShardVerifier::new(keys().pk.get_vk().clone(), &opening_key()))
+}
+
+/// A valid proof of these instances.
+pub fn prove(instances: &[Fr]) -> ChildProof {
+    let circuit = Child {
+        instances: instances.to_vec(),
+    };
+    let Keys { params, pk } = keys();
+    ChildProof {
+        instances: instances.to_vec(),
+        proof: gen_proof_shplonk(params, pk, circuit, vec![instances.to_vec()], None),
+    }
+}
+
+/// Instances that are all different.
+pub fn instances(seed: u64) -> Vec<Fr> {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    (0..SHARD_INSTANCES).map(|_| Fr::random(&mut rng)).collect()
+}

@@ -1,0 +1,4 @@
+//! Tests of the recursion: the equation against stock verification.
+
+mod children;
+mod equation;
