@@ -67,14 +67,14 @@ pub const ROOT_INSTANCES: [&str; 21] = [
 pub const ACCUMULATOR_LIMBS: usize = 12;
 
 /// Instances that all children share: rollup_id, time, x.
-const SHARED: usize = BEFORE;
+pub(crate) const SHARED: usize = BEFORE;
 /// Elements of a running state.
 const RUNNING: usize = AFTER - BEFORE;
 /// What the first child's running state begins with, its root aside (P-8.2): `C_A, y_A, p_A, C_B, y_B, p_B`.
-const START: [Fr; RUNNING - 1] = [Fr::ZERO, Fr::ZERO, Fr::ONE, Fr::ZERO, Fr::ZERO, Fr::ONE];
+pub(crate) const START: [Fr; RUNNING - 1] = [Fr::ZERO, Fr::ZERO, Fr::ONE, Fr::ZERO, Fr::ZERO, Fr::ONE];
 /// Of the root instances after the accumulator: the instances of the first child, then those of the last.
-const ROOT_FROM_FIRST: [usize; 4] = [0, 1, 2, BEFORE];
-const ROOT_FROM_LAST: [usize; 5] = [AFTER, AFTER + 1, AFTER + 2, AFTER + 4, AFTER + 5];
+pub(crate) const ROOT_FROM_FIRST: [usize; 4] = [0, 1, 2, BEFORE];
+pub(crate) const ROOT_FROM_LAST: [usize; 5] = [AFTER, AFTER + 1, AFTER + 2, AFTER + 4, AFTER + 5];
 
 /// Rows at the end of a column that hold no witness: blinding.
 const BLINDING_ROWS: usize = 20;

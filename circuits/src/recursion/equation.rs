@@ -48,6 +48,8 @@ pub(super) struct Folded<S> {
     pub proofs: Vec<Vec<S>>,
     /// `rhs`: the weight of each child's last point but the first's, whose weight is 1.
     pub weights: Vec<S>,
+    /// A challenge that depends on everything in every child.
+    pub seed: S,
 }
 
 /// The challenges of a child's transcript, named as in halo2's verifier.
@@ -102,12 +104,14 @@ pub(super) fn fold<A: Arithmetic>(a: &mut A, children: Vec<Terms<A::Scalar>>) ->
         sponge.absorb(std::slice::from_ref(&child.digest));
     }
     let weights: Vec<A::Scalar> = children[1..].iter().map(|_| sponge.squeeze(a)).collect();
+    let seed = sponge.squeeze(a);
     let mut children = children.into_iter();
     let first = children.next().expect("a batch has a shard");
     let mut folded = Folded {
         key: first.key,
         proofs: vec![first.proof],
         weights: vec![],
+        seed,
     };
     for (child, weight) in children.zip(&weights) {
         for (sum, scalar) in folded.key.iter_mut().zip(&child.key) {

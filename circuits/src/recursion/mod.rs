@@ -1,4 +1,5 @@
-//! Recursion of our own (in the making, not wired in): shard proofs verified in a circuit that is made for it.
+//! Recursion of our own: shard proofs verified in a circuit that is made for it. Complete and tested in itself; no key, worker
+//! or contract uses it yet.
 //!
 //! | file | what |
 //! |---|---|
@@ -7,13 +8,100 @@
 //! | `shape` | what a key fixes: a proof's order, its polynomials, its openings |
 //! | `equation` | the verification of a child as sums of points, and the fold of children |
 //! | `native` | the equation with plain values: the circuit's oracle, held to stock verification by its tests |
+//! | `config` | columns and gates |
+//! | `sheet`, `range` | cells, constants, arithmetic; digits |
+//! | `modulus`, `foreign` | arithmetic modulo q: bounds and exact integers; its one gate |
+//! | `scalar`, `curve` | signed digits; points, tables, sums of multiples |
+//! | `hash`, `cells` | the transcript's Poseidon; the equation's scalars as cells |
+//! | `circuit` | children, chain, accumulator, root instances |
+//!
+//! # What it computes
+//!
+//! For each child, from its points, instances and evaluations: the challenges of its transcript, then the scalars of the
+//! equation `lhs`, which a proof satisfies when `e(lhs, g₂) = e(rhs, s·g₂)`. Children are folded with a challenge each, drawn from a
+//! sponge that absorbs a digest of every child's whole transcript; the scalars of the key's commitments, which all
+//! children share, are added up. What is left are two sums of multiples, `14 N` points and 20 constants for `lhs` and `N - 1` for
+//! `rhs`. The transcript is the one that shard proofs have today, so that no proof of a child changes.
+//!
+//! # Why it is laid out so
+//!
+//! L1 pays for each commitment, so there is one advice column, one lookup, constants come from a gate and not through the
+//! permutation, and six gates share three selector columns. A root proof has 22 curve terms: 1 advice, 3 lookup, 1 permutation, 1
+//! blinding, 4 quotient, 7 fixed, 2 permutations, 2 opening, 1 generator (5 + 1 columns today: 36). What L1 pays for a rotation is an
+//! evaluation, a seventh of a commitment, so the one field gate reads 31 cells, and every other gate fits the same rotations.
+//!
+//! A single gate does all arithmetic modulo q: `λ (x2 - x) + y ∓ y2 ≡ 0`, `λ² - x - x2 - x3 ≡ 0`, `y3 = λ (x - x3) - y`. It is an addition of
+//! points; with zeros in the right places it is also the reduction of an integer and, twice, the curve's equation. A y
+//! occurs in it only to the first power, so a y is never made limbs of: it stays an integer modulo r and modulo m (`modulus`),
+//! reduced after some thousand additions. Limbs of 51 bits are three digits of the range table, which has `2^17` rows; a product needs no
+//! carries, only quotients of 119 bits.
+//!
+//! A sum has one accumulator for all its terms, so that doublings are shared; they are made of two additions each, which is
+//! why there is no gate for them. Digits are odd and signed, so that a table has 8 entries and no identity, and a scalar needs
+//! no range. An entry is chosen by three bits; four windows of a scalar read one copy of the table.
+//!
+//! Considered and not taken: three limbs of 88 bits with carries (780 bits of ranges a product, against 492); four limbs of 64 bits
+//! (the same cells, but m must be searched for, since `V'` overflows r for a power of two); a second lookup that reads tables (an entry for 7
+//! cells and not 42, but 3 commitments more); points packed into four cells in a table (19 % fewer cells, one gate more); a zero below
+//! each chain in place of the column `next` (11 % more cells, one commitment less).
+//!
+//! # What it costs
+//!
+//! Cells for the shard key of today (14 points, 167 evaluations, 19 commitments), computed by the layout itself in a test:
+//!
+//! | part | N = 1 | N = 2 | N = 13 |
+//! |---|---|---|---|
+//! | constants | 12,289 | 12,289 | 12,289 |
+//! | points: ranges, curve | 3,530 | 7,060 | 46,030 |
+//! | transcript and scalars | 44,228 | 88,456 | 574,964 |
+//! | fold | 586 | 1,017 | 7,504 |
+//! | helper point | 1,036 | 1,036 | 1,036 |
+//! | tables | 11,060 | 22,120 | 143,780 |
+//! | `lhs` | 319,217 | 432,099 | 1,674,649 |
+//! | `rhs` | 0 | 53,002 | 141,745 |
+//! | root instances | 338 | 408 | 408 |
+//! | all | 392,284 | 617,487 | 2,602,405 |
+//!
+//! An addition is 79 cells: 31 that its gate reads, 20 of the digits of slope and x, 28 of its quotients. Choosing an entry is 42,
+//! a digit 5. One child fits `2^19` rows, two to four `2^20`, 13 `2^22`.
+//!
+//! # Why it is sound
+//!
+//! - Identities modulo q: `modulus`, with every bound asserted where an identity is laid out.
+//! - No exceptional addition: `curve`.
+//! - The fold: a child whose pairing fails leaves a folded pairing that holds with probability `1/r`, since every weight is drawn after all
+//!   children are fixed.
+//! - Everything else is the equation itself, the same text in the circuit and in its oracle.
+//!
+//! Free by design, each harmless: the representation of an element (x or x + q where it fits five limbs: the same element in every
+//! identity; a transcript that absorbs the one is another transcript than the one that absorbs the other); the digits of a scalar
+//! (odd numbers that are equal modulo r have equal multiples); the slope where only the reduction is wanted; which of `2^17`
+//! numbers above the seed is the helper's x, and the sign of its y (a prover who profited would have written a random point as a
+//! combination of points that were fixed before it: a discrete logarithm).
+//!
+//! # What is not there
+//!
+//! An inner recursion as a child (the equation knows lookups, but a child's own accumulator is not folded in); a uniqueness propagation over
+//! the sheet; challenges of 128 bits for the fold, which would halve `rhs`; keys, prover, contract.
 
 mod arithmetic;
+mod cells;
+mod circuit;
+mod config;
+mod curve;
 mod equation;
+mod foreign;
+mod hash;
+mod modulus;
 mod native;
 mod program;
+mod range;
+mod scalar;
 mod shape;
+mod sheet;
 #[cfg(test)]
 mod tests;
 
+pub use circuit::{RECURSION_INSTANCES, RecursionCircuit};
+pub use config::RecursionConfig;
 pub use native::{Equation, EquationError};

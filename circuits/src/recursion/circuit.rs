@@ -1,0 +1,303 @@
+//! The recursion circuit: `N` children of one key, their chain (P-8.2), one accumulator (P-8.5), the root instances.
+
+use halo2_proofs::{
+    circuit::{Cell as Halo2Cell, Layouter, Region, SimpleFloorPlanner, Value},
+    plonk::{Any, Circuit, Column, ConstraintSystem, Error},
+};
+use halo2curves::{
+    bn256::{Fr, G1Affine},
+    group::prime::PrimeCurveAffine,
+};
+
+use super::{
+    config::{CHAIN, GATES, RecursionConfig},
+    curve::{Point, Table},
+    equation::{ChildScalars, Folded, fold, terms},
+    modulus::DIGIT_BITS,
+    native::{Child, Equation, EquationError},
+    shape::Shape,
+    sheet::{Cell, Place, Sheet, Var},
+};
+use crate::{
+    aggregation::{ChildProof, ROOT_FROM_FIRST, ROOT_FROM_LAST, SHARED, START},
+    shard::{AFTER, BEFORE},
+};
+
+/// The instances of a recursion, in order: the accumulator, then what [`crate::aggregation::RootStatement`] has.
+pub const RECURSION_INSTANCES: [&str; 17] = [
+    "lhs.x low 153 bits",
+    "lhs.x high bits",
+    "lhs.y low 153 bits",
+    "lhs.y high bits",
+    "rhs.x low 153 bits",
+    "rhs.x high bits",
+    "rhs.y low 153 bits",
+    "rhs.y high bits",
+    "rollup_id",
+    "time",
+    "x",
+    "old root",
+    "new root",
+    "C_A",
+    "y_A",
+    "C_B",
+    "y_B",
+];
+
+/// A recursion with its witness or, for key generation, a layout of children that prove nothing.
+#[derive(Clone, Debug)]
+pub struct RecursionCircuit {
+    pub(super) sheet: Sheet,
+    instances: Vec<Fr>,
+}
+
+impl RecursionCircuit {
+    /// Lays out the verification of children. A child that does not verify, or does not chain, makes a circuit that no
+    /// proof can be made of, or an accumulator whose pairing fails.
+    ///
+    /// # Errors
+    /// [`EquationError::Child`] for a child whose bytes are no proof.
+    pub fn new(equation: &Equation, children: &[ChildProof]) -> Result<Self, EquationError> {
+        let shape = &equation.shape;
+        let mut read = vec![];
+        for (place, child) in children.iter().enumerate() {
+            let child = Child::read(shape, child);
+            read.push(child.map_err(|source| EquationError::Child { child: place, source })?);
+        }
+        let (sheet, instances) = lay_out(shape, &read);
+        Ok(Self { sheet, instances })
+    }
+
+    /// A circuit of any sheet, without instances.
+    #[cfg(test)]
+    pub(super) fn of_sheet(sheet: Sheet) -> Self {
+        let instances = vec![];
+        Self { sheet, instances }
+    }
+
+    /// The values of [`RECURSION_INSTANCES`].
+    pub fn instances(&self) -> &[Fr] {
+        &self.instances
+    }
+
+    /// Cells in use, by part of the statement.
+    pub fn cells(&self) -> Vec<(&'static str, usize)> {
+        let mut parts: Vec<(&'static str, usize)> = vec![];
+        let ends = self.sheet.labels.iter().skip(1).map(|(row, _)| *row);
+        for ((start, label), end) in self.sheet.labels.iter().zip(ends.chain([self.sheet.row()])) {
+            match parts.iter_mut().find(|(other, _)| other == label) {
+                Some((_, cells)) => *cells += end - start,
+                None => parts.push((label, end - start)),
+            }
+        }
+        parts
+    }
+}
+
+/// A child in cells: its points, and everything as scalars.
+struct ChildCells {
+    points: Vec<Point>,
+    scalars: ChildScalars<Var>,
+}
+
+fn lay_out(shape: &Shape, children: &[Child]) -> (Sheet, Vec<Fr>) {
+    let mut sheet = Sheet::default();
+    sheet.label("P-8.1: a child's points");
+    let children: Vec<ChildCells> = children.iter().map(|child| sheet.child(child)).collect();
+    sheet.label("P-8.2: the chain");
+    sheet.chain(&children);
+    sheet.label("P-8.1: a child's equation");
+    let read = children
+        .iter()
+        .map(|child| terms(shape, &mut sheet, &child.scalars))
+        .collect();
+    sheet.label("P-8.5: the fold");
+    let folded = fold(&mut sheet, read);
+    let [lhs, rhs] = sheet.accumulate(shape, &children, &folded);
+    sheet.label("P-8.4: root instances");
+    let mut exposed = vec![];
+    for point in [lhs, rhs] {
+        let (y, _) = sheet.reduce(&point.y);
+        exposed.extend(
+            [point.x, y]
+                .map(|coordinate| sheet.instance_limbs(&coordinate))
+                .concat(),
+        );
+    }
+    let (first, last) = (&children[0], &children[children.len() - 1]);
+    exposed.extend(ROOT_FROM_FIRST.map(|at| first.scalars.instances[at]));
+    exposed.extend(ROOT_FROM_LAST.map(|at| last.scalars.instances[at]));
+    for (row, var) in exposed.iter().enumerate() {
+        sheet.equal_instance(var, row);
+    }
+    sheet.flush_quotients(true);
+    // What a gate or a chain of the last cells may reach.
+    sheet.skip(CHAIN);
+    (sheet, exposed.into_iter().map(|var| var.value).collect())
+}
+
+impl Sheet {
+    /// A child's cells. Its points are on the curve; its scalars are any, and bound by its transcript.
+    fn child(&mut self, child: &Child) -> ChildCells {
+        let mut points = vec![];
+        let mut coordinates = vec![];
+        for value in &child.points {
+            let (point, elements) = self.point(value);
+            points.push(point);
+            coordinates.push(elements.map(|element| self.scalar_of(&element)));
+        }
+        let mut witness = |values: &[Fr]| values.iter().map(|value| self.witness(*value)).collect();
+        let scalars = ChildScalars {
+            instances: witness(&child.scalars.instances),
+            points: coordinates,
+            scalars: witness(&child.scalars.scalars),
+        };
+        ChildCells { points, scalars }
+    }
+
+    /// P-8.2.
+    fn chain(&mut self, children: &[ChildCells]) {
+        let instances: Vec<&Vec<Var>> = children.iter().map(|child| &child.scalars.instances).collect();
+        for (cell, start) in instances[0][BEFORE + 1..AFTER].iter().zip(START) {
+            let start = self.constant(start);
+            self.equal(cell, &start);
+        }
+        for pair in instances.windows(2) {
+            let [left, right] = [pair[0], pair[1]];
+            let shared = left[..SHARED].iter().zip(&right[..SHARED]);
+            for (left, right) in shared.chain(left[AFTER..].iter().zip(&right[BEFORE..AFTER])) {
+                self.equal(left, right);
+            }
+        }
+    }
+
+    /// The two sums.
+    fn accumulate(&mut self, shape: &Shape, children: &[ChildCells], folded: &Folded<Var>) -> [Point; 2] {
+        self.label("P-8.5: the helper point");
+        let helper = self.hash_to_curve(&folded.seed);
+        let generator = G1Affine::generator();
+        let constant = self.constant_point(&generator);
+        let helper_table = self.table(&helper, &constant);
+        self.label("P-8.5: tables of points");
+        let tables: Vec<Vec<Table>> = children
+            .iter()
+            .map(|child| {
+                child
+                    .points
+                    .iter()
+                    .map(|point| self.table(point, &helper))
+                    .collect()
+            })
+            .collect();
+        let bases = shape.commitments.iter().chain([&generator]).zip(&folded.key);
+        // A fixed column of zeros is committed to as the identity, which adds nothing.
+        let key: Vec<(Table, Var)> = bases
+            .filter(|(base, _)| !bool::from(base.is_identity()))
+            .map(|(base, scalar)| (self.constant_table(base), *scalar))
+            .collect();
+        self.label("P-8.5: lhs");
+        let proofs = tables
+            .iter()
+            .flatten()
+            .zip(folded.proofs.iter().flatten().copied());
+        let terms: Vec<(&Table, Var)> = proofs
+            .chain(key.iter().map(|(table, scalar)| (table, *scalar)))
+            .collect();
+        let lhs = self.sum(&terms, &[], &helper, &helper_table);
+        self.label("P-8.5: rhs");
+        let last = |child: &ChildCells| child.points[child.points.len() - 1].clone();
+        let first = last(&children[0]);
+        let rhs = if folded.weights.is_empty() {
+            first
+        } else {
+            let weighted = tables[1..].iter().map(|tables| &tables[tables.len() - 1]);
+            let terms: Vec<(&Table, Var)> = weighted.zip(folded.weights.iter().copied()).collect();
+            self.sum(&terms, &[first], &helper, &helper_table)
+        };
+        [lhs, rhs]
+    }
+}
+
+impl Circuit<Fr> for RecursionCircuit {
+    type Config = RecursionConfig;
+    type FloorPlanner = SimpleFloorPlanner;
+    type Params = ();
+
+    fn without_witnesses(&self) -> Self {
+        self.clone()
+    }
+
+    fn configure(meta: &mut ConstraintSystem<Fr>) -> RecursionConfig {
+        RecursionConfig::configure(meta)
+    }
+
+    fn synthesize(&self, config: RecursionConfig, mut layouter: impl Layouter<Fr>) -> Result<(), Error> {
+        layouter.assign_table(
+            || "digits",
+            |mut table| {
+                (0..1usize << DIGIT_BITS).try_for_each(|digit| {
+                    let value = Value::known(Fr::from(digit as u64));
+                    table.assign_cell(|| "digit", config.table, digit, || value)
+                })
+            },
+        )?;
+        let instances = layouter.assign_region(
+            || "recursion",
+            |mut region| assign(&self.sheet, &config, &mut region),
+        )?;
+        for (cell, row) in instances {
+            layouter.constrain_instance(cell, config.instance, row);
+        }
+        Ok(())
+    }
+}
+
+fn halo2_cell(column: impl Into<Column<Any>>, cell: &Cell) -> Halo2Cell {
+    Halo2Cell {
+        row_offset: cell.row,
+        column: column.into(),
+    }
+}
+
+/// Writes the sheet into halo2's region. Returns the cells that meet an instance.
+fn assign(
+    sheet: &Sheet,
+    config: &RecursionConfig,
+    region: &mut Region<'_, Fr>,
+) -> Result<Vec<(Halo2Cell, usize)>, Error> {
+    for (row, value) in sheet.advice.iter().enumerate() {
+        region.assign_advice(config.a, row, Value::known(*value));
+    }
+    for (row, value) in &sheet.added {
+        region.assign_fixed(config.added, *row, *value);
+    }
+    for (row, next) in &sheet.digits {
+        let [digit, next] = lookup_coefficients(*next);
+        region.assign_fixed(config.digit, *row, digit);
+        region.assign_fixed(config.next, *row, next);
+    }
+    for gate in GATES {
+        for row in &sheet.on[gate as usize] {
+            config.selector(gate).enable(region, *row)?;
+        }
+    }
+    let cell_of = |cell: &Cell| match cell.place {
+        Place::Advice => Some(halo2_cell(config.a, cell)),
+        Place::Instance => None,
+    };
+    let mut instances = vec![];
+    for (a, b, _) in &sheet.copies {
+        match (cell_of(a), cell_of(b)) {
+            (Some(a), Some(b)) => region.constrain_equal(a, b),
+            (Some(a), None) => instances.push((a, b.row)),
+            _ => unreachable!("an instance stands on the right of a copy"),
+        }
+    }
+    Ok(instances)
+}
+
+/// Of a looked-up digit: what its cell and the chain's next are multiplied by.
+pub(super) fn lookup_coefficients(next: bool) -> [Fr; 2] {
+    let radix = Fr::from(1 << DIGIT_BITS);
+    [Fr::one(), if next { -radix } else { Fr::zero() }]
+}

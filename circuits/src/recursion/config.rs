@@ -1,0 +1,294 @@
+//! Columns and gates of the recursion circuit: one advice column `a`, so that its verifier reads few commitments. Every
+//! gate has degree 5 at most, selector included.
+//!
+//! | column | what |
+//! |---|---|
+//! | `a` | every witness |
+//! | `added` | what `arith` adds: the circuit's constants; Poseidon's round constants |
+//! | `digit`, `next` | the range lookup's coefficients: `digit·a(0) + next·a(10)` is in the table |
+//! | `table` | `0 … 2^17 - 1` |
+
+use halo2_proofs::{
+    plonk::{
+        Advice, Column, ConstraintSystem, Constraints, Expression, Fixed, Instance, Selector, TableColumn,
+        VirtualCells,
+    },
+    poly::Rotation,
+};
+use halo2curves::{bn256::Fr, ff::Field};
+
+use super::{
+    arithmetic::WIDTH,
+    modulus::{self, LIMBS, PRODUCTS},
+};
+use crate::poseidon;
+
+/// Cells from a chain's cell to its next: see [`super::range`].
+pub(super) const CHAIN: usize = 10;
+
+/// Cells of an addition, by offset from its row.
+pub(super) mod add {
+    pub const X: usize = 0;
+    pub const Y: usize = 5;
+    pub const X2: usize = 7;
+    pub const Y2: usize = 12;
+    pub const SIGN: usize = 14;
+    pub const Y3: usize = 15;
+    /// Quotients of the slope: by q, by m; then those of x.
+    pub const QUOTIENTS: usize = 17;
+    pub const SLOPE: usize = 21;
+    pub const X3: usize = 26;
+}
+
+/// Cells of a selection, by offset: 8 entries, the bits of 4 windows, 4 entries chosen.
+pub(super) mod select {
+    pub const WINDOWS: usize = 4;
+    pub const ENTRIES: usize = 8;
+    pub const BITS: usize = 8;
+    pub const OUT: usize = 20;
+    pub const CELLS: usize = 24;
+}
+
+/// Cells of a scalar's window, by offset: the scalar's prefix, a sign, three bits. The next prefix is at [`digit::NEXT`].
+pub(super) mod digit {
+    pub const SIGN: usize = 1;
+    pub const BITS: usize = 2;
+    pub const NEXT: usize = 5;
+}
+
+/// What a selector switches on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Gate {
+    /// Three identities modulo q, of which an addition of points is one use.
+    Add,
+    /// Entries of a table by three bits.
+    Select,
+    /// A scalar's next signed odd digit.
+    Digit,
+    /// `a0 + a1 a2 + added = a3`.
+    Arith,
+    /// Poseidon: a full round.
+    Full,
+    /// Poseidon: a partial round.
+    Partial,
+}
+
+/// All gates, in the order of their selectors.
+pub(super) const GATES: [Gate; 6] = [
+    Gate::Add,
+    Gate::Select,
+    Gate::Digit,
+    Gate::Arith,
+    Gate::Full,
+    Gate::Partial,
+];
+
+/// Columns and selectors.
+#[derive(Clone, Debug)]
+pub struct RecursionConfig {
+    pub(super) a: Column<Advice>,
+    pub(super) added: Column<Fixed>,
+    pub(super) digit: Column<Fixed>,
+    pub(super) next: Column<Fixed>,
+    pub(super) table: TableColumn,
+    pub(super) instance: Column<Instance>,
+    pub(super) selectors: [Selector; GATES.len()],
+}
+
+type E = Expression<Fr>;
+
+fn constant(value: u64) -> E {
+    Expression::Constant(Fr::from(value))
+}
+
+/// `Σ coefficients · terms`.
+fn linear(coefficients: &[Fr], terms: &[E]) -> E {
+    coefficients
+        .iter()
+        .zip(terms)
+        .filter(|(coefficient, _)| **coefficient != Fr::ZERO)
+        .map(|(coefficient, term)| term.clone() * *coefficient)
+        .reduce(|sum, term| sum + term)
+        .unwrap_or(Expression::Constant(Fr::ZERO))
+}
+
+/// The nine sums `Σ_{i+j=s} left_i right_j`.
+fn convolution(left: &[E], right: &[E]) -> Vec<E> {
+    (0..PRODUCTS)
+        .map(|s| {
+            (0..LIMBS)
+                .filter(|i| (0..LIMBS).contains(&(s.wrapping_sub(*i))))
+                .map(|i| left[i].clone() * right[s - i].clone())
+                .reduce(|sum, product| sum + product)
+                .expect("each sum has a product")
+        })
+        .collect()
+}
+
+impl RecursionConfig {
+    /// Allocates the columns and creates every gate.
+    pub(super) fn configure(meta: &mut ConstraintSystem<Fr>) -> Self {
+        let config = Self {
+            a: meta.advice_column(),
+            added: meta.fixed_column(),
+            digit: meta.fixed_column(),
+            next: meta.fixed_column(),
+            table: meta.lookup_table_column(),
+            instance: meta.instance_column(),
+            selectors: GATES.map(|_| meta.selector()),
+        };
+        meta.enable_equality(config.a);
+        meta.enable_equality(config.instance);
+        meta.lookup("digit", |cells| {
+            let [digit, next] =
+                [config.digit, config.next].map(|column| cells.query_fixed(column, Rotation::cur()));
+            let here = config.a(cells, 0);
+            let chained = config.a(cells, CHAIN);
+            vec![(digit * here + next * chained, config.table)]
+        });
+        config.add(meta);
+        config.select(meta);
+        config.digit(meta);
+        meta.create_gate("arith", |cells| {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|row| config.a(cells, row));
+            let added = cells.query_fixed(config.added, Rotation::cur());
+            let selector = cells.query_selector(config.selector(Gate::Arith));
+            Constraints::with_selector(selector, [("a + b c + added = d", a + b * c + added - d)])
+        });
+        config.round(meta, "full", Gate::Full, WIDTH);
+        config.round(meta, "partial", Gate::Partial, 1);
+        config
+    }
+
+    pub(super) fn selector(&self, gate: Gate) -> Selector {
+        self.selectors[gate as usize]
+    }
+
+    fn a(&self, cells: &mut VirtualCells<Fr>, row: usize) -> E {
+        cells.query_advice(self.a, Rotation(row as i32))
+    }
+
+    /// `λ (x2 - x) + y - s y2 ≡ 0`, `λ² - x - x2 - x3 ≡ 0` (mod q) and `y3 = λ (x - x3) - y`, with `s` the sign.
+    ///
+    /// ```text
+    ///   0…4   x           5 6   y: modulo r, modulo m
+    ///   7…11  x2         12 13  y2                       14  sign: 1 is +, 0 is -
+    ///  15 16  y3         17 18  quotients of the first   19 20  of the second
+    ///  21…25  λ          26…30  x3
+    /// ```
+    ///
+    /// Each identity holds modulo r and modulo m (`modulus` says why that is enough); `y3` is not reduced.
+    fn add(&self, meta: &mut ConstraintSystem<Fr>) {
+        meta.create_gate("add", |cells| {
+            let selector = cells.query_selector(self.selector(Gate::Add));
+            let mut at = |from: usize, count: usize| -> Vec<E> {
+                (from..from + count).map(|row| self.a(cells, row)).collect()
+            };
+            let (x, x2, x3) = (at(add::X, LIMBS), at(add::X2, LIMBS), at(add::X3, LIMBS));
+            let (y, y2, y3) = (at(add::Y, 2), at(add::Y2, 2), at(add::Y3, 2));
+            let slope = at(add::SLOPE, LIMBS);
+            let sign = at(add::SIGN, 1)[0].clone() * Fr::from(2) - constant(1);
+            let quotients = at(add::QUOTIENTS, 4);
+            let offset = Expression::Constant(modulus::quotient_offset());
+            let quotients: Vec<E> = quotients.into_iter().map(|of| of - offset.clone()).collect();
+            let minus = |a: &[E], b: &[E]| -> Vec<E> {
+                a.iter().zip(b).map(|(a, b)| a.clone() - b.clone()).collect()
+            };
+            let chord = convolution(&slope, &minus(&x2, &x));
+            let square = convolution(&slope, &slope);
+            let third = convolution(&slope, &minus(&x, &x3));
+            let mut constraints = vec![];
+            for (side, names) in [
+                ["slope modulo r", "x modulo r", "y modulo r"],
+                ["slope modulo m", "x modulo m", "y modulo m"],
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let powers = modulus::powers(side);
+                let multiple = |quotients: &[E]| match side {
+                    0 => quotients[0].clone() * modulus::q(0),
+                    _ => quotients[0].clone() * modulus::q(1) + quotients[1].clone() * modulus::m(),
+                };
+                let [slope_name, x_name, y_name] = names;
+                let (y, y2, y3) = (y[side].clone(), y2[side].clone(), y3[side].clone());
+                let chord = linear(&powers, &chord) + y.clone() - sign.clone() * y2;
+                let sum: Vec<E> = (0..LIMBS)
+                    .map(|i| x[i].clone() + x2[i].clone() + x3[i].clone())
+                    .collect();
+                let square = linear(&powers, &square) - linear(&powers, &sum);
+                constraints.push((slope_name, chord - multiple(&quotients[..2])));
+                constraints.push((x_name, square - multiple(&quotients[2..])));
+                constraints.push((y_name, linear(&powers, &third) - y - y3));
+            }
+            Constraints::with_selector(selector, constraints)
+        });
+    }
+
+    /// Each window's entry is the one that its bits name, least significant first.
+    fn select(&self, meta: &mut ConstraintSystem<Fr>) {
+        meta.create_gate("select", |cells| {
+            let selector = cells.query_selector(self.selector(Gate::Select));
+            let mut at = |from: usize, count: usize| -> Vec<E> {
+                (from..from + count).map(|row| self.a(cells, row)).collect()
+            };
+            let entries = at(0, select::ENTRIES);
+            let bits = at(select::BITS, 3 * select::WINDOWS);
+            let chosen = at(select::OUT, select::WINDOWS);
+            let constraints = chosen.into_iter().zip(bits.chunks(3)).map(|(chosen, bits)| {
+                let sum = entries.iter().enumerate().map(|(entry, value)| {
+                    let named = bits.iter().enumerate().map(|(i, bit)| match entry >> i & 1 {
+                        1 => bit.clone(),
+                        _ => constant(1) - bit.clone(),
+                    });
+                    named.fold(value.clone(), |product, bit| product * bit)
+                });
+                let sum = sum.reduce(|a, b| a + b).expect("a table has entries");
+                ("the chosen entry", chosen - sum)
+            });
+            Constraints::with_selector(selector, constraints.collect::<Vec<_>>())
+        });
+    }
+
+    /// `next = 16 prefix ± (1 + 2 b0 + 4 b1 + 8 b2)`.
+    fn digit(&self, meta: &mut ConstraintSystem<Fr>) {
+        meta.create_gate("digit", |cells| {
+            let selector = cells.query_selector(self.selector(Gate::Digit));
+            let [prefix, sign, b0, b1, b2, next] =
+                [0, digit::SIGN, digit::BITS, 3, 4, digit::NEXT].map(|row| self.a(cells, row));
+            let mut constraints: Vec<(&'static str, E)> = [&sign, &b0, &b1, &b2]
+                .map(|bit| ("a bit is 0 or 1", bit.clone() * (constant(1) - bit.clone())))
+                .to_vec();
+            let size = constant(1) + b0 * Fr::from(2) + b1 * Fr::from(4) + b2 * Fr::from(8);
+            let digit = (sign * Fr::from(2) - constant(1)) * size;
+            constraints.push(("the scalar's prefix", prefix * Fr::from(16) + digit - next));
+            Constraints::with_selector(selector, constraints)
+        });
+    }
+
+    /// A round of Poseidon of width 3 (P-2.1 with `t = 3`, 57 partial rounds), of which `boxes` elements pass an S-box.
+    ///
+    /// ```text
+    ///   0…2  the round's inputs x, constants added       then  u = x² of each that passes an S-box: its output is u² x
+    ///   then the next round's inputs, constants added    added 0…2  their constants
+    /// ```
+    fn round(&self, meta: &mut ConstraintSystem<Fr>, name: &'static str, gate: Gate, boxes: usize) {
+        let mds = &poseidon::spec3().mds;
+        meta.create_gate(name, |cells| {
+            let selector = cells.query_selector(self.selector(gate));
+            let mut outputs: Vec<E> = (0..WIDTH).map(|row| self.a(cells, row)).collect();
+            let mut constraints: Vec<(&'static str, E)> = vec![];
+            for (i, output) in outputs.iter_mut().enumerate().take(boxes) {
+                let square = self.a(cells, WIDTH + i);
+                constraints.push(("u = x²", output.clone().square() - square.clone()));
+                *output = square.clone() * square * output.clone();
+            }
+            for (i, row) in mds.iter().enumerate() {
+                let next = self.a(cells, WIDTH + boxes + i);
+                let added = cells.query_fixed(self.added, Rotation(i as i32));
+                constraints.push(("the next input", next - linear(row, &outputs) - added));
+            }
+            Constraints::with_selector(selector, constraints)
+        });
+    }
+}

@@ -1,0 +1,150 @@
+//! The whole circuit on its cells: two proofs are accepted, and what is wrong with children breaks a constraint or the pairing.
+
+use std::{collections::BTreeSet, sync::OnceLock};
+
+use halo2curves::{
+    CurveAffine,
+    bn256::{Fq, Fr, G1Affine},
+    ff::{Field, PrimeField},
+};
+use num_bigint::BigUint;
+
+use super::{
+    checker::Checker,
+    children::{instances, prove, verifier},
+};
+use crate::{
+    aggregation::{ChildProof, START, root_statement, stand_in::opening_key},
+    field,
+    keys::fingerprint,
+    recursion::{Equation, RECURSION_INSTANCES, RecursionCircuit, modulus},
+    shard::{AFTER, BEFORE},
+    verify::decide,
+};
+
+fn equation() -> &'static Equation {
+    static EQUATION: OnceLock<Equation> = OnceLock::new();
+    EQUATION.get_or_init(|| Equation::new(verifier()))
+}
+
+/// Instances that chain.
+fn chained(count: usize) -> Vec<Vec<Fr>> {
+    let shared = &instances(100)[..BEFORE];
+    let mut state: Vec<Fr> = std::iter::once(Fr::from(3)).chain(START).collect();
+    (0..count as u64)
+        .map(|child| {
+            let next = instances(101 + child)[..AFTER - BEFORE].to_vec();
+            let before = std::mem::replace(&mut state, next.clone());
+            [shared.to_vec(), before, next].concat()
+        })
+        .collect()
+}
+
+fn children() -> &'static [ChildProof] {
+    static CHILDREN: OnceLock<Vec<ChildProof>> = OnceLock::new();
+    CHILDREN.get_or_init(|| chained(2).iter().map(|instances| prove(instances)).collect())
+}
+
+fn failures(circuit: &RecursionCircuit, instances: &[Fr]) -> BTreeSet<String> {
+    Checker::new().failures(&circuit.sheet, instances)
+}
+
+/// The accumulator of a circuit's instances.
+fn accumulator(instances: &[Fr]) -> [G1Affine; 2] {
+    let coordinate = |at: usize| -> Fq {
+        let [low, high] = [at, at + 1].map(|at| field::to_integer(&instances[at]));
+        modulus::base_from_integer(&(low + (high << 153usize)))
+    };
+    [0, 4].map(|at| G1Affine::from_xy(coordinate(at), coordinate(at + 2)).unwrap())
+}
+
+#[test]
+fn two_children_are_accepted() {
+    let circuit = RecursionCircuit::new(equation(), children()).unwrap();
+    let instances = circuit.instances();
+    assert_eq!(instances.len(), RECURSION_INSTANCES.len());
+    assert_eq!(failures(&circuit, instances), BTreeSet::new());
+    let expected = equation().accumulate(children()).unwrap();
+    assert_eq!(accumulator(instances), expected);
+    assert_eq!(decide(&opening_key(), &expected), Ok(()));
+    let of: Vec<&[Fr]> = children()
+        .iter()
+        .map(|child| child.instances.as_slice())
+        .collect();
+    assert_eq!(instances[8..], root_statement(&of, 2).unwrap().to_instances());
+    for (label, cells) in circuit.cells() {
+        println!("{cells:>9} {label}");
+    }
+    println!("{:>9} all", circuit.sheet.row());
+    // Each root instance changed is another statement.
+    for row in 0..instances.len() {
+        let mut other = instances.to_vec();
+        other[row] += Fr::ONE;
+        let found = failures(&circuit, &other);
+        assert_eq!(
+            found,
+            BTreeSet::from(["copy @ P-8.4: root instances".to_owned()]),
+            "{row}"
+        );
+    }
+}
+
+#[test]
+fn the_layout_depends_on_the_number_of_children_alone() {
+    let circuit = RecursionCircuit::new(equation(), children()).unwrap();
+    let blank = RecursionCircuit::new(equation(), &vec![verifier().placeholder(); 2]).unwrap();
+    assert_eq!(
+        fingerprint(20, &circuit).unwrap(),
+        fingerprint(20, &blank).unwrap()
+    );
+    let one = RecursionCircuit::new(equation(), &children()[..1]).unwrap();
+    assert_eq!(failures(&one, one.instances()), BTreeSet::new());
+    assert_eq!(
+        accumulator(one.instances()),
+        equation().accumulate(&children()[..1]).unwrap()
+    );
+    assert_ne!(fingerprint(20, &circuit).unwrap(), fingerprint(20, &one).unwrap());
+}
+
+#[test]
+fn children_that_do_not_chain_break_the_chain() {
+    let chain = BTreeSet::from(["copy @ P-8.2: the chain".to_owned()]);
+    let swapped = [children()[1].clone(), children()[0].clone()];
+    let repeated = [children()[0].clone(), children()[0].clone()];
+    let skipped = [children()[1].clone()];
+    for wrong in [&swapped[..], &repeated, &skipped] {
+        let circuit = RecursionCircuit::new(equation(), wrong).unwrap();
+        assert_eq!(failures(&circuit, circuit.instances()), chain);
+        // The proofs are valid, so that nothing else is to be seen.
+        assert_eq!(decide(&opening_key(), &accumulator(circuit.instances())), Ok(()));
+    }
+    for at in 0..BEFORE {
+        let mut other = chained(2);
+        other[1][at] += Fr::ONE;
+        let wrong = [children()[0].clone(), prove(&other[1])];
+        let circuit = RecursionCircuit::new(equation(), &wrong).unwrap();
+        assert_eq!(failures(&circuit, circuit.instances()), chain, "{at}");
+    }
+}
+
+#[test]
+fn a_mutated_child_makes_an_accumulator_that_does_not_pair() {
+    let scalar = 32 * (equation().shape.points.total() - 2);
+    for (child, at) in [(0, scalar), (1, scalar + 32)] {
+        let mut wrong = children().to_vec();
+        let bytes: &mut [u8; 32] = (&mut wrong[child].proof[at..][..32]).try_into().unwrap();
+        *bytes = (Fr::from_repr(*bytes).unwrap() + Fr::ONE).to_repr();
+        let circuit = RecursionCircuit::new(equation(), &wrong).unwrap();
+        let instances = circuit.instances();
+        assert_eq!(failures(&circuit, instances), BTreeSet::new());
+        assert_eq!(accumulator(instances), equation().accumulate(&wrong).unwrap());
+        assert!(decide(&opening_key(), &accumulator(instances)).is_err());
+    }
+}
+
+#[test]
+fn a_coordinate_is_exposed_in_full() {
+    // 153 and 102 bits hold every coordinate and no more.
+    let limbs = (BigUint::from(1u8) << 255usize) - 1u8;
+    assert!(modulus::base_modulus() < limbs);
+}

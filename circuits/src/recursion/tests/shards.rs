@@ -1,0 +1,110 @@
+//! Real shard proofs of the smallest preset, and what a child costs.
+
+use std::{collections::BTreeSet, sync::OnceLock};
+
+use halo2_proofs::{plonk::ProvingKey, poly::kzg::commitment::ParamsKZG};
+use halo2curves::bn256::{Bn256, Fr, G1Affine};
+use snark_verifier_sdk::halo2::gen_proof_shplonk;
+
+use super::checker::Checker;
+use crate::{
+    aggregation::{ChildProof, root_statement, stand_in::opening_key},
+    batch,
+    keys::generate,
+    operation::RollupId,
+    preset::TINY,
+    recursion::{Equation, RecursionCircuit},
+    sample::{Sample, SampleConfig},
+    shard::ShardCircuit,
+    srs::development,
+    verify::{ShardVerifier, decide},
+};
+
+struct Keys {
+    params: ParamsKZG<Bn256>,
+    pk: ProvingKey<G1Affine>,
+    verifier: ShardVerifier,
+}
+
+fn keys() -> &'static Keys {
+    static KEYS: OnceLock<Keys> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let params = development(TINY.shard.k, true, &|_| ()).unwrap().params;
+        let circuit = ShardCircuit::new(TINY.shard, None).unwrap();
+        let pk = generate(&params, &circuit, "shard", true).unwrap();
+        let verifier = ShardVerifier::new(pk.get_vk().clone(), &opening_key());
+        Keys { params, pk, verifier }
+    })
+}
+
+/// The shards of a batch that fills one and a half.
+fn prove() -> Vec<ChildProof> {
+    let config = SampleConfig {
+        seed: 3,
+        users: 4,
+        tokens: 2,
+    };
+    let rollup_id = RollupId {
+        chain_id: 31_337,
+        contract: [7; 20],
+    };
+    let mut sample = Sample::new(config);
+    let mut state = sample.state().clone();
+    let batch = sample.batch(rollup_id, 1_800_000_000, 7);
+    let executed = batch::execute(&mut state, &batch).unwrap();
+    let inputs = batch::shards(&batch, &executed, TINY.shard.capacity, 2).unwrap();
+    let Keys { params, pk, .. } = keys();
+    inputs
+        .iter()
+        .map(|input| {
+            let circuit = ShardCircuit::new(TINY.shard, Some(input)).unwrap();
+            let instances = input.instances();
+            ChildProof {
+                proof: gen_proof_shplonk(params, pk, circuit, vec![instances.clone()], None),
+                instances,
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn two_shards_are_accepted() {
+    let verifier = &keys().verifier;
+    let children = prove();
+    for child in &children {
+        assert_eq!(verifier.verify(&child.instances, &child.proof), Ok(()));
+    }
+    let equation = Equation::new(verifier);
+    let accumulator = equation.accumulate(&children).unwrap();
+    assert_eq!(decide(&opening_key(), &accumulator), Ok(()));
+    let circuit = RecursionCircuit::new(&equation, &children).unwrap();
+    let found = Checker::new().failures(&circuit.sheet, circuit.instances());
+    assert_eq!(found, BTreeSet::new());
+    let instances: Vec<&[Fr]> = children.iter().map(|child| child.instances.as_slice()).collect();
+    let statement = root_statement(&instances, 2).unwrap();
+    assert_eq!(circuit.instances()[8..], statement.to_instances());
+}
+
+/// The table of the module's documentation: cells by part for 1, 2 and 13 children.
+#[test]
+fn cells_are_within_the_budget() {
+    let verifier = &keys().verifier;
+    let equation = Equation::new(verifier);
+    let shape = &equation.shape;
+    println!(
+        "{} points, {} scalars, {} commitments of the key, {} opening sets",
+        shape.points.total(),
+        shape.scalars,
+        shape.commitments.len(),
+        shape.sets.len()
+    );
+    for (children, most) in [(1, 550_000), (2, 700_000), (13, 3_000_000)] {
+        let circuit = RecursionCircuit::new(&equation, &vec![verifier.placeholder(); children]).unwrap();
+        let cells = circuit.sheet.row();
+        println!("N = {children}: {cells} cells, {} a child", cells / children);
+        for (label, cells) in circuit.cells() {
+            println!("{cells:>9} {label}");
+        }
+        assert!(cells <= most, "{cells} cells for {children} children");
+    }
+}
