@@ -49,7 +49,7 @@ use crate::{
     config::{Config, ConfigError},
     core::{Core, Limits, id::StateRoot},
     keyring::{Circuits, Keyring, Keys},
-    store::{Identity, SCHEMA, SledStore, Store, StoreError},
+    store::{DiskStore, Identity, SCHEMA, Store, StoreError},
 };
 
 /// A dead connection is noticed after this long without an answer.
@@ -346,7 +346,7 @@ fn open(config: &Config, keyring: Arc<Keyring>) -> Result<(Shell, [u8; 32]), Err
             .collect()
     };
     let previous: Vec<Identity> = keyring.previous.iter().map(&identity).collect();
-    let store = SledStore::open_after(&config.store, &identity(&keyring.current), &previous, accounts)?;
+    let store = DiskStore::open_after(&config.store, &identity(&keyring.current), &previous, accounts)?;
     let clock = Clock::start();
     let core = Core::restore(
         Limits {

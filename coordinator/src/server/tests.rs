@@ -61,7 +61,7 @@ use crate::{
     },
     execution::Origin,
     keyring::{Circuits, Keyring},
-    store::{Identity, SCHEMA, SledStore, Store, StoreError},
+    store::{DiskStore, Identity, SCHEMA, Store, StoreError},
     verifier::Verifier,
 };
 
@@ -1498,7 +1498,7 @@ fn refused_as<T: std::fmt::Debug>(result: Result<T, Status>, reason: &str, text:
 
 /// A store that refuses after the first `commits` commits, until there is room again.
 struct FullStore {
-    store: SledStore,
+    store: DiskStore,
     commits: Arc<AtomicUsize>,
     damaged: bool,
 }
@@ -1550,7 +1550,7 @@ fn shell_over(folder: &Path, ledger: &State, commits: usize, damaged: bool) -> (
         contract: ROLLUP.contract,
         genesis_root: [0; 32],
     };
-    let store = SledStore::open(folder, &identity, Vec::new).expect("it opens");
+    let store = DiskStore::open(folder, &identity, Vec::new).expect("it opens");
     let commits = Arc::new(AtomicUsize::new(commits));
     let store = FullStore {
         store,

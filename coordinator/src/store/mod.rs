@@ -1,10 +1,11 @@
 //! What survives a crash: the rollup's accounts, batches, tasks and artifacts.
 //!
 //! A store belongs to one rollup, one genesis and one set of keys ([`Identity`]), and to one process at a time. Its keys are followed
-//! by others only where they are served on ([`SledStore::open_after`]).
+//! by others only where they are served on ([`DiskStore::open_after`]).
 
 mod artifacts;
-mod sled;
+mod database;
+mod disk;
 
 use std::path::PathBuf;
 
@@ -17,10 +18,10 @@ use crate::core::{
     record::{ArtifactKey, Write},
 };
 
-pub use self::sled::SledStore;
+pub use self::disk::DiskStore;
 
 /// Version of the store's layout and encodings.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// What a store is for. It is only opened for the same again, or for keys that follow those it was opened with last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,18 +98,18 @@ pub enum StoreError {
         "the database {path} is damaged: {source}; restore the store from a backup, or move it away to begin from the genesis"
     )]
     DatabaseDamaged {
-        /// The database's folder.
+        /// The database's file.
         path: PathBuf,
         /// What it says.
-        source: ::sled::Error,
+        source: Box<redb::Error>,
     },
     /// The database refused: a full disk, no file descriptors left.
     #[error("the database {path}: {source}")]
     Database {
-        /// The database's folder.
+        /// The database's file.
         path: PathBuf,
         /// Why.
-        source: ::sled::Error,
+        source: Box<redb::Error>,
     },
 }
 

@@ -1,21 +1,15 @@
-//! The store in one folder: sled for records, files for artifacts.
+//! The store in one folder: a database for records, files for artifacts.
 //!
-//! All records are in one tree, so that one sled batch is one atomic change: a byte for the kind, then the key in big
-//! endian, then postcard. sled acknowledges before it syncs, so each commit ends with a flush, which does.
-//!
-//! A new database is made beside its place and renamed into it, so that an interrupted first start leaves nothing that
-//! counts. sled leaves the file of an interrupted snapshot (`snap.*.generating`) and takes it for a snapshot at the next
-//! opening: it only repeats what the log has, and is removed before. After a failed write sled refuses all others until it
-//! is opened anew ([`Store::recover`]).
+//! All records are in one table, so that one commit is one atomic change: a byte for the kind, then the key in big endian,
+//! then postcard. A new database is made beside its place and renamed into it, so that an interrupted first start leaves
+//! nothing that counts. After a failed write the database refuses all others until it is opened anew ([`Store::recover`]).
 
 use std::{
     collections::HashSet,
     fs::{self, File, TryLockError},
-    io,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock},
-    thread,
-    time::{Duration, Instant},
 };
 
 use circuits::account::{Account, AccountIndex};
@@ -25,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Identity, Store, StoreError,
     artifacts::{ArtifactFolder, file_name, io_error, sync_folder},
+    database::{Change, Database, Entry, is_damage},
 };
 use crate::core::{
     Snapshot,
@@ -32,21 +27,12 @@ use crate::core::{
     record::{ArtifactKey, BatchRecord, TaskRecord, Write},
 };
 
-/// Memory that sled may use for its cache, bytes.
-const CACHE_BYTES: u64 = 64 << 20;
-
-/// In sled's error where its own lock is held. The store's lock is held then: it is an earlier database of this process,
-/// whose last thread lets go some time after it was dropped.
-const LOCKED: &str = "could not acquire lock";
-/// How long that is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-/// Between two tries.
-const LOCK_RETRY: Duration = Duration::from_millis(10);
-
-/// The database's folder in the store's.
-const DATABASE: &str = "database";
+/// The database in the store's folder.
+const DATABASE: &str = "database.redb";
 /// Where a database is made before it is one.
-const NEW_DATABASE: &str = "database.new";
+const NEW_DATABASE: &str = "database.redb.new";
+/// The database's folder in stores of schemas 1 to 3, which were kept by sled.
+const SLED_DATABASE: &str = "database";
 
 const IDENTITY: u8 = 0;
 const EPOCH: u8 = 1;
@@ -65,17 +51,17 @@ struct ArtifactEntry {
 
 /// A store in a folder.
 #[derive(Debug)]
-pub struct SledStore {
+pub struct DiskStore {
     path: PathBuf,
     /// None while it is being opened anew, and after that has failed.
-    database: RwLock<Option<sled::Db>>,
+    database: RwLock<Option<Database>>,
     artifacts: ArtifactFolder,
     epoch: u32,
     /// Held for as long as the store is open.
     _lock: File,
 }
 
-impl SledStore {
+impl DiskStore {
     /// Opens the store in `path`. A folder without a store becomes one, with the accounts of `genesis`.
     ///
     /// # Errors
@@ -91,29 +77,26 @@ impl SledStore {
     /// The same of a store that may have been for an identity among `previous`, whose keys are served on. It is for `identity` then.
     ///
     /// # Errors
-    /// As [`SledStore::open`]; [`StoreError::KeysNeeded`] if open batches need keys that are none of these.
+    /// As [`DiskStore::open`]; [`StoreError::KeysNeeded`] if open batches need keys that are none of these.
     pub fn open_after(
         path: &Path,
         identity: &Identity,
         previous: &[Identity],
         genesis: impl Fn() -> Vec<(AccountIndex, Account)>,
     ) -> Result<Self, StoreError> {
-        fs::create_dir_all(path).map_err(io_error(path))?;
+        make_folder(path)?;
         let lock = lock(path)?;
-        let folder = path.join(DATABASE);
-        if !folder.exists() {
+        let artifacts = ArtifactFolder::open(path.join("artifacts"))?;
+        let file = path.join(DATABASE);
+        if !file.exists() {
+            refuse_sled(path)?;
             create(path, identity, genesis())?;
         }
-        let fail = database_error(&folder);
-        let mut database = open_database(&folder)?;
-        if database.is_empty() {
-            // Of a first start that was interrupted before databases were made beside their place.
-            drop(database);
-            fs::remove_dir_all(&folder).map_err(io_error(&folder))?;
-            create(path, identity, genesis())?;
-            database = open_database(&folder)?;
-        }
-        let stored = database.get([IDENTITY]).map_err(&fail)?;
+        // The artifacts' folder must be there as surely as what is in it.
+        sync_folder(path)?;
+        let fail = database_error(&file);
+        let database = Database::open(&file).map_err(&fail)?;
+        let stored = database.get(&[IDENTITY]).map_err(&fail)?;
         let stored = stored.ok_or_else(|| corrupt("the identity is missing"))?;
         let stored: Identity = decode("the identity", &stored)?;
         let differs = stored
@@ -127,7 +110,7 @@ impl SledStore {
                 found,
             });
         }
-        let epoch = database.get([EPOCH]).map_err(&fail)?;
+        let epoch = database.get(&[EPOCH]).map_err(&fail)?;
         let epoch = epoch.ok_or_else(|| corrupt("the epoch is missing"))?;
         let epoch = decode::<u32>("the epoch", &epoch)? + 1;
         let served: Vec<KeyId> = std::iter::once(identity)
@@ -135,11 +118,13 @@ impl SledStore {
             .map(Identity::keys)
             .collect();
         check_open_batches(path, &database, &served)?;
-        database.insert([IDENTITY], encode(identity)).map_err(&fail)?;
-        database.insert([EPOCH], encode(&epoch)).map_err(&fail)?;
-        database.flush().map_err(&fail)?;
+        let opened = [
+            Change::Insert(vec![IDENTITY], encode(identity)),
+            Change::Insert(vec![EPOCH], encode(&epoch)),
+        ];
+        database.commit(&opened).map_err(&fail)?;
         let store = Self {
-            artifacts: ArtifactFolder::open(path.join("artifacts"))?,
+            artifacts,
             path: path.into(),
             database: RwLock::new(Some(database)),
             epoch,
@@ -150,17 +135,16 @@ impl SledStore {
     }
 
     /// Calls the database, unless it is closed.
-    fn with<T>(&self, call: impl FnOnce(&sled::Db) -> Result<T, sled::Error>) -> Result<T, StoreError> {
-        let folder = self.path.join(DATABASE);
+    fn with<T>(&self, call: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let closed = || sled::Error::Io(io::Error::other("it could not be opened again yet"));
+        let closed = || io::Error::other("it could not be opened again yet").into();
         let result = database.as_ref().ok_or_else(closed).and_then(call);
-        result.map_err(database_error(&folder))
+        result.map_err(database_error(&self.path.join(DATABASE)))
     }
 
     /// What is stored under keys that begin with a byte.
-    fn scan(&self, kind: u8) -> Result<Vec<(sled::IVec, sled::IVec)>, StoreError> {
-        self.with(|database| database.scan_prefix([kind]).collect())
+    fn scan(&self, kind: u8) -> Result<Vec<Entry>, StoreError> {
+        self.with(|database| database.scan(kind))
     }
 
     fn listed_artifacts(&self) -> Result<HashSet<String>, StoreError> {
@@ -179,12 +163,13 @@ impl SledStore {
 }
 
 /// Refuses a store with open batches whose keys are not served.
-fn check_open_batches(path: &Path, database: &sled::Db, served: &[KeyId]) -> Result<(), StoreError> {
-    let folder = path.join(DATABASE);
-    let fail = database_error(&folder);
+fn check_open_batches(path: &Path, database: &Database, served: &[KeyId]) -> Result<(), StoreError> {
+    let entries = database
+        .scan(BATCH)
+        .map_err(database_error(&path.join(DATABASE)))?;
     let mut unserved = Vec::new();
-    for entry in database.scan_prefix([BATCH]) {
-        let batch: BatchRecord = decode("a batch", &entry.map_err(&fail)?.1)?;
+    for (_, value) in entries {
+        let batch: BatchRecord = decode("a batch", &value)?;
         if !batch.is_final() && !served.contains(&batch.keys) {
             unserved.push(batch.keys);
         }
@@ -199,90 +184,72 @@ fn check_open_batches(path: &Path, database: &sled::Db, served: &[KeyId]) -> Res
     }
 }
 
+/// Makes a folder, if need be with those above it, so that it survives a loss of power.
+fn make_folder(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above {
+        make_folder(above)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(io_error(path)(error)),
+        _ => {}
+    }
+    sync_folder(above.unwrap_or(Path::new(".")))
+}
+
+/// Refuses the database of an earlier version, beside which a new one would begin from the genesis.
+fn refuse_sled(path: &Path) -> Result<(), StoreError> {
+    if !path.join(SLED_DATABASE).exists() {
+        return Ok(());
+    }
+    Err(StoreError::Mismatch {
+        path: path.into(),
+        field: "schema",
+        stored: "3 or below".into(),
+        found: super::SCHEMA.to_string(),
+    })
+}
+
 /// Makes a database for an identity, whole or not at all.
 fn create(path: &Path, identity: &Identity, genesis: Vec<(AccountIndex, Account)>) -> Result<(), StoreError> {
-    let (new, folder) = (path.join(NEW_DATABASE), path.join(DATABASE));
-    if new.exists() {
-        fs::remove_dir_all(&new).map_err(io_error(&new))?;
+    let (new, file) = (path.join(NEW_DATABASE), path.join(DATABASE));
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_error(&new)(error)),
+        _ => {}
     }
-    let fail = database_error(&new);
-    let database = open_database(&new)?;
-    let mut batch = sled::Batch::default();
-    batch.insert(&[IDENTITY], encode(identity));
-    batch.insert(&[EPOCH], encode(&0u32));
-    for (index, account) in genesis {
-        batch.insert(account_key(index), encode(&account));
-    }
-    database.apply_batch(batch).map_err(&fail)?;
-    database.flush().map_err(&fail)?;
-    drop(database);
-    sync_folder(&new)?;
-    fs::rename(&new, &folder).map_err(io_error(&folder))?;
-    sync_folder(path)
+    let mut first = vec![
+        Change::Insert(vec![IDENTITY], encode(identity)),
+        Change::Insert(vec![EPOCH], encode(&0u32)),
+    ];
+    let accounts = genesis.iter();
+    first.extend(accounts.map(|(index, account)| Change::Insert(account_key(*index), encode(account))));
+    Database::create(&new, &first).map_err(database_error(&new))?;
+    fs::rename(&new, &file).map_err(io_error(&file))
 }
 
-fn open_database(folder: &Path) -> Result<sled::Db, StoreError> {
-    remove_leftovers(folder)?;
-    let config = sled::Config::new()
-        .path(folder)
-        .cache_capacity(CACHE_BYTES)
-        // Every commit flushes by itself.
-        .flush_every_ms(None);
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match config.open() {
-            Err(sled::Error::Io(error))
-                if error.to_string().contains(LOCKED) && Instant::now() < deadline =>
-            {
-                thread::sleep(LOCK_RETRY);
-            }
-            opened => return opened.map_err(database_error(folder)),
+/// An error of the database in `file`.
+fn database_error(file: &Path) -> impl Fn(redb::Error) -> StoreError {
+    let path = file.to_owned();
+    move |source| {
+        let path = path.clone();
+        let source = Box::new(source);
+        match is_damage(&source) {
+            true => StoreError::DatabaseDamaged { path, source },
+            false => StoreError::Database { path, source },
         }
     }
 }
 
-/// Removes snapshots whose writing was interrupted.
-fn remove_leftovers(folder: &Path) -> Result<(), StoreError> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(io_error(folder))?,
-    };
-    for entry in entries {
-        let path = entry.map_err(io_error(folder))?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            tracing::info!(file = %path.display(), "removing a snapshot that was never finished");
-            fs::remove_file(&path).map_err(io_error(&path))?;
-        }
-    }
-    Ok(())
-}
-
-/// An error of the database in `folder`.
-fn database_error(folder: &Path) -> impl Fn(sled::Error) -> StoreError {
-    let path = folder.to_owned();
-    move |source| match source {
-        sled::Error::Corruption { .. } | sled::Error::Unsupported(_) => StoreError::DatabaseDamaged {
-            path: path.clone(),
-            source,
-        },
-        _ => StoreError::Database {
-            path: path.clone(),
-            source,
-        },
-    }
-}
-
-impl Store for SledStore {
+impl Store for DiskStore {
     fn snapshot(&self) -> Result<Snapshot, StoreError> {
         Ok(Snapshot {
             epoch: self.epoch,
             batches: self.all::<BatchRecord>(BATCH, "a batch")?,
             tasks: self.all::<TaskRecord>(TASK, "a task")?,
-            paused: self.with(|database| database.contains_key([PAUSED]))?,
+            paused: self.with(|database| database.get(&[PAUSED]))?.is_some(),
         })
     }
 
@@ -308,14 +275,8 @@ impl Store for SledStore {
                 Write::Artifact(key, bytes) => Some((*key, bytes.as_slice())),
                 _ => None,
             }))?;
-        let mut batch = sled::Batch::default();
-        for write in writes {
-            add(&mut batch, write);
-        }
-        self.with(|database| {
-            database.apply_batch(batch)?;
-            database.flush()
-        })?;
+        let changes: Vec<Change> = writes.iter().flat_map(changes).collect();
+        self.with(|database| database.commit(&changes))?;
         for write in writes {
             if let Write::RemoveArtifact(key) = write {
                 self.artifacts.remove(*key)?;
@@ -326,14 +287,15 @@ impl Store for SledStore {
 
     fn recover(&self) -> Result<(), StoreError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        // The old one holds the files' lock until it is gone.
+        // The old one holds the file's lock until it is gone.
         drop(database.take());
-        *database = Some(open_database(&self.path.join(DATABASE))?);
+        let file = self.path.join(DATABASE);
+        *database = Some(Database::open(&file).map_err(database_error(&file))?);
         Ok(())
     }
 
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
-        let entry = || self.with(|database| database.get(artifact_key(key)));
+        let entry = || self.with(|database| database.get(&artifact_key(key)));
         let Some(found) = entry()? else {
             return Ok(None);
         };
@@ -369,20 +331,28 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn add(batch: &mut sled::Batch, write: &Write) {
+/// What a write changes in the database.
+fn changes(write: &Write) -> Vec<Change> {
     match write {
-        Write::Batch(record) => batch.insert(key(BATCH, &record.id.0.to_be_bytes()), encode(record)),
-        Write::Task(record) => batch.insert(task_key(record.id), encode(record)),
-        Write::RemoveTask(id) => batch.remove(task_key(*id)),
-        Write::Artifact(name, bytes) => batch.insert(artifact_key(*name), encode(&ArtifactEntry::of(bytes))),
-        Write::RemoveArtifact(name) => batch.remove(artifact_key(*name)),
-        Write::Paused(true) => batch.insert(&[PAUSED], &[]),
-        Write::Paused(false) => batch.remove(&[PAUSED]),
-        Write::Accounts(accounts) => {
-            for (index, account) in accounts {
-                batch.insert(account_key(*index), encode(account));
-            }
+        Write::Batch(record) => vec![Change::Insert(
+            key(BATCH, &record.id.0.to_be_bytes()),
+            encode(record),
+        )],
+        Write::Task(record) => vec![Change::Insert(task_key(record.id), encode(record))],
+        Write::RemoveTask(id) => vec![Change::Remove(task_key(*id))],
+        Write::Artifact(name, bytes) => {
+            vec![Change::Insert(
+                artifact_key(*name),
+                encode(&ArtifactEntry::of(bytes)),
+            )]
         }
+        Write::RemoveArtifact(name) => vec![Change::Remove(artifact_key(*name))],
+        Write::Paused(true) => vec![Change::Insert(vec![PAUSED], vec![])],
+        Write::Paused(false) => vec![Change::Remove(vec![PAUSED])],
+        Write::Accounts(accounts) => accounts
+            .iter()
+            .map(|(index, account)| Change::Insert(account_key(*index), encode(account)))
+            .collect(),
     }
 }
 
@@ -457,8 +427,8 @@ mod tests {
             .collect()
     }
 
-    fn open(path: &Path) -> SledStore {
-        SledStore::open(path, &identity(), accounts).expect("it opens")
+    fn open(path: &Path) -> DiskStore {
+        DiskStore::open(path, &identity(), accounts).expect("it opens")
     }
 
     const INPUT: ArtifactKey = ArtifactKey::ShardInput(BatchId(1), 0);
@@ -511,57 +481,50 @@ mod tests {
     #[test]
     fn what_an_interrupted_start_leaves_is_removed() {
         let folder = tempfile::tempdir().expect("a folder");
-        // A database that was being made when the process ended.
-        fs::create_dir_all(folder.path().join(NEW_DATABASE)).expect("made");
-        fs::write(folder.path().join(NEW_DATABASE).join("conf"), "half").expect("written");
-        let task = TaskRecord::new(TaskId::aggregation(BatchId(1)));
-        open(folder.path())
-            .commit(&[Write::Task(task.clone())])
-            .expect("it commits");
-        // Snapshots whose writing was interrupted: empty, and cut short.
-        for (name, bytes) in [
-            ("snap.000000000000228E.generating", &b""[..]),
-            ("snap.FFFFFFFFFFFFFFFF.generating", &[1; 40]),
-        ] {
-            fs::write(folder.path().join(DATABASE).join(name), bytes).expect("written");
-        }
-        let store = open(folder.path());
-        assert_eq!(store.snapshot().expect("readable").tasks, [task]);
-        let names = fs::read_dir(folder.path().join(DATABASE)).expect("readable");
-        let mut names = names.map(|entry| entry.expect("readable").file_name());
-        assert!(!names.any(|name| name.to_string_lossy().ends_with(".generating")));
-        assert!(!folder.path().join(NEW_DATABASE).exists());
+        let new = folder.path().join(NEW_DATABASE);
+        fs::write(&new, "half").expect("written");
+        assert_eq!(open(folder.path()).accounts().expect("readable"), accounts());
+        assert!(!new.exists());
     }
 
     #[test]
-    fn an_empty_database_is_made_again() {
+    fn a_database_of_an_earlier_version_is_refused_and_left() {
         let folder = tempfile::tempdir().expect("a folder");
-        drop(open_database(&folder.path().join(DATABASE)).expect("it opens"));
-        assert_eq!(open(folder.path()).accounts().expect("readable"), accounts());
+        let earlier = folder.path().join(SLED_DATABASE);
+        fs::create_dir(&earlier).expect("made");
+        match DiskStore::open(folder.path(), &identity(), accounts) {
+            Err(StoreError::Mismatch { field, .. }) => assert_eq!(field, "schema"),
+            other => panic!("{other:?}"),
+        }
+        assert!(earlier.exists() && !folder.path().join(DATABASE).exists());
     }
 
     #[test]
     fn a_damaged_database_is_named_with_what_to_do() {
         let folder = tempfile::tempdir().expect("a folder");
         drop(open(folder.path()));
-        let database = folder.path().join(DATABASE);
-        let entries = fs::read_dir(&database).expect("readable");
-        let snapshots = entries.map(|entry| entry.expect("readable").path());
-        let snapshot = snapshots
-            .filter(|path| {
-                path.file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with("snap."))
-            })
-            .max()
-            .expect("sled keeps a snapshot");
-        fs::write(&snapshot, "no snapshot").expect("written");
-        let error = SledStore::open(folder.path(), &identity(), accounts).expect_err("it is damaged");
-        assert!(!error.may_pass());
-        let text = error.to_string();
-        assert!(
-            text.contains(&database.display().to_string()) && text.contains("backup"),
-            "{text}"
-        );
+        let file = folder.path().join(DATABASE);
+        let whole = fs::read(&file).expect("readable");
+        let damaged = |bytes: &[u8], what: &str| {
+            fs::write(&file, bytes).expect("written");
+            let opened = DiskStore::open(folder.path(), &identity(), accounts);
+            let error = opened.map(drop).expect_err(what);
+            assert!(!error.may_pass(), "{what}: {error}");
+            let text = error.to_string();
+            let named = text.contains(&file.display().to_string()) && text.contains("backup");
+            assert!(named, "{what}: {text}");
+        };
+        damaged(b"", "empty");
+        damaged(b"no database", "another file");
+        damaged(&whole[..whole.len() / 2], "cut short");
+        // Where the accounts lie: their digest is noticed, not their form.
+        let key = encode(&accounts()[0].1);
+        let at = whole.windows(key.len()).position(|window| window == key);
+        let mut flipped = whole.clone();
+        flipped[at.expect("it is stored") + 1] ^= 1;
+        damaged(&flipped, "a changed account");
+        fs::write(&file, &whole).expect("written");
+        assert_eq!(open(folder.path()).accounts().expect("readable"), accounts());
     }
 
     #[test]
@@ -584,7 +547,7 @@ mod tests {
     fn a_second_opening_is_refused_while_the_first_lasts() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = open(folder.path());
-        let second = SledStore::open(folder.path(), &identity(), accounts);
+        let second = DiskStore::open(folder.path(), &identity(), accounts);
         assert!(matches!(second, Err(StoreError::InUse { path }) if path == folder.path()));
         drop(store);
         open(folder.path());
@@ -661,7 +624,7 @@ mod tests {
             ),
         ];
         for (name, other) in others {
-            match SledStore::open(folder.path(), &other, accounts) {
+            match DiskStore::open(folder.path(), &other, accounts) {
                 Err(StoreError::Mismatch { field, .. }) => assert_eq!(field, name),
                 other => panic!("{name}: {other:?}"),
             }
