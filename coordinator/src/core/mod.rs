@@ -327,7 +327,10 @@ impl Core {
             }
             core.batches.insert(batch.id, batch);
         }
-        for record in snapshot.tasks {
+        for mut record in snapshot.tasks {
+            // No wait is longer than it can be, though the clock was set back since it began.
+            record.not_before = record.not_before.min(now.after(core.limits.retry_ms_max));
+            record.avoid_until = record.avoid_until.min(now.after(core.limits.avoid_ms));
             let mut task = Task::new(record);
             let id = task.record.id;
             if task.record.status == TaskStatus::Leased {

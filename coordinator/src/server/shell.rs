@@ -168,9 +168,9 @@ impl Shell {
         self.clock.now()
     }
 
-    /// The clock, in Unix seconds.
+    /// What time it is, Unix seconds.
     pub(super) fn now_unix_s(&self) -> u64 {
-        self.now().0 / 1_000
+        self.clock.system_unix_s()
     }
 
     /// Why the store is waited for, if it is.
