@@ -17,3 +17,4 @@ mod verifier;
 pub use config::{Config, ConfigError, Quotas, TlsFiles};
 pub use keyring::Keys;
 pub use server::{Coordinator, Error, run};
+pub use verifier::Verifier;

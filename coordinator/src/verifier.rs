@@ -5,11 +5,20 @@ use std::sync::Arc;
 use circuits::{Fr, keys::KeyStore, verify};
 
 /// Verifies proofs. Blocking; milliseconds.
-pub(crate) trait Verifier: Send + Sync + 'static {
+///
+/// The coordinator's own is the verifying keys of a preset ([`crate::Coordinator::start`]); another one is for another proof
+/// system, and for tests.
+pub trait Verifier: Send + Sync + 'static {
     /// Verifies a shard's proof against its 17 instances.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     fn shard(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String>;
 
     /// Verifies a root proof against its 21 instances, the pairing of the accumulator included.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     fn root(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String>;
 }
 

@@ -18,7 +18,7 @@ mod worker_service;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use circuits::{field, state::State};
+use circuits::{field, manifest::Manifest, preset::Preset, state::State};
 use proto::{
     CHUNK_BYTES_MAX, PROOF_BYTES_MAX,
     pem::FileError,
@@ -50,6 +50,7 @@ use crate::{
     core::{Core, Limits, id::StateRoot},
     keyring::{Circuits, Keyring, Keys},
     store::{DiskStore, Identity, SCHEMA, Store, StoreError},
+    verifier::Verifier,
 };
 
 /// A dead connection is noticed after this long without an answer.
@@ -132,6 +133,25 @@ impl Coordinator {
     pub async fn start(config: Config, keys: impl Into<Keys>) -> Result<Self, Error> {
         let keys: Keys = keys.into();
         Self::start_with(config, keys.into()).await
+    }
+
+    /// The same, for proofs that `verifier` judges: `preset` and `manifest` say what they are proofs of.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn start_with_verifier(
+        config: Config,
+        preset: Preset,
+        manifest: Manifest,
+        verifier: Box<dyn Verifier>,
+    ) -> Result<Self, Error> {
+        let current = Circuits {
+            preset,
+            manifest,
+            verifier,
+        };
+        let previous = Vec::new();
+        Self::start_with(config, Keyring { current, previous }).await
     }
 
     async fn start_with(config: Config, keyring: Keyring) -> Result<Self, Error> {

@@ -1,0 +1,162 @@
+//! The coordinator and its workers as processes, on machines that fail: killed at any moment, stopped, without room or
+//! descriptors, among peers that mean harm. What they promise is checked over the history of what clients saw.
+//!
+//! This program is also each of the processes: its first argument is then a role. Proving has a stand-in (`standin`), except
+//! with `--program`, which runs the released binary.
+//!
+//! ```sh
+//! cargo test --release -p coordinator --test resilience -- kills --rounds 1000 --seed 7
+//! cargo test --release -p coordinator --test resilience -- kills --rounds 20 --program target/release/rollup-prover
+//! cargo test --release -p coordinator --test resilience -- store full --every
+//! cargo test --release -p coordinator --test resilience -- hostile --seconds 300
+//! ```
+
+mod client;
+mod full;
+mod history;
+mod hostile;
+mod kills;
+mod lessee;
+mod processes;
+mod standin;
+mod store;
+mod trace;
+
+use std::{path::Path, process::exit, time::Duration};
+
+use processes::Programs;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let first = arguments.next();
+    let role = first.as_deref().unwrap_or_default();
+    if ["coordinator", "worker", "prover"].contains(&role) {
+        tracing_subscriber::fmt()
+            .with_env_filter("info")
+            .with_ansi(false)
+            .with_writer(std::io::stderr)
+            .init();
+    }
+    let mut next = || arguments.next().expect("a role has arguments");
+    match role {
+        "coordinator" => {
+            let (address, store) = (next(), next());
+            let access = arguments.next().map(Into::into);
+            let address = address.parse().expect("an address");
+            // Where it is traced, the tracer is ready by then.
+            std::io::stdin().read_line(&mut String::new()).expect("readable");
+            if let Err(error) = standin::coordinator(address, Path::new(&store), access) {
+                tracing::error!(%error, "the coordinator ends");
+                exit(1);
+            }
+        }
+        "worker" => {
+            let (coordinator, name) = (next(), next());
+            standin::worker(&coordinator, &name, arguments.next().map(Into::into));
+        }
+        "prover" => standin::prover(),
+        "store-child" => store::child(Path::new(&next())),
+        "traced" => full::traced(arguments),
+        _ => tests(&Options::of(first.into_iter().chain(arguments))),
+    }
+}
+
+/// What the command line says of the tests.
+struct Options {
+    /// Parts of names; all if there are none.
+    only: Vec<String>,
+    rounds: u32,
+    seed: u64,
+    programs: Programs,
+    every: bool,
+    /// How long hostile peers go on.
+    seconds: u64,
+    /// The only one of them.
+    attack: Option<String>,
+}
+
+impl Options {
+    fn of(arguments: impl Iterator<Item = String>) -> Self {
+        let mut options = Self {
+            only: Vec::new(),
+            rounds: 40,
+            seed: 1,
+            programs: Programs::StandIn,
+            every: false,
+            seconds: 5,
+            attack: None,
+        };
+        let mut arguments = arguments;
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} VALUE"));
+            match argument.as_str() {
+                "--rounds" => options.rounds = value().parse().expect("a number"),
+                "--seed" => options.seed = value().parse().expect("a number"),
+                "--program" => options.programs = Programs::Released(value().into()),
+                "--seconds" => options.seconds = value().parse().expect("a number"),
+                "--attack" => options.attack = Some(value()),
+                "--every" => options.every = true,
+                // What cargo passes on to every test.
+                other if other.starts_with('-') => {}
+                _ => options.only.push(argument),
+            }
+        }
+        options
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| name.contains(only))
+    }
+}
+
+fn tests(options: &Options) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if options.wants("history") {
+        history::test();
+    }
+    if options.wants("store") {
+        store::disturb(options.seed, (!options.every).then_some(3));
+    }
+    if options.wants("kills") {
+        runtime.block_on(kills::run(plan(options)));
+    }
+    if options.wants("full") {
+        runtime.block_on(full::disturb(options.seed, if options.every { 40 } else { 2 }));
+    }
+    if options.wants("hostile") {
+        for known in [false, true] {
+            let lasting = Duration::from_secs(options.seconds);
+            let attack = options.attack.as_deref();
+            runtime.block_on(hostile::run(options.seed, lasting, attack, known));
+        }
+    }
+    // What is still spawned works until the process ends.
+    println!("resilience: all passed");
+    exit(0);
+}
+
+fn plan(options: &Options) -> kills::Plan {
+    let standing_in = kills::Plan {
+        programs: options.programs.clone(),
+        seed: options.seed,
+        rounds: options.rounds,
+        workers: 3,
+        open_max: 6,
+        between_max: Duration::from_millis(400),
+        stopped: standin::LEASE * 3 / 2,
+        rounds_until_calm: 20,
+        calm_max: Duration::from_secs(60),
+    };
+    match options.programs {
+        Programs::StandIn | Programs::Traced(_) | Programs::Limited { .. } => standing_in,
+        Programs::Released(_) => kills::Plan {
+            workers: 2,
+            open_max: 2,
+            between_max: Duration::from_secs(20),
+            stopped: Duration::from_secs(20),
+            rounds_until_calm: 10,
+            calm_max: Duration::from_secs(900),
+            ..standing_in
+        },
+    }
+}
