@@ -225,6 +225,7 @@ impl Coordinator {
         let meter = Arc::new(Meter::new(&config));
         let services = services(&shell, about, keyring, &meter, &config).add_service(health_service);
         let gate = Gate::new(Arc::clone(&in_force.access), meter, &config.quotas);
+        let sweeper = tokio::spawn(gate.sweeper(stopping.clone()));
         let connections = connections(listener, in_force.tls, &config.quotas);
         let serving = Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
@@ -243,7 +244,7 @@ impl Coordinator {
         let storekeeper = tokio::spawn(Arc::clone(&shell).keep_store());
         let reporter = tokio::spawn(report(shell.suspensions(), stopping.clone(), health.clone()));
         let (one, all) = (bounds::of_one(&config), bounds::of_all(&config));
-        tracing::info!(?one, ?all, "bytes that callers may take at most");
+        tracing::debug!(?one, ?all, "bytes that callers may take at most");
         tracing::info!(%address, tls = config.tls.is_some(), access = config.access.is_some(), "coordinator serves");
 
         tokio::pin!(serving);
@@ -259,6 +260,7 @@ impl Coordinator {
         .await?;
         reporter.await?;
         reloader.await?;
+        sweeper.await?;
         set_health(&health, false).await;
         let ended = match ended {
             Some(ended) => ended,

@@ -1,7 +1,7 @@
 //! Certificates, keys and the access file, read again when they change.
 //!
-//! A change that does not read is told, and what was in force stays. Connections and streams that are open stay open; the
-//! access file counts at each call, certificates at each new connection.
+//! A change that does not read is told, and what was in force stays. The access file counts at each call and for the streams
+//! that are open, certificates at each new connection.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,9 +1,10 @@
 //! Stands before all services: looks who calls, whether that caller may, and how much that caller holds already.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,6 +14,7 @@ use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, Sleep},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{
     Extensions, Status,
     body::Body,
@@ -20,7 +22,7 @@ use tonic::{
 };
 
 use super::{
-    Access, Identity, Policy,
+    Access, Identity, Policy, Shown,
     methods::{self, Callers, Kind, Method},
     quota::{Held, Meter, Share},
 };
@@ -65,6 +67,35 @@ pub(crate) struct Gate {
     access: Arc<Access>,
     meter: Arc<Meter>,
     times: Times,
+    open: Arc<Mutex<Open>>,
+}
+
+/// The calls of identities that are under way.
+#[derive(Debug, Default)]
+struct Open {
+    calls: HashMap<u64, OpenCall>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct OpenCall {
+    shown: Shown,
+    identity: Identity,
+    connection: Arc<Activity>,
+}
+
+/// A call's place among those that are under way.
+#[derive(Debug)]
+struct Entry {
+    open: Arc<Mutex<Open>>,
+    at: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.calls.remove(&self.at);
+    }
 }
 
 /// Longest times of calls that are no submission and no worker's session; those have their own.
@@ -84,6 +115,7 @@ struct Admitted {
     kind: Kind,
     call: Call,
     watch: Option<OwnedSemaphorePermit>,
+    entry: Option<Entry>,
 }
 
 impl Gate {
@@ -93,7 +125,12 @@ impl Gate {
             answer: Duration::from_millis(quotas.answer_ms_max),
             download: Duration::from_millis(quotas.download_ms_max),
         };
-        Self { access, meter, times }
+        Self {
+            access,
+            meter,
+            times,
+            open: Arc::default(),
+        }
     }
 
     fn admit(&self, request: &http::Request<Body>) -> Result<Admitted, Status> {
@@ -101,7 +138,10 @@ impl Gate {
         let ConnectionInfo { peer, activity } = connection.expect("every connection tells of itself");
         let address = peer.address.ip();
         let policy = self.access.policy();
-        let known = policy.identify(peer, request.headers());
+        let (shown, known) = match policy.identify(peer, request.headers()) {
+            Ok((shown, known)) => (shown, Ok(known)),
+            Err(status) => (Shown::Nothing, Err(status)),
+        };
         self.meter
             .count(known.as_ref().ok().and_then(Option::as_ref), address)?;
         let path = request.uri().path();
@@ -121,7 +161,21 @@ impl Gate {
             })?),
             _ => None,
         };
+        let entry = identity.clone().map(|identity| {
+            self.enter(OpenCall {
+                shown,
+                identity,
+                connection: Arc::clone(activity),
+            })
+        });
+        if let Some(entry) = &entry
+            && !Arc::ptr_eq(&policy, &self.access.policy())
+        {
+            // It changed meanwhile, and the sweeper may have been there before this call was.
+            self.confirm(entry)?;
+        }
         Ok(Admitted {
+            entry,
             caller: Caller {
                 identity: identity.unwrap_or_else(Identity::anybody),
                 share,
@@ -136,6 +190,57 @@ impl Gate {
             }),
             watch,
         })
+    }
+}
+
+impl Gate {
+    fn enter(&self, call: OpenCall) -> Entry {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.next += 1;
+        let at = open.next;
+        open.calls.insert(at, call);
+        Entry {
+            open: Arc::clone(&self.open),
+            at,
+        }
+    }
+
+    /// Whether a call's identity is what it was.
+    fn confirm(&self, entry: &Entry) -> Result<(), Status> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(call) = open.calls.get(&entry.at) else {
+            return Ok(());
+        };
+        match self.access.policy().whose(&call.shown)? {
+            Some(now) if now == call.identity => Ok(()),
+            _ => Err(unauthenticated(
+                "IDENTITY_CHANGED",
+                "what this identity may do has just changed; call again",
+            )),
+        }
+    }
+
+    /// Ends what is under way of those that are not any more who they were, at each change of the policy, until the
+    /// coordinator stops.
+    pub(crate) fn sweeper(&self, stopping: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let (mut changes, open) = (self.access.changes(), Arc::clone(&self.open));
+        async move {
+            loop {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    changed = changes.changed() => if changed.is_err() { return },
+                }
+                let policy = Arc::clone(&changes.borrow_and_update());
+                let open = open.lock().unwrap_or_else(PoisonError::into_inner);
+                for call in open.calls.values() {
+                    let now = policy.whose(&call.shown).ok().flatten();
+                    if now.as_ref() != Some(&call.identity) {
+                        tracing::info!(identity = %call.identity.principal, "its access changed; its connection is closed");
+                        call.connection.close();
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -198,6 +303,7 @@ where
             kind,
             call,
             watch,
+            entry,
         } = match self.gate.admit(&request) {
             Ok(admitted) => admitted,
             Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
@@ -215,6 +321,7 @@ where
                     body,
                     _held: held,
                     _watch: watch,
+                    _entry: entry,
                     _call: call,
                 })
             }))
@@ -292,6 +399,7 @@ struct Outgoing {
     body: Body,
     _held: Arc<Held>,
     _watch: Option<OwnedSemaphorePermit>,
+    _entry: Option<Entry>,
     _call: Call,
 }
 

@@ -12,16 +12,14 @@ pub(crate) mod gate;
 pub(crate) mod methods;
 pub(crate) mod quota;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use tonic::{
     Status,
-    codegen::http::{HeaderMap, HeaderValue, header::AUTHORIZATION},
+    codegen::http::{HeaderMap, header::AUTHORIZATION},
 };
 
 use self::{certificate::Certificate, file::AccessFile};
@@ -123,66 +121,52 @@ pub(crate) enum Policy {
 
 /// The policy in force.
 #[derive(Debug)]
-pub(crate) struct Access(RwLock<Arc<Policy>>);
+pub(crate) struct Access(watch::Sender<Arc<Policy>>);
 
 impl Access {
     pub(crate) fn new(policy: Policy) -> Self {
-        Self(RwLock::new(Arc::new(policy)))
+        Self(watch::Sender::new(Arc::new(policy)))
     }
 
     pub(crate) fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.borrow())
     }
 
-    /// Puts another policy in force, for all calls from now on.
+    /// Puts another policy in force, for all calls from now on, and for the streams that are open.
     pub(crate) fn replace(&self, policy: Policy) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.0.send_replace(Arc::new(policy));
+    }
+
+    /// Tells of each policy that is put in force.
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<Policy>> {
+        self.0.subscribe()
     }
 }
 
-impl Policy {
-    /// Whether everybody may do everything.
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self, Self::Open)
-    }
+/// What a caller has shown of itself.
+#[derive(Debug, Clone)]
+pub(crate) enum Shown {
+    Nothing,
+    /// Its digest; the token itself is not kept.
+    Token([u8; 32]),
+    Certificate(Arc<Certificate>),
+}
 
-    /// Who a peer is, by the token of a call or the certificate of the connection; none if it shows neither.
+impl Shown {
+    /// The token of a call, or else the certificate of the connection.
     ///
     /// # Errors
-    /// UNAUTHENTICATED if it shows one that counts for nothing here.
-    fn identify(&self, peer: &Peer, headers: &HeaderMap) -> Result<Option<Identity>, Status> {
-        if self.is_open() {
-            return Ok(None);
-        }
+    /// UNAUTHENTICATED if it is no token, or one that others could read.
+    fn of(peer: &Peer, headers: &HeaderMap) -> Result<Self, Status> {
         let mut tokens = headers.get_all(AUTHORIZATION).iter();
-        if let Some(header) = tokens.next() {
-            if tokens.next().is_some() {
-                return Err(unauthenticated(
-                    "TOKEN_MALFORMED",
-                    "expected one authorization, found several",
-                ));
-            }
-            return self.by_token(peer, header).map(Some);
+        let Some(header) = tokens.next() else {
+            let certificate = peer.certificate.clone();
+            return Ok(certificate.map_or(Self::Nothing, Self::Certificate));
+        };
+        if tokens.next().is_some() {
+            let message = "expected one authorization, found several";
+            return Err(unauthenticated("TOKEN_MALFORMED", message));
         }
-        let Some(certificate) = &peer.certificate else {
-            return Ok(None);
-        };
-        let found = match self {
-            Self::Open => None,
-            Self::Authorities => by_authority(certificate),
-            Self::File(file) => file.by_certificate(certificate).cloned(),
-        };
-        let unknown = || {
-            let message = format!(
-                "the certificate (SHA-256 {}) is no identity's here",
-                hex::encode(certificate.fingerprint)
-            );
-            unauthenticated("CERTIFICATE_UNKNOWN", &message)
-        };
-        found.ok_or_else(unknown).map(Some)
-    }
-
-    fn by_token(&self, peer: &Peer, header: &HeaderValue) -> Result<Identity, Status> {
         if !peer.encrypted && !peer.address.ip().is_loopback() {
             let message =
                 "a token came over the network unencrypted; it should be replaced, and sent with TLS";
@@ -194,13 +178,51 @@ impl Policy {
         });
         let token = token
             .ok_or_else(|| unauthenticated("TOKEN_MALFORMED", "expected authorization: Bearer TOKEN"))?;
-        let found = match self {
-            Self::File(file) => file.by_token(&Sha256::digest(token).into()),
-            Self::Open | Self::Authorities => None,
+        Ok(Self::Token(Sha256::digest(token).into()))
+    }
+}
+
+impl Policy {
+    /// Whether everybody may do everything.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    /// Who has shown this; none if it is nothing, or nobody has to.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED if it counts for nothing here.
+    pub(crate) fn whose(&self, shown: &Shown) -> Result<Option<Identity>, Status> {
+        let found = match (self, shown) {
+            (Self::Open, _) | (_, Shown::Nothing) => return Ok(None),
+            (Self::Authorities, Shown::Certificate(certificate)) => by_authority(certificate),
+            (Self::File(file), Shown::Certificate(certificate)) => file.by_certificate(certificate).cloned(),
+            (Self::Authorities, Shown::Token(_)) => None,
+            (Self::File(file), Shown::Token(digest)) => file.by_token(digest).cloned(),
         };
-        found
-            .cloned()
-            .ok_or_else(|| unauthenticated("TOKEN_UNKNOWN", "the token is no identity's here"))
+        found.map(Some).ok_or_else(|| match shown {
+            Shown::Certificate(certificate) => {
+                let message = format!(
+                    "the certificate (SHA-256 {}) is no identity's here",
+                    hex::encode(certificate.fingerprint)
+                );
+                unauthenticated("CERTIFICATE_UNKNOWN", &message)
+            }
+            _ => unauthenticated("TOKEN_UNKNOWN", "the token is no identity's here"),
+        })
+    }
+
+    /// Who makes a call; with what was shown.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED if something is shown that counts for nothing here.
+    fn identify(&self, peer: &Peer, headers: &HeaderMap) -> Result<(Shown, Option<Identity>), Status> {
+        if self.is_open() {
+            return Ok((Shown::Nothing, None));
+        }
+        let shown = Shown::of(peer, headers)?;
+        let whose = self.whose(&shown)?;
+        Ok((shown, whose))
     }
 }
 
@@ -268,7 +290,7 @@ mod tests {
         for (address, encrypted) in [("127.0.0.1:9", false), ("[::1]:9", false), ("192.0.2.1:9", true)] {
             let peer = peer(address, encrypted, None);
             for value in ["Bearer s3cret", "bearer s3cret"] {
-                let known = policy.identify(&peer, &headers(&[value])).unwrap().unwrap();
+                let known = policy.identify(&peer, &headers(&[value])).unwrap().1.unwrap();
                 assert_eq!(known.principal, Principal("one".into()));
             }
             for (values, reason) in [
@@ -286,19 +308,20 @@ mod tests {
             refused(&policy, &remote, &["Bearer s3cret"]),
             "TOKEN_IN_PLAIN_TEXT"
         );
-        assert_eq!(policy.identify(&remote, &headers(&[])).unwrap(), None);
+        assert_eq!(policy.identify(&remote, &headers(&[])).unwrap().1, None);
     }
 
     #[test]
     fn a_certificate_is_somebodys_or_nobodys() {
         let known =
             |policy: &Policy, names| policy.identify(&peer("192.0.2.1:9", true, Some(names)), &headers(&[]));
-        let one = known(&policy(), &["one.example"]).unwrap().unwrap();
+        let one = known(&policy(), &["one.example"]).unwrap().1.unwrap();
         assert_eq!(one.principal, Principal("one".into()));
         let stranger = peer("192.0.2.1:9", true, Some(&["two.example"]));
         assert_eq!(refused(&policy(), &stranger, &[]), "CERTIFICATE_UNKNOWN");
         let any = known(&Policy::Authorities, &["two.example", "x"])
             .unwrap()
+            .1
             .unwrap();
         assert_eq!(any.principal, Principal("two.example".into()));
         let nameless = peer("192.0.2.1:9", true, Some(&[]));
@@ -313,6 +336,9 @@ mod tests {
         // A token that is shown counts, whatever the certificate says.
         let both = peer("192.0.2.1:9", true, Some(&["one.example"]));
         assert_eq!(refused(&policy(), &both, &["Bearer other"]), "TOKEN_UNKNOWN");
-        assert_eq!(Policy::Open.identify(&stranger, &headers(&["x"])).unwrap(), None);
+        assert_eq!(
+            Policy::Open.identify(&stranger, &headers(&["x"])).unwrap().1,
+            None
+        );
     }
 }

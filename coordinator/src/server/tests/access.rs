@@ -415,6 +415,30 @@ async fn new_certificates_are_taken_without_a_restart_and_broken_ones_are_not() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_taken_out_of_the_access_file_loses_its_streams_and_nobody_else_does() {
+    let (papers, store) = (Papers::new(), store());
+    let service = Secure::start(papers.config(store.path())).await;
+    let mut removed = join(&service, papers.certificate("worker-1"), "w").await;
+    let mut kept = join(&service, papers.token("worker-2"), "w").await;
+    let mut others = IDENTITIES.to_vec();
+    others.retain(|(name, ..)| *name != "worker-1");
+    papers.write("access.toml", &Papers::access(&others));
+    let ended = removed.next().await;
+    assert!(ended.is_err(), "{ended:?}");
+    let again = session(&service, papers.certificate("worker-1"), "w")
+        .await
+        .map(drop);
+    assert_eq!(again.expect_err("it is nobody").code(), Code::Unauthenticated);
+    kept.request().await;
+    let sequencer = service.prover(papers.certificate("seq-a")).await;
+    submit(&sequencer, "a", &sample().batch(ROLLUP, TIME, 1))
+        .await
+        .expect("accepted");
+    kept.task().await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_and_addresses_that_make_no_sense_are_refused_at_the_start() {
     let (papers, store) = (Papers::new(), store());
     papers.write("broken.toml", "[[identity]]\nname = \"x\"\nroles = [\"king\"]");

@@ -439,6 +439,84 @@ async fn a_request_that_does_not_end_is_ended_and_one_too_large_refused() {
     service.stop().await;
 }
 
+/// A connection whose peer lets almost nothing be sent to it.
+async fn tight(service: &Secure) -> Channel {
+    let channel = Channel::from_shared(format!("http://{}", service.address)).expect("a URL");
+    let channel = channel.initial_stream_window_size(16);
+    channel.connect().await.expect("it listens")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_and_streams_that_nobody_takes_are_ended() {
+    let store = store();
+    let config = Config {
+        quotas: Quotas {
+            answer_ms_max: 200,
+            stream_write_ms_max: 200,
+            // So that the time is looked at as often.
+            idle_ms_max: 800,
+            caller_calls_max: 1,
+            caller_watches_max: 1,
+            ..Quotas::default()
+        },
+        ..config(store.path())
+    };
+    let service = Secure::start(config).await;
+    let honest = service.prover(Credentials::default()).await;
+    let batch = submit(&honest, "a", &sample().batch(ROLLUP, TIME, 1))
+        .await
+        .expect("accepted");
+
+    let mut client = tonic::client::Grpc::new(tight(&service).await);
+    client.ready().await.expect("connected");
+    let codec = tonic_prost::ProstCodec::<(), v1::GetInfoResponse>::default();
+    let path = "/zkrollup.prover.v1.ProverService/GetInfo"
+        .parse()
+        .expect("a path");
+    let answer = client
+        .server_streaming(tonic::Request::new(()), path, codec)
+        .await;
+    let mut answer = answer.expect("it begins").into_inner();
+    eventually("the place of an answer that is not taken is free", async || {
+        info(&honest).await.is_ok()
+    })
+    .await;
+    let ended = answer.message().await;
+    assert!(
+        ended.is_err(),
+        "it waited to be taken, and its connection was closed: {ended:?}"
+    );
+
+    let watch = v1::WatchBatchRequest {
+        batch_id: batch.batch_id,
+        after_revision: 0,
+    };
+    let stream = ProverServiceClient::new(tight(&service).await)
+        .watch_batch(watch.clone())
+        .await;
+    let stream = stream.expect("below the limit");
+    let mut worker = join(&service, Credentials::default(), "w").await;
+    let leased = worker.lease().await;
+    // Enough changes that they cannot all wait.
+    let progress = |step: u32| {
+        FromWorker::Progress(v1::Progress {
+            task_id: leased.task.task_id.clone(),
+            fence: leased.task.fence,
+            phase: format!("step {step}"),
+            fraction: 0.5,
+        })
+    };
+    eventually("the place of a watch that is not read is free", async || {
+        for step in 0..4 {
+            worker.send(progress(step)).await;
+        }
+        honest.clone().watch_batch(watch.clone()).await.is_ok()
+    })
+    .await;
+    drop(stream);
+    service.stop().await;
+}
+
 /// One client on loopback, where nobody proves who calls, does not shut out those that come with other calls.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_watches_of_one_client_leave_room_for_another() {

@@ -1,5 +1,5 @@
-//! One connection. It is closed when it has not begun to speak HTTP/2 in time, when no call was under way for long, and
-//! when an answer is not taken in time.
+//! One connection. It is closed when it has not begun to speak HTTP/2 in time, when no call was under way for long, when an
+//! answer is not taken in time, and when whoever made a call over it is not that any more.
 //!
 //! The time is looked at whenever the connection is polled, which its own timer causes if nothing else does.
 
@@ -19,6 +19,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use crate::server::access::Peer;
@@ -40,6 +41,7 @@ pub(crate) struct Times {
 pub(crate) struct Activity {
     calls: Mutex<Calls>,
     watches: Arc<Semaphore>,
+    closing: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,7 @@ impl Activity {
                 next: 0,
             }),
             watches: Arc::new(Semaphore::new(watches_max)),
+            closing: CancellationToken::new(),
         }
     }
 
@@ -90,9 +93,9 @@ impl Activity {
         }
     }
 
-    /// Has the connection closed soon, whatever is under way on it: its peer does not read.
+    /// Has the connection closed, whatever is under way on it.
     pub(crate) fn close(&self) {
-        self.lock().due.insert((Instant::now(), 0));
+        self.closing.cancel();
     }
 
     /// A place among the connection's watches.
@@ -145,6 +148,7 @@ pub(crate) struct Connection<P> {
     /// Bytes that came, until they are enough to be a beginning.
     read: u64,
     timer: Pin<Box<Sleep>>,
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Of what bounds the connections.
     _place: P,
 }
@@ -152,12 +156,11 @@ pub(crate) struct Connection<P> {
 impl<P> Connection<P> {
     pub(crate) fn new(io: Io, peer: Peer, times: Times, watches_max: usize, place: P) -> Self {
         let opened = Instant::now();
+        let activity = Arc::new(Activity::new(watches_max));
         Self {
             io,
-            info: ConnectionInfo {
-                peer,
-                activity: Arc::new(Activity::new(watches_max)),
-            },
+            closing: Box::pin(activity.closing.clone().cancelled_owned()),
+            info: ConnectionInfo { peer, activity },
             times,
             opened,
             read: 0,
@@ -166,8 +169,11 @@ impl<P> Connection<P> {
         }
     }
 
-    /// Fails when the connection's time is over, and has the task woken when it may be.
+    /// Fails when the connection's time is over or it is to be closed, and has the task woken when either may be.
     fn check_time(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.closing.as_mut().poll(cx).is_ready() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let end = match self.read < BEGINNING_BYTES {
