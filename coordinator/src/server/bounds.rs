@@ -7,8 +7,11 @@
 use crate::{
     config::Config,
     server::{
-        HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, STREAMS_MAX, WINDOW_BYTES, access::gate::REQUEST_BYTES_MAX,
-        prover_service::WATCH_BUFFER, shell::OUTBOUND_MAX, worker_service::WRITE_BUFFER,
+        HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, STREAMS_MAX, WINDOW_BYTES,
+        access::gate::{PIECE_BYTES_MAX, REQUEST_BYTES_MAX},
+        prover_service::WATCH_BUFFER,
+        shell::OUTBOUND_MAX,
+        worker_service::WRITE_BUFFER,
     },
 };
 
@@ -49,9 +52,8 @@ struct Counts {
 impl Counts {
     fn bounds(&self) -> Bounds {
         let message = MESSAGE_BYTES_MAX as u64;
-        let connection = u64::from(WINDOW_BYTES)
-            + u64::from(STREAMS_MAX) * u64::from(HEADER_BYTES_MAX)
-            + CONNECTION_OWN_BYTES;
+        let stream = u64::from(HEADER_BYTES_MAX) + PIECE_BYTES_MAX as u64;
+        let connection = u64::from(WINDOW_BYTES) + u64::from(STREAMS_MAX) * stream + CONNECTION_OWN_BYTES;
         let session =
             GROWTH * message + (WRITE_BUFFER as u64 + 1) * message + OUTBOUND_MAX as u64 * OUTBOUND_BYTES;
         let calls = [

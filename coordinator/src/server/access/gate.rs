@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -34,6 +34,8 @@ use crate::server::{
 
 /// Most bytes of a request that is one small message.
 pub(crate) const REQUEST_BYTES_MAX: u64 = 64 << 10;
+/// Most bytes of an answer that wait for the peer after its call has ended.
+pub(crate) const PIECE_BYTES_MAX: usize = 4 << 10;
 
 /// Who makes a call; in its extensions.
 #[derive(Debug, Clone)]
@@ -319,6 +321,7 @@ where
             Ok(response.map(|body| {
                 Body::new(Outgoing {
                     body,
+                    rest: Bytes::new(),
                     _held: held,
                     _watch: watch,
                     _entry: entry,
@@ -395,8 +398,13 @@ impl HttpBody for Incoming {
 }
 
 /// An answer as it goes out, with what its call holds.
+///
+/// It goes in small pieces: a piece is asked for when the one before has found room, so the call holds what it holds until all but
+/// the last have.
 struct Outgoing {
     body: Body,
+    /// Of a piece that was too large.
+    rest: Bytes,
     _held: Arc<Held>,
     _watch: Option<OwnedSemaphorePermit>,
     _entry: Option<Entry>,
@@ -411,14 +419,25 @@ impl HttpBody for Outgoing {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(context)
+        let this = self.get_mut();
+        if this.rest.is_empty() {
+            match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => this.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                other => return Poll::Ready(other),
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES_MAX));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        SizeHint::default()
     }
 }

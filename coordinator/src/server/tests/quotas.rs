@@ -463,14 +463,21 @@ async fn answers_and_streams_that_nobody_takes_are_ended() {
     };
     let service = Secure::start(config).await;
     let honest = service.prover(Credentials::default()).await;
-    let batch = submit(&honest, "a", &sample().batch(ROLLUP, TIME, 1))
+    let mut sample = sample();
+    let batch = submit(&honest, "a", &sample.batch(ROLLUP, TIME, 1))
         .await
         .expect("accepted");
+    // A list of them is more than waits for a peer after its call.
+    for number in 1..20 {
+        let next = sample.batch(ROLLUP, TIME, 1);
+        let submitted = submit(&honest, &format!("a{number}"), &next).await;
+        submitted.expect("accepted");
+    }
 
     let mut client = tonic::client::Grpc::new(tight(&service).await);
     client.ready().await.expect("connected");
-    let codec = tonic_prost::ProstCodec::<(), v1::GetInfoResponse>::default();
-    let path = "/zkrollup.prover.v1.ProverService/GetInfo"
+    let codec = tonic_prost::ProstCodec::<(), v1::ListBatchesResponse>::default();
+    let path = "/zkrollup.prover.v1.ProverService/ListBatches"
         .parse()
         .expect("a path");
     let answer = client
