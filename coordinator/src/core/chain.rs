@@ -466,7 +466,8 @@ impl Core {
     /// Fails a batch that L1 would not take any more, or that follows such a one, with all that follow: proving them would be in
     /// vain. False where L1 would take it.
     pub(super) fn fail_too_old(&mut self, now: UnixMs, id: BatchId, output: &mut Output) -> bool {
-        let oldest = (now.0 / 1_000).saturating_sub(self.limits.time_age_s_max);
+        let now_s = (now.0 / 1_000).saturating_sub(self.system_behind_s);
+        let oldest = now_s.saturating_sub(self.limits.time_age_s_max);
         let number = self.batches[&id].number;
         // Times never fall along the chain, so that the first unproven batch is the oldest.
         let first = self.unproven.first().copied().unwrap_or(number);

@@ -309,6 +309,7 @@ impl Core {
             next_request: 1,
             leases_given: 0,
             paused: snapshot.paused,
+            system_behind_s: 0,
             stopping: false,
             #[cfg(test)]
             steps: std::cell::Cell::new(0),
@@ -342,6 +343,12 @@ impl Core {
             core.refresh(id, now);
         }
         core
+    }
+
+    /// Says what the system's clock shows, Unix seconds. Batches' times are judged by it where it is behind the core's time: a
+    /// clock that was ahead at the start, or is for a moment, makes no batch too old.
+    pub fn heed_system_clock(&mut self, now: UnixMs, system_s: u64) {
+        self.system_behind_s = (now.0 / 1_000).saturating_sub(system_s);
     }
 
     /// The end of the chain.

@@ -352,7 +352,9 @@ impl Shell {
         step: impl FnOnce(&mut Core, UnixMs) -> (T, Output),
     ) -> Result<(T, bool), Unavailable> {
         let mut inner = self.lock()?;
-        let (answer, Output { writes, effects }) = step(&mut inner.core, self.clock.now());
+        let now = self.clock.now();
+        inner.core.heed_system_clock(now, self.clock.system_unix_s());
+        let (answer, Output { writes, effects }) = step(&mut inner.core, now);
         if let Err(error) = self.store.commit(&writes) {
             if !error.may_pass() {
                 self.stop_for(&mut inner, error);

@@ -104,3 +104,26 @@ fn a_proven_batch_and_one_in_time_are_left_alone() {
     assert_eq!(renewed, Err(LeaseLost::Over));
     world.check();
 }
+
+#[test]
+fn a_clock_that_was_ahead_at_the_start_makes_no_batch_too_old() {
+    let mut world = world();
+    // The core's time is a day ahead of what the system's clock shows since it was put right, and callers too.
+    let day = 86_400;
+    let system = world.now.0 / 1_000;
+    world.now = world.now.after(day * 1_000);
+    let batch = world.submit_aged(day, 2);
+    let id = world.join("w0");
+    world.core.heed_system_clock(world.now, system);
+    let (task, _) = world.lease(id).expect("it is young");
+    assert!(world.prove(id, task));
+    // A system's clock that is ahead says nothing: the core's time decides.
+    world.core.heed_system_clock(UnixMs(system * 1_000), system + day);
+    world.now = UnixMs(system * 1_000);
+    assert!(world.lease(id).is_some());
+    assert_eq!(world.failure(batch), None);
+    world.now = world.now.after((AGE + 1) * 1_000);
+    world.core.tick(world.now);
+    let other = world.join("w1");
+    assert_eq!(world.lease(other), None);
+}
