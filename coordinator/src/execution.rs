@@ -244,7 +244,7 @@ mod tests {
             request_id: "r".into(),
             sha256: [0; 32],
         };
-        prepare(&mut ledger, &TINY, &batch, origin).expect("the sample holds")
+        prepare(&mut ledger, &TINY, &batch, KeyId::default(), origin).expect("the sample holds")
     }
 
     /// What is read is written and read again as the same; with a byte more it is refused.

@@ -46,6 +46,7 @@ fn fuzz_requests_of_workers() {
         capabilities: vec![1, 2],
         devices: vec![v1::Device::default(); 2],
         memory_bytes: 1 << 40,
+        ..v1::Hello::default()
     };
     let progress = v1::Progress {
         task_id: "b1-s0".into(),

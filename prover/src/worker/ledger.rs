@@ -720,6 +720,7 @@ mod tests {
             task_id: "b1-s0".into(),
             fence: 1,
             reason: "another has it".into(),
+            ..LeaseLost::default()
         };
         let completed = Completed {
             task_id: "b1-s0".into(),
