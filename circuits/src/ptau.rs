@@ -114,10 +114,7 @@ struct Ptau<'a> {
 
 impl<'a> Ptau<'a> {
     fn open(path: &'a Path) -> Result<Self, SrsError> {
-        let io = |source| SrsError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io = SrsError::io(path);
         let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut ptau = Self {
@@ -224,10 +221,7 @@ impl<'a> Ptau<'a> {
                 expected,
             });
         }
-        let io = |source| SrsError::Io {
-            path: self.path.to_owned(),
-            source,
-        };
+        let io = SrsError::io(self.path);
         let mut bytes = vec![0; length];
         self.file.seek(SeekFrom::Start(from)).map_err(io)?;
         self.file.read_exact(&mut bytes).map_err(io)?;

@@ -308,3 +308,33 @@ fn keys_of_another_place_are_refused() {
     let error = KeyStore::load(cache.config()).unwrap_err();
     assert!(matches!(error, KeyError::Absent { .. }), "{error}");
 }
+
+/// What the `tiny` preset's keys take on disk and in a proof; a change of a circuit's shape shows here in figures.
+#[test]
+fn sizes_of_keys_and_proofs_are_those_of_the_snapshot() {
+    let keys = made();
+    let bytes = |path: std::path::PathBuf| fs::metadata(path).unwrap().len();
+    let files = ["shard.pk", "shard.vk", "aggregation.pk", "aggregation.vk"];
+    let files = files.map(|name| (name.to_string(), bytes(keys.folder().join(name)).into()));
+    let shape = keys.aggregation_shape();
+    let costs = serde_json::json!({
+        "files_bytes": serde_json::Map::from_iter(files),
+        "shard": {
+            "k": keys.manifest().shard_k,
+            "operations": keys.manifest().shard_capacity,
+            "proof_bytes": keys.shard_verifier().proof_bytes(),
+            "fixed_commitments": keys.shard_vk().fixed_commitments().len(),
+        },
+        "aggregation": {
+            "k": shape.k,
+            "children": keys.manifest().children,
+            "advice_columns": shape.advice_columns,
+            "lookup_columns": shape.lookup_columns,
+            "fixed_columns": shape.fixed_columns,
+            "rows_used_of_advice_columns": shape.break_points,
+            "proof_bytes": keys.root_verifier().proof_bytes(),
+            "fixed_commitments": keys.aggregation_vk().fixed_commitments().len(),
+        },
+    });
+    golden::check_json(env!("CARGO_MANIFEST_DIR"), "costs/tiny.json", &costs);
+}

@@ -159,6 +159,10 @@ pub struct DemoArgs {
     /// Directory of the key cache, as for the other commands.
     #[arg(long, env = "ROLLUP_PROVER_KEYS", value_name = "DIR")]
     pub keys_dir: Option<PathBuf>,
+    /// Directory of the L1 tools (anvil, forge, solc), fetched with npm when they are missing
+    /// [default: tools in cargo's target directory, for a program in it; else rollup-prover/tools in the user's cache].
+    #[arg(long, env = "ROLLUP_PROVER_TOOLS", value_name = "DIR")]
+    pub tools_dir: Option<PathBuf>,
     /// What the two workers prove on, as for `worker`.
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
     pub device: DeviceChoice,
@@ -538,6 +542,9 @@ pub struct ExportArgs {
     /// Which keys.
     #[command(flatten)]
     pub keys: KeyArgs,
+    /// Directory of the L1 tools, as for `demo`.
+    #[arg(long, env = "ROLLUP_PROVER_TOOLS", value_name = "DIR")]
+    pub tools_dir: Option<PathBuf>,
 }
 
 /// Arguments of `guard`.

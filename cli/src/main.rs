@@ -6,6 +6,8 @@ mod commands;
 mod connection;
 mod demo;
 mod environment;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod health;
 mod l1_check;

@@ -68,12 +68,11 @@ pub fn line(text: impl Display) -> Result<()> {
         .context("cannot write to standard output")
 }
 
-/// Tells the error and its causes on one line of standard error; returns the exit code.
-pub fn report(error: &anyhow::Error) -> ExitCode {
+/// The error and its causes in one sentence, which says each cause once: many an error repeats its source in its own text.
+pub fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
-        // Some libraries repeat their source's text in their own.
         if sentence.ends_with(&cause) {
             continue;
         }
@@ -82,10 +81,35 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         }
         sentence.push_str(&cause);
     }
-    eprintln!("error: {sentence}");
+    sentence
+}
+
+/// Tells the error and its causes on one line of standard error; returns the exit code.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {}", sentence(error));
     let exit = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<Failure>())
         .map(|failure| failure.exit);
     ExitCode::from(exit.map_or(1, |exit| exit as u8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use circuits::keys::{FileError, KeyError};
+
+    #[test]
+    fn a_cause_is_said_once_however_deep() {
+        let source = io::Error::from(io::ErrorKind::PermissionDenied);
+        let file = FileError::Io {
+            path: "keys/lock".into(),
+            source,
+        };
+        let error = anyhow::Error::new(KeyError::from(file)).context("no keys of preset tiny");
+        assert_eq!(
+            sentence(&error),
+            "no keys of preset tiny: key cache: keys/lock: permission denied"
+        );
+    }
 }

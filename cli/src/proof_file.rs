@@ -82,8 +82,12 @@ impl ProofFile {
     /// # Errors
     /// When it cannot be read or is no proof file.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{} is not a proof file", path.display()))
+        let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("{} is not a proof file", path.display()))
+    }
+
+    fn parse(text: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(text)
     }
 
     /// Writes the file so that a reader never sees half of it.
@@ -127,6 +131,8 @@ pub fn element(name: &str, text: &str) -> Result<Fr> {
 
 #[cfg(test)]
 mod tests {
+    use fuzzer::Target;
+
     use super::*;
 
     fn sample() -> ProofFile {
@@ -190,5 +196,25 @@ mod tests {
         assert_eq!(refusal("0xzz"), "c_b: not hex digits");
         let below = modulus.replace("f0000001", "f0000000");
         assert_eq!(element("c_b", &below).unwrap(), -Fr::one());
+    }
+
+    #[test]
+    fn fuzz_proof_files() {
+        let text = serde_json::to_string(&sample()).unwrap();
+        Target::new(env!("CARGO_MANIFEST_DIR"), "proof-file")
+            .seed("sample", text)
+            .word("\u{e9}")
+            .word("0x")
+            .run(|text| {
+                let file = ProofFile::parse(text).map_err(|error| error.to_string())?;
+                let again = ProofFile::parse(&serde_json::to_vec(&file).unwrap()).unwrap();
+                assert_eq!(again, file);
+                bytes("proof", &file.proof).map_err(|error| format!("{error:#}"))?;
+                for instance in &file.instances {
+                    let value = element("instance", instance).map_err(|error| format!("{error:#}"))?;
+                    assert!(to_hex(&field::to_be(&value)).eq_ignore_ascii_case(instance));
+                }
+                Ok(())
+            });
     }
 }

@@ -111,3 +111,40 @@ fn a_url_that_cannot_be_right_is_refused_before_anything_starts_and_its_password
     assert_eq!(code, 2);
     assert!(!said.contains("secret"), "{said}");
 }
+
+#[test]
+fn without_npm_the_tools_folder_is_named_and_nothing_is_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let (tools, out) = (directory.path().join("cache/tools"), directory.path().join("out"));
+    // A node that runs, and no npm.
+    let bin = directory.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink("/bin/true", bin.join("node")).unwrap();
+    let run = |path: &Path| {
+        let output = program()
+            .args([
+                "export-verifier",
+                "--preset",
+                "tiny",
+                "--insecure-dev-srs",
+                "--out",
+            ])
+            .arg(&out)
+            .env("ROLLUP_PROVER_TOOLS", &tools)
+            .env("PATH", path)
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = run(&bin);
+    let expected = format!("there are no L1 tools in {}, and `npm`", tools.display());
+    assert!(text.contains(&expected), "{text}");
+    let text = run(&directory.path().join("nothing"));
+    assert!(text.contains("`node` is not installed"), "{text}");
+    assert_eq!(
+        fs::read_dir(directory.path()).unwrap().count(),
+        1,
+        "only the node"
+    );
+}

@@ -12,7 +12,7 @@ use circuits::{
     state::State,
     witness::ShardInput,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::core::{
     chain::Submission,
@@ -164,7 +164,7 @@ fn touched_accounts(ledger: &State, batch: &Batch) -> HashMap<AccountIndex, Acco
 
 impl Statement {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ArtifactError> {
-        Ok(postcard::from_bytes(bytes)?)
+        decode(bytes)
     }
 
     /// The instances of a shard's proof.
@@ -187,16 +187,110 @@ impl Statement {
 
 impl RootProof {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ArtifactError> {
-        Ok(postcard::from_bytes(bytes)?)
+        decode(bytes)
     }
 }
 
 /// The accounts of an undo artifact.
 pub(crate) fn decode_undo(bytes: &[u8]) -> Result<Vec<(AccountIndex, Account)>, ArtifactError> {
-    Ok(postcard::from_bytes(bytes)?)
+    decode(bytes)
+}
+
+/// Reads an artifact that ends where the bytes end.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ArtifactError> {
+    match postcard::take_from_bytes(bytes)? {
+        (value, []) => Ok(value),
+        _ => Err(postcard::Error::DeserializeBadEncoding.into()),
+    }
 }
 
 /// Encodes an artifact.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("plain data encodes")
+}
+
+#[cfg(test)]
+mod tests {
+    use circuits::{
+        operation::RollupId,
+        preset::TINY,
+        sample::{Sample, SampleConfig},
+    };
+    use fuzzer::{Target, Verdict};
+
+    use super::*;
+
+    /// serde sets 1 MiB aside for a sequence whose length is claimed, and artifacts hold one in another.
+    const CLAIMED: u64 = 2 << 20;
+
+    fn target(name: &'static str) -> Target {
+        Target::new(env!("CARGO_MANIFEST_DIR"), name).memory(CLAIMED, 64)
+    }
+
+    fn submitted() -> Submission {
+        let mut sample = Sample::new(SampleConfig {
+            seed: 1,
+            users: 2,
+            tokens: 1,
+        });
+        let rollup_id = RollupId {
+            chain_id: 31_337,
+            contract: [7; 20],
+        };
+        let mut ledger = sample.state().clone();
+        let batch = sample.batch(rollup_id, 1_700_000_000, 3);
+        let origin = Origin {
+            tenant: Tenant::default(),
+            request_id: "r".into(),
+            sha256: [0; 32],
+        };
+        prepare(&mut ledger, &TINY, &batch, KeyId::default(), origin).expect("the sample holds")
+    }
+
+    /// What is read is written and read again as the same; with a byte more it is refused.
+    fn again<T: PartialEq + std::fmt::Debug + Serialize>(
+        value: &T,
+        read: impl Fn(&[u8]) -> Result<T, ArtifactError>,
+    ) {
+        let mut bytes = encode(value);
+        assert_eq!(read(&bytes).as_ref().ok(), Some(value));
+        bytes.push(0);
+        assert!(read(&bytes).is_err(), "nothing may follow an artifact");
+    }
+
+    #[test]
+    fn fuzz_statements() {
+        target("statement")
+            .seed("three-transfers", submitted().statement)
+            .run(|bytes| -> Verdict {
+                let statement = Statement::decode(bytes).map_err(|error| error.to_string())?;
+                again(&statement, Statement::decode);
+                let root = statement.root();
+                root.map(drop).map_err(|error| error.to_string())
+            });
+    }
+
+    #[test]
+    fn fuzz_undos() {
+        target("undo")
+            .seed("three-transfers", submitted().undo)
+            .run(|bytes| {
+                let undo = decode_undo(bytes).map_err(|error| error.to_string())?;
+                again(&undo, decode_undo);
+                Ok(())
+            });
+    }
+
+    #[test]
+    fn fuzz_root_proofs() {
+        let proof = RootProof {
+            instances: vec![[1; 32]; 21],
+            proof: vec![2; 64],
+        };
+        target("root-proof").seed("short", encode(&proof)).run(|bytes| {
+            let proof = RootProof::decode(bytes).map_err(|error| error.to_string())?;
+            again(&proof, RootProof::decode);
+            Ok(())
+        });
+    }
 }

@@ -30,12 +30,11 @@ const POOL_MAX: usize = 512;
 const CLASSES_MAX: usize = 1 << 12;
 /// Words of a verdict that count.
 const CLASS_WORDS_MAX: usize = 24;
-/// The environment variable with which golden files take the values of today.
-const ACCEPT: &str = "ACCEPT_GOLDEN";
 
 /// A decoder under test, with what it starts from and what it may take.
 pub struct Target {
     name: &'static str,
+    crate_folder: &'static str,
     folder: PathBuf,
     seeds: Vec<(String, Vec<u8>)>,
     words: Vec<Vec<u8>>,
@@ -57,9 +56,10 @@ pub type Verdict = Result<(), String>;
 
 impl Target {
     /// The target of that name, with its corpus in `fuzz/NAME` under the crate's folder (`env!("CARGO_MANIFEST_DIR")`).
-    pub fn new(crate_folder: &str, name: &'static str) -> Self {
+    pub fn new(crate_folder: &'static str, name: &'static str) -> Self {
         Self {
             name,
+            crate_folder,
             folder: Path::new(crate_folder).join("fuzz").join(name),
             seeds: Vec::new(),
             words: Vec::new(),
@@ -145,27 +145,16 @@ impl Target {
 
     /// The files of the corpus. Seeds are first written or compared.
     fn corpus(&self) -> Vec<Vec<u8>> {
-        if std::env::var_os(ACCEPT).is_some() {
-            fs::create_dir_all(&self.folder).expect("the source tree is writable");
-            for (name, bytes) in &self.seeds {
-                fs::write(self.folder.join(name), bytes).expect("the source tree is writable");
-            }
+        for (name, bytes) in &self.seeds {
+            golden::check(self.crate_folder, &format!("fuzz/{}/{name}", self.name), bytes);
         }
-        let entries = fs::read_dir(&self.folder);
-        let entries =
-            entries.unwrap_or_else(|error| panic!("{}: {error}; {ACCEPT}=1 makes it", self.folder.display()));
+        let entries = fs::read_dir(&self.folder).unwrap_or_else(|error| {
+            panic!("{}: {error}; a target needs a seed", self.folder.display());
+        });
         let mut paths: Vec<PathBuf> = entries
             .map(|entry| entry.expect("an entry of the corpus").path())
             .collect();
         paths.sort();
-        for (name, bytes) in &self.seeds {
-            let stored = fs::read(self.folder.join(name)).ok();
-            assert!(
-                stored.as_ref() == Some(bytes),
-                "fuzz/{}/{name} is outdated; run with {ACCEPT}=1 to accept the change",
-                self.name
-            );
-        }
         let stray = paths.iter().find(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             name.starts_with("seed-") && self.seeds.iter().all(|(seed, _)| *seed != name)
@@ -345,7 +334,7 @@ mod tests {
         let stray = fails(|| Target::new(CRATE, "example").run(decode));
         assert!(stray.contains("seed-one"), "{stray}");
         let absent = fails(|| Target::new(CRATE, "absent").run(decode));
-        assert!(absent.contains("ACCEPT_GOLDEN=1"), "{absent}");
+        assert!(absent.contains("needs a seed"), "{absent}");
     }
 
     #[test]

@@ -255,12 +255,15 @@ impl EngineError {
         }
     }
 
-    /// The error and its causes, as one line.
+    /// The error and its causes, as one line that says each once.
     pub fn with_causes(&self) -> String {
         let mut text = self.to_string();
         let mut source = self.source();
         while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
+            let said = cause.to_string();
+            if !text.ends_with(&said) {
+                text.push_str(&format!(": {said}"));
+            }
             source = cause.source();
         }
         text

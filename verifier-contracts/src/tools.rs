@@ -1,15 +1,17 @@
 //! The L1 tools that are not Rust: anvil, forge and the Solidity compiler, as npm packages pinned by the lock file.
 //!
-//! They are fetched once into `tools/<digest of the lock file>` under cargo's target directory. A file lock makes
-//! concurrent callers wait for the one that fetches, and an interrupted fetch leaves nothing that looks complete.
+//! They are fetched once, into a folder named by the lock file's digest (see [`default_dir`]). A lock makes concurrent callers
+//! wait for the one that fetches; a fetch that fails leaves nothing, an interrupted one nothing that looks complete.
 
 use std::{
+    env,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
     process::Command,
 };
 
+use circuits::{keys::user_cache, whole_file::Folder};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -17,16 +19,23 @@ const PACKAGE: &str = include_str!("../package.json");
 const LOCK: &str = include_str!("../package-lock.json");
 const SOLC: &str = include_str!("../tools/solc.js");
 
+/// Environment variable that names the tools' folder.
+pub const TOOLS_VARIABLE: &str = "ROLLUP_PROVER_TOOLS";
+
 /// Why the tools are not there.
 #[derive(Debug, Error)]
 pub enum ToolsError {
-    /// A program that must be installed is not.
+    /// What the tools run on is not installed.
+    #[error("`node` is not installed: the Solidity compiler runs on it; install Node.js 18 or later")]
+    NodeMissing,
+    /// The tools were never fetched, and cannot be.
     #[error(
-        "`{program}` is not installed: the L1 tools are npm packages; install Node.js 18 or later with npm"
+        "there are no L1 tools in {directory}, and `npm`, which fetches them, is not installed: install Node.js 18 or later \
+         with npm, or name a folder that has them with {TOOLS_VARIABLE}"
     )]
-    Missing {
-        /// `node` or `npm`.
-        program: &'static str,
+    NpmMissing {
+        /// Where they should be.
+        directory: PathBuf,
     },
     /// The pinned anvil and forge are programs of another platform.
     #[error("anvil and forge are pinned for linux on x86_64, this is {os} on {arch}: change package.json")]
@@ -88,11 +97,21 @@ impl Tools {
         let tools = Self {
             dir: root.join(&digest()[..16]),
         };
-        require("node")?;
-        fs::create_dir_all(root).map_err(at(root))?;
-        let lock_path = root.join("lock");
-        let lock = File::create(&lock_path).map_err(at(&lock_path))?;
-        lock.lock().map_err(at(&lock_path))?;
+        if !runs("node") {
+            return Err(ToolsError::NodeMissing);
+        }
+        // What was fetched is whole, and may lie where nothing can be written.
+        if tools.dir.is_dir() {
+            return Ok(tools);
+        }
+        if !runs("npm") {
+            return Err(ToolsError::NpmMissing {
+                directory: root.to_owned(),
+            });
+        }
+        let _folder = Folder::make(root).map_err(at(root))?;
+        let lock = File::open(root).map_err(at(root))?;
+        lock.lock().map_err(at(root))?;
         if !tools.dir.is_dir() {
             progress("fetching anvil, forge and solc with npm");
             tools.fetch()?;
@@ -117,51 +136,69 @@ impl Tools {
 
     /// Installs beside the final directory and renames, so that the final directory is always complete.
     fn fetch(&self) -> Result<(), ToolsError> {
-        require("npm")?;
         let partial = self.dir.with_extension("partial");
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(at(&partial))?;
+        let remove = || match fs::remove_dir_all(&partial) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&partial)(error)),
+            _ => Ok(()),
+        };
+        remove()?;
+        let fetched =
+            fetch_into(&partial).and_then(|()| fs::rename(&partial, &self.dir).map_err(at(&self.dir)));
+        if fetched.is_err() {
+            // The first error is the one to report.
+            let _ = remove();
         }
-        fs::create_dir_all(&partial).map_err(at(&partial))?;
-        for (name, content) in [
-            ("package.json", PACKAGE),
-            ("package-lock.json", LOCK),
-            ("solc.js", SOLC),
-        ] {
-            let path = partial.join(name);
-            fs::write(&path, content).map_err(at(&path))?;
-        }
-        make_executable(&partial.join("solc.js"))?;
-        let output = Command::new("npm")
-            .args([
-                "ci",
-                "--ignore-scripts",
-                "--no-audit",
-                "--no-fund",
-                "--loglevel=error",
-            ])
-            .current_dir(&partial)
-            .output()
-            .map_err(|_| ToolsError::Missing { program: "npm" })?;
-        if !output.status.success() {
-            return Err(ToolsError::Fetch {
-                status: output.status.to_string(),
-                stderr: excerpt(&output.stderr),
-            });
-        }
-        run_once("anvil", &foundry(&partial, "anvil"))?;
-        run_once("forge", &foundry(&partial, "forge"))?;
-        run_once("solc", &partial.join("solc.js"))?;
-        fs::rename(&partial, &self.dir).map_err(at(&self.dir))
+        fetched
     }
 }
 
-/// `tools/` under the cargo target directory that the running program lies in, or `target/tools` under the working
-/// directory for a program that was installed elsewhere.
+fn fetch_into(folder: &Path) -> Result<(), ToolsError> {
+    fs::create_dir(folder).map_err(at(folder))?;
+    for (name, content) in [
+        ("package.json", PACKAGE),
+        ("package-lock.json", LOCK),
+        ("solc.js", SOLC),
+    ] {
+        let path = folder.join(name);
+        fs::write(&path, content).map_err(at(&path))?;
+    }
+    make_executable(&folder.join("solc.js"))?;
+    let output = Command::new("npm")
+        .args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ])
+        .current_dir(folder)
+        .output()
+        .map_err(at(Path::new("npm")))?;
+    if !output.status.success() {
+        return Err(ToolsError::Fetch {
+            status: output.status.to_string(),
+            stderr: excerpt(&output.stderr),
+        });
+    }
+    run_once("anvil", &foundry(folder, "anvil"))?;
+    run_once("forge", &foundry(folder, "forge"))?;
+    run_once("solc", &folder.join("solc.js"))
+}
+
+/// The folder that `ROLLUP_PROVER_TOOLS` names; else `tools` in cargo's target directory, for a program that lies in it; else
+/// `rollup-prover/tools` in the user's cache.
 pub fn default_dir() -> PathBuf {
-    let program = std::env::current_exe().unwrap_or_default();
-    let target = program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
-    target.unwrap_or(Path::new("target")).join("tools")
+    let named = env::var_os(TOOLS_VARIABLE).filter(|value| !value.is_empty());
+    match named {
+        Some(named) => PathBuf::from(named),
+        None => dir_of(&env::current_exe().unwrap_or_default()),
+    }
+}
+
+fn dir_of(program: &Path) -> PathBuf {
+    let mut ancestors = program.ancestors();
+    let target = ancestors.find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    target.map_or_else(user_cache, Path::to_path_buf).join("tools")
 }
 
 fn foundry(dir: &Path, tool: &str) -> PathBuf {
@@ -186,11 +223,9 @@ fn check_platform() -> Result<(), ToolsError> {
     }
 }
 
-fn require(program: &'static str) -> Result<(), ToolsError> {
-    match Command::new(program).arg("--version").output() {
-        Ok(output) if output.status.success() => Ok(()),
-        _ => Err(ToolsError::Missing { program }),
-    }
+fn runs(program: &str) -> bool {
+    let output = Command::new(program).arg("--version").output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 fn run_once(tool: &'static str, path: &Path) -> Result<(), ToolsError> {
@@ -240,6 +275,24 @@ pub(crate) fn excerpt(output: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_of_cargos_has_its_tools_in_the_target_directory_and_another_in_the_cache() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("release/deps/program");
+        assert_eq!(dir_of(&program), user_cache().join("tools"));
+        fs::write(folder.path().join("CACHEDIR.TAG"), "").expect("a file");
+        assert_eq!(dir_of(&program), folder.path().join("tools"));
+    }
+
+    #[test]
+    fn tools_that_are_there_are_used_without_writing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join(&digest()[..16])).expect("a folder");
+        let tools = Tools::ensure_in(folder.path(), &mut |line| panic!("{line}")).expect("they are there");
+        assert!(tools.anvil().starts_with(folder.path()));
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
 
     #[test]
     fn the_lock_file_names_no_registry() {

@@ -9,7 +9,6 @@ use circuits::{
     stream::{DaMode, GROUP_BYTES, PostedError, derive_x, evaluate_posted, posted_bytes, posted_words},
 };
 use serde_json::json;
-use std::{env, fs, path::Path};
 
 /// Bytes that are no stream as posted, and why: neither L1 nor whoever rebuilds the state takes them (P-9.8).
 fn refused() -> Vec<(Vec<u8>, PostedError)> {
@@ -94,14 +93,5 @@ fn what_l1_refuses_to_take_as_posted_stops_a_replay_too() {
 
 #[test]
 fn vectors_for_solidity_are_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("test/vectors.json");
-    let current = serde_json::to_string_pretty(&vectors()).expect("strings only") + "\n";
-    if env::var_os("ACCEPT_GOLDEN").is_some() {
-        fs::write(&path, &current).expect("the source tree is writable");
-    }
-    let stored = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        stored == current,
-        "test/vectors.json is outdated; run with ACCEPT_GOLDEN=1 to accept the change"
-    );
+    golden::check_json(env!("CARGO_MANIFEST_DIR"), "test/vectors.json", &vectors());
 }

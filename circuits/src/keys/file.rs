@@ -62,6 +62,20 @@ pub enum FileError {
 }
 
 impl FileError {
+    pub(super) fn io(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(super) fn corrupt(path: &Path) -> impl Fn(&'static str) -> Self + Copy {
+        move |found| Self::Corrupt {
+            path: path.to_owned(),
+            found,
+        }
+    }
+
     /// True when there is no such file.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
@@ -80,10 +94,7 @@ pub(crate) fn write(
         whole_file::place(path, |file| fill(file, kind, owner, payload))?;
         whole_file::sync_folder(path.parent().unwrap_or(path))
     };
-    write().map_err(|source| FileError::Io {
-        path: path.to_owned(),
-        source,
-    })
+    write().map_err(FileError::io(path))
 }
 
 fn fill(
@@ -119,14 +130,8 @@ fn header(kind: Kind, owner: Digest, length: u64, digest: [u8; 32]) -> Vec<u8> {
 
 /// Opens a file, checks its header and its payload's digest, and stands at the payload.
 pub(crate) fn open(path: &Path, kind: Kind, owner: Digest) -> Result<BufReader<File>, FileError> {
-    let io = |source| FileError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let corrupt = |found| FileError::Corrupt {
-        path: path.to_owned(),
-        found,
-    };
+    let io = FileError::io(path);
+    let corrupt = FileError::corrupt(path);
     let (mut file, digest) = open_header(path, kind, owner)?;
     let mut hasher = blake3::Hasher::new();
     let mut chunk = vec![0; CHUNK_BYTES];
@@ -150,14 +155,8 @@ pub(crate) fn check_header(path: &Path, kind: Kind, owner: Digest) -> Result<(),
 }
 
 fn open_header(path: &Path, kind: Kind, owner: Digest) -> Result<(File, [u8; 32]), FileError> {
-    let io = |source| FileError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let corrupt = |found| FileError::Corrupt {
-        path: path.to_owned(),
-        found,
-    };
+    let io = FileError::io(path);
+    let corrupt = FileError::corrupt(path);
     let mut file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let Some(payload_length) = length.checked_sub(HEADER_BYTES as u64) else {
@@ -300,5 +299,24 @@ mod tests {
         assert!(matches!(error, FileError::Io { .. }));
         assert!(open(&path, Kind::Srs { k: 4 }, OWNER).is_ok());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn fuzz_key_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.pk");
+        write(&path, Kind::ShardPk, OWNER, |out| out.write_all(b"payload")).unwrap();
+        let good = fs::read(&path).unwrap();
+        fuzzer::Target::new(env!("CARGO_MANIFEST_DIR"), "key-file")
+            .seed("payload", &good[..])
+            .runs(1_000)
+            // A chunk to be hashed and one to read with, whatever the file's length.
+            .memory(3 * CHUNK_BYTES as u64, 64)
+            .run(|bytes| {
+                fs::write(&path, bytes).unwrap();
+                let opened = open(&path, Kind::ShardPk, OWNER);
+                assert_eq!(opened.is_ok(), bytes == good);
+                opened.map(drop).map_err(|error| corrupt(error).to_string())
+            });
     }
 }

@@ -83,14 +83,8 @@ pub(super) fn write_srs(path: &Path, srs: &Srs) -> Result<(), FileError> {
 
 /// Reads an SRS from the cache. Its points were checked when it was written; its digest says that they are the same.
 pub(super) fn read_srs(path: &Path, k: u32, id: SrsId) -> Result<Srs, FileError> {
-    let corrupt = |found| FileError::Corrupt {
-        path: path.to_owned(),
-        found,
-    };
-    let io = |source| FileError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let corrupt = FileError::corrupt(path);
+    let io = FileError::io(path);
     let mut reader = file::open(path, Kind::Srs { k }, id.digest)?;
     let mut bytes = vec![];
     std::io::Read::read_to_end(&mut reader, &mut bytes).map_err(io)?;

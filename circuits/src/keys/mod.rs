@@ -138,11 +138,6 @@ type Slot<T> = Mutex<Option<Arc<T>>>;
 /// The default key folder: `$ROLLUP_PROVER_KEYS`; else `target/keys` of the workspace when cargo runs the program; else
 /// the user's cache folder.
 pub fn default_dir() -> PathBuf {
-    let variable = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
     if let Some(dir) = variable(KEYS_VARIABLE) {
         return dir;
     }
@@ -153,10 +148,19 @@ pub fn default_dir() -> PathBuf {
             .last();
         return workspace.unwrap_or(&package).join("target/keys");
     }
+    user_cache().join("keys")
+}
+
+/// The folder of what is kept for a user: `rollup-prover` in `$XDG_CACHE_HOME`, else in `~/.cache`.
+pub fn user_cache() -> PathBuf {
     let cache = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
-    cache
-        .unwrap_or_else(std::env::temp_dir)
-        .join("rollup-prover/keys")
+    cache.unwrap_or_else(std::env::temp_dir).join("rollup-prover")
+}
+
+/// A folder that a variable of the environment names; an empty one names none.
+fn variable(name: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(name).filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
 }
 
 /// The digest of a verifying key: the value that halo2 puts first into every transcript under it, 32 bytes big endian.

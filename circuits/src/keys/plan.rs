@@ -115,12 +115,9 @@ impl Plan {
     /// Makes the keys' folder and takes the cache's lock.
     pub(super) fn lock(&self, progress: Progress<'_>) -> Result<Lock, KeyError> {
         let path = self.folder();
-        let folder = Folder::make(&path).map_err(|source| FileError::Io { path, source })?;
+        let folder = Folder::make(&path).map_err(FileError::io(&path))?;
         let path = self.config.dir.join("lock");
-        let io = |source| FileError::Io {
-            path: path.clone(),
-            source,
-        };
+        let io = FileError::io(&path);
         let file = File::create(&path).map_err(io)?;
         if file.try_lock().is_err() {
             progress(KeyPhase::Wait, 0.0);
@@ -205,7 +202,7 @@ impl Plan {
         let path = self.path(kind);
         let mut reader = file::open(&path, kind, self.identity)?;
         ProvingKey::read::<_, C>(&mut reader, SerdeFormat::RawBytesUnchecked, params)
-            .map_err(|source| FileError::Io { path, source }.into())
+            .map_err(|source| FileError::io(&path)(source).into())
     }
 
     pub(super) fn folder(&self) -> PathBuf {
@@ -291,7 +288,7 @@ impl Plan {
     ) -> Result<T, FileError> {
         let path = self.path(kind);
         let mut reader = file::open(&path, kind, self.identity)?;
-        read(&mut reader).map_err(|source| FileError::Io { path, source })
+        read(&mut reader).map_err(FileError::io(&path))
     }
 
     fn make_shard(&self, progress: Progress<'_>) -> Result<(OpeningKey, VerifyingKey<G1Affine>), KeyError> {
@@ -370,7 +367,7 @@ impl Plan {
     fn write_manifest(&self, manifest: &Manifest) -> Result<(), FileError> {
         let path = self.folder().join("manifest.json");
         let json = serde_json::to_vec_pretty(manifest).expect("a manifest is plain data");
-        whole_file::write(&path, &json).map_err(|source| FileError::Io { path, source })
+        whole_file::write(&path, &json).map_err(FileError::io(&path))
     }
 }
 

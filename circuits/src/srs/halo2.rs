@@ -66,10 +66,7 @@ pub fn read_halo2(path: &Path, k: u32) -> Result<Srs, SrsError> {
 }
 
 fn open(path: &Path) -> Result<(File, u32), SrsError> {
-    let io = |source| SrsError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = SrsError::io(path);
     let mut file = File::open(path).map_err(io)?;
     let found = file.metadata().map_err(io)?.len();
     let header = read_at(path, &mut file, 0, found.min(4) as usize)?;
@@ -120,10 +117,7 @@ fn read_key(path: &Path, file: &mut File, k: u32) -> Result<OpeningKey, SrsError
 }
 
 fn read_at(path: &Path, file: &mut File, from: u64, length: usize) -> Result<Vec<u8>, SrsError> {
-    let io = |source| SrsError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = SrsError::io(path);
     let mut bytes = vec![0; length];
     file.seek(SeekFrom::Start(from)).map_err(io)?;
     file.read_exact(&mut bytes).map_err(io)?;

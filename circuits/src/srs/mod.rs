@@ -10,7 +10,7 @@ mod halo2;
 
 use std::{
     fs::File,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -105,7 +105,7 @@ pub enum SrsError {
         /// The file.
         path: PathBuf,
         /// The cause.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file does not begin as its format does.
     #[error("not a {format} file: {found}")]
@@ -207,6 +207,15 @@ impl Srs {
     }
 }
 
+impl SrsError {
+    pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
 impl SrsSource {
     /// The source that a file is, judged by its first bytes: those of a `.ptau`, or else halo2's parameters, which begin
     /// with nothing but their size.
@@ -215,10 +224,7 @@ impl SrsSource {
     /// [`SrsError::Io`] when the file cannot be read, [`SrsError::Length`] when it is shorter than either begins, and
     /// [`SrsError::Format`] when it begins as neither.
     pub fn of_file(path: &Path) -> Result<Self, SrsError> {
-        let io = |source| SrsError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io = SrsError::io(path);
         let mut start = Vec::with_capacity(4);
         let file = File::open(path).map_err(io)?;
         file.take(4).read_to_end(&mut start).map_err(io)?;

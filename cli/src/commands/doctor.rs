@@ -151,7 +151,7 @@ fn icicle_in_another_process(args: &DoctorArgs, index: u32) -> Result<Report, St
         let report = fs::read(&path).context("the look at ICICLE left no report")?;
         serde_json::from_slice(&report).context("the look at ICICLE left no report")
     };
-    look().map_err(|error| format!("{error:#}"))
+    look().map_err(|error| output::sentence(&error))
 }
 
 /// Waits for a process, and kills it when it takes too long.

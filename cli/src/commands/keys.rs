@@ -4,17 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow};
-use circuits::keys::{KeyConfig, KeyPhase, KeyStore};
+use circuits::keys::{KeyConfig, KeyPhase, KeyStore, user_cache};
 use circuits::preset::{self, Preset};
 use circuits::srs::SrsSource;
 use circuits::whole_file::{self, Folder};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use verifier_contracts::tools::Tools;
+use verifier_contracts::tools::{self, Tools};
 use verifier_contracts::verifier;
 
 use crate::args::{ExportArgs, KeyArgs, KeygenArgs, SrsArgs, VerifyArgs};
-use crate::environment;
 use crate::guard;
 use crate::l1_check;
 use crate::output::{self, Exit, Failure};
@@ -47,7 +46,7 @@ pub fn verify(args: &VerifyArgs, progress: &Progress) -> Result<()> {
     let result = l1_check::check(&file, &keys);
     let insecure = keys.manifest().insecure_srs;
     if args.json {
-        let reason = result.as_ref().err().map(|error| format!("{error:#}"));
+        let reason = result.as_ref().err().map(output::sentence);
         output::json(&json!({
             "valid": result.is_ok(),
             "reason": reason,
@@ -72,7 +71,7 @@ pub fn verify(args: &VerifyArgs, progress: &Progress) -> Result<()> {
             )?;
         }
     }
-    result.map_err(|error| Failure::new(Exit::ProofInvalid, format!("{error:#}")).into())
+    result.map_err(|error| Failure::new(Exit::ProofInvalid, output::sentence(&error)).into())
 }
 
 /// Writes the Solidity verifier, its creation code and the manifest.
@@ -83,7 +82,7 @@ pub fn export_verifier(args: &ExportArgs, progress: &Progress) -> Result<()> {
     let keys = from_args(&args.keys, progress)?;
     let manifest = serde_json::to_string_pretty(keys.manifest())?;
     let step = progress.step("compile verifier");
-    let tools = Tools::ensure(&mut |line| progress.say(line))?;
+    let tools = l1_tools(args.tools_dir.as_deref(), &mut |line| progress.say(line))?;
     let compiled =
         verifier::compile(&tools, verifier::render(&keys)).context("cannot compile the verifier")?;
     step.finish("");
@@ -125,15 +124,16 @@ pub fn preset(name: &str) -> Result<Preset> {
 /// The directory of the key cache: the given one, else one in the user's cache. It does not depend on where the program
 /// lies or who started it, so that every command finds the keys that another made.
 pub fn directory(given: Option<&Path>) -> PathBuf {
-    given.map_or_else(default_directory, Path::to_path_buf)
+    given.map_or_else(|| user_cache().join("keys"), Path::to_path_buf)
 }
 
-fn default_directory() -> PathBuf {
-    let folder = |name| environment::variable(name).map(PathBuf::from);
-    let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
-    cache
-        .unwrap_or_else(std::env::temp_dir)
-        .join("rollup-prover/keys")
+/// The L1 tools, in the given directory or the one of [`tools::default_dir`], fetched when they are missing.
+///
+/// # Errors
+/// Names what is missing.
+pub fn l1_tools(given: Option<&Path>, say: &mut dyn FnMut(&str)) -> Result<Tools> {
+    let directory = given.map_or_else(tools::default_dir, Path::to_path_buf);
+    Ok(Tools::ensure_in(&directory, say)?)
 }
 
 /// Opens the keys that the arguments name.

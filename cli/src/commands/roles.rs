@@ -21,7 +21,7 @@ use crate::args::{
 };
 use crate::guard;
 use crate::health;
-use crate::output::{Exit, Failure};
+use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
 use crate::signals::Signals;
 
@@ -135,7 +135,7 @@ pub fn prover_process(args: ProverProcessArgs, progress: &Progress) -> Result<()
         ..device_config(&args.proving.device)
     };
     let open = || {
-        let keys = keys::from_args(&args.keys, progress).map_err(|error| format!("{error:#}"))?;
+        let keys = keys::from_args(&args.keys, progress).map_err(|error| output::sentence(&error))?;
         device::open(&config, &Arc::new(keys)).map_err(|error| error.to_string())
     };
     worker::serve(open).context("the pipes to the worker fail")

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::args::CONNECTION_VARIABLES;
+use crate::output;
 
 /// A child that died more often than this is given up: something is wrong that a restart does not mend.
 const RESTARTS_MAX: u32 = 5;
@@ -191,7 +192,7 @@ impl Keeper {
                 Ok(None) => return,
                 Err(error) => {
                     // The receiver lives as long as the supervisor, and without one there is nobody to tell.
-                    let _ = self.gave_up.send(format!("{error:#}"));
+                    let _ = self.gave_up.send(output::sentence(&error));
                     return;
                 }
             }

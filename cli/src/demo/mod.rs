@@ -177,9 +177,12 @@ impl<'a> Demo<'a> {
     async fn tools(&mut self) -> Result<Tools> {
         let mut step = self.progress.step("L1 tools");
         let (notes, mut note) = tokio::sync::mpsc::unbounded_channel();
+        let directory = self.args.tools_dir.clone();
         let work = tokio::task::spawn_blocking(move || {
             // Nobody listens once the demo was interrupted.
-            Tools::ensure(&mut |line| drop(notes.send(line.to_string())))
+            keys::l1_tools(directory.as_deref(), &mut |line| {
+                drop(notes.send(line.to_string()))
+            })
         });
         while let Some(line) = note.recv().await {
             step.set(0, line);

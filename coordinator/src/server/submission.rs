@@ -221,7 +221,14 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use circuits::{
+        operation::RollupId,
+        sample::{Sample, SampleConfig},
+    };
+    use fuzzer::Target;
+
     use super::*;
+    use crate::convert::batch_to_proto;
 
     #[test]
     fn operations_are_counted_as_they_are_decoded() {
@@ -246,5 +253,39 @@ mod tests {
                 assert!(counted.is_some() || !decodes, "{cut}");
             }
         }
+    }
+
+    #[test]
+    fn fuzz_submitted_batches() {
+        const OPERATIONS_MAX: usize = 8;
+        let mut sample = Sample::new(SampleConfig {
+            seed: 1,
+            users: 2,
+            tokens: 1,
+        });
+        let rollup_id = RollupId {
+            chain_id: 31_337,
+            contract: [7; 20],
+        };
+        let batch = sample.batch(rollup_id, 1_700_000_000, 3);
+        Target::new(env!("CARGO_MANIFEST_DIR"), "submitted-batch")
+            .seed("three", batch_to_proto(&batch).encode_to_vec())
+            .word([0x42, 0])
+            // Eight operations and what their growth leaves, whatever the bytes are.
+            .memory(1 << 15, 16)
+            .run(|bytes| {
+                let received = Received {
+                    header: v1::SubmitBatchHeader::default(),
+                    sha256: Sha256::digest(bytes).into(),
+                    bytes: bytes.to_vec(),
+                    _room: None,
+                };
+                let refused = |status: Status| status.message().to_string();
+                let batch = received.decode(OPERATIONS_MAX).map_err(refused)?;
+                assert!(batch.operations.len() <= OPERATIONS_MAX);
+                assert_eq!(count_operations(bytes), Some(batch.operations.len()));
+                assert_eq!(batch_from_proto(batch_to_proto(&batch)), Ok(batch));
+                Ok(())
+            });
     }
 }

@@ -386,6 +386,11 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use fuzzer::Target;
+    use prost::Message as _;
+    use proto::v1::SessionResponse;
+    use proto::v1::session_response::Message as FromCoordinator;
+
     use super::*;
 
     fn task(task_id: &str, fence: u64, payload: &[u8]) -> Task {
@@ -693,5 +698,72 @@ mod tests {
             ["complete"],
             "late is well"
         );
+    }
+
+    #[test]
+    fn fuzz_what_a_coordinator_says() {
+        let payload = vec![7; 40];
+        let task = Task {
+            task_id: "b1-s0".into(),
+            fence: 1,
+            kind: TaskKind::Shard.into(),
+            batch_id: "b1".into(),
+            payload_bytes: 40,
+            payload_sha256: Sha256::digest(&payload).to_vec().into(),
+            ..Task::default()
+        };
+        let chunk = TaskChunk {
+            task_id: "b1-s0".into(),
+            data: payload.into(),
+        };
+        let lost = LeaseLost {
+            task_id: "b1-s0".into(),
+            fence: 1,
+            reason: "another has it".into(),
+            ..LeaseLost::default()
+        };
+        let completed = Completed {
+            task_id: "b1-s0".into(),
+            fence: 1,
+            ..Completed::default()
+        };
+        let mut said = Vec::new();
+        for message in [
+            FromCoordinator::Task(task),
+            FromCoordinator::TaskChunk(chunk),
+            FromCoordinator::LeaseLost(lost),
+            FromCoordinator::Completed(completed),
+        ] {
+            let message = Some(message);
+            said.extend(SessionResponse { message }.encode_length_delimited_to_vec());
+        }
+        Target::new(env!("CARGO_MANIFEST_DIR"), "session-response")
+            .seed("a-task", said)
+            .run(|mut bytes| {
+                let mut ledger = Ledger::new(1);
+                ledger.opened();
+                let mut jobs = 0;
+                while !bytes.is_empty() {
+                    let response = SessionResponse::decode_length_delimited(&mut bytes);
+                    let response = response.map_err(|error| error.to_string())?;
+                    let taken = match response.message {
+                        Some(FromCoordinator::Task(task)) => ledger.task(task),
+                        Some(FromCoordinator::TaskChunk(chunk)) => ledger.chunk(chunk),
+                        Some(FromCoordinator::LeaseLost(lost)) => {
+                            ledger.lease_lost(&lost);
+                            continue;
+                        }
+                        Some(FromCoordinator::Completed(completed)) => {
+                            ledger.completed(&completed);
+                            continue;
+                        }
+                        Some(_) | None => continue,
+                    };
+                    let (job, _) = taken.map_err(|breach| breach.to_string())?;
+                    jobs += usize::from(job.is_some());
+                }
+                assert!(jobs <= 2, "one that is proven and one ahead");
+                Ok(())
+            });
     }
 }

@@ -72,13 +72,17 @@ pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Opti
     if bytes.len() as u64 != length {
         return Err(ErrorKind::UnexpectedEof.into());
     }
-    postcard::from_bytes(&bytes)
-        .map(Some)
-        .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+    let invalid = |error| io::Error::new(ErrorKind::InvalidData, error);
+    match postcard::take_from_bytes(&bytes).map_err(invalid)? {
+        (frame, []) => Ok(Some(frame)),
+        _ => Err(invalid(postcard::Error::DeserializeBadEncoding)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use fuzzer::Target;
+
     use super::*;
     use crate::worker::ledger::Outcome;
 
@@ -124,7 +128,56 @@ mod tests {
         let long = u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_le_bytes();
         let error = read::<FromProver>(&mut long.as_slice()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
+        let mut followed = pipe.clone();
+        followed.push(0);
+        let length = followed.len() as u32 - 4;
+        followed[..4].copy_from_slice(&length.to_le_bytes());
+        assert!(read::<FromProver>(&mut followed.as_slice()).is_err());
         pipe[4] = 99;
         assert!(read::<FromProver>(&mut pipe.as_slice()).is_err());
+    }
+
+    #[test]
+    fn fuzz_frames() {
+        let mut frames = Vec::new();
+        for event in events() {
+            write(&mut frames, &event).unwrap();
+        }
+        let job = Job {
+            lease: LeaseId {
+                task_id: "b1-s0".into(),
+                fence: 1,
+            },
+            kind: None,
+            batch_id: "b1".into(),
+            index: 0,
+            payload: vec![5; 40],
+        };
+        let mut jobs = Vec::new();
+        write(&mut jobs, &ToProver::Job(job)).unwrap();
+        Target::new(env!("CARGO_MANIFEST_DIR"), "frame")
+            .seed("events", frames)
+            .seed("job", jobs)
+            // serde sets 1 MiB aside for a list whose length is claimed, whatever the length.
+            .memory(1 << 21, 64)
+            .run(|bytes| {
+                let events = all::<FromProver>(bytes);
+                all::<ToProver>(bytes)
+                    .or(events)
+                    .map_err(|error| error.to_string())
+            });
+    }
+
+    /// Reads frames to the end; each is one that could have been written.
+    fn all<T: Serialize + DeserializeOwned>(mut bytes: &[u8]) -> io::Result<()> {
+        while let Some(frame) = read::<T>(&mut bytes)? {
+            let mut once = Vec::new();
+            write(&mut once, &frame)?;
+            let again: T = read(&mut once.as_slice())?.expect("a frame");
+            let mut twice = Vec::new();
+            write(&mut twice, &again)?;
+            assert_eq!(once, twice);
+        }
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use crate::shard::ShardCircuit;
 use crate::shard::config::ShardConfig;
 use halo2_proofs::dev::MockProver;
 use halo2_proofs::plonk::ConstraintSystem;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 pub fn valid() -> (crate::shard::sheet::Sheet, Vec<Fr>) {
@@ -85,11 +86,6 @@ fn cells_per_transfer_are_within_the_budget() {
     let (sheet, _) = valid();
     let rows = ShardCircuit { sheet: sheet.clone() }.rows();
     let cells = rows.lanes.max(rows.z) * rows.columns / PARAMS.capacity;
-    println!(
-        "lanes {} rows, z {} rows, {} columns: {cells} cells a transfer",
-        rows.lanes, rows.z, rows.columns
-    );
-    // ARCHITECTURE.md's table: rows of `z` by part of the statement.
     let mut parts = BTreeMap::<&str, usize>::new();
     let ends = sheet
         .labels
@@ -100,8 +96,21 @@ fn cells_per_transfer_are_within_the_budget() {
     for ((start, label), end) in sheet.labels.iter().zip(ends) {
         *parts.entry(label).or_default() += end - start;
     }
-    for (label, rows) in parts {
-        println!("{:7.1} {label}", rows as f64 / PARAMS.capacity as f64);
-    }
+    let parts: BTreeMap<&str, f64> = parts
+        .into_iter()
+        .map(|(label, rows)| (label, rows as f64 / PARAMS.capacity as f64))
+        .collect();
+    let costs = json!({
+        "operations": PARAMS.capacity,
+        "columns": rows.columns,
+        "rows_of_lanes": rows.lanes,
+        "rows_of_z": rows.z,
+        "cells_per_operation": cells,
+        "rows_of_z_per_operation_by_clause": parts,
+    });
+    golden::check_json(env!("CARGO_MANIFEST_DIR"), "costs/shard.json", &costs);
+    let scalars = parts["P-5.4: double-scalar multiplication"] as u64;
+    let quoted = [cells as u64, (cells / rows.columns) as u64, scalars].map(golden::thousands);
+    golden::quotes("ARCHITECTURE.md", quoted);
     assert!(cells <= 25_000, "{cells} cells");
 }

@@ -1,0 +1,69 @@
+//! Measured figures that the documents quote are those of the results that are kept.
+
+use serde_json::Value;
+use std::path::Path;
+
+fn result(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("results").join(name);
+    serde_json::from_slice(&std::fs::read(path).expect("a kept result")).expect("JSON")
+}
+
+fn number(value: &Value, pointer: &str) -> f64 {
+    value.pointer(pointer).and_then(Value::as_f64).expect(pointer)
+}
+
+#[test]
+fn readmes_table_of_the_demo_is_that_of_its_results() {
+    let results = [
+        "demo-ci-no-keys.json",
+        "demo-ci-keys-cached.json",
+        "demo-ci-120-transfers.json",
+    ]
+    .map(result);
+    let row = |pointer: &str, text: &dyn Fn(f64) -> String| {
+        results
+            .iter()
+            .map(|result| text(number(result, pointer)))
+            .collect::<Vec<_>>()
+    };
+    let seconds = |seconds: f64| format!("{seconds:.1} s");
+    for figures in [
+        row("/seconds/keys", &seconds),
+        row("/seconds/shards", &seconds),
+        row("/seconds/aggregation", &seconds),
+        row("/peak_memory_together_bytes", &|bytes| {
+            format!("{:.2} GB", bytes / 1e9)
+        }),
+    ] {
+        golden::quotes("README.md", figures);
+    }
+    let first = &results[0];
+    let whole = |pointer: &str| golden::thousands(number(first, pointer) as u64);
+    golden::quotes(
+        "README.md",
+        [format!("{} bytes", whole("/proof_bytes")), whole("/verify_gas")],
+    );
+    // It differs with the zero bytes of the proof, so that it is quoted in hundreds.
+    let hundreds = (number(first, "/l1_gas") / 100.0).floor() as u64 * 100;
+    golden::quotes("README.md", [format!("{} gas", golden::thousands(hundreds))]);
+}
+
+#[test]
+fn readmes_table_of_the_engine_is_that_of_its_results() {
+    for (name, digits) in [("engine-shard-ci.json", 2), ("engine-aggregation-ci.json", 1)] {
+        let result = result(name);
+        let seconds = number(&result, "/results/engine_s");
+        let stock = number(&result, "/results/stock_s");
+        let memory = number(&result, "/results/engine_peak_memory_bytes") / 1e9;
+        golden::quotes(
+            "README.md",
+            [
+                format!("{seconds:.digits$} s"),
+                format!("{stock:.1} s"),
+                format!("{:.1}", number(&result, "/results/ratio")),
+                format!("{:.1}", number(&result, "/results/cpu_ratio")),
+                format!("{memory:.1} GB"),
+            ],
+        );
+    }
+}
