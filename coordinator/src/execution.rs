@@ -244,7 +244,11 @@ mod tests {
             request_id: "r".into(),
             sha256: [0; 32],
         };
-        prepare(&mut ledger, &TINY, &batch, KeyId::default(), origin).expect("the sample holds")
+        let keys = KeyId {
+            shard_vk: [1; 32],
+            aggregation_vk: [2; 32],
+        };
+        prepare(&mut ledger, &TINY, &batch, keys, origin).expect("the sample holds")
     }
 
     /// What is read is written and read again as the same; with a byte more it is refused.
