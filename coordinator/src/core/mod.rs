@@ -281,6 +281,8 @@ pub struct Core {
     next_request: u64,
     leases_given: u64,
     paused: bool,
+    /// How far the system's clock is behind the core's time, seconds.
+    system_behind_s: u64,
     stopping: bool,
     /// What decisions have looked at, in all.
     #[cfg(test)]
