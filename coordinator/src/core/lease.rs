@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub use proto::FailureClass;
 
 use super::{
-    Core, Effect, LeaseEnd, Output,
+    Core, Effect, HEARTBEAT_MS, LeaseEnd, Output, STALL_MS,
     chain::Remedy,
     id::{Fence, SessionId, TaskId, UnixMs},
     record::TaskStatus,
@@ -260,6 +260,15 @@ impl Core {
         }
         self.assign(now, &mut output);
         output
+    }
+
+    /// [`Core::tick`], at least every [`HEARTBEAT_MS`]; `alive` is when it was done last. What comes too late says that the
+    /// coordinator stood still, or its store did, for shorter than a lease's timer tells.
+    pub fn heartbeat(&mut self, alive: UnixMs, now: UnixMs) -> Output {
+        if alive.until(now) > HEARTBEAT_MS + STALL_MS {
+            self.stood_still(now);
+        }
+        self.tick(now)
     }
 
     /// Gives every lease its whole time again: while the coordinator stood still, no worker could renew.

@@ -31,6 +31,11 @@ use id::{BatchId, Fence, Instance, KeyId, SessionId, StateRoot, TaskId, TaskKind
 use lease::Work;
 use record::{BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write};
 
+/// Longest time between two heartbeats.
+pub const HEARTBEAT_MS: u64 = 1_000;
+/// A heartbeat that comes so much too late says that the coordinator stood still.
+const STALL_MS: u64 = 1_000;
+
 /// Limits and times of the core.
 #[derive(Debug, Clone)]
 pub struct Limits {

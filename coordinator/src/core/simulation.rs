@@ -21,7 +21,7 @@ use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Core, Effect, Limits, Output, Snapshot,
+    Core, Effect, HEARTBEAT_MS, Limits, Output, STALL_MS, Snapshot,
     chain::{Submission, SubmitError},
     id::{
         BatchId, Fence, Instance, KeyId, Principal, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs,
@@ -989,6 +989,26 @@ fn nobody_was_silent_while_the_coordinator_stood_still() {
     let again = world.join("w0");
     assert_eq!(world.core.renew(world.now, again, task, fence), Ok(()));
     assert_eq!(world.disk.tasks[&task].deaths, 0);
+}
+
+#[test]
+fn nobody_was_silent_while_the_coordinator_stood_still_for_little_more_than_a_lease() {
+    let silent = |stall: u64| {
+        let (mut world, _, id) = world_with_batch(1);
+        let (task, _) = world.lease(id).expect("a shard is ready");
+        let alive = UnixMs(world.now.0 + limits().lease_ms - HEARTBEAT_MS);
+        world.now = alive.after(stall);
+        let output = world.core.heartbeat(alive, world.now);
+        world.apply(output);
+        world.disk.tasks[&task].deaths
+    };
+    assert_eq!(
+        silent(HEARTBEAT_MS),
+        1,
+        "the worker was silent for a lease's time"
+    );
+    assert_eq!(silent(HEARTBEAT_MS + STALL_MS), 1);
+    assert_eq!(silent(HEARTBEAT_MS + STALL_MS + 1), 0);
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(super) use self::rollback::RollbackFailure;
 use super::status::Unavailable;
 use crate::{
     core::{
-        Core, Effect, Output,
+        Core, Effect, HEARTBEAT_MS, Output,
         chain::{CancelError, SubmitError},
         id::{BatchId, Fence, Instance, KeyId, SessionId, StateRoot, TaskId, TaskKind, UnixMs, WorkerId},
         record::{ArtifactKey, Write},
@@ -281,24 +281,23 @@ impl Shell {
         self.suspended.send_replace(true);
     }
 
-    /// Ends leases as their time comes, until the coordinator stops.
+    /// Ends leases as their time comes, until the coordinator stops. A heartbeat tells when it stood still meanwhile.
     pub(super) async fn keep_time(self: Arc<Self>) {
         let mut timer = self.timer.subscribe();
+        let mut alive = self.clock.now();
         loop {
-            let next = *timer.borrow_and_update();
-            let wait = async {
-                match next {
-                    Some(at) => tokio::time::sleep(Duration::from_millis(self.clock.now().until(at))).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let heartbeat = alive.after(HEARTBEAT_MS);
+            let next = timer
+                .borrow_and_update()
+                .map_or(heartbeat, |at| at.min(heartbeat));
+            let wait = Duration::from_millis(self.clock.now().until(next));
             tokio::select! {
                 () = self.stopping.cancelled() => return,
                 changed = timer.changed() => if changed.is_err() { return },
-                () = wait => {
-                    let tick = self.run(|shell| shell.step(|core, now| ((), core.tick(now)))).await;
+                () = tokio::time::sleep(wait) => {
+                    let tick = self.run(move |shell| shell.step(|core, now| ((), core.heartbeat(alive, now)))).await;
                     match tick {
-                        Ok(Ok(())) => {}
+                        Ok(Ok(())) => alive = self.clock.now(),
                         Ok(Err(Unavailable::Store)) => tokio::time::sleep(STORE_RETRY).await,
                         Ok(Err(Unavailable::Stopping)) | Err(_) => return,
                     }
