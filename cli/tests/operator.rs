@@ -122,8 +122,8 @@ fn an_operator_sees_what_waits_and_why_and_takes_it_back() {
     );
     assert!(
         service
-            .refused(&["rollback", "--to", "1", "--yes"])
-            .contains("no batch number 1")
+            .refused(&["rollback", "--to", "2", "--yes"])
+            .contains("no batch number 2")
     );
     let done = service.ask(&["rollback", "--to", "0", "--yes"]);
     assert_eq!(
@@ -131,6 +131,9 @@ fn an_operator_sees_what_waits_and_why_and_takes_it_back() {
         (Some(true), Some(0))
     );
     assert_eq!(done["batches"][0]["status"].as_str(), Some("rolled back"));
+    let twice = service.ask(&["rollback", "--to", "0", "--yes"]);
+    assert_eq!(twice["done"].as_bool(), Some(true), "an answer that was lost");
+    assert_eq!(twice["batches"].as_array().map(Vec::len), Some(0));
     assert_eq!(service.reason(&id), "REASON_CODE_FINAL");
 
     let again = service.submit();

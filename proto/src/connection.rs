@@ -40,6 +40,9 @@ pub enum UrlError {
         "a coordinator's URL holds no name and no password: a client is known by a certificate or a token"
     )]
     Credentials,
+    /// A port that cannot be.
+    #[error("a coordinator's port is a number from 1 to 65,535")]
+    Port,
     /// A path or a query.
     #[error("a coordinator's URL ends with its port: a path or a query would not be heeded")]
     Path,
@@ -88,6 +91,10 @@ impl FromStr for CoordinatorUrl {
         };
         if authority.host().is_empty() {
             return Err(UrlError::Malformed);
+        }
+        let port = &authority.as_str()[authority.host().len()..];
+        if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
+            return Err(UrlError::Port);
         }
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(UrlError::Path);
@@ -322,6 +329,10 @@ mod tests {
             ("https://:7400", UrlError::Malformed),
             ("http://a b", UrlError::Malformed),
             ("ftp://coordinator", UrlError::Scheme("ftp".into())),
+            ("https://127.0.0.1:65536", UrlError::Port),
+            ("https://[::1]:99999", UrlError::Port),
+            ("http://coordinator:0", UrlError::Port),
+            ("http://coordinator:", UrlError::Port),
             ("http://coordinator:7400/v1", UrlError::Path),
             ("https://coordinator:7400?x=1", UrlError::Path),
         ] {

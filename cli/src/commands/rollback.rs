@@ -23,7 +23,11 @@ pub async fn run(args: &RollbackArgs) -> Result<()> {
     let client = client(&args.client)?;
     let info = client.info().await?;
     let refuse = |message: String| anyhow::Error::from(Failure::new(Exit::Refused, message));
-    if args.to >= info.next_batch_number {
+    if args.to == info.next_batch_number {
+        // It was done before, if it had to be.
+        return tell(args, "rolled back", &[], args.to, true);
+    }
+    if args.to > info.next_batch_number {
         return Err(refuse(format!(
             "there is no batch number {} in the chain; the next one has number {}",
             args.to, info.next_batch_number
@@ -56,8 +60,9 @@ pub async fn run(args: &RollbackArgs) -> Result<()> {
             false,
         )?;
         return Err(refuse(format!(
-            "nothing was done: `--yes` takes back {} batches{}",
+            "nothing was done: `--yes` takes back {} batch{}{}",
             tail.len(),
+            if tail.len() == 1 { "" } else { "es" },
             if args.l1.is_none() {
                 "; make sure that L1 has accepted none of them, or name its endpoint with --l1"
             } else {

@@ -63,6 +63,33 @@ impl ArtifactFolder {
         }
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
+        let mut entries = fs::read_dir(&self.path).map_err(io_error(&self.path))?;
+        Ok(entries.next().is_none())
+    }
+
+    /// The bytes of an artifact's file; none if there is no file.
+    pub(super) fn length(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        let path = self.path.join(name);
+        match fs::metadata(&path) {
+            Ok(file) => Ok(Some(file.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error(&path)(error)),
+        }
+    }
+
+    /// An artifact that is not what was written, or not there.
+    pub(super) fn damaged(&self, name: &str, is_there: bool) -> StoreError {
+        let state = if is_there { "changed" } else { "missing" };
+        StoreError::Corrupt {
+            what: format!(
+                "artifact {} is {state}; restore the store from a backup",
+                self.path.join(name).display()
+            ),
+        }
+    }
+
     /// Removes an artifact if it is there.
     pub(super) fn remove(&self, key: ArtifactKey) -> Result<(), StoreError> {
         remove_file(&self.path.join(file_name(key)))

@@ -90,6 +90,7 @@ impl DiskStore {
         let file = path.join(DATABASE);
         if !file.exists() {
             refuse_sled(path)?;
+            refuse_orphans(&file, &artifacts)?;
             create(path, identity, genesis())?;
         }
         // The artifacts' folder must be there as surely as what is in it.
@@ -130,7 +131,8 @@ impl DiskStore {
             epoch,
             _lock: lock,
         };
-        store.artifacts.sweep(&store.listed_artifacts()?)?;
+        let listed = store.listed_artifacts()?;
+        store.artifacts.sweep(&listed)?;
         Ok(store)
     }
 
@@ -147,13 +149,21 @@ impl DiskStore {
         self.with(|database| database.scan(kind))
     }
 
+    /// The names of the artifacts that should be there, and are, in the length that they should have. What is in them is compared
+    /// when they are read.
     fn listed_artifacts(&self) -> Result<HashSet<String>, StoreError> {
-        let entries = self.scan(ARTIFACT)?.into_iter();
-        entries
-            .map(|(key, _)| {
-                String::from_utf8(key[1..].to_vec()).map_err(|_| corrupt("an artifact's name is no text"))
-            })
-            .collect()
+        let mut names = HashSet::new();
+        for (key, entry) in self.scan(ARTIFACT)? {
+            let name =
+                String::from_utf8(key[1..].to_vec()).map_err(|_| corrupt("an artifact's name is no text"))?;
+            let entry: ArtifactEntry = decode("an artifact's entry", &entry)?;
+            match self.artifacts.length(&name)? {
+                Some(found) if found == entry.bytes => {}
+                found => return Err(self.artifacts.damaged(&name, found.is_some())),
+            }
+            names.insert(name);
+        }
+        Ok(names)
     }
 
     fn all<T: DeserializeOwned>(&self, kind: u8, what: &'static str) -> Result<Vec<T>, StoreError> {
@@ -211,6 +221,17 @@ fn refuse_sled(path: &Path) -> Result<(), StoreError> {
         stored: "3 or below".into(),
         found: super::SCHEMA.to_string(),
     })
+}
+
+/// Refuses to begin from the genesis beside the artifacts of a database that is gone: they would be swept away.
+fn refuse_orphans(file: &Path, artifacts: &ArtifactFolder) -> Result<(), StoreError> {
+    if artifacts.is_empty()? {
+        return Ok(());
+    }
+    Err(corrupt(&format!(
+        "{} is missing, but artifacts are there; restore the store from a backup, or move its whole folder away to begin from the genesis",
+        file.display()
+    )))
 }
 
 /// Makes a database for an identity, whole or not at all.
@@ -304,10 +325,7 @@ impl Store for DiskStore {
             Some(bytes) if ArtifactEntry::of(&bytes) == listed => Ok(Some(bytes)),
             // Its removal may have come between the two reads.
             None if entry()?.is_none() => Ok(None),
-            found => {
-                let state = if found.is_some() { "changed" } else { "missing" };
-                Err(corrupt(&format!("artifact {} is {state}", file_name(key))))
-            }
+            found => Err(self.artifacts.damaged(&file_name(key), found.is_some())),
         }
     }
 }
@@ -497,6 +515,43 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(earlier.exists() && !folder.path().join(DATABASE).exists());
+    }
+
+    #[test]
+    fn artifacts_without_their_database_are_left_and_the_start_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        let input = Write::Artifact(INPUT, vec![9; 100]);
+        store.commit(&[input]).expect("it commits");
+        drop(store);
+        fs::remove_file(folder.path().join(DATABASE)).expect("removed");
+        let opened = DiskStore::open(folder.path(), &identity(), accounts);
+        let text = opened.map(drop).expect_err("it is gone").to_string();
+        assert!(text.contains(DATABASE) && text.contains("backup"), "{text}");
+        let input = folder.path().join("artifacts").join(file_name(INPUT));
+        assert_eq!(fs::read(input).expect("it is left"), [9; 100]);
+    }
+
+    #[test]
+    fn an_artifact_that_is_gone_or_cut_short_is_named_at_the_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        let input = Write::Artifact(INPUT, vec![9; 100]);
+        store.commit(&[input]).expect("it commits");
+        drop(store);
+        let file = folder.path().join("artifacts").join(file_name(INPUT));
+        let refused = |state: &str| {
+            let opened = DiskStore::open(folder.path(), &identity(), accounts);
+            let text = opened.map(drop).expect_err(state).to_string();
+            let named = text.contains(&file.display().to_string()) && text.contains("backup");
+            assert!(named && text.contains(state), "{text}");
+        };
+        fs::write(&file, [9; 99]).expect("written");
+        refused("changed");
+        fs::remove_file(&file).expect("removed");
+        refused("missing");
+        fs::write(&file, [9; 100]).expect("written");
+        drop(open(folder.path()));
     }
 
     #[test]

@@ -78,6 +78,10 @@ impl AccessFile {
                 written.identity.len()
             ));
         }
+        // A file that is written just now, or that a full disk cut off, would shut everybody out.
+        if written.identity.is_empty() {
+            return Err("no identity, expected at least one".into());
+        }
         let mut file = Self::default();
         for identity in written.identity {
             file.add(identity)?;
@@ -103,6 +107,14 @@ impl AccessFile {
             .any(|other| other.principal == identity.principal)
         {
             return Err(format!("identity {name:?} is there twice"));
+        }
+        if written.certificate_sha256.is_empty()
+            && written.certificate_names.is_empty()
+            && written.token_sha256.is_empty()
+        {
+            return Err(format!(
+                "identity {name:?}: expected certificate_sha256, certificate_names or token_sha256, found none of them"
+            ));
         }
         let twice =
             |field: &str| format!("identity {name:?}: {field}: one of them is another identity's too");
@@ -292,7 +304,12 @@ mod tests {
                 identity("roles = [\"reader\"]\ncertificate_names = [\"\"]"),
                 "certificate_names",
             ),
-            (identity("roles = [\"reader\"]").repeat(2), "twice"),
+            (String::new(), "no identity"),
+            (identity("roles = [\"reader\"]"), "found none of them"),
+            (
+                identity("roles = [\"reader\"]\ncertificate_names = [\"a\"]").repeat(2),
+                "twice",
+            ),
             (
                 identity(&format!(
                     "roles = [\"reader\"]\ntoken_sha256 = [\"{digest}\", \"{digest}\"]"
