@@ -1,7 +1,9 @@
 //! Certificates and keys in PEM files, with errors that name the file. Nothing of a key is ever told.
 
 use std::{
-    fs,
+    fs::{self, File, FileType},
+    io::Read as _,
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +14,9 @@ use tokio_rustls::rustls::{
         pem::{Error, PemObject},
     },
 };
+
+/// Most bytes of such a file, the access file included: ten times those of a system's authorities.
+pub const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// A file that does not hold what it should.
 #[derive(Debug, thiserror::Error)]
@@ -39,16 +44,51 @@ pub enum FileError {
     },
 }
 
-/// A file's bytes.
+/// A file's bytes. They are read again later, for the next connection or because they changed, so that only a regular file will
+/// do: from a pipe (`/dev/stdin`, a shell's `<(...)`) they come once, if ever.
 ///
 /// # Errors
-/// [`FileError::Read`].
+/// See [`FileError`].
 pub fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
-    fs::read(path).map_err(|source| FileError::Read {
+    let failed = |source| FileError::Read {
         what,
         path: path.into(),
         source,
-    })
+    };
+    let content = |problem| FileError::Content {
+        what,
+        path: path.into(),
+        problem,
+    };
+    // Before it is opened, which waits for a writer if it is a pipe.
+    let kind = fs::metadata(path).map_err(failed)?.file_type();
+    if !kind.is_file() {
+        let found = name(kind);
+        return Err(content(format!(
+            "expected a regular file, since it is read more than once; found {found}"
+        )));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(content(format!(
+            "expected at most {FILE_BYTES_MAX} bytes, found more"
+        )));
+    }
+    Ok(bytes)
+}
+
+/// What a thing is that is no regular file.
+fn name(kind: FileType) -> &'static str {
+    match kind {
+        _ if kind.is_dir() => "a folder",
+        _ if kind.is_fifo() => "a pipe",
+        _ if kind.is_socket() => "a socket",
+        _ => "a device",
+    }
 }
 
 /// The certificates of a PEM file: one at least.
@@ -105,4 +145,51 @@ pub fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, F
     rustls::crypto::ring::sign::any_supported_type(&key)
         .map_err(|_| content("its kind is not supported; ECDSA (P-256, P-384), Ed25519 and RSA are"))?;
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::net::UnixListener, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn only_a_regular_file_is_read_and_whatever_else_it_is_is_told_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("file"), "text").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        for name in ["file", "link"] {
+            assert_eq!(read("the key", &path(name)).unwrap(), b"text");
+        }
+        let made = Command::new("mkfifo").arg(path("pipe")).status().unwrap();
+        assert!(made.success());
+        std::os::unix::fs::symlink(path("pipe"), path("link-to-pipe")).unwrap();
+        let _socket = UnixListener::bind(path("socket")).unwrap();
+        for (path, found) in [
+            (path("pipe"), "a pipe"),
+            (path("link-to-pipe"), "a pipe"),
+            (path("socket"), "a socket"),
+            (folder.path().into(), "a folder"),
+            ("/dev/zero".into(), "a device"),
+        ] {
+            let told = read("the key", &path).unwrap_err().to_string();
+            let named = told.contains("the key") && told.contains(path.to_str().unwrap());
+            assert!(named && told.ends_with(found), "{told}");
+        }
+        let absent = read("the key", &path("absent")).unwrap_err();
+        assert!(matches!(absent, FileError::Read { .. }), "{absent}");
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        let file = File::create(&path).unwrap();
+        file.set_len(FILE_BYTES_MAX).unwrap();
+        assert_eq!(read("the key", &path).unwrap().len() as u64, FILE_BYTES_MAX);
+        file.set_len(FILE_BYTES_MAX + 1).unwrap();
+        let told = read("the key", &path).unwrap_err().to_string();
+        assert!(told.contains("at most 4194304 bytes"), "{told}");
+    }
 }

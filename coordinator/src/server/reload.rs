@@ -86,9 +86,9 @@ fn access_file(path: &Path, tls: Option<&TlsFiles>) -> Result<AccessFile, FileEr
 fn digest<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for path in paths {
-        match std::fs::read(path) {
+        match read("a file", path) {
             Ok(bytes) => hasher.update(Sha256::digest(bytes)),
-            Err(error) => hasher.update(error.to_string()),
+            Err(error) => hasher.update(format!("{error:?}")),
         }
     }
     hasher.finalize().into()
