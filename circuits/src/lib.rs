@@ -15,6 +15,7 @@ pub mod genesis;
 pub mod keys;
 pub mod manifest;
 pub mod operation;
+pub mod plonk;
 pub mod poseidon;
 pub mod preset;
 pub mod ptau;

@@ -11,11 +11,8 @@ use halo2_proofs::{
     transcript::{EncodedChallenge, TranscriptRead, TranscriptReadBuffer},
 };
 use halo2curves::{
-    CurveAffine,
     bn256::{Bn256, Fq, Fr, G1Affine},
     ff::PrimeField,
-    group::{Curve, Group, GroupEncoding, prime::PrimeCurveAffine},
-    pairing::{MillerLoopResult, MultiMillerLoop},
 };
 use snark_verifier_sdk::{
     BITS, LIMBS, NativeLoader, SHPLONK,
@@ -30,17 +27,16 @@ use snark_verifier_sdk::{
 use crate::{
     aggregation::{ACCUMULATOR_LIMBS, ChildProof, ROOT_INSTANCES, RootStatement},
     keys::KeyStore,
+    plonk::{
+        ProofError, Shape, Transcript,
+        native::pairs,
+        proof::{Layout, field_from_be, field_from_le, proper_point},
+    },
     shard::SHARD_INSTANCES,
     srs::OpeningKey,
 };
 
-/// Points that close a SHPLONK proof, after the evaluations.
-const OPENING_POINTS: usize = 2;
-/// Bytes of a point in a shard proof: compressed.
-const COMPRESSED_BYTES: usize = 32;
-/// Bytes of a point in a root proof: x and y, big endian.
-const EVM_POINT_BYTES: usize = 64;
-/// Bytes of a scalar in either.
+/// Bytes of a scalar.
 const SCALAR_BYTES: usize = 32;
 
 /// Why a proof was refused.
@@ -104,6 +100,17 @@ pub enum VerifyError {
     /// The proof verifies, but its accumulator does not: a child's proof is wrong.
     #[error("the accumulator's pairing does not hold")]
     Accumulator,
+}
+
+impl From<ProofError> for VerifyError {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::InstanceCount { found, expected } => Self::InstanceCount { found, expected },
+            ProofError::Length { found, expected } => Self::ProofLength { found, expected },
+            ProofError::Point { offset } => Self::Point { offset },
+            ProofError::Scalar { offset } => Self::Scalar { offset },
+        }
+    }
 }
 
 /// Verifies proofs of the shard circuit; small, cheap to keep.
@@ -177,9 +184,7 @@ impl ShardVerifier {
     /// [`VerifyError`].
     pub fn verify(&self, instances: &[Fr], proof: &[u8]) -> Result<(), VerifyError> {
         self.key.check_count(instances)?;
-        self.key
-            .layout
-            .check(proof, COMPRESSED_BYTES, compressed_point, field_from_le)?;
+        self.key.layout.read(Transcript::Poseidon, proof)?;
         let transcript = PoseidonTranscript::<NativeLoader, &[u8]>::from_spec(proof, POSEIDON_SPEC.clone());
         self.key.verify(instances, transcript)
     }
@@ -189,31 +194,21 @@ impl ShardVerifier {
         &self.key.vk
     }
 
-    /// Instances of every shard proof.
-    pub(crate) fn instances(&self) -> usize {
-        self.key.protocol.num_instance[0]
+    /// What the key fixes about its proofs.
+    pub fn shape(&self) -> Shape {
+        Shape::new(&self.key.vk, self.key.protocol.num_instance[0])
     }
 
     /// Bytes of every shard proof.
     pub fn proof_bytes(&self) -> usize {
-        self.key.layout.bytes(COMPRESSED_BYTES)
+        self.key.layout.bytes(Transcript::Poseidon)
     }
 
     /// Something of a proof's form: distinct points and scalars that prove nothing.
     pub(crate) fn placeholder(&self) -> ChildProof {
-        let Layout { points, scalars } = self.key.layout;
-        let point = |at: usize| {
-            (G1Affine::generator() * Fr::from(at as u64 + 2))
-                .to_affine()
-                .to_bytes()
-        };
-        let mut proof = Vec::with_capacity(self.proof_bytes());
-        (0..points).for_each(|at| proof.extend_from_slice(point(at).as_ref()));
-        (0..scalars).for_each(|at| proof.extend_from_slice(&Fr::from(at as u64 + 1).to_repr()));
-        (points..points + OPENING_POINTS).for_each(|at| proof.extend_from_slice(point(at).as_ref()));
         ChildProof {
             instances: vec![Fr::default(); SHARD_INSTANCES],
-            proof,
+            proof: self.key.layout.placeholder(Transcript::Poseidon),
         }
     }
 
@@ -243,9 +238,7 @@ impl RootVerifier {
     pub fn verify(&self, instances: &[Fr], proof: &[u8]) -> Result<RootStatement, VerifyError> {
         let statement = RootStatement::from_instances(instances)?;
         let accumulator = accumulator(instances)?;
-        self.key
-            .layout
-            .check(proof, EVM_POINT_BYTES, evm_point, field_from_be)?;
+        self.key.layout.read(Transcript::Evm, proof)?;
         let transcript = EvmTranscript::<G1Affine, NativeLoader, &[u8], Vec<u8>>::new(proof);
         self.key.verify(instances, transcript)?;
         decide(&self.opening, &accumulator)?;
@@ -259,7 +252,7 @@ impl RootVerifier {
 
     /// Bytes of every root proof.
     pub fn proof_bytes(&self) -> usize {
-        self.key.layout.bytes(EVM_POINT_BYTES)
+        self.key.layout.bytes(Transcript::Evm)
     }
 
     /// Solidity source of the EVM verifier for this key, for solc 0.8.19 without the optimizer. It has no ABI: the
@@ -331,79 +324,9 @@ impl ProofKey {
     }
 }
 
-/// A proof is `points` commitments, `scalars` evaluations, then [`OPENING_POINTS`].
-#[derive(Clone, Copy, Debug)]
-struct Layout {
-    points: usize,
-    scalars: usize,
-}
-
-impl Layout {
-    fn bytes(&self, point_bytes: usize) -> usize {
-        (self.points + OPENING_POINTS) * point_bytes + self.scalars * SCALAR_BYTES
-    }
-
-    /// Checks the proof's length and every element in it.
-    fn check(
-        &self,
-        proof: &[u8],
-        point_bytes: usize,
-        point: fn(&[u8]) -> Option<G1Affine>,
-        scalar: fn(&[u8]) -> Option<Fr>,
-    ) -> Result<(), VerifyError> {
-        let expected = self.bytes(point_bytes);
-        if proof.len() != expected {
-            return Err(VerifyError::ProofLength {
-                found: proof.len(),
-                expected,
-            });
-        }
-        let scalars_at = self.points * point_bytes;
-        let closing_at = scalars_at + self.scalars * SCALAR_BYTES;
-        let points = (0..scalars_at)
-            .step_by(point_bytes)
-            .chain((closing_at..expected).step_by(point_bytes));
-        for offset in points {
-            point(&proof[offset..offset + point_bytes]).ok_or(VerifyError::Point { offset })?;
-        }
-        for offset in (scalars_at..closing_at).step_by(SCALAR_BYTES) {
-            scalar(&proof[offset..offset + SCALAR_BYTES]).ok_or(VerifyError::Scalar { offset })?;
-        }
-        Ok(())
-    }
-}
-
-/// The points and scalars of a shard proof that has `points` commitments before its scalars.
-pub(crate) fn read_shard_proof(
-    proof: &[u8],
-    points: usize,
-    scalars: usize,
-) -> Result<(Vec<G1Affine>, Vec<Fr>), VerifyError> {
-    let layout = Layout { points, scalars };
-    layout.check(proof, COMPRESSED_BYTES, compressed_point, field_from_le)?;
-    let (commitments, rest) = proof.split_at(points * COMPRESSED_BYTES);
-    let (scalars, opening) = rest.split_at(scalars * SCALAR_BYTES);
-    let commitments = commitments.chunks(COMPRESSED_BYTES);
-    let points = commitments.chain(opening.chunks(COMPRESSED_BYTES));
-    let checked = "every element was checked";
-    Ok((
-        points
-            .map(|bytes| compressed_point(bytes).expect(checked))
-            .collect(),
-        scalars
-            .chunks(SCALAR_BYTES)
-            .map(|bytes| field_from_le(bytes).expect(checked))
-            .collect(),
-    ))
-}
-
 /// Decides an accumulator: `e(lhs, g2) = e(rhs, s·g2)`.
-pub(crate) fn decide(opening: &OpeningKey, [lhs, rhs]: &[G1Affine; 2]) -> Result<(), VerifyError> {
-    let terms = [(lhs, &opening.g2.into()), (rhs, &(-opening.s_g2).into())];
-    let holds = Bn256::multi_miller_loop(&terms)
-        .final_exponentiation()
-        .is_identity();
-    if bool::from(holds) {
+pub(crate) fn decide(opening: &OpeningKey, accumulator: &[G1Affine; 2]) -> Result<(), VerifyError> {
+    if pairs(opening, accumulator) {
         Ok(())
     } else {
         Err(VerifyError::Accumulator)
@@ -434,34 +357,6 @@ fn accumulator(instances: &[Fr]) -> Result<[G1Affine; 2], VerifyError> {
     let [lhs_x, lhs_y, rhs_x, rhs_y] = coordinates;
     let point = |x, y, index| proper_point(x, y).ok_or(VerifyError::AccumulatorPoint { index });
     Ok([point(lhs_x, lhs_y, 0)?, point(rhs_x, rhs_y, 2 * LIMBS)?])
-}
-
-/// A point of the curve that is not the identity.
-fn proper_point(x: Fq, y: Fq) -> Option<G1Affine> {
-    Option::from(G1Affine::from_xy(x, y)).filter(|point: &G1Affine| !bool::from(point.is_identity()))
-}
-
-fn compressed_point(bytes: &[u8]) -> Option<G1Affine> {
-    let mut repr = <G1Affine as GroupEncoding>::Repr::default();
-    repr.as_mut().copy_from_slice(bytes);
-    let point = Option::<G1Affine>::from(G1Affine::from_bytes(&repr))?;
-    let is_canonical = !bool::from(point.is_identity()) && point.to_bytes().as_ref() == bytes;
-    is_canonical.then_some(point)
-}
-
-fn evm_point(bytes: &[u8]) -> Option<G1Affine> {
-    let (x, y) = bytes.split_at(SCALAR_BYTES);
-    proper_point(field_from_be(x)?, field_from_be(y)?)
-}
-
-fn field_from_be<F: PrimeField<Repr = [u8; 32]>>(bytes: &[u8]) -> Option<F> {
-    let mut repr: [u8; 32] = bytes.try_into().ok()?;
-    repr.reverse();
-    F::from_repr(repr).into()
-}
-
-fn field_from_le<F: PrimeField<Repr = [u8; 32]>>(bytes: &[u8]) -> Option<F> {
-    F::from_repr(bytes.try_into().ok()?).into()
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use halo2curves::{bn256::Fr, ff::Field};
 
 use super::{
-    arithmetic::{Arithmetic, WIDTH},
     config::Gate,
     sheet::{Sheet, Var},
 };
+use crate::plonk::arithmetic::{Arithmetic, WIDTH};
 
 impl Arithmetic for Sheet {
     type Scalar = Var;

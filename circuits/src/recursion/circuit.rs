@@ -12,14 +12,16 @@ use halo2curves::{
 use super::{
     config::{CHAIN, GATES, RecursionConfig},
     curve::{Point, Table},
-    equation::{ChildScalars, Folded, fold, terms},
     modulus::DIGIT_BITS,
-    native::{Child, Equation, EquationError},
-    shape::Shape,
     sheet::{Cell, Place, Sheet, Var},
 };
 use crate::{
     aggregation::{ChildProof, ROOT_FROM_FIRST, ROOT_FROM_LAST, SHARED, START},
+    plonk::{
+        ProofError, Shape, Transcript,
+        equation::{Folded, ProofScalars, fold, terms},
+        proof::Proof,
+    },
     shard::{AFTER, BEFORE},
 };
 
@@ -44,6 +46,16 @@ pub const RECURSION_INSTANCES: [&str; 17] = [
     "y_B",
 ];
 
+/// A child whose bytes are no proof.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("child {child}: {source}")]
+pub struct ChildError {
+    /// The child's place.
+    pub child: usize,
+    /// What is wrong with it.
+    pub source: ProofError,
+}
+
 /// A recursion with its witness or, for key generation, a layout of children that prove nothing.
 #[derive(Clone, Debug)]
 pub struct RecursionCircuit {
@@ -56,15 +68,9 @@ impl RecursionCircuit {
     /// proof can be made of, or an accumulator whose pairing fails.
     ///
     /// # Errors
-    /// [`EquationError::Child`] for a child whose bytes are no proof.
-    pub fn new(equation: &Equation, children: &[ChildProof]) -> Result<Self, EquationError> {
-        let shape = &equation.shape;
-        let mut read = vec![];
-        for (place, child) in children.iter().enumerate() {
-            let child = Child::read(shape, child);
-            read.push(child.map_err(|source| EquationError::Child { child: place, source })?);
-        }
-        let (sheet, instances) = lay_out(shape, &read);
+    /// [`ChildError`].
+    pub fn new(shape: &Shape, children: &[ChildProof]) -> Result<Self, ChildError> {
+        let (sheet, instances) = lay_out(shape, &read(shape, children)?);
         Ok(Self { sheet, instances })
     }
 
@@ -97,10 +103,19 @@ impl RecursionCircuit {
 /// A child in cells: its points, and everything as scalars.
 struct ChildCells {
     points: Vec<Point>,
-    scalars: ChildScalars<Var>,
+    scalars: ProofScalars<Var>,
 }
 
-fn lay_out(shape: &Shape, children: &[Child]) -> (Sheet, Vec<Fr>) {
+/// Takes children's bytes apart.
+pub(super) fn read(shape: &Shape, children: &[ChildProof]) -> Result<Vec<Proof>, ChildError> {
+    let read = |(child, ChildProof { instances, proof }): (usize, &ChildProof)| {
+        Proof::read(shape, Transcript::Poseidon, instances, proof)
+            .map_err(|source| ChildError { child, source })
+    };
+    children.iter().enumerate().map(read).collect()
+}
+
+fn lay_out(shape: &Shape, children: &[Proof]) -> (Sheet, Vec<Fr>) {
     let mut sheet = Sheet::default();
     sheet.label("P-8.1: a child's points");
     let children: Vec<ChildCells> = children.iter().map(|child| sheet.child(child)).collect();
@@ -138,7 +153,7 @@ fn lay_out(shape: &Shape, children: &[Child]) -> (Sheet, Vec<Fr>) {
 
 impl Sheet {
     /// A child's cells. Its points are on the curve; its scalars are any, and bound by its transcript.
-    fn child(&mut self, child: &Child) -> ChildCells {
+    fn child(&mut self, child: &Proof) -> ChildCells {
         let mut points = vec![];
         let mut coordinates = vec![];
         for value in &child.points {
@@ -147,7 +162,7 @@ impl Sheet {
             coordinates.push(elements.map(|element| self.scalar_of(&element)));
         }
         let mut witness = |values: &[Fr]| values.iter().map(|value| self.witness(*value)).collect();
-        let scalars = ChildScalars {
+        let scalars = ProofScalars {
             instances: witness(&child.scalars.instances),
             points: coordinates,
             scalars: witness(&child.scalars.scalars),

@@ -3,11 +3,10 @@
 use halo2curves::{bn256::Fr, ff::Field};
 
 use super::{
-    arithmetic::WIDTH,
     config::Gate,
     sheet::{Sheet, Var},
 };
-use crate::poseidon;
+use crate::{plonk::arithmetic::WIDTH, poseidon};
 
 impl Sheet {
     /// The permutation.

@@ -1,13 +1,8 @@
 //! Recursion of our own: shard proofs verified in a circuit that is made for it. Complete and tested in itself; no key, worker
-//! or contract uses it yet.
+//! or contract uses it yet. The equation of a child's verification is [`crate::plonk`]'s, whose plain reading is the circuit's oracle.
 //!
 //! | file | what |
 //! |---|---|
-//! | `arithmetic` | the scalar arithmetic that the equation is written in; a transcript's sponge |
-//! | `program` | a key's polynomials as one list of operations |
-//! | `shape` | what a key fixes: a proof's order, its polynomials, its openings |
-//! | `equation` | the verification of a child as sums of points, and the fold of children |
-//! | `native` | the equation with plain values: the circuit's oracle, held to stock verification by its tests |
 //! | `config` | columns and gates |
 //! | `sheet`, `range` | cells, constants, arithmetic; digits |
 //! | `modulus`, `foreign` | arithmetic modulo q: bounds and exact integers; its one gate |
@@ -84,24 +79,18 @@
 //! An inner recursion as a child (the equation knows lookups, but a child's own accumulator is not folded in); a uniqueness propagation over
 //! the sheet; challenges of 128 bits for the fold, which would halve `rhs`; keys, prover, contract.
 
-mod arithmetic;
 mod cells;
 mod circuit;
 mod config;
 mod curve;
-mod equation;
 mod foreign;
 mod hash;
 mod modulus;
-mod native;
-mod program;
 mod range;
 mod scalar;
-mod shape;
 mod sheet;
 #[cfg(test)]
 mod tests;
 
-pub use circuit::{RECURSION_INSTANCES, RecursionCircuit};
+pub use circuit::{ChildError, RECURSION_INSTANCES, RecursionCircuit};
 pub use config::RecursionConfig;
-pub use native::{Equation, EquationError};

@@ -1,7 +1,10 @@
 //! Refusals that need no proof: encodings, lengths, accumulators. prover/tests/aggregation.rs has the real proofs.
 
 use halo2_proofs::poly::commitment::ParamsProver;
-use halo2curves::ff::Field;
+use halo2curves::{
+    ff::Field,
+    group::{GroupEncoding, prime::PrimeCurveAffine},
+};
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 

@@ -9,22 +9,31 @@ use halo2curves::{
 };
 use num_bigint::BigUint;
 
-use super::{
-    checker::Checker,
-    children::{instances, prove, verifier},
-};
+use super::checker::Checker;
 use crate::{
     aggregation::{ChildProof, START, root_statement, stand_in::opening_key},
     field,
     keys::fingerprint,
-    recursion::{Equation, RECURSION_INSTANCES, RecursionCircuit, modulus},
+    plonk::{
+        Transcript,
+        native::accumulate,
+        tests::example::{self, instances, shape},
+    },
+    recursion::{RECURSION_INSTANCES, RecursionCircuit, circuit::read, modulus},
     shard::{AFTER, BEFORE},
     verify::decide,
 };
 
-fn equation() -> &'static Equation {
-    static EQUATION: OnceLock<Equation> = OnceLock::new();
-    EQUATION.get_or_init(|| Equation::new(verifier()))
+fn prove(instances: &[Fr]) -> ChildProof {
+    ChildProof {
+        instances: instances.to_vec(),
+        proof: example::prove(instances),
+    }
+}
+
+/// The accumulator that the plain equation makes of children.
+fn expected(children: &[ChildProof]) -> [G1Affine; 2] {
+    accumulate(shape(), &read(shape(), children).unwrap()).unwrap()
 }
 
 /// Instances that chain.
@@ -60,11 +69,11 @@ fn accumulator(instances: &[Fr]) -> [G1Affine; 2] {
 
 #[test]
 fn two_children_are_accepted() {
-    let circuit = RecursionCircuit::new(equation(), children()).unwrap();
+    let circuit = RecursionCircuit::new(shape(), children()).unwrap();
     let instances = circuit.instances();
     assert_eq!(instances.len(), RECURSION_INSTANCES.len());
     assert_eq!(failures(&circuit, instances), BTreeSet::new());
-    let expected = equation().accumulate(children()).unwrap();
+    let expected = expected(children());
     assert_eq!(accumulator(instances), expected);
     assert_eq!(decide(&opening_key(), &expected), Ok(()));
     let of: Vec<&[Fr]> = children()
@@ -91,18 +100,19 @@ fn two_children_are_accepted() {
 
 #[test]
 fn the_layout_depends_on_the_number_of_children_alone() {
-    let circuit = RecursionCircuit::new(equation(), children()).unwrap();
-    let blank = RecursionCircuit::new(equation(), &vec![verifier().placeholder(); 2]).unwrap();
+    let circuit = RecursionCircuit::new(shape(), children()).unwrap();
+    let placeholder = ChildProof {
+        instances: vec![Fr::ZERO; example::INSTANCES],
+        proof: shape().placeholder(Transcript::Poseidon),
+    };
+    let blank = RecursionCircuit::new(shape(), &vec![placeholder; 2]).unwrap();
     assert_eq!(
         fingerprint(20, &circuit).unwrap(),
         fingerprint(20, &blank).unwrap()
     );
-    let one = RecursionCircuit::new(equation(), &children()[..1]).unwrap();
+    let one = RecursionCircuit::new(shape(), &children()[..1]).unwrap();
     assert_eq!(failures(&one, one.instances()), BTreeSet::new());
-    assert_eq!(
-        accumulator(one.instances()),
-        equation().accumulate(&children()[..1]).unwrap()
-    );
+    assert_eq!(accumulator(one.instances()), expected(&children()[..1]));
     assert_ne!(fingerprint(20, &circuit).unwrap(), fingerprint(20, &one).unwrap());
 }
 
@@ -113,7 +123,7 @@ fn children_that_do_not_chain_break_the_chain() {
     let repeated = [children()[0].clone(), children()[0].clone()];
     let skipped = [children()[1].clone()];
     for wrong in [&swapped[..], &repeated, &skipped] {
-        let circuit = RecursionCircuit::new(equation(), wrong).unwrap();
+        let circuit = RecursionCircuit::new(shape(), wrong).unwrap();
         assert_eq!(failures(&circuit, circuit.instances()), chain);
         // The proofs are valid, so that nothing else is to be seen.
         assert_eq!(decide(&opening_key(), &accumulator(circuit.instances())), Ok(()));
@@ -122,22 +132,22 @@ fn children_that_do_not_chain_break_the_chain() {
         let mut other = chained(2);
         other[1][at] += Fr::ONE;
         let wrong = [children()[0].clone(), prove(&other[1])];
-        let circuit = RecursionCircuit::new(equation(), &wrong).unwrap();
+        let circuit = RecursionCircuit::new(shape(), &wrong).unwrap();
         assert_eq!(failures(&circuit, circuit.instances()), chain, "{at}");
     }
 }
 
 #[test]
 fn a_mutated_child_makes_an_accumulator_that_does_not_pair() {
-    let scalar = 32 * (equation().shape.points.total() - 2);
+    let scalar = 32 * (shape().points.total() - 2);
     for (child, at) in [(0, scalar), (1, scalar + 32)] {
         let mut wrong = children().to_vec();
         let bytes: &mut [u8; 32] = (&mut wrong[child].proof[at..][..32]).try_into().unwrap();
         *bytes = (Fr::from_repr(*bytes).unwrap() + Fr::ONE).to_repr();
-        let circuit = RecursionCircuit::new(equation(), &wrong).unwrap();
+        let circuit = RecursionCircuit::new(shape(), &wrong).unwrap();
         let instances = circuit.instances();
         assert_eq!(failures(&circuit, instances), BTreeSet::new());
-        assert_eq!(accumulator(instances), equation().accumulate(&wrong).unwrap());
+        assert_eq!(accumulator(instances), expected(&wrong));
         assert!(decide(&opening_key(), &accumulator(instances)).is_err());
     }
 }

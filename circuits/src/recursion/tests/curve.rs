@@ -15,10 +15,11 @@ use rand_chacha::ChaCha20Rng;
 
 use super::checker::{Checker, Incidence};
 use crate::{
-    field, poseidon,
+    field,
+    plonk::arithmetic::Arithmetic,
+    poseidon,
     recursion::{
         RecursionCircuit, RecursionConfig,
-        arithmetic::Arithmetic,
         curve::{Point, Table},
         foreign::{Operands, Slope},
         modulus::{self, Bound, Exact, LIMBS},

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     field,
+    plonk::arithmetic::Arithmetic,
     recursion::{
-        arithmetic::Arithmetic,
         config::{Gate, add, digit, select},
         curve::Point,
         modulus,

@@ -12,8 +12,9 @@ use crate::{
     batch,
     keys::generate,
     operation::RollupId,
+    plonk::native::accumulate,
     preset::TINY,
-    recursion::{Equation, RecursionCircuit},
+    recursion::{RecursionCircuit, circuit::read},
     sample::{Sample, SampleConfig},
     shard::ShardCircuit,
     srs::development,
@@ -74,10 +75,10 @@ fn two_shards_are_accepted() {
     for child in &children {
         assert_eq!(verifier.verify(&child.instances, &child.proof), Ok(()));
     }
-    let equation = Equation::new(verifier);
-    let accumulator = equation.accumulate(&children).unwrap();
+    let shape = verifier.shape();
+    let accumulator = accumulate(&shape, &read(&shape, &children).unwrap()).unwrap();
     assert_eq!(decide(&opening_key(), &accumulator), Ok(()));
-    let circuit = RecursionCircuit::new(&equation, &children).unwrap();
+    let circuit = RecursionCircuit::new(&shape, &children).unwrap();
     let found = Checker::new().failures(&circuit.sheet, circuit.instances());
     assert_eq!(found, BTreeSet::new());
     let instances: Vec<&[Fr]> = children.iter().map(|child| child.instances.as_slice()).collect();
@@ -89,8 +90,7 @@ fn two_shards_are_accepted() {
 #[test]
 fn cells_are_within_the_budget() {
     let verifier = &keys().verifier;
-    let equation = Equation::new(verifier);
-    let shape = &equation.shape;
+    let shape = verifier.shape();
     println!(
         "{} points, {} scalars, {} commitments of the key, {} opening sets",
         shape.points.total(),
@@ -99,7 +99,7 @@ fn cells_are_within_the_budget() {
         shape.sets.len()
     );
     for (children, most) in [(1, 550_000), (2, 700_000), (13, 3_000_000)] {
-        let circuit = RecursionCircuit::new(&equation, &vec![verifier.placeholder(); children]).unwrap();
+        let circuit = RecursionCircuit::new(&shape, &vec![verifier.placeholder(); children]).unwrap();
         let cells = circuit.sheet.row();
         println!("N = {children}: {cells} cells, {} a child", cells / children);
         for (label, cells) in circuit.cells() {

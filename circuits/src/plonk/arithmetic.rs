@@ -8,10 +8,10 @@ use halo2curves::{
 use crate::poseidon;
 
 /// Elements of a transcript's Poseidon state.
-pub(super) const WIDTH: usize = 3;
+pub(crate) const WIDTH: usize = 3;
 
 /// An interpreter of the equation's scalars: field elements, or cells of a circuit.
-pub(super) trait Arithmetic {
+pub(crate) trait Arithmetic {
     /// A scalar.
     type Scalar: Clone;
 
@@ -80,7 +80,7 @@ pub(super) trait Arithmetic {
 
 /// The plain reading.
 #[derive(Debug, Default)]
-pub(super) struct Native {
+pub(crate) struct Native {
     /// Whether a 0 was to be inverted: the equation is then refused.
     pub inverted_zero: bool,
 }
@@ -111,7 +111,7 @@ impl Arithmetic for Native {
 /// The sponge of a shard proof's transcript: `snark-verifier`'s Poseidon, rate 2. What is absorbed between two challenges
 /// is padded with a 1, so that no two sequences have one image.
 #[derive(Clone, Debug)]
-pub(super) struct Sponge<S> {
+pub(crate) struct Sponge<S> {
     state: [S; WIDTH],
     buffer: Vec<S>,
 }

@@ -7,46 +7,59 @@ use halo2curves::{
     ff::Field,
 };
 
-use super::program::{Program, Query, Root};
+use super::{
+    program::{Program, Query, Root},
+    proof::{Layout, Transcript},
+};
 
-/// What is opened: a commitment of the proof, one of the key, or the quotient, which the verifier puts together.
+/// What is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Base {
+pub enum Base {
+    /// A point of the proof, by its place.
     Proof(usize),
+    /// A commitment of the key, by its place in [`Shape::commitments`].
     Key(usize),
+    /// The quotient, which the verifier puts together from its pieces: `Σ x^(n i) piece_i`.
     Quotient,
 }
 
-/// An opened value: a scalar of the proof, or the quotient's, which follows from the others.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Value {
+/// An opened value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A scalar of the proof, by its place.
     Proof(usize),
+    /// The quotient's, which follows from the others: every constraint folded by `y`, divided by `x^n - 1`.
     Quotient,
 }
 
 /// Commitments opened at the same rotations of `x`.
-#[derive(Clone, Debug)]
-pub(super) struct OpeningSet {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpeningSet {
+    /// In ascending order.
     pub rotations: Vec<i32>,
     /// Each commitment with its values, in the order of the rotations.
     pub members: Vec<(Base, Vec<Value>)>,
 }
 
 /// Places of one lookup argument.
-#[derive(Clone, Debug)]
-pub(super) struct Lookup {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The expressions looked up, folded by `θ`, the first with its highest power.
     pub inputs: Vec<Root>,
+    /// The table's expressions, folded in the same way.
     pub table: Vec<Root>,
     /// Scalars of the proof: product, next product, permuted input, the input before, permuted table.
     pub scalars: [usize; 5],
 }
 
 /// Places of one set of the permutation argument.
-#[derive(Clone, Debug)]
-pub(super) struct PermutationSet {
-    /// Each column's value and the place of its permutation's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PermutationSet {
+    /// Each column's value, and the scalar of the proof that is its permutation's value.
     pub columns: Vec<(Query, usize)>,
+    /// The scalar that is the product at `x`.
     pub product: usize,
+    /// The product one row on.
     pub next: usize,
     /// The product at the last usable row; the last set has none.
     pub last: Option<usize>,
@@ -54,46 +67,67 @@ pub(super) struct PermutationSet {
 
 /// How many points a proof has, in the order in which it has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Points {
+pub struct Points {
+    /// One for each advice column; then `θ` is drawn.
     pub advice: usize,
-    /// Two for each lookup: input, table.
+    /// Two for each lookup: input, table; then `β` and `γ`.
     pub permuted: usize,
-    /// Of permutation sets, then of lookups, then the random polynomial's.
+    /// Of permutation sets, then of lookups, then the random polynomial's; then `y`.
     pub products: usize,
+    /// Pieces of the quotient; then `x`. The scalars follow.
     pub quotient: usize,
-    /// SHPLONK's two.
+    /// SHPLONK's two, after the scalars.
     pub opening: usize,
 }
 
 impl Points {
+    /// All points.
     pub fn total(&self) -> usize {
         self.advice + self.permuted + self.products + self.quotient + self.opening
     }
 
+    /// Place of the quotient's first piece.
     pub fn first_quotient(&self) -> usize {
         self.advice + self.permuted + self.products
     }
 }
 
-/// Everything that a key fixes.
+/// Everything that a key fixes about its proofs.
+///
+/// Scalars of a proof, in order: advice values, fixed values (from [`Self::first_fixed`]), the random polynomial's value, the
+/// permutation's values (one for each of its columns), each permutation set's products, each lookup's five.
+/// Constraints are folded by `y` in this order, the first with its highest power: gates, permutation, lookups.
 #[derive(Clone, Debug)]
-pub(super) struct Shape {
+pub struct Shape {
+    /// Log2 of the rows.
     pub k: u32,
+    /// The root of unity that generates the rows' domain.
     pub omega: Fr,
+    /// The key's digest, the first thing that a transcript absorbs.
     pub digest: Fr,
-    /// The key's commitments: fixed columns, then permutations.
+    /// The key's commitments: fixed columns, then permutations. One may be the identity.
     pub commitments: Vec<G1Affine>,
+    /// Values in the instance column.
     pub instances: usize,
+    /// At which rotations the instance column is read.
     pub instance_rotations: Vec<i32>,
+    /// Rows at the end that are blinding, but for the one before them, which is the last usable.
     pub blinding: i32,
+    /// The proof's points.
     pub points: Points,
+    /// The proof's scalars.
     pub scalars: usize,
     /// Place among the scalars of the first fixed value; advice values come before.
     pub first_fixed: usize,
+    /// All polynomials of gates and lookups.
     pub program: Program,
+    /// The gates' polynomials, in the constraint system's order.
     pub gates: Vec<Root>,
+    /// The permutation argument.
     pub permutation: Vec<PermutationSet>,
+    /// The lookup arguments.
     pub lookups: Vec<Lookup>,
+    /// What is opened where, in the order in which SHPLONK folds it.
     pub sets: Vec<OpeningSet>,
 }
 
@@ -152,6 +186,16 @@ impl Shape {
         };
         shape.sets = sets(shape.claims(cs, random));
         shape
+    }
+
+    /// Something of a proof's form that proves nothing: a witness' stand-in for key generation.
+    pub fn placeholder(&self, transcript: Transcript) -> Vec<u8> {
+        Layout::of(self).placeholder(transcript)
+    }
+
+    /// Bytes of every proof.
+    pub fn proof_bytes(&self, transcript: Transcript) -> usize {
+        Layout::of(self).bytes(transcript)
     }
 
     /// The rotation of the last usable row.

@@ -1,4 +1,4 @@
-//! Children small enough to prove in a test: every kind of column, query and argument that a key can have.
+//! A circuit small enough to prove in a test: every kind of column, query and argument that a key can have.
 
 use std::sync::OnceLock;
 
@@ -6,6 +6,7 @@ use halo2_proofs::{
     circuit::{Layouter, SimpleFloorPlanner, Value},
     plonk::{
         Advice, Circuit, Column, ConstraintSystem, Error, Fixed, Instance, ProvingKey, Selector, TableColumn,
+        VerifyingKey,
     },
     poly::{Rotation, kzg::commitment::ParamsKZG},
 };
@@ -18,23 +19,24 @@ use rand_chacha::ChaCha20Rng;
 use snark_verifier_sdk::halo2::gen_proof_shplonk;
 
 use crate::{
-    aggregation::{ChildProof, stand_in::opening_key},
     keys::generate,
-    shard::SHARD_INSTANCES,
-    srs::development,
-    verify::ShardVerifier,
+    plonk::Shape,
+    srs::{OpeningKey, development},
 };
+
+/// Instances of every proof.
+pub const INSTANCES: usize = 17;
 
 const K: u32 = 6;
 
 /// 17 instances of any value; `b = a² + f(-1) a(2)`, and the pair `(c, c²)` in a table.
 #[derive(Clone)]
-pub struct Child {
+pub struct Example {
     pub instances: Vec<Fr>,
 }
 
 #[derive(Clone)]
-pub struct ChildConfig {
+pub struct ExampleConfig {
     advice: [Column<Advice>; 3],
     fixed: Column<Fixed>,
     table: [TableColumn; 2],
@@ -43,8 +45,8 @@ pub struct ChildConfig {
     lookup: Selector,
 }
 
-impl Circuit<Fr> for Child {
-    type Config = ChildConfig;
+impl Circuit<Fr> for Example {
+    type Config = ExampleConfig;
     type FloorPlanner = SimpleFloorPlanner;
     type Params = ();
 
@@ -52,7 +54,7 @@ impl Circuit<Fr> for Child {
         self.clone()
     }
 
-    fn configure(meta: &mut ConstraintSystem<Fr>) -> ChildConfig {
+    fn configure(meta: &mut ConstraintSystem<Fr>) -> ExampleConfig {
         let advice = [meta.advice_column(), meta.advice_column(), meta.advice_column()];
         let (fixed, instance) = (meta.fixed_column(), meta.instance_column());
         let table = [meta.lookup_table_column(), meta.lookup_table_column()];
@@ -83,7 +85,7 @@ impl Circuit<Fr> for Child {
                 selector.clone() * (instance - cells.query_advice(a, Rotation(row)))
             })
         });
-        ChildConfig {
+        ExampleConfig {
             advice,
             fixed,
             table,
@@ -93,7 +95,7 @@ impl Circuit<Fr> for Child {
         }
     }
 
-    fn synthesize(&self, config: ChildConfig, mut layouter: impl Layouter<Fr>) -> Result<(), Error> {
+    fn synthesize(&self, config: ExampleConfig, mut layouter: impl Layouter<Fr>) -> Result<(), Error> {
         layouter.assign_table(
             || "squares",
             |mut table| {
@@ -107,17 +109,17 @@ impl Circuit<Fr> for Child {
             },
         )?;
         let cells = layouter.assign_region(
-            || "child",
+            || "example",
             |mut region| {
                 let [a, b, c] = config.advice;
                 let at = |row: usize| self.instances.get(row).copied().unwrap_or(Fr::ZERO);
                 let fixed = |row: usize| Fr::from(3 * row as u64 + 1);
                 let mut cells = vec![];
-                for row in 0..SHARD_INSTANCES + 2 {
+                for row in 0..INSTANCES + 2 {
                     cells.push(region.assign_advice(a, row, Value::known(at(row))).cell());
                     region.assign_fixed(config.fixed, row, fixed(row));
                 }
-                for row in 1..SHARD_INSTANCES {
+                for row in 1..INSTANCES {
                     config.gate.enable(&mut region, row)?;
                     let value = at(row).square() + fixed(row - 1) * at(row + 2);
                     region.assign_advice(b, row, Value::known(value));
@@ -131,7 +133,7 @@ impl Circuit<Fr> for Child {
                 Ok(cells)
             },
         )?;
-        for (row, cell) in cells.into_iter().take(SHARD_INSTANCES).enumerate() {
+        for (row, cell) in cells.into_iter().take(INSTANCES).enumerate() {
             layouter.constrain_instance(cell, config.instance, row);
         }
         Ok(())
@@ -147,33 +149,38 @@ fn keys() -> &'static Keys {
     static KEYS: OnceLock<Keys> = OnceLock::new();
     KEYS.get_or_init(|| {
         let params = development(K, true, &|_| ()).unwrap().params;
-        let circuit = Child {
-            instances: vec![Fr::ZERO; SHARD_INSTANCES],
+        let circuit = Example {
+            instances: vec![Fr::ZERO; INSTANCES],
         };
-        let pk = generate(&params, &circuit, "child", true).unwrap();
+        let pk = generate(&params, &circuit, "example", true).unwrap();
         Keys { params, pk }
     })
 }
 
-pub fn verifier() -> &'static ShardVerifier {
-    static VERIFIER: OnceLock<ShardVerifier> = OnceLock::new();
-    VERIFIER.get_or_init(|| ShardVerifier::new(keys().pk.get_vk().clone(), &opening_key()))
+pub fn vk() -> &'static VerifyingKey<G1Affine> {
+    keys().pk.get_vk()
+}
+
+pub fn shape() -> &'static Shape {
+    static SHAPE: OnceLock<Shape> = OnceLock::new();
+    SHAPE.get_or_init(|| Shape::new(vk(), INSTANCES))
+}
+
+pub fn opening_key() -> OpeningKey {
+    development(1, true, &|_| ()).unwrap().opening_key()
 }
 
 /// A valid proof of these instances.
-pub fn prove(instances: &[Fr]) -> ChildProof {
-    let circuit = Child {
+pub fn prove(instances: &[Fr]) -> Vec<u8> {
+    let circuit = Example {
         instances: instances.to_vec(),
     };
     let Keys { params, pk } = keys();
-    ChildProof {
-        instances: instances.to_vec(),
-        proof: gen_proof_shplonk(params, pk, circuit, vec![instances.to_vec()], None),
-    }
+    gen_proof_shplonk(params, pk, circuit, vec![instances.to_vec()], None)
 }
 
 /// Instances that are all different.
 pub fn instances(seed: u64) -> Vec<Fr> {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
-    (0..SHARD_INSTANCES).map(|_| Fr::random(&mut rng)).collect()
+    (0..INSTANCES).map(|_| Fr::random(&mut rng)).collect()
 }

@@ -1,7 +1,7 @@
 //! A constraint system's polynomials as one list of operations, in which equal subexpressions occur once.
 //!
-//! The shard's gates repeat the same S-box outputs in every row of a matrix; evaluated as trees they cost a child an
-//! order of magnitude more.
+//! A Poseidon gate repeats the same S-box outputs in every row of a matrix; evaluated as trees they cost an order of
+//! magnitude more.
 
 use std::collections::HashMap;
 
@@ -12,28 +12,37 @@ use super::arithmetic::Arithmetic;
 
 /// A queried column, by its kind and place among the constraint system's queries of that kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Query {
+pub enum Query {
+    /// Of the fixed columns: value `first_fixed + place` of the proof's scalars.
     Fixed(usize),
+    /// Of the advice columns: value `place` of the proof's scalars.
     Advice(usize),
+    /// Of the instance column: the verifier computes it, at rotation `instance_rotations[place]`.
     Instance(usize),
 }
 
+/// One operation; operands are places of nodes that come before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Node {
+pub enum Node {
+    /// A constant.
     Constant(Fr),
+    /// A column's value.
     Query(Query),
+    /// `a + b`.
     Sum(usize, usize),
+    /// `a b`.
     Product(usize, usize),
+    /// `c a`.
     Scaled(usize, Fr),
 }
 
-/// Where a polynomial's value is in a [`Program`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Root(usize);
+/// The node at which a polynomial's value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Root(pub usize);
 
 /// The polynomials of a constraint system.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Program {
+pub struct Program {
     nodes: Vec<Node>,
     /// How many nodes and roots read each node.
     readers: Vec<usize>,
@@ -41,8 +50,22 @@ pub(super) struct Program {
 }
 
 impl Program {
+    /// The operations, each after what it reads.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// How many nodes and polynomials read a node.
+    pub fn readers(&self, place: usize) -> usize {
+        self.readers[place]
+    }
+
     /// Adds a polynomial; `query` finds a queried column and rotation.
-    pub fn add(&mut self, polynomial: &Expression<Fr>, query: &impl Fn(&Expression<Fr>) -> Query) -> Root {
+    pub(crate) fn add(
+        &mut self,
+        polynomial: &Expression<Fr>,
+        query: &impl Fn(&Expression<Fr>) -> Query,
+    ) -> Root {
         let place = self.place(polynomial, query);
         self.readers[place] += 1;
         Root(place)
@@ -80,7 +103,7 @@ impl Program {
     }
 
     /// Begins an evaluation at given values of the queries.
-    pub fn at<'a, S>(&'a self, queries: &'a dyn Fn(Query) -> S) -> Evaluation<'a, S> {
+    pub(crate) fn at<'a, S>(&'a self, queries: &'a dyn Fn(Query) -> S) -> Evaluation<'a, S> {
         Evaluation {
             program: self,
             queries,
@@ -90,7 +113,7 @@ impl Program {
 }
 
 /// The values of a program's nodes that were asked for.
-pub(super) struct Evaluation<'a, S> {
+pub(crate) struct Evaluation<'a, S> {
     program: &'a Program,
     queries: &'a dyn Fn(Query) -> S,
     values: Vec<Option<S>>,

@@ -1,10 +1,10 @@
-//! The equation of a child's verification, down to what is left for points: two sums.
+//! The equation of a proof's verification, down to what is left for points: two sums.
 //!
-//! A proof verifies when `e(lhs, g₂) = e(rhs, s·g₂)`. Here `lhs` and `rhs` of each child are lists of scalars, one for each
-//! point of the proof and each commitment of the key; children are folded by challenges before any point is
-//! multiplied, so that the key's commitments, which all children share, are multiplied once.
+//! A proof verifies when `e(lhs, g₂) = e(rhs, s·g₂)`. Here `lhs` and `rhs` are lists of scalars, one for each point of the
+//! proof and each commitment of the key; several proofs are folded by challenges before any point is multiplied, so that
+//! the key's commitments, which all share, are multiplied once.
 //!
-//! Written over [`Arithmetic`], the same text is the plain verifier and the circuit's. Source: halo2's
+//! Written over [`Arithmetic`], the same text is the plain verifier and a circuit's. Source: halo2's
 //! `plonk::verify_proof` and its SHPLONK verifier, which the tests hold it to.
 
 use std::collections::BTreeMap;
@@ -20,17 +20,17 @@ use super::{
     shape::{Base, OpeningSet, Shape, Value},
 };
 
-/// A child as scalars: instances, the coordinates of its points (as integers, modulo r), its evaluations.
+/// A proof as scalars: instances, the coordinates of its points (as integers, modulo r), its evaluations.
 #[derive(Clone, Debug)]
-pub(super) struct ChildScalars<S> {
+pub(crate) struct ProofScalars<S> {
     pub instances: Vec<S>,
     pub points: Vec<[S; 2]>,
     pub scalars: Vec<S>,
 }
 
-/// A child's `lhs` as scalars; its `rhs` is the last point of its proof.
+/// A proof's `lhs` as scalars; its `rhs` is the last point of its proof.
 #[derive(Clone, Debug)]
-pub(super) struct Terms<S> {
+pub(crate) struct Terms<S> {
     /// One for each commitment of the key, then the generator's.
     pub key: Vec<S>,
     /// One for each point of the proof.
@@ -39,20 +39,20 @@ pub(super) struct Terms<S> {
     pub digest: S,
 }
 
-/// All children folded.
+/// Proofs folded.
 #[derive(Clone, Debug)]
-pub(super) struct Folded<S> {
+pub(crate) struct Folded<S> {
     /// `lhs`: one for each commitment of the key, then the generator's.
     pub key: Vec<S>,
-    /// `lhs`: one for each point of each child.
+    /// `lhs`: one for each point of each proof.
     pub proofs: Vec<Vec<S>>,
-    /// `rhs`: the weight of each child's last point but the first's, whose weight is 1.
+    /// `rhs`: the weight of each proof's last point but the first's, whose weight is 1.
     pub weights: Vec<S>,
-    /// A challenge that depends on everything in every child.
+    /// A challenge that depends on everything in every proof.
     pub seed: S,
 }
 
-/// The challenges of a child's transcript, named as in halo2's verifier.
+/// The challenges of a proof's transcript, named as in halo2's verifier.
 struct Challenges<S> {
     theta: S,
     beta: S,
@@ -81,51 +81,51 @@ struct AtX<S> {
     instances: Vec<S>,
 }
 
-/// Reads one child.
-pub(super) fn terms<A: Arithmetic>(
+/// Reads one proof.
+pub(crate) fn terms<A: Arithmetic>(
     shape: &Shape,
     a: &mut A,
-    child: &ChildScalars<A::Scalar>,
+    proof: &ProofScalars<A::Scalar>,
 ) -> Terms<A::Scalar> {
-    let challenges = challenges(shape, a, child);
-    let at_x = at_x(shape, a, child, &challenges.x);
-    let quotient = quotient(shape, a, child, &challenges, &at_x);
-    openings(shape, a, child, challenges, &at_x.xn, &quotient)
+    let challenges = challenges(shape, a, proof);
+    let at_x = at_x(shape, a, proof, &challenges.x);
+    let quotient = quotient(shape, a, proof, &challenges, &at_x);
+    openings(shape, a, proof, challenges, &at_x.xn, &quotient)
 }
 
-/// Folds children: `lhs = Σ wᵢ lhsᵢ`, `rhs = Σ wᵢ rhsᵢ` with `w₀ = 1` and each other weight a challenge of its own.
+/// Folds proofs: `lhs = Σ wᵢ lhsᵢ`, `rhs = Σ wᵢ rhsᵢ` with `w₀ = 1` and each other weight a challenge of its own.
 ///
-/// If a child's pairing fails, the folded pairing holds with probability at most `1/r`.
-pub(super) fn fold<A: Arithmetic>(a: &mut A, children: Vec<Terms<A::Scalar>>) -> Folded<A::Scalar> {
+/// If a proof's pairing fails, the folded pairing holds with probability at most `1/r`. Panics without a proof.
+pub(crate) fn fold<A: Arithmetic>(a: &mut A, read: Vec<Terms<A::Scalar>>) -> Folded<A::Scalar> {
     let mut sponge = Sponge::new(a);
     let tag = a.constant(tag());
     sponge.absorb(&[tag]);
-    for child in &children {
-        sponge.absorb(std::slice::from_ref(&child.digest));
+    for terms in &read {
+        sponge.absorb(std::slice::from_ref(&terms.digest));
     }
-    let weights: Vec<A::Scalar> = children[1..].iter().map(|_| sponge.squeeze(a)).collect();
+    let weights: Vec<A::Scalar> = read[1..].iter().map(|_| sponge.squeeze(a)).collect();
     let seed = sponge.squeeze(a);
-    let mut children = children.into_iter();
-    let first = children.next().expect("a batch has a shard");
+    let mut read = read.into_iter();
+    let first = read.next().expect("there is a proof to fold");
     let mut folded = Folded {
         key: first.key,
         proofs: vec![first.proof],
         weights: vec![],
         seed,
     };
-    for (child, weight) in children.zip(&weights) {
-        for (sum, scalar) in folded.key.iter_mut().zip(&child.key) {
+    for (terms, weight) in read.zip(&weights) {
+        for (sum, scalar) in folded.key.iter_mut().zip(&terms.key) {
             *sum = a.mul_add(sum, scalar, weight);
         }
         folded
             .proofs
-            .push(child.proof.iter().map(|scalar| a.mul(scalar, weight)).collect());
+            .push(terms.proof.iter().map(|scalar| a.mul(scalar, weight)).collect());
     }
     folded.weights = weights;
     folded
 }
 
-/// The first thing that the fold's sponge absorbs: no child's transcript begins so.
+/// The first thing that the fold's sponge absorbs: no proof's transcript begins so.
 fn tag() -> Fr {
     let name = b"recursion/fold";
     Fr::from_u128(name.iter().fold(0, |value, byte| value << 8 | u128::from(*byte)))
@@ -134,19 +134,19 @@ fn tag() -> Fr {
 fn challenges<A: Arithmetic>(
     shape: &Shape,
     a: &mut A,
-    child: &ChildScalars<A::Scalar>,
+    proof: &ProofScalars<A::Scalar>,
 ) -> Challenges<A::Scalar> {
-    assert_eq!(child.instances.len(), shape.instances);
-    assert_eq!(child.points.len(), shape.points.total());
-    assert_eq!(child.scalars.len(), shape.scalars);
+    assert_eq!(proof.instances.len(), shape.instances);
+    assert_eq!(proof.points.len(), shape.points.total());
+    assert_eq!(proof.scalars.len(), shape.scalars);
     let mut sponge = Sponge::new(a);
-    let mut points = child.points.iter();
+    let mut points = proof.points.iter();
     let mut read = |sponge: &mut Sponge<A::Scalar>, count: usize| {
         points.by_ref().take(count).for_each(|point| sponge.absorb(point));
     };
     let digest = a.constant(shape.digest);
     sponge.absorb(&[digest]);
-    sponge.absorb(&child.instances);
+    sponge.absorb(&proof.instances);
     read(&mut sponge, shape.points.advice);
     let theta = sponge.squeeze(a);
     read(&mut sponge, shape.points.permuted);
@@ -156,7 +156,7 @@ fn challenges<A: Arithmetic>(
     let y = sponge.squeeze(a);
     read(&mut sponge, shape.points.quotient);
     let x = sponge.squeeze(a);
-    sponge.absorb(&child.scalars);
+    sponge.absorb(&proof.scalars);
     let fold = sponge.squeeze(a);
     let v = sponge.squeeze(a);
     read(&mut sponge, 1);
@@ -179,7 +179,7 @@ fn challenges<A: Arithmetic>(
 fn at_x<A: Arithmetic>(
     shape: &Shape,
     a: &mut A,
-    child: &ChildScalars<A::Scalar>,
+    proof: &ProofScalars<A::Scalar>,
     x: &A::Scalar,
 ) -> AtX<A::Scalar> {
     let mut xn = x.clone();
@@ -214,7 +214,7 @@ fn at_x<A: Arithmetic>(
     let mut instances = vec![];
     for rotation in &shape.instance_rotations {
         let mut sum = a.constant(Fr::ZERO);
-        for (i, instance) in (0..).zip(&child.instances) {
+        for (i, instance) in (0..).zip(&proof.instances) {
             let (value, root) = lagrange(a, i - rotation);
             let value = a.scale(&value, root);
             sum = a.mul_add(&sum, instance, &value);
@@ -235,13 +235,13 @@ fn at_x<A: Arithmetic>(
 fn quotient<A: Arithmetic>(
     shape: &Shape,
     a: &mut A,
-    child: &ChildScalars<A::Scalar>,
+    proof: &ProofScalars<A::Scalar>,
     challenges: &Challenges<A::Scalar>,
     at_x: &AtX<A::Scalar>,
 ) -> A::Scalar {
     let value = |query: Query| match query {
-        Query::Advice(i) => child.scalars[i].clone(),
-        Query::Fixed(i) => child.scalars[shape.first_fixed + i].clone(),
+        Query::Advice(i) => proof.scalars[i].clone(),
+        Query::Fixed(i) => proof.scalars[shape.first_fixed + i].clone(),
         Query::Instance(i) => at_x.instances[i].clone(),
     };
     let mut evaluation = shape.program.at(&value);
@@ -250,8 +250,8 @@ fn quotient<A: Arithmetic>(
         .iter()
         .map(|gate| evaluation.value(a, *gate))
         .collect();
-    constraints.extend(permutation(shape, a, child, challenges, at_x, &value));
-    constraints.extend(lookups(shape, a, child, challenges, at_x, &mut evaluation));
+    constraints.extend(permutation(shape, a, proof, challenges, at_x, &value));
+    constraints.extend(lookups(shape, a, proof, challenges, at_x, &mut evaluation));
     // The first constraint has the highest power of y.
     constraints.reverse();
     let folded = a.horner(&constraints, &challenges.y);
@@ -261,12 +261,12 @@ fn quotient<A: Arithmetic>(
 fn permutation<A: Arithmetic>(
     shape: &Shape,
     a: &mut A,
-    child: &ChildScalars<A::Scalar>,
+    proof: &ProofScalars<A::Scalar>,
     challenges: &Challenges<A::Scalar>,
     at_x: &AtX<A::Scalar>,
     value: &dyn Fn(Query) -> A::Scalar,
 ) -> Vec<A::Scalar> {
-    let scalar = |place: usize| &child.scalars[place];
+    let scalar = |place: usize| &proof.scalars[place];
     let sets = &shape.permutation;
     let mut constraints = vec![];
     if let (Some(first), Some(last)) = (sets.first(), sets.last()) {
@@ -303,14 +303,14 @@ fn permutation<A: Arithmetic>(
 fn lookups<A: Arithmetic>(
     shape: &Shape,
     a: &mut A,
-    child: &ChildScalars<A::Scalar>,
+    proof: &ProofScalars<A::Scalar>,
     challenges: &Challenges<A::Scalar>,
     at_x: &AtX<A::Scalar>,
     evaluation: &mut Evaluation<'_, A::Scalar>,
 ) -> Vec<A::Scalar> {
     let mut constraints = vec![];
     for lookup in &shape.lookups {
-        let [z, next, input, before, table] = lookup.scalars.map(|place| child.scalars[place].clone());
+        let [z, next, input, before, table] = lookup.scalars.map(|place| proof.scalars[place].clone());
         constraints.push(starts_at_one(a, at_x, &z));
         constraints.push(ends_in_a_bit(a, at_x, &z));
         let product = |a: &mut A, z: &A::Scalar, [input, table]: [&A::Scalar; 2]| {
@@ -358,7 +358,7 @@ fn ends_in_a_bit<A: Arithmetic>(a: &mut A, at_x: &AtX<A::Scalar>, z: &A::Scalar)
 fn openings<A: Arithmetic>(
     shape: &Shape,
     a: &mut A,
-    child: &ChildScalars<A::Scalar>,
+    proof: &ProofScalars<A::Scalar>,
     challenges: Challenges<A::Scalar>,
     xn: &A::Scalar,
     quotient: &A::Scalar,
@@ -374,7 +374,7 @@ fn openings<A: Arithmetic>(
         let weights = at.interpolation(a, set, &shifted);
         for (place, weight) in weights.iter().enumerate() {
             let column = set.members.iter().map(|(_, values)| match values[place] {
-                Value::Proof(scalar) => child.scalars[scalar].clone(),
+                Value::Proof(scalar) => proof.scalars[scalar].clone(),
                 Value::Quotient => quotient.clone(),
             });
             let folded = a.horner(&column.collect::<Vec<_>>(), &challenges.fold);
@@ -402,7 +402,7 @@ fn openings<A: Arithmetic>(
     }
 }
 
-/// A child's scalars as far as they are known.
+/// A proof's scalars as far as they are known.
 struct Sums<S> {
     key: Vec<Option<S>>,
     proof: Vec<Option<S>>,

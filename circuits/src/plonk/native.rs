@@ -1,0 +1,66 @@
+//! The equation with plain values: proofs to an accumulator, and its pairing.
+
+use halo2_proofs::arithmetic::best_multiexp;
+use halo2curves::{
+    bn256::{Bn256, Fr, G1, G1Affine},
+    group::{Curve, Group},
+    pairing::{MillerLoopResult, MultiMillerLoop},
+};
+
+use super::{
+    arithmetic::Native,
+    equation::{Folded, fold, terms},
+    proof::Proof,
+    shape::Shape,
+};
+use crate::srs::OpeningKey;
+
+/// A challenge meets a point at which the equation divides by 0; no transcript known does that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a challenge lies on the evaluation domain")]
+pub struct Degenerate;
+
+/// The accumulator `[lhs, rhs]` of proofs under one key: they all verify if its pairing holds. Panics without a proof.
+///
+/// # Errors
+/// [`Degenerate`].
+pub fn accumulate(shape: &Shape, proofs: &[Proof]) -> Result<[G1Affine; 2], Degenerate> {
+    let mut native = Native::default();
+    let read = proofs
+        .iter()
+        .map(|proof| terms(shape, &mut native, &proof.scalars))
+        .collect();
+    let folded = fold(&mut native, read);
+    if native.inverted_zero {
+        return Err(Degenerate);
+    }
+    Ok(multiply(shape, &folded, proofs))
+}
+
+/// Whether `e(lhs, g₂) = e(rhs, s·g₂)`.
+pub(crate) fn pairs(opening: &OpeningKey, [lhs, rhs]: &[G1Affine; 2]) -> bool {
+    let terms = [(lhs, &opening.g2.into()), (rhs, &(-opening.s_g2).into())];
+    Bn256::multi_miller_loop(&terms)
+        .final_exponentiation()
+        .is_identity()
+        .into()
+}
+
+/// The two sums of a folded equation.
+fn multiply(shape: &Shape, folded: &Folded<Fr>, proofs: &[Proof]) -> [G1Affine; 2] {
+    let key = shape.commitments.iter().copied().chain([G1Affine::generator()]);
+    let points = proofs.iter().flat_map(|proof| &proof.points);
+    let bases: Vec<G1Affine> = key.chain(points.copied()).collect();
+    let scalars: Vec<Fr> = folded
+        .key
+        .iter()
+        .chain(folded.proofs.iter().flatten())
+        .copied()
+        .collect();
+    let last = |proof: &Proof| proof.points[proof.points.len() - 1];
+    let rhs = proofs[1..].iter().map(last).zip(&folded.weights);
+    let rhs = rhs.fold(G1::from(last(&proofs[0])), |sum, (point, weight)| {
+        sum + point * weight
+    });
+    [best_multiexp(&scalars, &bases), rhs].map(|sum| sum.to_affine())
+}

@@ -1,0 +1,4 @@
+//! Tests of the verification: the equation against stock verification.
+
+mod equation;
+pub(crate) mod example;
