@@ -191,8 +191,6 @@ impl Sheet {
         self.label("P-8.5: the helper point");
         let helper = self.hash_to_curve(&folded.seed);
         let generator = G1Affine::generator();
-        let constant = self.constant_point(&generator);
-        let helper_table = self.table(&helper, &constant);
         self.label("P-8.5: tables of points");
         let tables: Vec<Vec<Table>> = children
             .iter()
@@ -218,7 +216,7 @@ impl Sheet {
         let terms: Vec<(&Table, Var)> = proofs
             .chain(key.iter().map(|(table, scalar)| (table, *scalar)))
             .collect();
-        let lhs = self.sum(&terms, &[], &helper, &helper_table);
+        let lhs = self.sum(&terms, &[], &helper);
         self.label("P-8.5: rhs");
         let last = |child: &ChildCells| child.points[child.points.len() - 1].clone();
         let first = last(&children[0]);
@@ -227,7 +225,7 @@ impl Sheet {
         } else {
             let weighted = tables[1..].iter().map(|tables| &tables[tables.len() - 1]);
             let terms: Vec<(&Table, Var)> = weighted.zip(folded.weights.iter().copied()).collect();
-            self.sum(&terms, &[first], &helper, &helper_table)
+            self.sum(&terms, &[first], &helper)
         };
         [lhs, rhs]
     }

@@ -122,6 +122,22 @@ fn convolution(left: &[E], right: &[E]) -> Vec<E> {
         .collect()
 }
 
+/// [`convolution`] with itself, each pair of different limbs once.
+fn square(of: &[E]) -> Vec<E> {
+    (0..PRODUCTS)
+        .map(|s| {
+            (0..LIMBS)
+                .filter(|i| 2 * i <= s && s - i < LIMBS)
+                .map(|i| match 2 * i == s {
+                    true => of[i].clone().square(),
+                    false => of[i].clone() * of[s - i].clone() * Fr::from(2),
+                })
+                .reduce(|sum, product| sum + product)
+                .expect("each sum has a product")
+        })
+        .collect()
+}
+
 impl RecursionConfig {
     /// Allocates the columns and creates every gate.
     pub(super) fn configure(meta: &mut ConstraintSystem<Fr>) -> Self {
@@ -192,7 +208,7 @@ impl RecursionConfig {
                 a.iter().zip(b).map(|(a, b)| a.clone() - b.clone()).collect()
             };
             let chord = convolution(&slope, &minus(&x2, &x));
-            let square = convolution(&slope, &slope);
+            let square = square(&slope);
             let third = convolution(&slope, &minus(&x, &x3));
             let mut constraints = vec![];
             for (side, names) in [
@@ -233,15 +249,14 @@ impl RecursionConfig {
             let bits = at(select::BITS, 3 * select::WINDOWS);
             let chosen = at(select::OUT, select::WINDOWS);
             let constraints = chosen.into_iter().zip(bits.chunks(3)).map(|(chosen, bits)| {
-                let sum = entries.iter().enumerate().map(|(entry, value)| {
-                    let named = bits.iter().enumerate().map(|(i, bit)| match entry >> i & 1 {
-                        1 => bit.clone(),
-                        _ => constant(1) - bit.clone(),
-                    });
-                    named.fold(value.clone(), |product, bit| product * bit)
+                // Halves the entries bit by bit: seven products a window, and the first differences are shared.
+                let named = bits.iter().fold(entries.clone(), |entries, bit| {
+                    let pairs = entries.chunks(2).map(|pair| [pair[0].clone(), pair[1].clone()]);
+                    pairs
+                        .map(|[even, odd]| even.clone() + bit.clone() * (odd - even))
+                        .collect()
                 });
-                let sum = sum.reduce(|a, b| a + b).expect("a table has entries");
-                ("the chosen entry", chosen - sum)
+                ("the chosen entry", chosen - named[0].clone())
             });
             Constraints::with_selector(selector, constraints.collect::<Vec<_>>())
         });

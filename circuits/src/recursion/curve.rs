@@ -13,8 +13,8 @@
 //! - Odd multiples of a point: `(2i-1)P` and `2P` differ, since a point that is not the identity has the prime order r, and
 //!   neither the identity nor a point off the curve has coordinates that [`Sheet::point`] accepts.
 //!
-//! There is no doubling: `2P = (P + H) + P - H` with H's weight carried on. A sum begins with H; at its end the weight is 0 by
-//! an extra base H with a constant scalar.
+//! There is no doubling gate: a sum begins with H and keeps the weight 1, since `2P - H = P + (P - H)`, two additions of points
+//! of different weights. At its end H is taken away.
 
 use halo2curves::{
     CurveAffine,
@@ -22,12 +22,12 @@ use halo2curves::{
     ff::{Field, PrimeField},
     group::Curve,
 };
-use num_bigint::{BigInt, BigUint};
+use num_bigint::BigUint;
 
 use super::{
     foreign::{Element, Lazy, Operands, Slope},
     modulus,
-    scalar::{self, Digit, WINDOWS},
+    scalar::WINDOWS,
     sheet::{Sheet, Var},
 };
 use crate::field;
@@ -199,43 +199,29 @@ impl Sheet {
         }
     }
 
-    /// `Σ scalars · tables + Σ once`.
-    ///
-    /// `helper` has weight 1 and `helper_table` is its table.
-    pub fn sum(
-        &mut self,
-        terms: &[(&Table, Var)],
-        once: &[Point],
-        helper: &Point,
-        helper_table: &Table,
-    ) -> Point {
+    /// `Σ scalars · tables + Σ once`; `helper` has weight 1. So has the sum on its way, until the helper is taken away.
+    pub fn sum(&mut self, terms: &[(&Table, Var)], once: &[Point], helper: &Point) -> Point {
         let chosen: Vec<Vec<Chosen>> = terms
             .iter()
             .map(|(table, scalar)| self.choose(table, scalar))
             .collect();
-        let helper_digits = helper_digits();
-        let doubled = self.with_sign(helper, true);
+        let minus_helper = self.with_sign(helper, false);
         let mut sum = helper.clone();
         for window in 0..WINDOWS {
             if window > 0 {
                 for _ in 0..WINDOW_BITS {
-                    let shifted = self.add(&sum, &doubled);
-                    let same = self.with_sign(&sum, true);
-                    sum = self.add(&shifted, &same);
+                    let without = self.add(&sum, &minus_helper);
+                    sum = self.plus(&sum, &without);
                 }
             }
             for chosen in &chosen {
                 sum = self.add(&sum, &chosen[window]);
             }
-            if window + 1 == WINDOWS {
-                for point in once {
-                    sum = self.plus(&sum, point);
-                }
-            }
-            let Digit { positive, entry } = helper_digits[window];
-            let multiple = self.with_sign(&helper_table[entry], positive);
-            sum = self.add(&sum, &multiple);
         }
+        for point in once {
+            sum = self.plus(&sum, point);
+        }
+        let sum = self.add(&sum, &minus_helper);
         assert_eq!(sum.weight, Fr::ZERO, "what the sum began with is taken away");
         sum
     }
@@ -282,13 +268,6 @@ impl Sheet {
             })
             .collect()
     }
-}
-
-/// The helper's digits: with them the weight, `16^63` and `15·16^j` for each doubled window, ends at 0 modulo r. Twice r is added,
-/// since the digits of the number itself would take the weight to 0 in the first window, and then to the helper's.
-fn helper_digits() -> Vec<Digit> {
-    let begun = BigInt::from(1u8) << (WINDOW_BITS * (WINDOWS - 1));
-    scalar::digits(1 - 2 * begun + 2 * BigInt::from(field::modulus()))
 }
 
 fn coordinates(point: &G1Affine) -> [Fq; 2] {

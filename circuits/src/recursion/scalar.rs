@@ -32,7 +32,7 @@ pub(super) struct DigitCells {
 ///
 /// An odd integer is 16 more than a multiple of 32, plus a digit between -15 and 15, which is odd; so what is left, divided by
 /// 16, is odd again.
-pub(super) fn digits(mut odd: BigInt) -> Vec<Digit> {
+fn digits(mut odd: BigInt) -> Vec<Digit> {
     let mut digits = Vec::with_capacity(WINDOWS);
     for window in 0..WINDOWS {
         let digit = if window + 1 < WINDOWS {

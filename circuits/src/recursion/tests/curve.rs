@@ -20,7 +20,7 @@ use crate::{
     poseidon,
     recursion::{
         RecursionCircuit, RecursionConfig,
-        curve::{Point, Table},
+        curve::Point,
         foreign::{Operands, Slope},
         modulus::{self, Bound, Exact, LIMBS},
         scalar,
@@ -232,19 +232,16 @@ fn scalars_have_the_digits_that_they_say() {
     assert_eq!(failures(&mut sheet), none());
 }
 
-fn helper(sheet: &mut Sheet) -> (Point, Table) {
+fn helper(sheet: &mut Sheet) -> Point {
     let seed = sheet.witness(Fr::from(rng().r#gen::<u64>()));
-    let helper = sheet.hash_to_curve(&seed);
-    let generator = sheet.constant_point(&G1Affine::generator());
-    let table = sheet.table(&helper, &generator);
-    (helper, table)
+    sheet.hash_to_curve(&seed)
 }
 
 /// A sum of two multiples, one of them of a constant, and a point: every gate of field and curve.
 fn small_sum(scalars: [Fr; 2]) -> (Sheet, G1Affine) {
     let mut sheet = Sheet::default();
     sheet.label("point");
-    let (helper, helper_table) = helper(&mut sheet);
+    let helper = helper(&mut sheet);
     let (first, _) = sheet.point(&point(1));
     let (second, _) = sheet.point(&point(5));
     let table = sheet.table(&first, &helper);
@@ -259,7 +256,6 @@ fn small_sum(scalars: [Fr; 2]) -> (Sheet, G1Affine) {
         &[(&table, scalars[0]), (&constant, scalars[1])],
         &[second],
         &helper,
-        &helper_table,
     );
     let value = sum.value();
     sheet.flush_quotients(true);
