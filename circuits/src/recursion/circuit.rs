@@ -117,11 +117,11 @@ pub(super) fn read(shape: &Shape, children: &[ChildProof]) -> Result<Vec<Proof>,
 
 fn lay_out(shape: &Shape, children: &[Proof]) -> (Sheet, Vec<Fr>) {
     let mut sheet = Sheet::default();
-    sheet.label("P-8.1: a child's points");
+    sheet.label("P-8.10: a child's points");
     let children: Vec<ChildCells> = children.iter().map(|child| sheet.child(child)).collect();
     sheet.label("P-8.2: the chain");
     sheet.chain(&children);
-    sheet.label("P-8.1: a child's equation");
+    sheet.label("P-8.7: a child's equation");
     let read = children
         .iter()
         .map(|child| terms(shape, &mut sheet, &child.scalars))
@@ -188,10 +188,10 @@ impl Sheet {
 
     /// The two sums.
     fn accumulate(&mut self, shape: &Shape, children: &[ChildCells], folded: &Folded<Var>) -> [Point; 2] {
-        self.label("P-8.5: the helper point");
+        self.label("P-8.12: the helper point");
         let helper = self.hash_to_curve(&folded.seed);
         let generator = G1Affine::generator();
-        self.label("P-8.5: tables of points");
+        self.label("P-8.11: tables of points");
         let tables: Vec<Vec<Table>> = children
             .iter()
             .map(|child| {
@@ -208,7 +208,7 @@ impl Sheet {
             .filter(|(base, _)| !bool::from(base.is_identity()))
             .map(|(base, scalar)| (self.constant_table(base), *scalar))
             .collect();
-        self.label("P-8.5: lhs");
+        self.label("P-8.12: lhs");
         let proofs = tables
             .iter()
             .flatten()
@@ -217,7 +217,7 @@ impl Sheet {
             .chain(key.iter().map(|(table, scalar)| (table, *scalar)))
             .collect();
         let lhs = self.sum(&terms, &[], &helper);
-        self.label("P-8.5: rhs");
+        self.label("P-8.12: rhs");
         let last = |child: &ChildCells| child.points[child.points.len() - 1].clone();
         let first = last(&children[0]);
         let rhs = if folded.weights.is_empty() {

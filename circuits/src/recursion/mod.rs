@@ -42,21 +42,8 @@
 //!
 //! # What it costs
 //!
-//! Cells for the shard key of today (14 points, 167 evaluations, 19 commitments), computed by the layout itself in a test:
-//!
-//! | part | N = 1 | N = 2 | N = 13 |
-//! |---|---|---|---|
-//! | constants | 12,289 | 12,289 | 12,289 |
-//! | points: ranges, curve | 3,530 | 7,060 | 46,030 |
-//! | transcript and scalars | 44,228 | 88,456 | 574,964 |
-//! | fold | 586 | 1,017 | 7,504 |
-//! | helper point | 1,036 | 1,036 | 1,036 |
-//! | tables | 11,060 | 22,120 | 143,780 |
-//! | `lhs` | 319,217 | 432,099 | 1,674,649 |
-//! | `rhs` | 0 | 53,002 | 141,745 |
-//! | root instances | 338 | 408 | 408 |
-//! | all | 392,284 | 617,487 | 2,602,405 |
-//!
+//! ARCHITECTURE.md has the cells by part, `costs/recursion.json` each part by its label; a test holds both to the layout.
+//! Two of three are the additions of `lhs`, for 14 points of each child and the 20 constants that all share.
 //! An addition is 79 cells: 31 that its gate reads, 20 of the digits of slope and x, 28 of its quotients. Choosing an entry is 42,
 //! a digit 5. One child fits `2^19` rows, two to four `2^20`, 13 `2^22`.
 //!

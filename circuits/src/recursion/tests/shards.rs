@@ -1,6 +1,9 @@
 //! Real shard proofs of the smallest preset, and what a child costs.
 
-use std::{collections::BTreeSet, sync::OnceLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::OnceLock,
+};
 
 use halo2_proofs::{plonk::ProvingKey, poly::kzg::commitment::ParamsKZG};
 use halo2curves::bn256::{Bn256, Fr, G1Affine};
@@ -86,25 +89,56 @@ fn two_shards_are_accepted() {
     assert_eq!(circuit.instances()[8..], statement.to_instances());
 }
 
-/// The table of the module's documentation: cells by part for 1, 2 and 13 children.
+/// The parts of ARCHITECTURE.md's table, and the labels of the layout that each adds up.
+const PARTS: [(&str, &[&str]); 4] = [
+    ("curve and field: lhs", &["P-8.12: lhs"]),
+    (
+        "curve and field: points, helper, tables, rhs",
+        &[
+            "P-8.10: a child's points",
+            "P-8.12: the helper point",
+            "P-8.11: tables of points",
+            "P-8.12: rhs",
+        ],
+    ),
+    (
+        "transcript and scalars",
+        &["P-8.7: a child's equation", "P-8.5: the fold"],
+    ),
+    (
+        "constants, chain, root instances",
+        &["constants", "P-8.2: the chain", "P-8.4: root instances"],
+    ),
+];
+
+/// Cells by part for 1, 2 and 13 children.
 #[test]
 fn cells_are_within_the_budget() {
     let verifier = &keys().verifier;
     let shape = verifier.shape();
-    println!(
-        "{} points, {} scalars, {} commitments of the key, {} opening sets",
-        shape.points.total(),
-        shape.scalars,
-        shape.commitments.len(),
-        shape.sets.len()
-    );
-    for (children, most) in [(1, 550_000), (2, 700_000), (13, 3_000_000)] {
+    let mut costs = serde_json::json!({
+        "points_of_a_proof": shape.points.total(),
+        "scalars_of_a_proof": shape.scalars,
+        "commitments_of_the_key": shape.commitments.len(),
+    });
+    let mut rows = PARTS.map(|(part, _)| format!("| {part} |"));
+    let (mut all, mut each) = ("| all |".to_owned(), "| a child |".to_owned());
+    for (children, most) in [(1, 400_000), (2, 650_000), (13, 3_000_000)] {
         let circuit = RecursionCircuit::new(&shape, &vec![verifier.placeholder(); children]).unwrap();
         let cells = circuit.sheet.row();
-        println!("N = {children}: {cells} cells, {} a child", cells / children);
-        for (label, cells) in circuit.cells() {
-            println!("{cells:>9} {label}");
-        }
         assert!(cells <= most, "{cells} cells for {children} children");
+        let by_part: BTreeMap<&str, usize> = circuit.cells().into_iter().collect();
+        let mut counted = 0;
+        for (row, (_, labels)) in rows.iter_mut().zip(PARTS) {
+            let sum = labels.iter().map(|label| by_part[label]).sum::<usize>();
+            *row += &format!(" {} |", golden::thousands(sum as u64));
+            counted += sum;
+        }
+        assert_eq!(counted, cells, "every cell has its place in the table");
+        all += &format!(" {} |", golden::thousands(cells as u64));
+        each += &format!(" {} |", golden::thousands((cells / children) as u64));
+        costs[format!("cells_of_{children}_children")] = serde_json::json!(by_part);
     }
+    golden::check_json(env!("CARGO_MANIFEST_DIR"), "costs/recursion.json", &costs);
+    golden::quotes("ARCHITECTURE.md", rows.into_iter().chain([all, each]));
 }
