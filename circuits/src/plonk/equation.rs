@@ -48,6 +48,8 @@ pub(crate) struct Folded<S> {
     pub proofs: Vec<Vec<S>>,
     /// `rhs`: the weight of each proof's last point but the first's, whose weight is 1.
     pub weights: Vec<S>,
+    /// The weight of each accumulator, on both sides.
+    pub accumulators: Vec<S>,
     /// A challenge that depends on everything in every proof.
     pub seed: S,
 }
@@ -93,10 +95,15 @@ pub(crate) fn terms<A: Arithmetic>(
     openings(shape, a, proof, challenges, &at_x.xn, &quotient)
 }
 
-/// Folds proofs: `lhs = Σ wᵢ lhsᵢ`, `rhs = Σ wᵢ rhsᵢ` with `w₀ = 1` and each other weight a challenge of its own.
+/// Folds proofs, and accumulators that are among their instances: `lhs = Σ wᵢ lhsᵢ`, `rhs = Σ wᵢ rhsᵢ` with `w₀ = 1` and each
+/// other weight a challenge of its own, drawn from what depends on every word and instance of every proof.
 ///
-/// If a proof's pairing fails, the folded pairing holds with probability at most `1/r`. Panics without a proof.
-pub(crate) fn fold<A: Arithmetic>(a: &mut A, read: Vec<Terms<A::Scalar>>) -> Folded<A::Scalar> {
+/// If one pairing fails, the folded pairing holds with probability at most `1/r`. Panics without a proof.
+pub(crate) fn fold<A: Arithmetic>(
+    a: &mut A,
+    read: Vec<Terms<A::Scalar>>,
+    accumulators: usize,
+) -> Folded<A::Scalar> {
     let mut sponge = Sponge::new(a);
     let tag = a.constant(tag());
     sponge.absorb(&[tag]);
@@ -104,6 +111,7 @@ pub(crate) fn fold<A: Arithmetic>(a: &mut A, read: Vec<Terms<A::Scalar>>) -> Fol
         sponge.absorb(std::slice::from_ref(&terms.digest));
     }
     let weights: Vec<A::Scalar> = read[1..].iter().map(|_| sponge.squeeze(a)).collect();
+    let accumulators = (0..accumulators).map(|_| sponge.squeeze(a)).collect();
     let seed = sponge.squeeze(a);
     let mut read = read.into_iter();
     let first = read.next().expect("there is a proof to fold");
@@ -111,6 +119,7 @@ pub(crate) fn fold<A: Arithmetic>(a: &mut A, read: Vec<Terms<A::Scalar>>) -> Fol
         key: first.key,
         proofs: vec![first.proof],
         weights: vec![],
+        accumulators,
         seed,
     };
     for (terms, weight) in read.zip(&weights) {

@@ -21,7 +21,7 @@ mod shape;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use native::{Degenerate, accumulate};
+pub use native::{Degenerate, accumulate, accumulate_with};
 pub use program::{Node, Program, Query, Root};
 pub use proof::{Proof, ProofError, Transcript};
 pub use shape::{Base, Lookup, OpeningSet, PermutationSet, Points, Shape, Value};

@@ -25,16 +25,34 @@ pub struct Degenerate;
 /// # Errors
 /// [`Degenerate`].
 pub fn accumulate(shape: &Shape, proofs: &[Proof]) -> Result<[G1Affine; 2], Degenerate> {
+    accumulate_with(shape, proofs, &[])
+}
+
+/// The same, with accumulators folded in that the proofs have among their instances: if the pairing holds, theirs do too.
+///
+/// # Errors
+/// [`Degenerate`].
+pub fn accumulate_with(
+    shape: &Shape,
+    proofs: &[Proof],
+    accumulators: &[[G1Affine; 2]],
+) -> Result<[G1Affine; 2], Degenerate> {
     let mut native = Native::default();
     let read = proofs
         .iter()
         .map(|proof| terms(shape, &mut native, &proof.scalars))
         .collect();
-    let folded = fold(&mut native, read);
+    let folded = fold(&mut native, read, accumulators.len());
     if native.inverted_zero {
         return Err(Degenerate);
     }
-    Ok(multiply(shape, &folded, proofs))
+    let mut sums = multiply(shape, &folded, proofs);
+    for (accumulator, weight) in accumulators.iter().zip(&folded.accumulators) {
+        for (sum, point) in sums.iter_mut().zip(accumulator) {
+            *sum += point * weight;
+        }
+    }
+    Ok(sums.map(|sum| sum.to_affine()))
 }
 
 /// Whether `e(lhs, g₂) = e(rhs, s·g₂)`.
@@ -47,7 +65,7 @@ pub(crate) fn pairs(opening: &OpeningKey, [lhs, rhs]: &[G1Affine; 2]) -> bool {
 }
 
 /// The two sums of a folded equation.
-fn multiply(shape: &Shape, folded: &Folded<Fr>, proofs: &[Proof]) -> [G1Affine; 2] {
+fn multiply(shape: &Shape, folded: &Folded<Fr>, proofs: &[Proof]) -> [G1; 2] {
     let key = shape.commitments.iter().copied().chain([G1Affine::generator()]);
     let points = proofs.iter().flat_map(|proof| &proof.points);
     let bases: Vec<G1Affine> = key.chain(points.copied()).collect();
@@ -62,5 +80,5 @@ fn multiply(shape: &Shape, folded: &Folded<Fr>, proofs: &[Proof]) -> [G1Affine; 
     let rhs = rhs.fold(G1::from(last(&proofs[0])), |sum, (point, weight)| {
         sum + point * weight
     });
-    [best_multiexp(&scalars, &bases), rhs].map(|sum| sum.to_affine())
+    [best_multiexp(&scalars, &bases), rhs]
 }

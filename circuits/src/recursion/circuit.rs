@@ -5,22 +5,23 @@ use halo2_proofs::{
     plonk::{Any, Circuit, Column, ConstraintSystem, Error},
 };
 use halo2curves::{
-    bn256::{Fr, G1Affine},
+    bn256::{Fq, Fr, G1Affine},
     group::prime::PrimeCurveAffine,
 };
 
 use super::{
     config::{CHAIN, GATES, RecursionConfig},
-    curve::{Point, Table},
-    modulus::DIGIT_BITS,
+    curve::{INSTANCE_LIMBS, Point, Table},
+    modulus::{self, DIGIT_BITS, LIMB_BITS},
     sheet::{Cell, Place, Sheet, Var},
 };
 use crate::{
     aggregation::{ChildProof, ROOT_FROM_FIRST, ROOT_FROM_LAST, SHARED, START},
+    field,
     plonk::{
         ProofError, Shape, Transcript,
         equation::{Folded, ProofScalars, fold, terms},
-        proof::Proof,
+        proof::{Proof, proper_point},
     },
     shard::{AFTER, BEFORE},
 };
@@ -46,6 +47,28 @@ pub const RECURSION_INSTANCES: [&str; 17] = [
     "y_B",
 ];
 
+/// Instances of an accumulator: they come first.
+const ACCUMULATOR: usize = 8;
+
+/// What a recursion's children are (P-8.13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildKind {
+    /// Shards, with the instances of P-7.3.
+    Shard,
+    /// Recursions of a [`Scope::Segment`]: an accumulator before the instances that a shard has.
+    Segment,
+}
+
+/// What a recursion's children are together (P-8.13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// A whole batch: the instances are [`RECURSION_INSTANCES`].
+    Batch,
+    /// Some of a batch's shards in a row: the instances are an accumulator and what a shard has, so that a further
+    /// recursion takes the proof as a child.
+    Segment,
+}
+
 /// A child whose bytes are no proof.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("child {child}: {source}")]
@@ -64,13 +87,26 @@ pub struct RecursionCircuit {
 }
 
 impl RecursionCircuit {
-    /// Lays out the verification of children. A child that does not verify, or does not chain, makes a circuit that no
-    /// proof can be made of, or an accumulator whose pairing fails.
+    /// Lays out the verification of a batch's shards. A child that does not verify, or does not chain, makes a circuit that
+    /// no proof can be made of, or an accumulator whose pairing fails.
     ///
     /// # Errors
     /// [`ChildError`].
     pub fn new(shape: &Shape, children: &[ChildProof]) -> Result<Self, ChildError> {
-        let (sheet, instances) = lay_out(shape, &read(shape, children)?);
+        Self::level(shape, ChildKind::Shard, Scope::Batch, children)
+    }
+
+    /// The same for a level of several: children of either kind, a whole batch or a segment.
+    ///
+    /// # Errors
+    /// [`ChildError`].
+    pub fn level(
+        shape: &Shape,
+        kind: ChildKind,
+        scope: Scope,
+        children: &[ChildProof],
+    ) -> Result<Self, ChildError> {
+        let (sheet, instances) = lay_out(shape, kind, scope, &read(shape, children)?);
         Ok(Self { sheet, instances })
     }
 
@@ -81,7 +117,7 @@ impl RecursionCircuit {
         Self { sheet, instances }
     }
 
-    /// The values of [`RECURSION_INSTANCES`].
+    /// The values of the instances: of a batch, [`RECURSION_INSTANCES`].
     pub fn instances(&self) -> &[Fr] {
         &self.instances
     }
@@ -100,10 +136,19 @@ impl RecursionCircuit {
     }
 }
 
-/// A child in cells: its points, and everything as scalars.
+/// A child in cells: its points, everything as scalars, and the accumulator among its instances.
 struct ChildCells {
     points: Vec<Point>,
     scalars: ProofScalars<Var>,
+    accumulator: Option<[Point; 2]>,
+}
+
+impl ChildCells {
+    /// The instances that a shard has.
+    fn statement(&self) -> &[Var] {
+        let first = self.accumulator.as_ref().map_or(0, |_| ACCUMULATOR);
+        &self.scalars.instances[first..]
+    }
 }
 
 /// Takes children's bytes apart.
@@ -115,23 +160,23 @@ pub(super) fn read(shape: &Shape, children: &[ChildProof]) -> Result<Vec<Proof>,
     children.iter().enumerate().map(read).collect()
 }
 
-fn lay_out(shape: &Shape, children: &[Proof]) -> (Sheet, Vec<Fr>) {
+fn lay_out(shape: &Shape, kind: ChildKind, scope: Scope, children: &[Proof]) -> (Sheet, Vec<Fr>) {
     let mut sheet = Sheet::default();
-    sheet.label("P-8.10: a child's points");
-    let children: Vec<ChildCells> = children.iter().map(|child| sheet.child(child)).collect();
+    let children: Vec<ChildCells> = children.iter().map(|child| sheet.child(kind, child)).collect();
     sheet.label("P-8.2: the chain");
-    sheet.chain(&children);
+    sheet.chain(scope, &children);
     sheet.label("P-8.7: a child's equation");
     let read = children
         .iter()
         .map(|child| terms(shape, &mut sheet, &child.scalars))
         .collect();
     sheet.label("P-8.5: the fold");
-    let folded = fold(&mut sheet, read);
-    let [lhs, rhs] = sheet.accumulate(shape, &children, &folded);
+    let accumulators = children.iter().filter(|child| child.accumulator.is_some());
+    let folded = fold(&mut sheet, read, accumulators.count());
+    let accumulator = sheet.accumulate(shape, &children, &folded);
     sheet.label("P-8.4: root instances");
     let mut exposed = vec![];
-    for point in [lhs, rhs] {
+    for point in accumulator {
         let (y, _) = sheet.reduce(&point.y);
         exposed.extend(
             [point.x, y]
@@ -139,9 +184,17 @@ fn lay_out(shape: &Shape, children: &[Proof]) -> (Sheet, Vec<Fr>) {
                 .concat(),
         );
     }
-    let (first, last) = (&children[0], &children[children.len() - 1]);
-    exposed.extend(ROOT_FROM_FIRST.map(|at| first.scalars.instances[at]));
-    exposed.extend(ROOT_FROM_LAST.map(|at| last.scalars.instances[at]));
+    let [first, last] = [0, children.len() - 1].map(|child| children[child].statement());
+    match scope {
+        Scope::Batch => {
+            exposed.extend(ROOT_FROM_FIRST.map(|at| first[at]));
+            exposed.extend(ROOT_FROM_LAST.map(|at| last[at]));
+        }
+        Scope::Segment => {
+            exposed.extend(&first[..AFTER]);
+            exposed.extend(&last[AFTER..]);
+        }
+    }
     for (row, var) in exposed.iter().enumerate() {
         sheet.equal_instance(var, row);
     }
@@ -151,9 +204,22 @@ fn lay_out(shape: &Shape, children: &[Proof]) -> (Sheet, Vec<Fr>) {
     (sheet, exposed.into_iter().map(|var| var.value).collect())
 }
 
+/// The points that instances of P-8.4 hold, if they are points.
+pub(super) fn accumulator_of(instances: &[Fr]) -> Option<[G1Affine; 2]> {
+    let coordinate = |at: usize| -> Option<Fq> {
+        let [low, high] = [at, at + 1].map(|at| field::to_integer(&instances[at]));
+        let is_short = low.bits() <= (LIMB_BITS * INSTANCE_LIMBS[0]) as u64;
+        let integer = low + (high << (LIMB_BITS * INSTANCE_LIMBS[0]));
+        (is_short && integer < modulus::base_modulus()).then(|| modulus::base_from_integer(&integer))
+    };
+    let point = |at: usize| proper_point(coordinate(at)?, coordinate(at + 2)?);
+    Some([point(0)?, point(ACCUMULATOR / 2)?])
+}
+
 impl Sheet {
     /// A child's cells. Its points are on the curve; its scalars are any, and bound by its transcript.
-    fn child(&mut self, child: &Proof) -> ChildCells {
+    fn child(&mut self, kind: ChildKind, child: &Proof) -> ChildCells {
+        self.label("P-8.10: a child's points");
         let mut points = vec![];
         let mut coordinates = vec![];
         for value in &child.points {
@@ -167,15 +233,39 @@ impl Sheet {
             points: coordinates,
             scalars: witness(&child.scalars.scalars),
         };
-        ChildCells { points, scalars }
+        let accumulator = (kind == ChildKind::Segment).then(|| self.accumulator(&scalars.instances));
+        ChildCells {
+            points,
+            scalars,
+            accumulator,
+        }
     }
 
-    /// P-8.2.
-    fn chain(&mut self, children: &[ChildCells]) {
-        let instances: Vec<&Vec<Var>> = children.iter().map(|child| &child.scalars.instances).collect();
-        for (cell, start) in instances[0][BEFORE + 1..AFTER].iter().zip(START) {
-            let start = self.constant(start);
-            self.equal(cell, &start);
+    /// The accumulator among a child's instances. What is no accumulator has no cells that satisfy it.
+    fn accumulator(&mut self, instances: &[Var]) -> [Point; 2] {
+        self.label("P-8.13: a child's accumulator");
+        let values: Vec<Fr> = instances.iter().map(|var| var.value).collect();
+        let values = accumulator_of(&values).unwrap_or([G1Affine::generator(); 2]);
+        let mut limbs = instances.iter();
+        values.map(|value| {
+            let (point, coordinates) = self.point(&value);
+            for coordinate in coordinates {
+                for limb in self.instance_limbs(&coordinate) {
+                    self.equal(&limb, limbs.next().expect("eight limbs"));
+                }
+            }
+            point
+        })
+    }
+
+    /// P-8.2. A segment begins anywhere in its batch.
+    fn chain(&mut self, scope: Scope, children: &[ChildCells]) {
+        let instances: Vec<&[Var]> = children.iter().map(ChildCells::statement).collect();
+        if scope == Scope::Batch {
+            for (cell, start) in instances[0][BEFORE + 1..AFTER].iter().zip(START) {
+                let start = self.constant(start);
+                self.equal(cell, &start);
+            }
         }
         for pair in instances.windows(2) {
             let [left, right] = [pair[0], pair[1]];
@@ -202,6 +292,15 @@ impl Sheet {
                     .collect()
             })
             .collect();
+        let accumulators: Vec<[Table; 2]> = children
+            .iter()
+            .filter_map(|child| child.accumulator.as_ref())
+            .map(|sides| [0, 1].map(|side| self.table(&sides[side], &helper)))
+            .collect();
+        let weighted = |side: usize| {
+            let tables = accumulators.iter().map(move |sides| &sides[side]);
+            tables.zip(folded.accumulators.iter().copied())
+        };
         let bases = shape.commitments.iter().chain([&generator]).zip(&folded.key);
         // A fixed column of zeros is committed to as the identity, which adds nothing.
         let key: Vec<(Table, Var)> = bases
@@ -215,17 +314,20 @@ impl Sheet {
             .zip(folded.proofs.iter().flatten().copied());
         let terms: Vec<(&Table, Var)> = proofs
             .chain(key.iter().map(|(table, scalar)| (table, *scalar)))
+            .chain(weighted(0))
             .collect();
         let lhs = self.sum(&terms, &[], &helper);
         self.label("P-8.12: rhs");
         let last = |child: &ChildCells| child.points[child.points.len() - 1].clone();
         let first = last(&children[0]);
-        let rhs = if folded.weights.is_empty() {
-            first
-        } else {
-            let weighted = tables[1..].iter().map(|tables| &tables[tables.len() - 1]);
-            let terms: Vec<(&Table, Var)> = weighted.zip(folded.weights.iter().copied()).collect();
-            self.sum(&terms, &[first], &helper)
+        let points = tables[1..].iter().map(|tables| &tables[tables.len() - 1]);
+        let terms: Vec<(&Table, Var)> = points
+            .zip(folded.weights.iter().copied())
+            .chain(weighted(1))
+            .collect();
+        let rhs = match terms[..] {
+            [] => first,
+            _ => self.sum(&terms, &[first], &helper),
         };
         [lhs, rhs]
     }

@@ -15,7 +15,7 @@
 //! For each child, from its points, instances and evaluations: the challenges of its transcript, then the scalars of the
 //! equation `lhs`, which a proof satisfies when `e(lhs, g₂) = e(rhs, s·g₂)`. Children are folded with a challenge each, drawn from a
 //! sponge that absorbs a digest of every child's whole transcript; the scalars of the key's commitments, which all
-//! children share, are added up. What is left are two sums of multiples, `14 N` points and 20 constants for `lhs` and `N - 1` for
+//! children share, are added up. A child that is a recursion itself (P-8.13) has an accumulator among its instances, which is folded in. What is left are two sums of multiples, `14 N` points and 20 constants for `lhs` and `N - 1` for
 //! `rhs`. The transcript is the one that shard proofs have today, so that no proof of a child changes.
 //!
 //! # Why it is laid out so
@@ -49,22 +49,13 @@
 //!
 //! # Why it is sound
 //!
-//! - Identities modulo q: `modulus`, with every bound asserted where an identity is laid out.
-//! - No exceptional addition: `curve`.
-//! - The fold: a child whose pairing fails leaves a folded pairing that holds with probability `1/r`, since every weight is drawn after all
-//!   children are fixed.
-//! - Everything else is the equation itself, the same text in the circuit and in its oracle.
-//!
-//! Free by design, each harmless: the representation of an element (x or x + q where it fits five limbs: the same element in every
-//! identity; a transcript that absorbs the one is another transcript than the one that absorbs the other); the digits of a scalar
-//! (odd numbers that are equal modulo r have equal multiples); the slope where only the reduction is wanted; which of `2^17`
-//! numbers above the seed is the helper's x, and the sign of its y (a prover who profited would have written a random point as a
-//! combination of points that were fixed before it: a discrete logarithm).
+//! P-10.6, P-10.9 to P-10.11, with the bounds in `modulus`, which asserts them where an identity is laid out, and the weights of points in
+//! `curve`, asserted for each addition. Everything else is the equation itself, the same text in the circuit and in its oracle.
+//! ARCHITECTURE.md names for each clause of P-8 the gate and the tests.
 //!
 //! # What is not there
 //!
-//! An inner recursion as a child (the equation knows lookups, but a child's own accumulator is not folded in); a uniqueness propagation over
-//! the sheet; challenges of 128 bits for the fold, which would halve `rhs`; keys, prover, contract.
+//! Challenges of 128 bits for the fold, which would halve `rhs`; keys, prover, contract.
 
 mod cells;
 mod circuit;
@@ -79,5 +70,5 @@ mod sheet;
 #[cfg(test)]
 mod tests;
 
-pub use circuit::{ChildError, RECURSION_INSTANCES, RecursionCircuit};
+pub use circuit::{ChildError, ChildKind, RECURSION_INSTANCES, RecursionCircuit, Scope};
 pub use config::RecursionConfig;

@@ -24,15 +24,38 @@ use crate::{
     srs::{OpeningKey, development},
 };
 
-/// Instances of every proof.
+/// Instances of a proof of [`OURS`].
 pub const INSTANCES: usize = 17;
+
+/// Which key: circuits of one constraint system that differ in a fixed column, or in the number of instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variant {
+    pub instances: usize,
+    /// The fixed column's values are `factor · row + 1`.
+    pub factor: u64,
+}
+
+/// The key that tests mean unless they say so.
+pub const OURS: Variant = Variant {
+    instances: INSTANCES,
+    factor: 3,
+};
+/// A key of the same shape, with another commitment.
+pub const FOREIGN: Variant = Variant { factor: 5, ..OURS };
+/// A key of longer statements.
+pub const LONG: Variant = Variant {
+    instances: INSTANCES + 8,
+    ..OURS
+};
+const VARIANTS: [Variant; 3] = [OURS, FOREIGN, LONG];
 
 const K: u32 = 6;
 
-/// 17 instances of any value; `b = a² + f(-1) a(2)`, and the pair `(c, c²)` in a table.
+/// Instances of any value; `b = a² + f(-1) a(2)`, and the pair `(c, c²)` in a table.
 #[derive(Clone)]
 pub struct Example {
     pub instances: Vec<Fr>,
+    pub factor: u64,
 }
 
 #[derive(Clone)]
@@ -113,13 +136,14 @@ impl Circuit<Fr> for Example {
             |mut region| {
                 let [a, b, c] = config.advice;
                 let at = |row: usize| self.instances.get(row).copied().unwrap_or(Fr::ZERO);
-                let fixed = |row: usize| Fr::from(3 * row as u64 + 1);
+                let fixed = |row: usize| Fr::from(self.factor * row as u64 + 1);
+                let count = self.instances.len();
                 let mut cells = vec![];
-                for row in 0..INSTANCES + 2 {
+                for row in 0..count + 2 {
                     cells.push(region.assign_advice(a, row, Value::known(at(row))).cell());
                     region.assign_fixed(config.fixed, row, fixed(row));
                 }
-                for row in 1..INSTANCES {
+                for row in 1..count {
                     config.gate.enable(&mut region, row)?;
                     let value = at(row).square() + fixed(row - 1) * at(row + 2);
                     region.assign_advice(b, row, Value::known(value));
@@ -133,7 +157,7 @@ impl Circuit<Fr> for Example {
                 Ok(cells)
             },
         )?;
-        for (row, cell) in cells.into_iter().take(INSTANCES).enumerate() {
+        for (row, cell) in cells.into_iter().take(self.instances.len()).enumerate() {
             layouter.constrain_instance(cell, config.instance, row);
         }
         Ok(())
@@ -145,12 +169,14 @@ struct Keys {
     pk: ProvingKey<G1Affine>,
 }
 
-fn keys() -> &'static Keys {
-    static KEYS: OnceLock<Keys> = OnceLock::new();
-    KEYS.get_or_init(|| {
+fn keys(variant: Variant) -> &'static Keys {
+    static KEYS: [OnceLock<Keys>; VARIANTS.len()] = [const { OnceLock::new() }; VARIANTS.len()];
+    let place = VARIANTS.iter().position(|other| *other == variant);
+    KEYS[place.expect("a variant of the list")].get_or_init(|| {
         let params = development(K, true, &|_| ()).unwrap().params;
         let circuit = Example {
-            instances: vec![Fr::ZERO; INSTANCES],
+            instances: vec![Fr::ZERO; variant.instances],
+            factor: variant.factor,
         };
         let pk = generate(&params, &circuit, "example", true).unwrap();
         Keys { params, pk }
@@ -158,12 +184,16 @@ fn keys() -> &'static Keys {
 }
 
 pub fn vk() -> &'static VerifyingKey<G1Affine> {
-    keys().pk.get_vk()
+    keys(OURS).pk.get_vk()
 }
 
 pub fn shape() -> &'static Shape {
     static SHAPE: OnceLock<Shape> = OnceLock::new();
-    SHAPE.get_or_init(|| Shape::new(vk(), INSTANCES))
+    SHAPE.get_or_init(|| shape_of(OURS))
+}
+
+pub fn shape_of(variant: Variant) -> Shape {
+    Shape::new(keys(variant).pk.get_vk(), variant.instances)
 }
 
 pub fn opening_key() -> OpeningKey {
@@ -172,10 +202,16 @@ pub fn opening_key() -> OpeningKey {
 
 /// A valid proof of these instances.
 pub fn prove(instances: &[Fr]) -> Vec<u8> {
+    prove_as(OURS, instances)
+}
+
+/// A valid proof under another key.
+pub fn prove_as(variant: Variant, instances: &[Fr]) -> Vec<u8> {
     let circuit = Example {
         instances: instances.to_vec(),
+        factor: variant.factor,
     };
-    let Keys { params, pk } = keys();
+    let Keys { params, pk } = keys(variant);
     gen_proof_shplonk(params, pk, circuit, vec![instances.to_vec()], None)
 }
 

@@ -94,8 +94,13 @@ impl Checker {
 impl Constraint {
     /// Whether it holds at a row at which its gate is on.
     pub fn holds(&self, sheet: &Sheet, row: usize) -> bool {
+        self.value(sheet, row) == Fr::ZERO
+    }
+
+    /// The polynomial's value, its selector aside.
+    pub fn value(&self, sheet: &Sheet, row: usize) -> Fr {
         let constant = |row: usize| sheet.added.get(&row).copied().unwrap_or(Fr::ZERO);
-        let result = self.poly.evaluate(
+        self.poly.evaluate(
             &|constant| constant,
             &|_| Fr::ONE,
             &|query| {
@@ -109,8 +114,7 @@ impl Constraint {
             &|a, b| a + b,
             &|a, b| a * b,
             &|a, scale| a * scale,
-        );
-        result == Fr::ZERO
+        )
     }
 }
 

@@ -3,8 +3,7 @@
 use std::{collections::BTreeSet, sync::OnceLock};
 
 use halo2curves::{
-    CurveAffine,
-    bn256::{Fq, Fr, G1Affine},
+    bn256::{Fr, G1Affine},
     ff::{Field, PrimeField},
 };
 use num_bigint::BigUint;
@@ -12,14 +11,17 @@ use num_bigint::BigUint;
 use super::checker::Checker;
 use crate::{
     aggregation::{ChildProof, START, root_statement, stand_in::opening_key},
-    field,
     keys::fingerprint,
     plonk::{
         Transcript,
         native::accumulate,
         tests::example::{self, instances, shape},
     },
-    recursion::{RECURSION_INSTANCES, RecursionCircuit, circuit::read, modulus},
+    recursion::{
+        RECURSION_INSTANCES, RecursionCircuit,
+        circuit::{accumulator_of, read},
+        modulus,
+    },
     shard::{AFTER, BEFORE},
     verify::decide,
 };
@@ -37,7 +39,7 @@ fn expected(children: &[ChildProof]) -> [G1Affine; 2] {
 }
 
 /// Instances that chain.
-fn chained(count: usize) -> Vec<Vec<Fr>> {
+pub fn chained(count: usize) -> Vec<Vec<Fr>> {
     let shared = &instances(100)[..BEFORE];
     let mut state: Vec<Fr> = std::iter::once(Fr::from(3)).chain(START).collect();
     (0..count as u64)
@@ -54,17 +56,18 @@ fn children() -> &'static [ChildProof] {
     CHILDREN.get_or_init(|| chained(2).iter().map(|instances| prove(instances)).collect())
 }
 
-fn failures(circuit: &RecursionCircuit, instances: &[Fr]) -> BTreeSet<String> {
+pub fn failures(circuit: &RecursionCircuit, instances: &[Fr]) -> BTreeSet<String> {
     Checker::new().failures(&circuit.sheet, instances)
 }
 
 /// The accumulator of a circuit's instances.
 fn accumulator(instances: &[Fr]) -> [G1Affine; 2] {
-    let coordinate = |at: usize| -> Fq {
-        let [low, high] = [at, at + 1].map(|at| field::to_integer(&instances[at]));
-        modulus::base_from_integer(&(low + (high << 153usize)))
-    };
-    [0, 4].map(|at| G1Affine::from_xy(coordinate(at), coordinate(at + 2)).unwrap())
+    accumulator_of(instances).unwrap()
+}
+
+/// A valid circuit of one child.
+pub fn whole() -> RecursionCircuit {
+    RecursionCircuit::new(shape(), &children()[..1]).unwrap()
 }
 
 #[test]
@@ -122,7 +125,8 @@ fn children_that_do_not_chain_break_the_chain() {
     let swapped = [children()[1].clone(), children()[0].clone()];
     let repeated = [children()[0].clone(), children()[0].clone()];
     let skipped = [children()[1].clone()];
-    for wrong in [&swapped[..], &repeated, &skipped] {
+    let missing = [children()[0].clone(), prove(&chained(3)[2])];
+    for wrong in [&swapped[..], &repeated, &skipped, &missing] {
         let circuit = RecursionCircuit::new(shape(), wrong).unwrap();
         assert_eq!(failures(&circuit, circuit.instances()), chain);
         // The proofs are valid, so that nothing else is to be seen.
@@ -150,6 +154,36 @@ fn a_mutated_child_makes_an_accumulator_that_does_not_pair() {
         assert_eq!(accumulator(instances), expected(&wrong));
         assert!(decide(&opening_key(), &accumulator(instances)).is_err());
     }
+}
+
+/// A proof under another key of the same shape: its layout is the same, so that only the pairing tells.
+#[test]
+fn a_child_under_a_foreign_key_makes_an_accumulator_that_does_not_pair() {
+    let foreign = example::shape_of(example::FOREIGN);
+    let instances = chained(2);
+    let theirs = |instances: &Vec<Fr>| ChildProof {
+        instances: instances.clone(),
+        proof: example::prove_as(example::FOREIGN, instances),
+    };
+    let all = instances.iter().map(theirs).collect::<Vec<_>>();
+    for wrong in [
+        vec![theirs(&instances[0]), children()[1].clone()],
+        vec![children()[0].clone(), theirs(&instances[1])],
+        all.clone(),
+    ] {
+        let circuit = RecursionCircuit::new(shape(), &wrong).unwrap();
+        assert_eq!(failures(&circuit, circuit.instances()), BTreeSet::new());
+        assert_eq!(accumulator(circuit.instances()), expected(&wrong));
+        assert!(decide(&opening_key(), &accumulator(circuit.instances())).is_err());
+    }
+    // Under their own key they are accepted, by another circuit.
+    let circuit = RecursionCircuit::new(&foreign, &all).unwrap();
+    assert_eq!(decide(&opening_key(), &accumulator(circuit.instances())), Ok(()));
+    let ours = RecursionCircuit::new(shape(), &all).unwrap();
+    assert_ne!(
+        fingerprint(20, &circuit).unwrap(),
+        fingerprint(20, &ours).unwrap()
+    );
 }
 
 #[test]

@@ -6,7 +6,9 @@ use halo2curves::{
     bn256::{Fq, Fr},
     ff::Field,
 };
-use num_bigint::BigUint;
+use num_bigint::{BigInt, BigUint};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha20Rng;
 
 use super::{
     checker::Checker,
@@ -14,11 +16,13 @@ use super::{
 };
 use crate::{
     field,
-    plonk::arithmetic::Arithmetic,
+    plonk::arithmetic::{Arithmetic, WIDTH},
+    poseidon,
     recursion::{
         config::{Gate, add, digit, select},
         curve::Point,
-        modulus,
+        foreign::{Operands, Slope},
+        modulus::{self, Exact, LIMBS},
         sheet::{Place, Sheet},
     },
 };
@@ -88,49 +92,161 @@ fn chain_of(sheet: &Sheet, row: usize) -> usize {
         .expect("a quotient is copied to its chain")
 }
 
-#[test]
-fn a_wrong_multiple_of_q_is_seen_modulo_r_alone() {
-    // x3 is changed by 1, and the quotient by m takes up the difference there: only the check modulo r is left.
-    let (valid, row) = addition();
-    for (quotient, names) in [(0, "slope"), (2, "x")] {
-        let mut sheet = valid.clone();
-        let [k, l] = [0, 1].map(|i| row + add::QUOTIENTS + quotient + i);
-        // k moves by m and l by -(q mod m): the check modulo m stands still.
-        let m = modulus::m();
-        let (k_value, l_value) = (sheet.advice[k] + m, sheet.advice[l] - modulus::q(1));
-        for (cell, value) in [(k, k_value), (l, l_value)] {
-            let head = chain_of(&sheet, cell);
-            sheet.advice[cell] = value;
-            set_chain(&mut sheet, head, 10, modulus::QUOTIENT_DIGITS, value);
-        }
-        let found = check(&sheet);
-        // k would have to leave its range, too: m is larger.
-        assert_eq!(found, only(&["digit", &format!("add: {names} modulo r")]));
+fn limbs_at(sheet: &Sheet, row: usize) -> [i64; LIMBS] {
+    let integer = |cell: &Fr| i64::try_from(field::to_integer(cell)).expect("a limb");
+    std::array::from_fn(|limb| integer(&sheet.advice[row + limb]))
+}
+
+/// Sets an element's limbs and their digits.
+fn set_limbs(sheet: &mut Sheet, row: usize, value: &BigUint) {
+    let mask = (BigUint::from(1u8) << modulus::LIMB_BITS) - 1u8;
+    for limb in 0..LIMBS {
+        let value = field::reduce(&((value >> (modulus::LIMB_BITS * limb)) & &mask));
+        set_chain(sheet, row + limb, 10, modulus::LIMB_DIGITS, value);
     }
 }
 
+/// Sets a quotient and its digits.
+fn set_quotient(sheet: &mut Sheet, row: usize, value: Fr) {
+    let head = chain_of(sheet, row);
+    sheet.advice[row] = value;
+    set_chain(sheet, head, 10, modulus::QUOTIENT_DIGITS, value);
+}
+
+fn integer(limbs: &[i64; LIMBS]) -> BigUint {
+    let limbs = limbs.iter().rev();
+    limbs.fold(BigUint::ZERO, |sum, limb| {
+        (sum << modulus::LIMB_BITS) + BigUint::from(*limb as u64)
+    })
+}
+
+fn minus(a: &[i64; LIMBS], b: &[i64; LIMBS]) -> [i64; LIMBS] {
+    std::array::from_fn(|i| a[i] - b[i])
+}
+
+/// Makes what follows from slope and x3 follow: the quotients of x where they exist, and y3.
+fn follow(sheet: &mut Sheet, row: usize, with_quotients: bool) {
+    let [x, x2, slope, x3] = [add::X, add::X2, add::SLOPE, add::X3].map(|at| limbs_at(sheet, row + at));
+    if with_quotients {
+        let square = [x, x2, x3]
+            .iter()
+            .fold(Exact::product(&slope, &slope), |sum, limbs| {
+                sum.minus(&Exact::element(limbs))
+            });
+        for (at, quotient) in square.quotients().into_iter().enumerate() {
+            set_quotient(sheet, row + add::QUOTIENTS + 2 + at, quotient);
+        }
+    }
+    for (side, product) in Exact::product(&slope, &minus(&x, &x3))
+        .scalars()
+        .into_iter()
+        .enumerate()
+    {
+        let y = sheet.advice[row + add::Y + side];
+        set(sheet, row + add::Y3 + side, product - y);
+    }
+}
+
+fn m() -> BigInt {
+    BigInt::from(1u8) << 128usize
+}
+
+/// `q mod m`.
+fn q_modulo_m() -> BigInt {
+    BigInt::from(modulus::base_modulus()) % m()
+}
+
+/// A quotient as its cell holds it, or nothing where its range does not.
+fn quotient(value: &BigInt) -> Option<Fr> {
+    let shifted: BigInt = value + (BigInt::from(1u8) << 118usize);
+    let shifted = shifted.to_biguint()?;
+    (shifted.bits() <= 119).then(|| field::reduce(&shifted))
+}
+
+/// Without the identity modulo r a prover chooses the slope: one of a thousand has a short quotient modulo m.
 #[test]
-fn a_multiple_of_r_is_seen_modulo_m_alone() {
-    // An x3 that is wrong by (k q mod r) for small k: the check modulo r accepts it with k as the quotient's change.
-    let (valid, row) = addition();
-    let mut sheet = valid.clone();
-    let k = row + add::QUOTIENTS + 2;
-    // x3's lowest limb moves by -d and the quotient by k with k q = d modulo r, d short: no k in range does that but 0,
-    // so the forged quotient is out of its range, and only then the check modulo m is the one that is left.
-    let d = Fr::ONE;
-    let moved = d * modulus::q(0).invert().unwrap();
-    let limb = row + add::X3;
-    let value = sheet.advice[limb] - d;
-    set(&mut sheet, limb, value);
-    let chains = sheet.advice[k] + moved;
-    let head = chain_of(&sheet, k);
-    sheet.advice[k] = chains;
-    set_chain(&mut sheet, head, 10, modulus::QUOTIENT_DIGITS, chains);
-    let found = check(&sheet);
-    assert_eq!(
-        found,
-        only(&["add: x modulo m", "add: y modulo m", "add: y modulo r", "digit"])
+fn a_slope_that_holds_modulo_m_is_refused_modulo_r() {
+    let (mut sheet, row) = addition();
+    let [x, x2] = [add::X, add::X2].map(|at| limbs_at(&sheet, row + at));
+    let [y, y2] = [add::Y, add::Y2].map(|at| BigInt::from(field::to_integer(&sheet.advice[row + at + 1])));
+    let inverse = q_modulo_m().modpow(&((BigInt::from(1u8) << 126usize) - 1), &m());
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let (slope, quotients) = (0..1 << 16)
+        .find_map(|_| {
+            let slope: [i64; LIMBS] = std::array::from_fn(|_| rng.gen_range(0..1 << 51));
+            let [_, value] = Exact::product(&slope, &minus(&x2, &x)).0;
+            let value = value + &y - &y2;
+            let half: BigInt = m() >> 1usize;
+            let shifted: BigInt = &value * &inverse + &half;
+            let k = shifted.modpow(&BigInt::from(1u8), &m()) - half;
+            let l = (value - &k * q_modulo_m()) / m();
+            Some((slope, [quotient(&k)?, quotient(&l)?]))
+        })
+        .expect("a short quotient");
+    set_limbs(&mut sheet, row + add::SLOPE, &integer(&slope));
+    for (at, quotient) in quotients.into_iter().enumerate() {
+        set_quotient(&mut sheet, row + add::QUOTIENTS + at, quotient);
+    }
+    let [x, x2, slope] = [x, x2, slope].map(|limbs| Exact::element(&limbs).to_base());
+    let x3 = modulus::limbs(&(slope.square() - x - x2));
+    set_limbs(&mut sheet, row + add::X3, &integer(&x3));
+    follow(&mut sheet, row, true);
+    assert_eq!(check(&sheet), only(&["add: slope modulo r"]));
+}
+
+/// Without the identity modulo m a prover takes any multiple of q, and what is congruent to it modulo r as the element.
+#[test]
+fn an_element_that_holds_modulo_r_is_refused_modulo_m() {
+    // The chord's identity, where it reduces: an element that is `y - k q` modulo r, for a k of choice.
+    let mut sheet = Sheet::default();
+    let of = sheet.element(Fq::from(1_234_567));
+    let of = sheet.lazy(&of);
+    sheet.label("test");
+    let [q, r] = [modulus::base_modulus(), field::modulus()];
+    let forged = (BigUint::from(1_234_567u32) + &r + &r - q) % &r;
+    let forged = sheet.element(modulus::base_from_integer(&forged));
+    let y2 = sheet.lazy(&forged);
+    let zero = sheet.constant_element(Fq::ZERO);
+    let sign = sheet.constant(Fr::ONE);
+    sheet.add_gate(&Operands {
+        x: &zero,
+        y: &of,
+        x2: &zero,
+        y2: &y2,
+        sign,
+        slope: Slope::New(Fq::ZERO),
+        x3: Fq::ZERO,
+    });
+    sheet.flush_quotients(true);
+    sheet.skip(40);
+    let row = *sheet.on[Gate::Add as usize].last().unwrap();
+    set_quotient(
+        &mut sheet,
+        row + add::QUOTIENTS,
+        modulus::quotient_offset() + Fr::ONE,
     );
+    assert_eq!(check(&sheet), only(&["add: slope modulo m"]));
+
+    // x3, with the next multiple of q.
+    let (mut sheet, row) = addition();
+    let k = row + add::QUOTIENTS + 2;
+    let x3 = integer(&limbs_at(&sheet, row + add::X3));
+    let forged = (x3 + &r + &r - modulus::base_modulus()) % &r;
+    set_limbs(&mut sheet, row + add::X3, &forged);
+    let next = sheet.advice[k] + Fr::ONE;
+    set_quotient(&mut sheet, k, next);
+    follow(&mut sheet, row, false);
+    assert_eq!(check(&sheet), only(&["add: x modulo m"]));
+}
+
+/// `2^204` is 0 modulo m, so that the highest limb of x3 is seen modulo r alone.
+#[test]
+fn an_x_that_holds_modulo_m_is_refused_modulo_r() {
+    let (mut sheet, row) = addition();
+    let x3 = integer(&limbs_at(&sheet, row + add::X3)) + (BigUint::from(1u8) << 204usize);
+    set_limbs(&mut sheet, row + add::X3, &x3);
+    follow(&mut sheet, row, false);
+    assert_eq!(check(&sheet), only(&["add: x modulo r"]));
 }
 
 #[test]
@@ -255,6 +371,82 @@ fn digits_and_entries() {
     let chosen = other.on[Gate::Select as usize][3] + select::OUT;
     other.advice[chosen] += Fr::ONE;
     assert_eq!(check(&other), only(&["select: the chosen entry"]));
+}
+
+/// The same without a selection, so that nothing else reads a bit; and a sign that is none.
+#[test]
+fn a_bit_is_refused_alone() {
+    let mut valid = Sheet::default();
+    let scalar = valid.witness(Fr::from(1_234_567));
+    valid.label("test");
+    valid.digits_of(&scalar);
+    assert_eq!(failures(&mut valid), none());
+    let row = valid.on[Gate::Digit as usize][63];
+    let digit = |sheet: &Sheet| {
+        let [sign, b0, b1, b2] =
+            [digit::SIGN, digit::BITS, digit::BITS + 1, digit::BITS + 2].map(|cell| sheet.advice[row + cell]);
+        let size = Fr::ONE + b0 * Fr::from(2) + b1 * Fr::from(4) + b2 * Fr::from(8);
+        (sign * Fr::from(2) - Fr::ONE) * size
+    };
+    for cell in digit::SIGN..digit::NEXT {
+        let mut sheet = valid.clone();
+        let before = digit(&sheet);
+        sheet.advice[row + cell] += Fr::from(2);
+        let next = sheet.advice[row + digit::NEXT] + digit(&sheet) - before;
+        set(&mut sheet, row + digit::NEXT, next);
+        assert_eq!(check(&sheet), only(&["digit: a bit is 0 or 1"]), "{cell}");
+    }
+}
+
+/// Lays out anew what follows a round's inputs, from a row on that a gate of the permutation is on at.
+fn continue_rounds(sheet: &mut Sheet, from: usize) {
+    let mut rounds: Vec<(usize, usize)> = vec![];
+    for (gate, boxes) in [(Gate::Full, WIDTH), (Gate::Partial, 1)] {
+        let rows = sheet.on[gate as usize].iter().filter(|row| **row >= from);
+        rounds.extend(rows.map(|row| (*row, boxes)));
+    }
+    rounds.sort_unstable();
+    for (row, boxes) in rounds {
+        let mut outputs: [Fr; WIDTH] = std::array::from_fn(|i| sheet.advice[row + i]);
+        for (i, output) in outputs.iter_mut().enumerate().take(boxes) {
+            let square = output.square();
+            sheet.advice[row + WIDTH + i] = square;
+            *output *= square.square();
+        }
+        for (i, matrix) in poseidon::spec3().mds.iter().enumerate() {
+            let mixed: Fr = matrix.iter().zip(&outputs).map(|(a, b)| a * b).sum();
+            let added = sheet.added.get(&(row + i)).copied().unwrap_or(Fr::ZERO);
+            sheet.advice[row + WIDTH + boxes + i] = mixed + added;
+        }
+    }
+}
+
+#[test]
+fn a_round_is_refused_alone() {
+    let mut valid = Sheet::default();
+    let inputs = [5, 6, 7].map(|value| valid.witness(Fr::from(value)));
+    valid.label("test");
+    valid.permute(inputs);
+    assert_eq!(failures(&mut valid), none());
+    let mut same = valid.clone();
+    continue_rounds(&mut same, 0);
+    assert_eq!(same.advice, valid.advice);
+    for (gate, name, boxes) in [(Gate::Full, "full", WIDTH), (Gate::Partial, "partial", 1)] {
+        let row = valid.on[gate as usize][2];
+        for square in 0..boxes {
+            // The other root of u²: the output is the same.
+            let mut sheet = valid.clone();
+            sheet.advice[row + WIDTH + square] *= -Fr::ONE;
+            assert_eq!(check(&sheet), only(&[&format!("{name}: u = x²")]));
+        }
+        for output in 0..WIDTH {
+            let mut sheet = valid.clone();
+            let next = row + WIDTH + boxes;
+            sheet.advice[next + output] += Fr::ONE;
+            continue_rounds(&mut sheet, next);
+            assert_eq!(check(&sheet), only(&[&format!("{name}: the next input")]));
+        }
+    }
 }
 
 #[test]

@@ -5,3 +5,6 @@ mod circuit;
 mod curve;
 mod forged;
 mod shards;
+mod stack;
+mod sweep;
+mod unique;
