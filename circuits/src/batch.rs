@@ -13,6 +13,7 @@ use crate::witness::{LeafUpdate, RunningState, SHARD_STEPS_MAX, ShardInput, Step
 use halo2curves::bn256::Fr;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use thiserror::Error;
 
 pub use crate::transition::Violation;
@@ -469,6 +470,12 @@ pub enum ReplayError {
         /// The rule of P-4.4 broken.
         violation: Violation,
     },
+    /// The accounts are not those after a transfer that is to be taken back.
+    #[error("word {position}: no state before it leads to these accounts")]
+    NoStateBefore {
+        /// Place in the stream, from 0.
+        position: usize,
+    },
 }
 
 /// Rebuilds the state after a batch from the state before and the posted bytes of stream B alone.
@@ -489,4 +496,26 @@ pub fn replay_words(state: &mut State, posted_b: &[u8]) -> Result<(), ReplayErro
     let touched = overlay.into_changed();
     state.overwrite(&touched);
     Ok(())
+}
+
+/// The accounts that a batch changed as they were before it, from what it posted: the inverse of [`replay_words`]. The state after
+/// the batch is `state` with the accounts of `changed` in place of its own. Returned are all of `changed` and the batch's, by index.
+///
+/// # Errors
+/// Bytes that no accepted batch posts, or that cannot have led to these accounts. Whether they did, the root tells.
+pub fn take_back_words(
+    state: &State,
+    changed: BTreeMap<AccountIndex, Account>,
+    posted_b: &[u8],
+) -> Result<Vec<(AccountIndex, Account)>, ReplayError> {
+    let words = stream::posted_words(posted_b)?;
+    let mut overlay = Overlay::with(state, changed);
+    let used = words.into_iter().enumerate().filter(|(_, word)| *word != 0);
+    for (position, word) in used.rev() {
+        let effect = Effect::from_word(word).map_err(|reason| ReplayError::Word { position, reason })?;
+        overlay
+            .take_back(&effect)
+            .ok_or(ReplayError::NoStateBefore { position })?;
+    }
+    Ok(overlay.into_changed())
 }

@@ -178,6 +178,11 @@ impl<'a> Overlay<'a> {
         }
     }
 
+    /// The same, with `changed` changed already.
+    pub(crate) fn with(base: &'a State, changed: BTreeMap<AccountIndex, Account>) -> Self {
+        Self { base, changed }
+    }
+
     pub(crate) fn get(&self, index: AccountIndex) -> Option<Account> {
         self.changed.get(&index).or_else(|| self.base.get(index)).copied()
     }
@@ -240,6 +245,35 @@ impl<'a> Overlay<'a> {
         }
         covers(&sender, effect)?;
         self.apply(effect, sender.token).map(|_| ())
+    }
+
+    /// Takes back what a word did to the accounts: the inverse of [`Overlay::replay`], last update first. None where the word
+    /// cannot have led to them.
+    pub(crate) fn take_back(&mut self, effect: &Effect) -> Option<()> {
+        let (amount, fee) = (effect.amount.value(), effect.fee.value());
+        let token = self.get(effect.from)?.token;
+        let mut set = |index, change: &dyn Fn(Account) -> Option<Account>| {
+            let before = change(self.get(index)?)?;
+            self.changed.insert(index, before);
+            Some(())
+        };
+        let less = |by: u128| {
+            move |account: Account| {
+                Some(Account {
+                    balance: account.balance.checked_sub(by)?,
+                    ..account
+                })
+            }
+        };
+        set(AccountIndex::fee_account(token), &less(fee))?;
+        set(effect.to, &less(amount))?;
+        set(effect.from, &|account| {
+            Some(Account {
+                nonce: account.nonce.checked_sub(1)?,
+                balance: account.balance.checked_add(amount + fee)?,
+                ..account
+            })
+        })
     }
 
     /// Rules 1 to 4. Returns the sender.

@@ -4,7 +4,7 @@
 use circuits::{
     Fr,
     aggregation::{AggregationInput, ChildProof, root_statement},
-    batch::{self, Batch, replay_words},
+    batch::{self, Batch, replay_words, take_back_words},
     eddsa::{PublicKey, Signature},
     field,
     genesis::Genesis,
@@ -18,6 +18,7 @@ use circuits::{
     witness::ShardInput,
 };
 use fuzzer::{Target, Verdict};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -77,7 +78,12 @@ fn fuzz_posted_data() {
             }
             let mut state = sample.state().clone();
             match replay_words(&mut state, bytes) {
-                Ok(()) => assert!(taken.is_ok()),
+                Ok(()) => {
+                    assert!(taken.is_ok());
+                    let taken_back = take_back_words(&state, BTreeMap::new(), bytes).expect("it led here");
+                    let same = |(index, account): &(_, _)| sample.state().get(*index) == Some(account);
+                    assert!(taken_back.iter().all(same));
+                }
                 Err(error) => {
                     assert_eq!(state.root(), before, "a refused replay changes nothing");
                     return Err(refused(error));

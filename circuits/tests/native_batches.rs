@@ -94,6 +94,21 @@ proptest! {
     }
 
     #[test]
+    fn posted_words_alone_take_a_batch_back(seed: u64, transfers in 0usize..24) {
+        let before = sample(seed).genesis().build().unwrap();
+        let (state, _, executed) = executed(seed, transfers);
+        let taken_back = batch::take_back_words(&state, BTreeMap::new(), &executed.posted_b).unwrap();
+        let indices: Vec<_> = executed.touched.iter().map(|(index, _)| *index).collect();
+        prop_assert!(taken_back.iter().map(|(index, _)| *index).eq(indices));
+        for (index, account) in &taken_back {
+            prop_assert_eq!(before.get(*index), Some(account));
+        }
+        let mut state = state;
+        state.overwrite(&taken_back);
+        prop_assert_eq!(state.root(), before.root());
+    }
+
+    #[test]
     fn shards_chain_and_pad(seed: u64, transfers in 0usize..24) {
         let (_, batch, executed) = executed(seed, transfers);
         let shards = batch::shards(&batch, &executed, 10, 4).unwrap();
@@ -354,6 +369,26 @@ fn replay_refuses_what_no_batch_posts() {
         Err(ReplayError::Posted(PostedError::EndsInZeros { bytes: 62 }))
     );
     assert_eq!(state.root(), root);
+}
+
+#[test]
+fn what_cannot_have_led_to_a_state_is_not_taken_back() {
+    let genesis = sample(7).genesis().build().unwrap();
+    let (_, _, executed) = executed(7, 3);
+    let taken_back = |words: &[u8]| batch::take_back_words(&genesis, BTreeMap::new(), words);
+    // No account of the genesis has sent anything.
+    assert_eq!(
+        taken_back(&executed.posted_b),
+        Err(ReplayError::NoStateBefore { position: 2 })
+    );
+    let unknown = taken_back(&stream::posted_bytes(&[99_999]));
+    assert_eq!(unknown, Err(ReplayError::NoStateBefore { position: 0 }));
+    let non_canonical = taken_back(&stream::posted_bytes(&[0, 1 << 52]));
+    assert!(matches!(
+        non_canonical,
+        Err(ReplayError::Word { position: 1, .. })
+    ));
+    assert!(matches!(taken_back(&[0; 31]), Err(ReplayError::Posted(_))));
 }
 
 #[test]
