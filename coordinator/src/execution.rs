@@ -10,7 +10,8 @@ use circuits::{
     field::{self, NonCanonical},
     preset::Preset,
     state::State,
-    witness::ShardInput,
+    stream::posted_bytes,
+    witness::{ShardInput, ShardInputError},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -75,6 +76,9 @@ pub(crate) enum ArtifactError {
     /// The shards do not chain.
     #[error("{0}")]
     Chain(#[from] ChainError),
+    /// A shard's input.
+    #[error("{0}")]
+    Input(#[from] ShardInputError),
 }
 
 /// Executes a batch on the ledger, which is left after it. On an error the ledger is as it was.
@@ -121,15 +125,7 @@ fn submission(
     keys: KeyId,
     origin: Origin,
 ) -> Submission {
-    let statement = Statement {
-        time: batch.time,
-        shards: shards
-            .iter()
-            .map(|shard| shard.instances().iter().map(field::to_be).collect())
-            .collect(),
-        posted_a: Vec::new(),
-        posted_b: executed.posted_b,
-    };
+    let statement = Statement::of(shards).expect("a batch has a shard");
     Submission {
         keys,
         tenant: origin.tenant,
@@ -163,6 +159,24 @@ fn touched_accounts(ledger: &State, batch: &Batch) -> HashMap<AccountIndex, Acco
 }
 
 impl Statement {
+    /// What the proofs of a batch of these shards state; none of no shards.
+    pub(crate) fn of(shards: &[ShardInput]) -> Option<Self> {
+        let steps = shards.iter().flat_map(|shard| &shard.steps);
+        let words: Vec<u128> = steps
+            .filter(|step| step.is_op)
+            .map(|step| step.operation.word())
+            .collect();
+        Some(Self {
+            time: shards.first()?.time,
+            shards: shards
+                .iter()
+                .map(|shard| shard.instances().iter().map(field::to_be).collect())
+                .collect(),
+            posted_a: Vec::new(),
+            posted_b: posted_bytes(&words),
+        })
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ArtifactError> {
         decode(bytes)
     }

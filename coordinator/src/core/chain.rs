@@ -133,6 +133,8 @@ pub enum RetryError {
 pub(super) enum Remedy {
     /// Another try may end better.
     Retry,
+    /// Another try, once a file is restored.
+    Restore,
     /// Only taking back all from that number on.
     Rollback(u64),
 }
@@ -372,9 +374,6 @@ impl Core {
             ArtifactKey::ShardProof(id.batch, id.index),
             proof,
         ));
-        output
-            .writes
-            .push(Write::RemoveArtifact(ArtifactKey::ShardInput(id.batch, id.index)));
         let batch = self.batches.get_mut(&id.batch).expect("a task has a batch");
         batch.shards_done += 1;
         let all_done = batch.shards_done == batch.shards;
@@ -390,8 +389,11 @@ impl Core {
             self.resume_batch(id.batch);
         }
         self.save_batch(id.batch, output);
-        if all_done {
-            self.add_task(TaskId::aggregation(id.batch), now, output);
+        let aggregation = TaskId::aggregation(id.batch);
+        if all_done && self.tasks.contains_key(&aggregation) {
+            self.refresh(aggregation, now);
+        } else if all_done {
+            self.add_task(aggregation, now, output);
         } else if was_failed && !still_failed {
             let tasks: Vec<TaskId> = self.tasks_of(id.batch).map(|task| task.record.id).collect();
             for task in tasks {
@@ -425,10 +427,14 @@ impl Core {
         // The remedy goes with it, wherever the text is read.
         let retry = match remedy {
             Remedy::Retry => format!("`rollup-prover retry {}` tries it again, ", batch.id),
+            Remedy::Restore => format!(
+                "when that file is restored from a backup, `rollup-prover retry {}` tries it again; without one, ",
+                batch.id
+            ),
             Remedy::Rollback(_) => String::new(),
         };
         let number = match remedy {
-            Remedy::Retry => batch.number,
+            Remedy::Retry | Remedy::Restore => batch.number,
             Remedy::Rollback(number) => number,
         };
         batch.failure = Some(format!(
@@ -488,28 +494,39 @@ impl Core {
             if self.batches[&id].status == BatchStatus::Failed {
                 continue;
             }
-            let open = self.tasks_of(id).map(|task| &task.record);
-            let open: Vec<TaskId> = open
-                .filter(|record| record.status != TaskStatus::Done)
-                .map(|record| record.id)
-                .collect();
-            for &task in &open {
-                self.end_lease(task, LeaseEnd::BatchTooOld, output);
-                let task = self.tasks.get_mut(&task).expect("just listed");
-                task.phase.clear();
-                task.fraction = 0.0;
-                task.record.status = TaskStatus::Failed;
-                task.record.last_failure = Some(why.clone());
-            }
-            for &task in &open {
-                self.save_task(task, output);
-            }
-            let task = *open
-                .first()
-                .expect("a batch that is not proven has a task that is not done");
+            let task = self.fail_open_tasks(id, LeaseEnd::BatchTooOld, &why, output);
             self.fail_batch(now, task, &why, Remedy::Rollback(first), output);
         }
         true
+    }
+
+    /// Fails what is not done of a batch that is not proven, and ends its leases. Returns the first such task.
+    pub(super) fn fail_open_tasks(
+        &mut self,
+        id: BatchId,
+        end: LeaseEnd,
+        why: &str,
+        output: &mut Output,
+    ) -> TaskId {
+        let open = self.tasks_of(id).map(|task| &task.record);
+        let open: Vec<TaskId> = open
+            .filter(|record| record.status != TaskStatus::Done)
+            .map(|record| record.id)
+            .collect();
+        for &task in &open {
+            self.end_lease(task, end, output);
+            let task = self.tasks.get_mut(&task).expect("just listed");
+            task.phase.clear();
+            task.fraction = 0.0;
+            task.record.status = TaskStatus::Failed;
+            task.record.last_failure = Some(why.to_owned());
+        }
+        for &task in &open {
+            self.save_task(task, output);
+        }
+        *open
+            .first()
+            .expect("a batch that is not proven has a task that is not done")
     }
 
     /// Makes a batch final and drops its tasks with what only they needed.

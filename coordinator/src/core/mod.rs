@@ -5,6 +5,7 @@
 //! ahead of its store from then on. [`Core::restore`] makes the core of a store again.
 //!
 //! - [`chain`]: which batch may come next, be cancelled, be tried again; what becomes of one when its tasks are done.
+//! - [`damage`]: what becomes of a batch of which something that was stored cannot be read.
 //! - [`rollback`]: how proven batches that L1 has not accepted are taken back.
 //! - [`session`]: which workers are connected, and ask.
 //! - [`lease`]: for how long a worker has a task, and what counts when it reports; `assign` chooses which one gets which.
@@ -12,6 +13,7 @@
 
 mod assign;
 pub mod chain;
+pub mod damage;
 pub mod explain;
 pub mod id;
 pub mod lease;
@@ -158,6 +160,9 @@ pub enum LeaseEnd {
     /// L1 would not take the batch any more.
     #[error("L1 would not take the batch any more")]
     BatchTooOld,
+    /// What the task is made from cannot be had.
+    #[error("what the task is made from is damaged")]
+    Damaged,
     /// Its time is over.
     #[error("the lease was not renewed in time, or showed no progress for too long")]
     Over,
@@ -439,12 +444,12 @@ impl Core {
     /// Puts a task among the ready ones if it may be leased now, takes it out if not, and sets the timer for later.
     fn refresh(&mut self, id: TaskId, now: UnixMs) {
         let place = self.place(id);
-        let batch_runs = self
-            .batches
-            .get(&id.batch)
-            .is_some_and(|b| b.status != BatchStatus::Failed && !b.is_final());
+        let may_run = self.batches.get(&id.batch).is_some_and(|batch| {
+            let waits = id.kind == TaskKind::Aggregation && batch.shards_done < batch.shards;
+            batch.status != BatchStatus::Failed && !batch.is_final() && !waits
+        });
         let record = self.tasks.get(&id).map(|task| &task.record);
-        match record.filter(|record| batch_runs && record.status == TaskStatus::Ready) {
+        match record.filter(|record| may_run && record.status == TaskStatus::Ready) {
             Some(record) if record.not_before <= now => {
                 if record.avoid_until > now {
                     self.timers.insert((record.avoid_until, id));

@@ -144,12 +144,25 @@ pub enum ArtifactKey {
     /// The accounts that the batch changed, as they were before it. Until [`super::Limits::rollback_max`] batches follow it,
     /// and it is proven.
     Undo(BatchId),
-    /// Input of a shard's task. Until the task is done.
+    /// Input of a shard's task. Until the batch is final: what is made from it can be made again.
     ShardInput(BatchId, u32),
     /// A shard's proof. Until the batch is final.
     ShardProof(BatchId, u32),
     /// The root proof with its accumulator. Kept.
     RootProof(BatchId),
+}
+
+impl ArtifactKey {
+    /// Whose it is.
+    pub fn batch(self) -> BatchId {
+        match self {
+            Self::Statement(batch)
+            | Self::Undo(batch)
+            | Self::ShardInput(batch, _)
+            | Self::ShardProof(batch, _)
+            | Self::RootProof(batch) => batch,
+        }
+    }
 }
 
 /// One change of the store. The changes of one step are made together or not at all.

@@ -6,6 +6,7 @@
 
 mod age;
 mod clock_steps;
+mod damage;
 mod keys;
 mod operator;
 mod progress;
@@ -21,7 +22,7 @@ use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Core, Effect, HEARTBEAT_MS, Limits, Output, STALL_MS, Snapshot,
+    Core, Effect, HEARTBEAT_MS, LeaseEnd, Limits, Output, STALL_MS, Snapshot,
     chain::{Submission, SubmitError},
     id::{
         BatchId, Fence, Instance, KeyId, Principal, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs,
@@ -420,7 +421,8 @@ impl World {
         match self.core.claim(task, fence) {
             Claim::Verify => self.verifying.push((id, task, fence)),
             Claim::NotNeeded => {
-                let over = self.is_taken_back(task.batch);
+                // A late proof of the aggregation ends a batch of which a shard is proven again.
+                let over = self.core.batches[&task.batch].is_final();
                 assert!(over || self.accepted.contains(&task));
             }
             Claim::Unknown => panic!("{task} {fence:?} was granted"),
@@ -534,6 +536,7 @@ impl World {
             59..=73 => self.complete(),
             74..=86 => self.verified(),
             87 => self.cancel(),
+            88 if self.rng.gen_bool(0.3) => self.damage(),
             88 => self.retry(),
             89 if self.rng.gen_bool(0.1) => self.roll_back(),
             89 if self.rng.gen_bool(0.2) => self.pause_for_some_steps(),
@@ -597,7 +600,9 @@ impl World {
             match task.record.status {
                 TaskStatus::Leased => assert!(has_timer(task.deadline), "a lease without an end: {task:?}"),
                 TaskStatus::Ready if runs && !is_ready => {
-                    assert!(has_timer(task.record.not_before), "{task:?}")
+                    let batch = &self.core.batches[&id.batch];
+                    let waits = id.kind == TaskKind::Aggregation && batch.shards_done < batch.shards;
+                    assert!(waits || has_timer(task.record.not_before), "{task:?}")
                 }
                 _ => {}
             }
@@ -634,12 +639,17 @@ impl World {
             .filter(|task| task.record.id.kind == TaskKind::Shard && task.record.status == TaskStatus::Done)
             .count();
         assert_eq!(done, batch.shards_done as usize);
-        let aggregations = tasks.len() - batch.shards as usize;
-        assert_eq!(
-            aggregations,
-            usize::from(batch.shards_done == batch.shards),
-            "aggregation after all shards"
-        );
+        let aggregation = tasks
+            .iter()
+            .find(|task| task.record.id.kind == TaskKind::Aggregation);
+        match aggregation.map(|task| task.record.status) {
+            None => assert!(batch.shards_done < batch.shards, "aggregation after all shards"),
+            // A shard is proven again.
+            Some(status) if batch.shards_done < batch.shards => {
+                assert_ne!(status, TaskStatus::Leased, "{batch:?}")
+            }
+            Some(_) => {}
+        }
         let failed = tasks
             .iter()
             .any(|task| matches!(task.record.status, TaskStatus::Failed | TaskStatus::Quarantined));
@@ -717,6 +727,7 @@ fn random_fault_schedules_keep_the_invariants_and_end() {
     println!("{seen:?}");
     let all = [
         "cancelled",
+        "failed by damage",
         "failed for good",
         "killed after a commit",
         "name taken",
@@ -724,6 +735,7 @@ fn random_fault_schedules_keep_the_invariants_and_end() {
         "killed before a commit",
         "late proof",
         "proven",
+        "proven again",
         "paused",
         "quarantine",
         "restart with leases",

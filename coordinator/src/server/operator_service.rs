@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     prover_service::{page_size, parse},
-    shell::Shell,
+    shell::{Shell, Unread},
     status::{Unavailable, bad_field, exhausted, no_batch, no_task_input, no_worker},
     view::{batch_info, batch_summary, reason, task_kind, worker_info},
 };
@@ -202,7 +202,7 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
             .map_err(|_| exhausted("task_inputs_max", "other inputs of tasks are being sent"))?;
         let read = move |shell: &Shell| {
             let keys = shell.read(|core| core.batch(task.batch).map(|batch| batch.keys))?;
-            Ok::<_, Unavailable>(keys.zip(shell.payload(task)?))
+            Ok::<_, Unread>(keys.zip(shell.payload(task)?))
         };
         let found = self.shell.run(read).await??;
         let (keys, payload) = found

@@ -5,6 +5,7 @@
 //! until the store takes the same writes, and goes on from there; otherwise the process ends, to resume from the store.
 
 mod clock;
+mod damage;
 mod proofs;
 mod rollback;
 
@@ -21,17 +22,20 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 
 pub(crate) use self::clock::Clock;
-pub(super) use self::rollback::RollbackFailure;
+pub(super) use self::{
+    damage::Unread,
+    rollback::{CancelFailure, RollbackFailure},
+};
 use super::status::Unavailable;
 use crate::{
     core::{
         Core, Effect, HEARTBEAT_MS, Output,
-        chain::{CancelError, SubmitError},
+        chain::SubmitError,
         id::{BatchId, Fence, Instance, KeyId, SessionId, StateRoot, TaskId, TaskKind, UnixMs, WorkerId},
-        record::{ArtifactKey, Write},
+        record::Write,
         session::SessionRefused,
     },
-    execution::{ArtifactError, ExecutionError, Origin, decode_undo, prepare},
+    execution::{ExecutionError, Origin, decode_undo, prepare},
     keyring::Keyring,
     store::{Store, StoreError},
 };
@@ -70,17 +74,6 @@ pub(super) enum SubmitFailure {
     /// By its execution.
     #[error(transparent)]
     Execution(#[from] ExecutionError),
-    /// The coordinator is stopping.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
-/// Why a batch was not cancelled.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CancelFailure {
-    /// By the chain.
-    #[error(transparent)]
-    Chain(#[from] CancelError),
     /// The coordinator is stopping.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -392,23 +385,6 @@ impl Shell {
         Unavailable::Store
     }
 
-    fn artifact<T>(
-        &self,
-        key: ArtifactKey,
-        decode: impl FnOnce(&[u8]) -> Result<T, ArtifactError>,
-    ) -> Result<Option<T>, Unavailable> {
-        let bytes = self
-            .store
-            .artifact(key)
-            .map_err(|error| self.store_failed(error))?;
-        let corrupt = |error| {
-            self.store_failed(StoreError::Corrupt {
-                what: format!("{key:?}: {error}"),
-            })
-        };
-        bytes.map(|bytes| decode(&bytes).map_err(corrupt)).transpose()
-    }
-
     /// A receiver that wakes at each change of a batch.
     pub(super) fn watch(&self, batch: BatchId) -> Result<watch::Receiver<()>, Unavailable> {
         let mut inner = self.lock()?;
@@ -510,27 +486,6 @@ impl Shell {
         // The ledger's lock keeps what was admitted admissible, but the core may have come to a stop.
         ledger.overwrite(&undo);
         Err(refused)
-    }
-
-    /// Takes the last batch of the chain back, and the ledger with it.
-    pub(super) fn cancel(&self, id: BatchId) -> Result<(), CancelFailure> {
-        let mut ledger = self.lock_ledger()?;
-        if self.read(|core| core.cancellable(id).map(|batch| batch.status.is_taken_back()))?? {
-            return Ok(());
-        }
-        // It may have been proven since; the step below decides.
-        let undo = self
-            .artifact(ArtifactKey::Undo(id), decode_undo)?
-            .unwrap_or_default();
-        let accounts = undo.clone();
-        let (cancelled, stored) = self.advance(|core, now| split(core.cancel(now, id, accounts)))?;
-        cancelled?;
-        ledger.overwrite(&undo);
-        if stored {
-            Ok(())
-        } else {
-            Err(Unavailable::Store.into())
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
     access::Role,
-    shell::{CancelFailure, RollbackFailure, SubmitFailure},
+    shell::{CancelFailure, RollbackFailure, SubmitFailure, Unread},
 };
 use crate::{
     convert::FieldError,
@@ -188,7 +188,7 @@ pub(super) fn no_batch(id: &str) -> Status {
 /// NOT_FOUND of a task's input.
 pub(super) fn no_task_input(id: &str) -> Status {
     let message = format!(
-        "no input is kept of a task {id:?}: it is proven, or not ready, or there is none of that name"
+        "no input is kept of a task {id:?}: its batch is final, or it is not ready, or there is none of that name"
     );
     not_found("TASK_INPUT_UNKNOWN", "zkrollup.prover.v1.TaskInfo", id, &message)
 }
@@ -326,10 +326,28 @@ fn reason(violation: &Violation) -> &'static str {
     }
 }
 
+impl From<Unread> for Status {
+    /// DATA_LOSS where something of a batch is lost.
+    fn from(error: Unread) -> Self {
+        let message = error.to_string();
+        match error {
+            Unread::Unavailable(error) => error.into(),
+            Unread::MadeAgain { .. } => {
+                let details = ErrorDetails::with_retry_info(Some(QUEUE_RETRY));
+                Status::with_error_details(Code::Unavailable, message, details)
+            }
+            Unread::Lost { batch, .. } => {
+                let metadata = [("batch_id", batch.to_string())];
+                Status::with_error_details(Code::DataLoss, message, info("ARTIFACT_DAMAGED", metadata))
+            }
+        }
+    }
+}
+
 impl From<CancelFailure> for Status {
     fn from(failure: CancelFailure) -> Self {
         match failure {
-            CancelFailure::Unavailable(error) => error.into(),
+            CancelFailure::Unread(error) => error.into(),
             CancelFailure::Chain(error) => match error {
                 CancelError::Unknown(id) => no_batch(&id.to_string()),
                 CancelError::Proven(id) => batch_state("BATCH_PROVEN", id, &error.to_string()),
@@ -345,7 +363,7 @@ impl From<RollbackFailure> for Status {
     fn from(failure: RollbackFailure) -> Self {
         let message = failure.to_string();
         match failure {
-            RollbackFailure::Unavailable(error) => error.into(),
+            RollbackFailure::Unread(error) => error.into(),
             RollbackFailure::NotKept(id) => batch_state("UNDO_NOT_KEPT", id, &message),
             RollbackFailure::Chain(error) => match error {
                 RollbackError::Unknown(id) => no_batch(&id.to_string()),

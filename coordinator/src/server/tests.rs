@@ -1,6 +1,7 @@
 //! The server over real connections on loopback. Proofs are stand-ins: a digest of the instances, which the test's verifier
 //! knows; everything else is as in production.
 
+mod damage;
 mod keys;
 mod operator;
 mod rollback_on_l1;
@@ -48,7 +49,7 @@ use tonic_types::StatusExt;
 
 use super::{
     Coordinator, Error,
-    shell::{CancelFailure, Clock, Shell, SubmitFailure},
+    shell::{CancelFailure, Clock, Shell, SubmitFailure, Unread},
     status::Unavailable,
 };
 use crate::{
@@ -1634,7 +1635,10 @@ fn a_full_disk_suspends_the_coordinator_and_loses_nothing() {
     commits.store(0, Ordering::Relaxed);
     let cancelled = shell.cancel(second.0);
     assert!(
-        matches!(cancelled, Err(CancelFailure::Unavailable(Unavailable::Store))),
+        matches!(
+            cancelled,
+            Err(CancelFailure::Unread(Unread::Unavailable(Unavailable::Store)))
+        ),
         "{cancelled:?}"
     );
     commits.store(usize::MAX, Ordering::Relaxed);

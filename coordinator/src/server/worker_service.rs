@@ -17,7 +17,7 @@ use v1::{session_request::Message as FromWorker, session_response::Message as To
 use super::{
     access::gate::Caller,
     hello::{check_hello, circuits_of, task_kinds},
-    shell::{Outbound, SessionQueue, Shell},
+    shell::{Outbound, SessionQueue, Shell, Unread},
     status::{Unavailable, bad_field, bad_stream, exhausted, name_taken, not_taken},
     undecodable::unread,
     view::task_kind,
@@ -454,11 +454,13 @@ async fn grant(
         Ok(Ok(Some(payload))) if payload.len() as u64 <= PAYLOAD_BYTES_MAX => payload,
         // The task was done or cancelled meanwhile, and the worker is told so by a message of its own.
         Ok(Ok(None)) => return Ok(()),
+        // Its batch has failed, or waits for a proof, and the worker is told so likewise.
+        Ok(Err(Unread::Lost { .. } | Unread::MadeAgain { .. })) => return Ok(()),
         Ok(Ok(Some(payload))) => {
             tracing::error!(%task, bytes = payload.len(), "the payload is too large to be sent");
             return Err(());
         }
-        Ok(Err(_)) | Err(_) => return Err(()),
+        Ok(Err(Unread::Unavailable(_))) | Err(_) => return Err(()),
     };
     let header = v1::Task {
         task_id: task.to_string(),

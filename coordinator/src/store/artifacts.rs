@@ -59,6 +59,10 @@ impl ArtifactFolder {
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if is_the_files_own(&error) => Err(StoreError::Artifact {
+                path,
+                found: format!("unreadable ({error})"),
+            }),
             Err(error) => Err(io_error(&path)(error)),
         }
     }
@@ -81,12 +85,9 @@ impl ArtifactFolder {
 
     /// An artifact that is not what was written, or not there.
     pub(super) fn damaged(&self, name: &str, is_there: bool) -> StoreError {
-        let state = if is_there { "changed" } else { "missing" };
-        StoreError::Corrupt {
-            what: format!(
-                "artifact {} is {state}; restore the store from a backup",
-                self.path.join(name).display()
-            ),
+        StoreError::Artifact {
+            path: self.path.join(name),
+            found: if is_there { "changed" } else { "missing" }.into(),
         }
     }
 
@@ -116,10 +117,27 @@ pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
     whole_file::sync_folder(path).map_err(io_error(path))
 }
 
+/// Whether an error of a read is about that file, and not for want of descriptors or memory.
+fn is_the_files_own(error: &io::Error) -> bool {
+    /// `EIO`: a bad block.
+    const BAD_BLOCK: i32 = 5;
+    let kinds = [
+        ErrorKind::PermissionDenied,
+        ErrorKind::IsADirectory,
+        ErrorKind::NotADirectory,
+    ];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(BAD_BLOCK)
+}
+
 fn remove_file(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error(path)(error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        // None of ours, and in nobody's way.
+        Err(error) if error.kind() == ErrorKind::IsADirectory => {
+            tracing::warn!(path = %path.display(), "a folder among the artifacts is left");
+            Ok(())
+        }
+        removed => removed.map_err(io_error(path)),
     }
 }
 

@@ -29,6 +29,8 @@ use crate::core::{
 
 /// The database in the store's folder.
 const DATABASE: &str = "database.redb";
+/// The artifacts' folder.
+const ARTIFACTS: &str = "artifacts";
 /// Where a database is made before it is one.
 const NEW_DATABASE: &str = "database.redb.new";
 /// The database's folder in stores of schemas 1 to 3, which were kept by sled.
@@ -86,7 +88,7 @@ impl DiskStore {
     ) -> Result<Self, StoreError> {
         make_folder(path)?;
         let lock = lock(path)?;
-        let artifacts = ArtifactFolder::open(path.join("artifacts"))?;
+        let artifacts = ArtifactFolder::open(path.join(ARTIFACTS))?;
         let file = path.join(DATABASE);
         if !file.exists() {
             refuse_sled(path)?;
@@ -149,19 +151,29 @@ impl DiskStore {
         self.with(|database| database.scan(kind))
     }
 
-    /// The names of the artifacts that should be there, and are, in the length that they should have. What is in them is compared
-    /// when they are read.
+    /// The names of the artifacts that should be there. One that is not is told, and its batch's concern when it is needed; none
+    /// at all is the sign of a folder that was lost. What is in them is compared when they are read.
     fn listed_artifacts(&self) -> Result<HashSet<String>, StoreError> {
         let mut names = HashSet::new();
+        let mut missing = 0;
         for (key, entry) in self.scan(ARTIFACT)? {
             let name =
                 String::from_utf8(key[1..].to_vec()).map_err(|_| corrupt("an artifact's name is no text"))?;
             let entry: ArtifactEntry = decode("an artifact's entry", &entry)?;
-            match self.artifacts.length(&name)? {
-                Some(found) if found == entry.bytes => {}
-                found => return Err(self.artifacts.damaged(&name, found.is_some())),
+            let found = self.artifacts.length(&name)?;
+            if found != Some(entry.bytes) {
+                let error = self.artifacts.damaged(&name, found.is_some());
+                tracing::error!(%error, "what was stored of a batch is damaged");
+                missing += usize::from(found.is_none());
             }
             names.insert(name);
+        }
+        if missing > 1 && missing == names.len() {
+            let folder = self.path.join(ARTIFACTS);
+            return Err(corrupt(&format!(
+                "{} holds none of its {missing} artifacts; restore the store from a backup",
+                folder.display()
+            )));
         }
         Ok(names)
     }
@@ -256,10 +268,16 @@ fn database_error(file: &Path) -> impl Fn(redb::Error) -> StoreError {
     let path = file.to_owned();
     move |source| {
         let path = path.clone();
-        let source = Box::new(source);
-        match is_damage(&source) {
-            true => StoreError::DatabaseDamaged { path, source },
-            false => StoreError::Database { path, source },
+        match source {
+            source if is_damage(&source) => StoreError::DatabaseDamaged {
+                path,
+                source: Box::new(source),
+            },
+            redb::Error::Io(source) => StoreError::Io { path, source },
+            source => StoreError::Database {
+                path,
+                source: Box::new(source),
+            },
         }
     }
 }
@@ -317,15 +335,23 @@ impl Store for DiskStore {
 
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
         let entry = || self.with(|database| database.get(&artifact_key(key)));
-        let Some(found) = entry()? else {
-            return Ok(None);
-        };
-        let listed: ArtifactEntry = decode("an artifact's entry", &found)?;
-        match self.artifacts.read(key)? {
-            Some(bytes) if ArtifactEntry::of(&bytes) == listed => Ok(Some(bytes)),
-            // Its removal may have come between the two reads.
-            None if entry()?.is_none() => Ok(None),
-            found => Err(self.artifacts.damaged(&file_name(key), found.is_some())),
+        let mut listed = entry()?;
+        loop {
+            let Some(found) = listed else {
+                return Ok(None);
+            };
+            let expected: ArtifactEntry = decode("an artifact's entry", &found)?;
+            let file = self.artifacts.read(key)?;
+            match file {
+                Some(bytes) if ArtifactEntry::of(&bytes) == expected => return Ok(Some(bytes)),
+                file => {
+                    // It may have been removed or replaced between the two reads.
+                    listed = entry()?;
+                    if listed.as_ref() == Some(&found) {
+                        return Err(self.artifacts.damaged(&file_name(key), file.is_some()));
+                    }
+                }
+            }
         }
     }
 }
@@ -533,25 +559,53 @@ mod tests {
     }
 
     #[test]
-    fn an_artifact_that_is_gone_or_cut_short_is_named_at_the_start() {
+    fn a_store_opens_without_some_artifacts_and_not_without_all() {
+        const OTHER: ArtifactKey = ArtifactKey::ShardInput(BatchId(1), 1);
         let folder = tempfile::tempdir().expect("a folder");
         let store = open(folder.path());
-        let input = Write::Artifact(INPUT, vec![9; 100]);
-        store.commit(&[input]).expect("it commits");
+        let writes = [INPUT, OTHER].map(|key| Write::Artifact(key, vec![9; 100]));
+        store.commit(&writes).expect("it commits");
         drop(store);
-        let file = folder.path().join("artifacts").join(file_name(INPUT));
-        let refused = |state: &str| {
-            let opened = DiskStore::open(folder.path(), &identity(), accounts);
-            let text = opened.map(drop).expect_err(state).to_string();
-            let named = text.contains(&file.display().to_string()) && text.contains("backup");
+        let file = |key| folder.path().join(ARTIFACTS).join(file_name(key));
+        let damaged = |store: &DiskStore, state: &str| {
+            let text = store.artifact(INPUT).expect_err(state).to_string();
+            let named = text.contains(&file(INPUT).display().to_string());
             assert!(named && text.contains(state), "{text}");
+            assert_eq!(store.artifact(OTHER).expect("readable"), Some(vec![9; 100]));
         };
-        fs::write(&file, [9; 99]).expect("written");
-        refused("changed");
-        fs::remove_file(&file).expect("removed");
-        refused("missing");
-        fs::write(&file, [9; 100]).expect("written");
+        fs::write(file(INPUT), [9; 99]).expect("written");
+        damaged(&open(folder.path()), "changed");
+        fs::remove_file(file(INPUT)).expect("removed");
+        damaged(&open(folder.path()), "missing");
+        fs::create_dir(file(INPUT)).expect("made");
+        let store = open(folder.path());
+        damaged(&store, "unreadable");
+        store.commit(&[Write::RemoveArtifact(INPUT)]).expect("it is left");
+        assert_eq!(store.artifact(INPUT).expect("readable"), None);
+        let again = Write::Artifact(INPUT, vec![9; 100]);
+        let error = store.commit(&[again]).expect_err("a folder is in the way");
+        assert!(
+            error.may_pass() && error.to_string().contains("s0-input"),
+            "{error}"
+        );
+        drop(store);
         drop(open(folder.path()));
+        fs::remove_dir(file(INPUT)).expect("removed");
+        let store = open(folder.path());
+        store
+            .commit(&[Write::Artifact(INPUT, vec![9; 100])])
+            .expect("it commits");
+        drop(store);
+        fs::remove_file(file(INPUT)).expect("removed");
+        fs::remove_file(file(OTHER)).expect("removed");
+        let refused = DiskStore::open(folder.path(), &identity(), accounts);
+        let text = refused.map(drop).expect_err("all are gone").to_string();
+        assert!(text.contains(ARTIFACTS) && text.contains("backup"), "{text}");
+        fs::write(file(INPUT), [9; 100]).expect("written");
+        assert_eq!(
+            open(folder.path()).artifact(INPUT).expect("readable"),
+            Some(vec![9; 100])
+        );
     }
 
     #[test]
@@ -714,13 +768,13 @@ mod tests {
         fs::write(&path, [1, 2, 4]).expect("written");
         let found = store.artifact(INPUT);
         assert!(
-            matches!(&found, Err(StoreError::Corrupt { what }) if what.contains("changed")),
+            matches!(&found, Err(StoreError::Artifact { found, .. }) if found == "changed"),
             "{found:?}"
         );
         fs::remove_file(&path).expect("removed");
         let found = store.artifact(INPUT);
         assert!(
-            matches!(&found, Err(StoreError::Corrupt { what }) if what.contains("missing")),
+            matches!(&found, Err(StoreError::Artifact { found, .. }) if found == "missing"),
             "{found:?}"
         );
     }

@@ -85,6 +85,14 @@ pub enum StoreError {
         /// What does not.
         what: String,
     },
+    /// An artifact of one batch is not what was written. All else is as it was.
+    #[error("artifact {path} is {found}")]
+    Artifact {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        found: String,
+    },
     /// The file system refused.
     #[error("{path}: {source}")]
     Io {
@@ -149,10 +157,10 @@ pub trait Store: Send + Sync {
     /// See [`StoreError`]: it is not ready yet.
     fn recover(&self) -> Result<(), StoreError>;
 
-    /// A stored byte string, checked by its digest.
+    /// A stored byte string, checked by its digest; none where none is listed.
     ///
     /// # Errors
-    /// See [`StoreError`].
+    /// [`StoreError::Artifact`] where it alone cannot be had, and the others.
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError>;
 }
 

@@ -1,12 +1,13 @@
 //! What is proven, and whether a proof is right: payloads and statements from the store, proofs for it.
 
 use circuits::{
+    Fr,
     aggregation::{ACCUMULATOR_LIMBS, AggregationInput, ChildProof},
     field,
 };
 use proto::v1;
 
-use super::Shell;
+use super::{Shell, Unread, damage::Failure};
 use crate::{
     core::{
         id::{BatchId, Fence, SessionId, TaskId, TaskKind},
@@ -16,47 +17,58 @@ use crate::{
     execution::{ArtifactError, RootProof, Statement, encode},
     keyring::Circuits,
     server::status::Unavailable,
-    store::StoreError,
 };
 
 impl Shell {
     /// The payload of a task; none if the task is not needed any more.
-    pub(in crate::server) fn payload(&self, task: TaskId) -> Result<Option<Vec<u8>>, Unavailable> {
+    pub(in crate::server) fn payload(&self, task: TaskId) -> Result<Option<Vec<u8>>, Unread> {
         if task.kind == TaskKind::Shard {
-            let key = ArtifactKey::ShardInput(task.batch, task.index);
-            return self.store.artifact(key).map_err(|error| self.store_failed(error));
+            return match self.bytes(ArtifactKey::ShardInput(task.batch, task.index)) {
+                Ok(input) => Ok(input),
+                Err(Failure::Damaged(damage)) => Err(self.lost(task.batch, damage)),
+                Err(Failure::Unavailable(error)) => Err(error.into()),
+            };
         }
         let Some(statement) = self.statement(task.batch)? else {
             return Ok(None);
         };
         let mut children = Vec::with_capacity(statement.shards.len());
         for index in (0..).take(statement.shards.len()) {
-            let key = ArtifactKey::ShardProof(task.batch, index);
-            let Some(proof) = self.artifact(key, |bytes| Ok(bytes.to_vec()))? else {
-                return Ok(None);
+            let proof = match self.bytes(ArtifactKey::ShardProof(task.batch, index)) {
+                Ok(Some(proof)) => proof,
+                Ok(None) => return Ok(None),
+                Err(Failure::Damaged(damage)) => {
+                    return Err(self.shard_proof_lost(TaskId::shard(task.batch, index), damage));
+                }
+                Err(Failure::Unavailable(error)) => return Err(error.into()),
             };
-            let instances = statement
-                .shard(index)
-                .map_err(|error| self.statement_failed(task.batch, &error))?;
+            let instances = self.instances(&statement, TaskId::shard(task.batch, index))?;
             children.push(ChildProof { instances, proof });
         }
         Ok(Some(AggregationInput { children }.to_bytes()))
     }
 
-    /// What a batch's proofs state; none if it was cancelled.
-    pub(in crate::server) fn statement(&self, batch: BatchId) -> Result<Option<Statement>, Unavailable> {
-        self.artifact(ArtifactKey::Statement(batch), Statement::decode)
+    /// What a shard's proof states.
+    fn instances(&self, statement: &Statement, shard: TaskId) -> Result<Vec<Fr>, Unread> {
+        statement
+            .shard(shard.index)
+            .map_err(|error| self.statement_failed(shard.batch, &error))
     }
 
     /// A proven batch's proof.
-    pub(in crate::server) fn root_proof(&self, batch: BatchId) -> Result<Option<RootProof>, Unavailable> {
-        self.artifact(ArtifactKey::RootProof(batch), RootProof::decode)
+    pub(in crate::server) fn root_proof(&self, batch: BatchId) -> Result<Option<RootProof>, Unread> {
+        match self.artifact(ArtifactKey::RootProof(batch), RootProof::decode) {
+            Ok(proof) => Ok(proof),
+            Err(Failure::Damaged(damage)) => Err(self.lost(batch, damage)),
+            Err(Failure::Unavailable(error)) => Err(error.into()),
+        }
     }
 
-    pub(in crate::server) fn statement_failed(&self, batch: BatchId, error: &ArtifactError) -> Unavailable {
-        self.store_failed(StoreError::Corrupt {
-            what: format!("the statement of {batch}: {error}"),
-        })
+    pub(in crate::server) fn statement_failed(&self, batch: BatchId, error: &ArtifactError) -> Unread {
+        self.lost(
+            batch,
+            format!("the statement of {batch} does not decode ({error})"),
+        )
     }
 
     /// Judges a proof and, if it is right and wanted, stores it.
@@ -72,16 +84,19 @@ impl Shell {
             Claim::Unknown => return Ok((v1::Verdict::Rejected, "no such lease was given".into())),
             Claim::Verify => {}
         }
-        let Some(statement) = self.statement(task.batch)? else {
-            return Ok((v1::Verdict::NotNeeded, "the batch is cancelled".into()));
+        let statement = match self.statement(task.batch) {
+            Ok(Some(statement)) => statement,
+            Ok(None) => return Ok((v1::Verdict::NotNeeded, "the batch is cancelled".into())),
+            Err(Unread::Unavailable(error)) => return Err(error),
+            Err(lost) => return Ok((v1::Verdict::NotNeeded, lost.to_string())),
         };
         let keys = self.read(|core| core.batch(task.batch).map(|batch| batch.keys))?;
         let proof = match keys.and_then(|keys| self.keyring.get(keys)) {
             // A start sees to it that the keys of open batches are served.
             None => Err("the keys of the task's batch are not served".into()),
             Some(circuits) => match task.kind {
-                TaskKind::Shard => self.judge_shard(circuits, &statement, task, complete)?,
-                TaskKind::Aggregation => self.judge_root(circuits, &statement, task, complete)?,
+                TaskKind::Shard => judge_shard(circuits, &statement, task, complete),
+                TaskKind::Aggregation => judge_root(circuits, &statement, complete),
             },
         };
         match proof {
@@ -100,60 +115,37 @@ impl Shell {
             }
         }
     }
+}
 
-    fn judge_shard(
-        &self,
-        circuits: &Circuits,
-        statement: &Statement,
-        task: TaskId,
-        complete: v1::Complete,
-    ) -> Result<Result<Vec<u8>, String>, Unavailable> {
-        let instances = statement
-            .shard(task.index)
-            .map_err(|error| self.statement_failed(task.batch, &error))?;
-        Ok(circuits
-            .verifier
-            .shard(&instances, &complete.proof)
-            .map(|()| complete.proof.into()))
-    }
+fn judge_shard(
+    circuits: &Circuits,
+    statement: &Statement,
+    task: TaskId,
+    complete: v1::Complete,
+) -> Result<Vec<u8>, String> {
+    let instances = statement.shard(task.index).map_err(|error| error.to_string())?;
+    circuits
+        .verifier
+        .shard(&instances, &complete.proof)
+        .map(|()| complete.proof.into())
+}
 
-    fn judge_root(
-        &self,
-        circuits: &Circuits,
-        statement: &Statement,
-        task: TaskId,
-        complete: v1::Complete,
-    ) -> Result<Result<Vec<u8>, String>, Unavailable> {
-        let stated = statement
-            .root()
-            .map_err(|error| self.statement_failed(task.batch, &error))?;
-        let limbs: Result<Vec<_>, String> = complete
-            .accumulator
-            .iter()
-            .map(|limb| {
-                let bytes = limb[..]
-                    .try_into()
-                    .map_err(|_| format!("a limb of {} bytes", limb.len()))?;
-                field::from_be(&bytes).map_err(|error| error.to_string())
-            })
-            .collect();
-        let mut instances = match limbs {
-            Ok(limbs) if limbs.len() == ACCUMULATOR_LIMBS => limbs,
-            Ok(limbs) => {
-                return Ok(Err(format!(
-                    "{} limbs, expected {ACCUMULATOR_LIMBS}",
-                    limbs.len()
-                )));
-            }
-            Err(reason) => return Ok(Err(reason)),
-        };
-        instances.extend(stated.to_instances());
-        Ok(circuits.verifier.root(&instances, &complete.proof).map(|()| {
-            let instances = instances.iter().map(field::to_be).collect();
-            encode(&RootProof {
-                instances,
-                proof: complete.proof.into(),
-            })
-        }))
+fn judge_root(circuits: &Circuits, statement: &Statement, complete: v1::Complete) -> Result<Vec<u8>, String> {
+    let stated = statement.root().map_err(|error| error.to_string())?;
+    let mut instances = Vec::with_capacity(ACCUMULATOR_LIMBS);
+    for limb in &complete.accumulator {
+        let bytes = limb[..]
+            .try_into()
+            .map_err(|_| format!("a limb of {} bytes", limb.len()))?;
+        instances.push(field::from_be(&bytes).map_err(|error| error.to_string())?);
     }
+    if instances.len() != ACCUMULATOR_LIMBS {
+        return Err(format!("{} limbs, expected {ACCUMULATOR_LIMBS}", instances.len()));
+    }
+    instances.extend(stated.to_instances());
+    circuits.verifier.root(&instances, &complete.proof)?;
+    Ok(encode(&RootProof {
+        instances: instances.iter().map(field::to_be).collect(),
+        proof: complete.proof.into(),
+    }))
 }

@@ -1,13 +1,23 @@
-//! Batches that are rolled back, and the ledger with them.
+//! Batches that are taken back, and the ledger with them.
 
 use std::collections::BTreeMap;
 
-use super::Shell;
+use super::{Shell, Unread, split};
 use crate::{
-    core::{Output, id::BatchId, record::ArtifactKey, rollback::RollbackError},
-    execution::decode_undo,
+    core::{Output, chain::CancelError, id::BatchId, rollback::RollbackError},
     server::status::Unavailable,
 };
+
+/// Why a batch was not cancelled.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::server) enum CancelFailure {
+    /// By the chain.
+    #[error(transparent)]
+    Chain(#[from] CancelError),
+    /// What it takes cannot be read.
+    #[error(transparent)]
+    Unread(#[from] Unread),
+}
 
 /// Why nothing was rolled back.
 #[derive(Debug, thiserror::Error)]
@@ -18,12 +28,42 @@ pub(in crate::server) enum RollbackFailure {
     /// What the batch changed is not known any more.
     #[error("the accounts as they were before batch {0} are not kept any more")]
     NotKept(BatchId),
-    /// The coordinator is stopping, or its store refuses.
+    /// What it takes cannot be read.
     #[error(transparent)]
-    Unavailable(#[from] Unavailable),
+    Unread(#[from] Unread),
+}
+
+impl From<Unavailable> for CancelFailure {
+    fn from(error: Unavailable) -> Self {
+        Self::Unread(error.into())
+    }
+}
+
+impl From<Unavailable> for RollbackFailure {
+    fn from(error: Unavailable) -> Self {
+        Self::Unread(error.into())
+    }
 }
 
 impl Shell {
+    /// Takes the last batch of the chain back, and the ledger with it.
+    pub(in crate::server) fn cancel(&self, id: BatchId) -> Result<(), CancelFailure> {
+        let mut ledger = self.lock_ledger()?;
+        if self.read(|core| core.cancellable(id).map(|batch| batch.status.is_taken_back()))?? {
+            return Ok(());
+        }
+        // It may have been proven since; the step below decides.
+        let undo = self.undo(id, &ledger, &BTreeMap::new())?.unwrap_or_default();
+        let accounts = undo.clone();
+        let (cancelled, stored) = self.advance(|core, now| split(core.cancel(now, id, accounts)))?;
+        cancelled?;
+        ledger.overwrite(&undo);
+        match stored {
+            true => Ok(()),
+            false => Err(Unavailable::Store.into()),
+        }
+    }
+
     /// Takes back all batches from `number` on, of which `newest` is the newest, and the ledger with them. Returns them, newest
     /// first; none where it was done before.
     pub(in crate::server) fn roll_back(
@@ -35,7 +75,7 @@ impl Shell {
         let mut ledger = self.lock_ledger()?;
         let mut before = BTreeMap::new();
         for batch in self.read(|core| core.tail(newest, number))?? {
-            let undo = self.artifact(ArtifactKey::Undo(batch), decode_undo)?;
+            let undo = self.undo(batch, &ledger, &before)?;
             // Newest first, so that what stays of an account is how it was before the oldest.
             before.extend(undo.ok_or(RollbackFailure::NotKept(batch))?);
         }

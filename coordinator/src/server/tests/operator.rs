@@ -3,7 +3,7 @@
 use proto::v1::operator_service_client::OperatorServiceClient;
 
 use super::*;
-use crate::server::shell::RollbackFailure;
+use crate::server::shell::{RollbackFailure, Unread};
 
 fn operator(service: &Service) -> OperatorServiceClient<Channel> {
     OperatorServiceClient::new(service.channel.clone())
@@ -162,7 +162,10 @@ fn a_rollback_on_a_full_disk_is_made_when_the_disk_takes_it() {
     commits.store(0, Ordering::Relaxed);
     let waits = shell.roll_back(newest, 0);
     assert!(
-        matches!(waits, Err(RollbackFailure::Unavailable(Unavailable::Store))),
+        matches!(
+            waits,
+            Err(RollbackFailure::Unread(Unread::Unavailable(Unavailable::Store)))
+        ),
         "{waits:?}"
     );
     assert!(shell.suspension().is_some_and(|error| error.contains("disk")));
@@ -303,7 +306,11 @@ async fn a_tasks_input_is_what_its_worker_gets() {
     assert_eq!(bytes, lease.payload);
     assert_eq!(header.payload_sha256, lease.task.payload_sha256);
     assert_eq!(worker.complete(lease.prove()).await, v1::Verdict::Accepted);
-    for id in ["b1-s0", "b1-a", "b2-s0", "nonsense"] {
+    assert_eq!(
+        input("b1-s0").await.expect("kept until the batch is final").1,
+        bytes
+    );
+    for id in ["b1-a", "b2-s0", "nonsense"] {
         refused(input(id).await, Code::NotFound, "TASK_INPUT_UNKNOWN", "");
     }
     let lease = worker.lease().await;
