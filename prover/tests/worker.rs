@@ -14,6 +14,7 @@ use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task as Provi
 use prover::worker::{DeviceInfo, Place, WorkerError};
 
 use stage::{Scene, Stage};
+use tonic::Status;
 
 /// What the engine shall do with its next task.
 enum Order {
@@ -90,6 +91,61 @@ async fn set(scene: Scene) -> (Stage, sync_mpsc::Sender<Order>) {
     };
     let place = Place::threads(Ordered { orders: queue }, device);
     (Stage::set(scene, place).await, orders)
+}
+
+fn name_taken() -> Status {
+    Status::already_exists("another worker has the name")
+}
+
+#[tokio::test]
+async fn a_worker_whose_name_stays_another_ones_gives_up() {
+    let scene = Scene {
+        // The first refusal begins the time, and the second comes later than that.
+        name_taken_max: Duration::ZERO,
+        ..Scene::default()
+    };
+    let (mut stage, _orders) = set(scene).await;
+    for _ in 0..2 {
+        stage.unwelcomed().await.refuse(name_taken()).await;
+    }
+    match stage.drained().await {
+        Err(WorkerError::Refused { reason }) => assert!(reason.contains("has the name"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_worker_whose_name_is_free_again_goes_on_and_its_time_begins_anew() {
+    let (mut stage, _orders) = set(Scene::default()).await;
+    for _ in 0..3 {
+        stage.unwelcomed().await.refuse(name_taken()).await;
+    }
+    let mut peer = stage.session().await;
+    peer.expect_ask().await;
+    drop(peer);
+    stage.stop();
+    assert!(stage.drained().await.is_ok());
+
+    let scene = Scene {
+        name_taken_max: Duration::ZERO,
+        ..Scene::default()
+    };
+    let (mut stage, _orders) = set(scene).await;
+    // Another end between two refusals: the name was free then.
+    for status in [name_taken(), Status::unavailable("stopping"), name_taken()] {
+        stage.unwelcomed().await.refuse(status).await;
+    }
+    stage.session().await.expect_ask().await;
+    stage.stop();
+    assert!(stage.drained().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_worker_that_waits_for_its_name_ends_when_it_is_told_to() {
+    let (mut stage, _orders) = set(Scene::default()).await;
+    stage.unwelcomed().await.refuse(name_taken()).await;
+    stage.stop();
+    assert!(stage.drained().await.is_ok());
 }
 
 #[tokio::test]

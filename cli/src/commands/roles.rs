@@ -31,6 +31,8 @@ const STALL_MAX: Duration = Duration::from_secs(120);
 const PHASE_MAX: Duration = Duration::from_secs(1800);
 /// Longest time of a drain: a task at the largest preset on a slow machine, with room.
 const DRAIN_MAX: Duration = Duration::from_secs(3600);
+/// How long another worker may have this one's name: longer than a coordinator takes to see that a connection is dead.
+const NAME_TAKEN_MAX: Duration = Duration::from_secs(30);
 
 /// Runs a worker until it is drained.
 ///
@@ -63,6 +65,7 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
         stall_max: STALL_MAX,
         phase_max: PHASE_MAX,
         drain_max: DRAIN_MAX,
+        name_taken_max: NAME_TAKEN_MAX,
         ready,
     };
     let process = prover_command(&args.proving, &args.keys, log_format);

@@ -178,6 +178,7 @@ pub fn worker(coordinator: &str, name: &str, token: Option<PathBuf>) {
         stall_max: Duration::from_secs(60),
         phase_max: Duration::from_secs(60),
         drain_max: Duration::from_secs(60),
+        name_taken_max: Duration::from_secs(30),
         ready: tokio::sync::watch::Sender::new(false),
     };
     let mut process = Command::new(std::env::current_exe().expect("this program's file"));

@@ -41,9 +41,6 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Longest time that a worker without a device goes on to deliver what it owes.
 const OUT_OF_SERVICE_MAX: Duration = Duration::from_secs(60);
-/// How long another worker may have this one's name before this one ends: longer than a coordinator takes to notice that the
-/// connection of an earlier run is dead.
-const NAME_TAKEN_MAX: Duration = Duration::from_secs(30);
 /// A proof that was not judged after this many renewal periods is reported again on the same session.
 const REMIND_PERIODS: u32 = 5;
 
@@ -71,6 +68,9 @@ pub struct WorkerConfig {
     pub phase_max: Duration,
     /// Longest time from the shutdown signal until the last proof is delivered.
     pub drain_max: Duration,
+    /// How long another worker may have this one's name before this one ends: longer than a coordinator takes to notice that
+    /// the connection of an earlier run is dead.
+    pub name_taken_max: Duration,
     /// Told whether the worker is ready: its device passed its checks, a session is open, and it does not drain.
     pub ready: watch::Sender<bool>,
 }
@@ -319,7 +319,7 @@ impl Keeper {
         self.name_taken = ended.is_name_taken().then(|| self.name_taken.unwrap_or(now));
         let gives_up = self
             .name_taken
-            .is_some_and(|since| now.duration_since(since) > NAME_TAKEN_MAX);
+            .is_some_and(|since| now.duration_since(since) > self.config.name_taken_max);
         if ended.is_final() || gives_up {
             let Ended::Status(status) = ended else {
                 unreachable!("only a status is final, or says that the name is taken")

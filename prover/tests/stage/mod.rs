@@ -95,6 +95,14 @@ impl Peer {
             .expect("the session is open");
     }
 
+    /// Ends the session.
+    pub async fn refuse(self, status: Status) {
+        self.outgoing
+            .send(Err(status))
+            .await
+            .expect("the session is open");
+    }
+
     /// Leases a task, its payload in chunks of 1000 bytes.
     pub async fn lease(&self, fence: u64, kind: TaskKind, payload: Vec<u8>) {
         self.lease_as("task", fence, kind, payload).await;
@@ -202,6 +210,7 @@ pub struct Scene {
     /// The coordinator refuses every worker.
     pub refuse: bool,
     pub stall_max: Duration,
+    pub name_taken_max: Duration,
     pub ahead: usize,
 }
 
@@ -210,6 +219,7 @@ impl Default for Scene {
         Self {
             refuse: false,
             stall_max: Duration::from_secs(3600),
+            name_taken_max: Duration::from_secs(3600),
             ahead: 0,
         }
     }
@@ -233,6 +243,7 @@ impl Stage {
             stall_max: scene.stall_max,
             phase_max: Duration::from_secs(3600),
             drain_max: PATIENCE,
+            name_taken_max: scene.name_taken_max,
             ready: watch::Sender::new(false),
         };
         let ready = config.ready.subscribe();
