@@ -7,7 +7,7 @@
 //! ```sh
 //! cargo test --release -p coordinator --test resilience -- kills --rounds 1000 --seed 7
 //! cargo test --release -p coordinator --test resilience -- kills --rounds 20 --program target/release/rollup-prover
-//! cargo test --release -p coordinator --test resilience -- store full --every
+//! cargo test --release -p coordinator --test resilience -- store later full --every
 //! cargo test --release -p coordinator --test resilience -- hostile --seconds 300
 //! ```
 
@@ -16,6 +16,7 @@ mod full;
 mod history;
 mod hostile;
 mod kills;
+mod later;
 mod lessee;
 mod processes;
 mod standin;
@@ -55,6 +56,7 @@ fn main() {
             standin::worker(&coordinator, &name, arguments.next().map(Into::into));
         }
         "prover" => standin::prover(),
+        "start" => later::child(Path::new(&next())),
         "store-child" => store::child(Path::new(&next())),
         "traced" => full::traced(arguments),
         _ => tests(&Options::of(first.into_iter().chain(arguments))),
@@ -116,6 +118,9 @@ fn tests(options: &Options) {
     }
     if options.wants("store") {
         store::disturb(options.seed, (!options.every).then_some(3));
+    }
+    if options.wants("later") {
+        runtime.block_on(later::disturb(options.seed, (!options.every).then_some(3)));
     }
     if options.wants("kills") {
         runtime.block_on(kills::run(plan(options)));

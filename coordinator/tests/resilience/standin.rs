@@ -155,6 +155,29 @@ pub fn coordinator(
     })
 }
 
+/// Why a coordinator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("a runtime: {0}")]
+    Runtime(#[from] std::io::Error),
+    #[error(transparent)]
+    Coordinator(#[from] coordinator::Error),
+}
+
+/// Starts a coordinator, and ends it before it serves.
+pub fn start(store: &Path) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let config = config("127.0.0.1:0".parse().expect("an address"), store);
+    let verifier = Box::new(DigestVerifier);
+    runtime.block_on(Coordinator::start_with_verifier(
+        config,
+        PRESET,
+        manifest(),
+        verifier,
+    ))?;
+    Ok(())
+}
+
 /// How honest peers reach a coordinator, with the token of a file if it wants one.
 pub fn connector(coordinator: &str, token: Option<PathBuf>) -> Connector {
     let credentials = Credentials {

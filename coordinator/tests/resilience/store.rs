@@ -183,7 +183,7 @@ fn copy(template: &Path, folder: &Path) -> PathBuf {
     target.join("store")
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("made");
     for entry in fs::read_dir(from).expect("readable") {
         let entry = entry.expect("readable");

@@ -30,7 +30,8 @@ pub enum Calls {
     Changes,
     /// Of these, the ones that a full disk refuses.
     Growth,
-    /// Those that need a new file descriptor.
+    /// Those that need a new file descriptor, but for the few that tokio makes for its runtime, which panics without: the program looks
+    /// before whether there are as many.
     Descriptors,
 }
 
