@@ -219,3 +219,41 @@ fn running(
         value: graph.sub(left, right),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use accel::Op;
+    use circuits::recursion::RecursionCircuit;
+    use halo2_proofs::plonk::Circuit;
+
+    /// What the quotient computes for each row of each coset.
+    #[test]
+    fn the_recursions_quotient_has_so_many_products() {
+        let mut cs = ConstraintSystem::default();
+        RecursionCircuit::configure(&mut cs);
+        // No row has two gates.
+        let gates = cs.num_selectors();
+        let on = (0..gates).map(|gate| (0..gates).map(|row| gate == row).collect());
+        let (cs, _) = cs.compress_selectors(on.collect());
+        let permuted = [Poly::Advice(0), Poly::Instance(0)];
+        let layout = Layout {
+            cs: &cs,
+            permuted: &permuted,
+            chunk: cs.degree() - 2,
+            blinding: cs.blinding_factors(),
+        };
+        let quotient = layout.quotient();
+        let ops = quotient.program.ops();
+        let is_product = |op: &&Op| matches!(op, Op::Mul(..) | Op::Square(..));
+        let products = ops.iter().filter(is_product).count();
+        let costs = serde_json::json!({
+            "cosets": cs.degree() - 1,
+            "fixed_columns": cs.num_fixed_columns(),
+            "rotations_of_advice": cs.advice_queries().len(),
+            "products": products,
+            "sums": ops.len() - products,
+        });
+        golden::check_json(env!("CARGO_MANIFEST_DIR"), "costs/recursion.json", &costs);
+    }
+}
