@@ -108,7 +108,7 @@ impl Arithmetic for Native {
     }
 }
 
-/// The sponge of a shard proof's transcript: `snark-verifier`'s Poseidon, rate 2. What is absorbed between two challenges
+/// The sponge of a shard proof's transcript (P-8.6): `snark-verifier`'s Poseidon, rate 2. What is absorbed between two challenges
 /// is padded with a 1, so that no two sequences have one image.
 #[derive(Clone, Debug)]
 pub(crate) struct Sponge<S> {

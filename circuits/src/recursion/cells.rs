@@ -1,4 +1,4 @@
-//! The equation's scalars as cells.
+//! The equation's scalars (P-8.7) as cells.
 
 use halo2curves::{bn256::Fr, ff::Field};
 

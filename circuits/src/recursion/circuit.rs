@@ -1,4 +1,5 @@
-//! The recursion circuit: `N` children of one key, their chain (P-8.2), one accumulator (P-8.5), the root instances.
+//! The recursion circuit: `N` children of one key, their chain (P-8.2), one accumulator (P-8.5), the root instances (P-8.4);
+//! levels (P-8.13).
 
 use halo2_proofs::{
     circuit::{Cell as Halo2Cell, Layouter, Region, SimpleFloorPlanner, Value},

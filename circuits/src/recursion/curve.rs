@@ -1,6 +1,6 @@
-//! Points, tables of their odd multiples, and sums of multiples.
+//! Points (P-8.10), tables of their odd multiples (P-8.11), and sums of multiples (P-8.12).
 //!
-//! # No exceptional addition
+//! # No exceptional addition (P-10.10)
 //!
 //! [`Gate::Add`](super::config::Gate::Add) adds points with different x. For equal points it would leave the slope free, so that a prover could choose the
 //! sum; for inverse points it has no solution, which only stops a prover. Equal points are excluded for every addition laid

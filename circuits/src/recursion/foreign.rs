@@ -1,4 +1,4 @@
-//! The one gate of the base field's arithmetic, and what is made with it.
+//! The one gate of the base field's arithmetic (P-8.9, P-8.10), and what is made with it.
 
 use halo2curves::{
     bn256::{Fq, Fr},

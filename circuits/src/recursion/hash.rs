@@ -1,4 +1,4 @@
-//! The transcript's Poseidon in cells: a round's inputs, with their constants added, and the squares of those that pass an S-box.
+//! The transcript's Poseidon (P-8.6) in cells: a round's inputs, with their constants added, and the squares of those that pass an S-box.
 
 use halo2curves::{bn256::Fr, ff::Field};
 

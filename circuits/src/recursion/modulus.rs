@@ -1,4 +1,4 @@
-//! Arithmetic modulo q, the base field's modulus, with limbs below `2^51` and two checks.
+//! Arithmetic modulo q, the base field's modulus, with limbs below `2^51` and two checks (P-8.8, P-8.9, P-10.9).
 //!
 //! An element is five limbs, `x = Σ x_i 2^{51 i}`; it need not be reduced. A product is taken as `Σ_s D_s B_s`, with
 //! `D_s = Σ_{i+j=s} x_i y_j` and `B_s = 2^{51 s} mod q`: an integer of only about 361 bits that is congruent to it. So an

@@ -1,4 +1,4 @@
-//! Ranges: digits of 17 bits, looked up in a table.
+//! Ranges: digits of 17 bits, looked up in a table (P-8.8).
 //!
 //! A chain is a value, the value without its lowest digit, and so on; from a cell to the chain's next are [`CHAIN`]
 //! rows, so that ten chains run side by side and the ten values themselves lie in consecutive cells, where a gate reads

@@ -1,4 +1,4 @@
-//! Scalars in signed odd digits, and entries of tables by them.
+//! Scalars in signed odd digits, and entries of tables by them (P-8.11).
 
 use halo2curves::bn256::Fr;
 use num_bigint::{BigInt, Sign};
