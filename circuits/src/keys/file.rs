@@ -108,10 +108,19 @@ fn fill(
         file,
         hasher: blake3::Hasher::new(),
         length: 0,
+        failure: None,
     };
     let mut buffered = BufWriter::with_capacity(CHUNK_BYTES, hashing);
     payload(&mut buffered)?;
-    let Hashing { file, hasher, length } = buffered.into_inner().map_err(|error| error.into_error())?;
+    let Hashing {
+        file,
+        hasher,
+        length,
+        failure,
+    } = buffered.into_inner().map_err(|error| error.into_error())?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&header(kind, owner, length, *hasher.finalize().as_bytes()))
 }
@@ -180,19 +189,27 @@ fn open_header(path: &Path, kind: Kind, owner: Digest) -> Result<(File, [u8; 32]
     Ok((file, digest))
 }
 
-/// Hashes what passes on its way to the file.
+/// Hashes what passes on its way to the file. What fails is kept for the end, and what comes after it dropped: halo2 panics where a
+/// write fails.
 struct Hashing<'a> {
     file: &'a mut File,
     hasher: blake3::Hasher,
     length: u64,
+    failure: Option<io::Error>,
 }
 
 impl Write for Hashing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.update_rayon(&bytes[..written]);
-        self.length += written as u64;
-        Ok(written)
+        if self.failure.is_none() {
+            match self.file.write_all(bytes) {
+                Ok(()) => {
+                    self.hasher.update_rayon(bytes);
+                    self.length += bytes.len() as u64;
+                }
+                Err(error) => self.failure = Some(error),
+            }
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -213,6 +230,22 @@ mod tests {
             FileError::Corrupt { found, .. } => found,
             error => panic!("not corrupt: {error}"),
         }
+    }
+
+    #[test]
+    fn a_payload_that_finds_no_room_is_an_error_though_its_writer_sees_none() {
+        let mut full = File::options().write(true).open("/dev/full").unwrap();
+        let mut hashing = Hashing {
+            file: &mut full,
+            hasher: blake3::Hasher::new(),
+            length: 0,
+            failure: None,
+        };
+        for _ in 0..2 {
+            hashing.write_all(b"payload").unwrap();
+        }
+        assert_eq!(hashing.length, 0);
+        assert_eq!(hashing.failure.unwrap().kind(), io::ErrorKind::StorageFull);
     }
 
     #[test]

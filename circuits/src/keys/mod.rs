@@ -6,6 +6,7 @@
 mod file;
 mod fingerprint;
 mod generate;
+mod lock;
 mod plan;
 
 use std::{

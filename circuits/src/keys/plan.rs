@@ -22,6 +22,7 @@ use super::{
     file::{self, FileError, Kind},
     fingerprint,
     generate::{generate, make_srs, read_srs, srs_id, write_srs},
+    lock::Lock,
     vk_digest,
 };
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
     shard::ShardCircuit,
     srs::{OpeningKey, Srs, SrsError, SrsId},
     verify::ShardVerifier,
-    whole_file::{self, Folder},
+    whole_file,
 };
 
 /// What is to be opened, and all that the keys follow from.
@@ -49,13 +50,6 @@ pub(super) struct VerifyingKeys {
     pub(super) shard: VerifyingKey<G1Affine>,
     pub(super) aggregation: VerifyingKey<G1Affine>,
     shape: AggregationShape,
-}
-
-/// The cache's lock, held until it is dropped.
-pub(super) struct Lock {
-    /// Goes again, before the lock, when no key came into it.
-    _folder: Folder,
-    _file: File,
 }
 
 impl Plan {
@@ -112,22 +106,9 @@ impl Plan {
         Ok(())
     }
 
-    /// Makes the keys' folder and takes the cache's lock.
+    /// Takes the cache's lock and makes the keys' folder.
     pub(super) fn lock(&self, progress: Progress<'_>) -> Result<Lock, KeyError> {
-        let path = self.folder();
-        let folder = Folder::make(&path).map_err(FileError::io(&path))?;
-        let path = self.config.dir.join("lock");
-        let io = FileError::io(&path);
-        let file = File::create(&path).map_err(io)?;
-        if file.try_lock().is_err() {
-            progress(KeyPhase::Wait, 0.0);
-            file.lock().map_err(io)?;
-            progress(KeyPhase::Wait, 1.0);
-        }
-        Ok(Lock {
-            _folder: folder,
-            _file: file,
-        })
+        Ok(Lock::take(&self.config.dir, &self.folder(), progress)?)
     }
 
     /// The keys, if they are cached whole. Proving keys are checked by header and length here, and by digest when
