@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use circuits::manifest::Digest;
-use clap::builder::BoolishValueParser;
+use circuits::preset::{self, Preset};
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use coordinator::TlsFiles;
 use proto::connection::CoordinatorUrl;
@@ -117,8 +118,8 @@ impl Command {
 #[derive(Debug, Clone, Args)]
 pub struct KeyArgs {
     /// Circuit sizes: "ci" for two CPU cores, "gpu" for a large GPU, "tiny" for tests.
-    #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci")]
-    pub preset: String,
+    #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci", value_parser = presets(), hide_possible_values = true)]
+    pub preset: Preset,
     /// Directory of the key cache; several processes may share it
     /// [default: rollup-prover/keys in $XDG_CACHE_HOME, else in ~/.cache].
     #[arg(long, env = "ROLLUP_PROVER_KEYS", value_name = "DIR")]
@@ -154,8 +155,8 @@ pub struct DemoArgs {
     #[arg(long, value_name = "T", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub tokens: u16,
     /// Circuit sizes: "ci" for two CPU cores, "gpu" for a large GPU, "tiny" for tests.
-    #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci")]
-    pub preset: String,
+    #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci", value_parser = presets(), hide_possible_values = true)]
+    pub preset: Preset,
     /// Directory of the key cache, as for the other commands.
     #[arg(long, env = "ROLLUP_PROVER_KEYS", value_name = "DIR")]
     pub keys_dir: Option<PathBuf>,
@@ -218,8 +219,8 @@ pub struct CoordinatorArgs {
     pub batch_age_seconds: u64,
     /// Also serve the keys of this preset, made from the same reference string: batches that were accepted under them are proven by
     /// workers that have them. They must be in the key cache.
-    #[arg(long, value_name = "PRESET")]
-    pub previous_keys: Option<String>,
+    #[arg(long, value_name = "PRESET", value_parser = presets())]
+    pub previous_keys: Option<Preset>,
     /// The newest batches that can be rolled back: for so many is kept what that takes.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rollback_batches: u32,
@@ -383,8 +384,8 @@ pub struct SampleArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub transfers: Option<u32>,
     /// Sizes of the coordinator that the batch is for; they bound what a batch holds.
-    #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci")]
-    pub preset: String,
+    #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci", value_parser = presets())]
+    pub preset: Preset,
     /// The batch's number. It follows on the batches before it, made with the same seed, tokens and number of transfers.
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub batch_number: u32,
@@ -555,11 +556,20 @@ pub struct GuardArgs {
     pub pid: u32,
 }
 
-/// Reads `0x` and 40 hex digits.
-fn parse_address(text: &str) -> Result<[u8; 20], String> {
+/// Reads the name of a preset.
+fn presets() -> impl TypedValueParser<Value = Preset> {
+    let names = preset::ALL.map(|preset| preset.name);
+    PossibleValuesParser::new(names).map(|name| Preset::by_name(&name).expect("one of these names"))
+}
+
+/// Reads the address of a contract: `0x` and 40 hex digits, not all zero.
+pub fn parse_address(text: &str) -> Result<[u8; 20], String> {
     let digits = text.strip_prefix("0x").ok_or("an address begins with 0x")?;
     let mut address = [0; 20];
     hex::decode_to_slice(digits, &mut address).map_err(|e| format!("not 20 bytes of hex: {e}"))?;
+    if address == [0; 20] {
+        return Err("no contract has the zero address".into());
+    }
     Ok(address)
 }
 
@@ -577,6 +587,7 @@ mod tests {
         assert_eq!(parse_address(&format!("0x{}", "ab".repeat(20))), Ok([0xab; 20]));
         assert!(parse_address(&"ab".repeat(20)).is_err());
         assert!(parse_address("0xab").is_err());
+        assert!(parse_address(&format!("0x{}", "00".repeat(20))).is_err());
         assert!(parse_address(&format!("0x{}", "zz".repeat(20))).is_err());
     }
 }

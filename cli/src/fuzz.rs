@@ -1,16 +1,18 @@
 //! What the command line and other machines give, on any bytes.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
-use clap::CommandFactory;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Command, CommandFactory};
 use fuzzer::Target;
 use prost::Message;
 use proto::v1::GetProofResponse;
 
-use crate::args::Cli;
-use crate::proof_file::ProofFile;
+use crate::args::{Cli, parse_address};
+use crate::proof_file::{ProofFile, to_hex};
 use proto::connection::CoordinatorUrl;
+use prover::device::DeviceChoice;
 
 fn target(name: &'static str) -> Target {
     Target::new(env!("CARGO_MANIFEST_DIR"), name)
@@ -93,5 +95,96 @@ fn fuzz_arguments() {
             let words = [OsStr::new("rollup-prover")].into_iter().chain(words);
             let parsed = Cli::command().try_get_matches_from(words);
             parsed.map(drop).map_err(|error| error.kind().to_string())
+        });
+}
+
+/// The variables of the environment that stand for an argument, with a command that takes its value as the variable's is taken: a
+/// flag too has one then.
+fn variables() -> Vec<(OsString, String, Command)> {
+    let command = Cli::command();
+    let of = |command: &Command, argument: &Arg| {
+        let (name, long) = (argument.get_env()?.to_owned(), argument.get_long()?.to_owned());
+        let valued = command
+            .clone()
+            .no_binary_name(true)
+            .mut_args(|argument| match argument.get_action() {
+                ArgAction::SetTrue => argument.action(ArgAction::Set),
+                _ => argument,
+            });
+        Some((name, long, valued))
+    };
+    let commands = command.get_subcommands();
+    commands
+        .flat_map(|command| {
+            command
+                .get_arguments()
+                .filter_map(|argument| of(command, argument))
+        })
+        .collect()
+}
+
+#[test]
+fn fuzz_values_of_variables() {
+    let all = variables();
+    let at = |name: &str| {
+        let mut all = all.iter();
+        let at = all.position(|(variable, ..)| variable == name);
+        u8::try_from(at.expect("there is such a variable")).expect("there are few")
+    };
+    let seed = |name: &str, value: &str| [&[at(name)], value.as_bytes()].concat();
+    target("variable")
+        .seed("preset", seed("ROLLUP_PROVER_PRESET", "tiny"))
+        .seed("flag", seed("ROLLUP_PROVER_INSECURE_DEV_SRS", "yes"))
+        .seed(
+            "digest",
+            seed("ROLLUP_PROVER_SRS_DIGEST", &format!("0x{}", "ab".repeat(32))),
+        )
+        .seed("url", seed("ROLLUP_PROVER_COORDINATOR", "http://127.0.0.1:7400"))
+        .seed("file", seed("ROLLUP_PROVER_TOKEN_FILE", "token"))
+        .word("secret@")
+        .runs(1_500)
+        .memory(1 << 23, 1 << 10)
+        .run(|bytes| {
+            let (which, value) = bytes.split_first().ok_or("no bytes")?;
+            let (variable, long, command) = &all[usize::from(*which) % all.len()];
+            let mut argument = OsString::from(format!("--{long}="));
+            argument.push(OsStr::from_bytes(value));
+            match command.clone().try_get_matches_from([argument]) {
+                Ok(_) => Ok(()),
+                // Of others; this one is taken.
+                Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => Ok(()),
+                Err(error) => {
+                    let told = error.to_string();
+                    let is_url = variable == "ROLLUP_PROVER_COORDINATOR";
+                    assert!(!is_url || !told.contains("secret"), "{told}");
+                    Err(told)
+                }
+            }
+        });
+}
+
+#[test]
+fn fuzz_addresses_of_contracts() {
+    let address = format!("0x{}", "ab".repeat(20));
+    target("address").seed("address", address).run(|bytes| {
+        let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+        let address = parse_address(text)?;
+        assert_eq!(parse_address(&to_hex(&address)), Ok(address));
+        assert_ne!(address, [0; 20]);
+        Ok(())
+    });
+}
+
+#[test]
+fn fuzz_devices() {
+    target("device")
+        .seed("cpu", "cpu")
+        .seed("auto", "auto")
+        .seed("gpu", "icicle:1")
+        .run(|bytes| {
+            let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+            let device = text.parse::<DeviceChoice>().map_err(|error| error.to_string())?;
+            assert_eq!(device.to_string().parse(), Ok(device), "one name");
+            Ok(())
         });
 }

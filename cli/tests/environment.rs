@@ -55,6 +55,102 @@ fn an_empty_variable_is_as_good_as_none() {
 }
 
 #[test]
+fn a_variable_with_a_bad_value_is_refused_as_the_argument_is() {
+    for (subcommand, variable, argument, value, told) in [
+        (
+            "keygen",
+            "ROLLUP_PROVER_PRESET",
+            "--preset",
+            "huge",
+            "possible values: tiny, ci, gpu",
+        ),
+        (
+            "demo",
+            "ROLLUP_PROVER_PRESET",
+            "--preset",
+            "huge",
+            "possible values: tiny, ci, gpu",
+        ),
+        (
+            "keygen",
+            "ROLLUP_PROVER_SRS_DIGEST",
+            "--srs-digest",
+            "0x12",
+            "invalid value",
+        ),
+        (
+            "list",
+            "ROLLUP_PROVER_COORDINATOR",
+            "--coordinator",
+            "coordinator",
+            "http://HOST:PORT",
+        ),
+        (
+            "list",
+            "ROLLUP_PROVER_TLS_CERT",
+            "--tls-cert",
+            "cert.pem",
+            "--tls-key <FILE>",
+        ),
+        (
+            "list",
+            "ROLLUP_PROVER_TLS_KEY",
+            "--tls-key",
+            "key.pem",
+            "--tls-cert <FILE>",
+        ),
+    ] {
+        let by_variable = failure(program().arg(subcommand).env(variable, value));
+        let by_argument = failure(program().args([subcommand, argument, value]));
+        assert_eq!(by_variable.0, 2, "{variable}: {}", by_variable.1);
+        assert!(by_variable.1.contains(told), "{variable}: {}", by_variable.1);
+        assert_eq!(by_variable, by_argument, "{variable}");
+    }
+}
+
+#[test]
+fn what_cannot_be_a_batch_or_a_contract_is_refused_before_anybody_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let batch = directory.path().join("batch.bin");
+    fs::write(&batch, "").unwrap();
+    let (code, said) = failure(
+        program()
+            .args(["submit", "--coordinator", "http://127.0.0.1:1", "--batch"])
+            .arg(&batch),
+    );
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("batch.bin is empty: expected an encoded"), "{said}");
+    let zero = format!("0x{}", "0".repeat(40));
+    for args in [
+        [
+            "sample-batch",
+            "--chain-id",
+            "1",
+            "--genesis",
+            "g",
+            "--batch",
+            "b",
+            "--contract",
+        ]
+        .as_slice(),
+        &[
+            "coordinator",
+            "--chain-id",
+            "1",
+            "--genesis",
+            "g",
+            "--data-dir",
+            "d",
+            "--contract",
+        ],
+    ] {
+        let (code, said) = failure(program().current_dir(&directory).args(args).arg(&zero));
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("zero address"), "{said}");
+    }
+}
+
+#[test]
 fn keys_lie_in_the_users_cache_wherever_the_program_lies() {
     let directory = tempfile::tempdir().unwrap();
     let keygen = |variable: &str, folder: &Path, expected: &Path| {

@@ -157,6 +157,9 @@ pub enum ConfigError {
         "{0} is not a loopback address, and nobody proves who calls there; name a client CA or an access file, or allow it as insecure"
     )]
     Unauthenticated(SocketAddr),
+    /// A rollup of no contract.
+    #[error("rollup_id.contract is the zero address, which no contract has")]
+    NoContract,
     /// A limit or time that leaves no room.
     #[error("{name} is {found}, expected at least {min}")]
     TooSmall {
@@ -212,6 +215,9 @@ impl Config {
                 }
                 Some(_) => {}
             }
+        }
+        if self.rollup_id.contract == [0; 20] {
+            return Err(ConfigError::NoContract);
         }
         if let Some((name, found, min)) = self.settings().into_iter().find(|(_, found, min)| found < min) {
             return Err(ConfigError::TooSmall { name, found, min });

@@ -15,7 +15,6 @@ use proto::v1::{Batch, BatchInfo, BatchStatus, TaskKind, TaskStatus};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::keys;
 use crate::args::{ClientArgs, ProofArgs, SampleArgs, SubmitArgs, WatchArgs};
 use crate::client::Client;
 use crate::output::{self, Exit, Failure};
@@ -39,7 +38,7 @@ pub fn sample_transfers(preset: &Preset) -> usize {
 /// # Errors
 /// When the preset is unknown or its batches hold fewer transfers, or a file cannot be written.
 pub fn sample(args: &SampleArgs) -> Result<()> {
-    let preset = keys::preset(&args.preset)?;
+    let preset = args.preset;
     let transfers = args
         .transfers
         .map_or_else(|| sample_transfers(&preset), |transfers| transfers as usize);
@@ -97,6 +96,10 @@ pub fn now() -> Result<u64> {
 pub async fn submit(args: &SubmitArgs, progress: &Progress) -> Result<()> {
     let path = args.batch.display();
     let bytes = fs::read(&args.batch).with_context(|| format!("cannot read {path}"))?;
+    anyhow::ensure!(
+        !bytes.is_empty(),
+        "{path} is empty: expected an encoded zkrollup.prover.v1.Batch, as `sample-batch` writes it"
+    );
     let batch = Batch::decode(bytes.as_slice()).with_context(|| format!("{path} is not a batch file"))?;
     let request_id = args
         .request_id

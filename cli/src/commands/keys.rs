@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow};
 use circuits::keys::{KeyConfig, KeyPhase, KeyStore, user_cache};
-use circuits::preset::{self, Preset};
+use circuits::preset::Preset;
 use circuits::srs::SrsSource;
 use circuits::whole_file::{self, Folder};
 use serde_json::json;
@@ -110,17 +110,6 @@ pub fn export_verifier(args: &ExportArgs, progress: &Progress) -> Result<()> {
     output::line(args.out.display())
 }
 
-/// The preset of that name.
-///
-/// # Errors
-/// Lists the presets that there are.
-pub fn preset(name: &str) -> Result<Preset> {
-    Preset::by_name(name).ok_or_else(|| {
-        let names: Vec<&str> = preset::ALL.iter().map(|preset| preset.name).collect();
-        anyhow!("there is no preset {name:?}; there are {}", names.join(", "))
-    })
-}
-
 /// The directory of the key cache: the given one, else one in the user's cache. It does not depend on where the program
 /// lies or who started it, so that every command finds the keys that another made.
 pub fn directory(given: Option<&Path>) -> PathBuf {
@@ -139,11 +128,11 @@ pub fn l1_tools(given: Option<&Path>, say: &mut dyn FnMut(&str)) -> Result<Tools
 /// Opens the keys that the arguments name.
 ///
 /// # Errors
-/// When the preset is unknown, the SRS is not named, or the keys cannot be made.
+/// When the SRS is not named, or the keys cannot be made.
 pub fn from_args(args: &KeyArgs, progress: &Progress) -> Result<KeyStore> {
     let config = KeyConfig {
         dir: directory(args.keys_dir.as_deref()),
-        preset: preset(&args.preset)?,
+        preset: args.preset,
         srs: srs_source(&args.srs)?,
         allow_insecure: args.srs.insecure_dev_srs,
         srs_digest: args.srs.srs_digest,
@@ -155,15 +144,15 @@ pub fn from_args(args: &KeyArgs, progress: &Progress) -> Result<KeyStore> {
 ///
 /// # Errors
 /// When they are not, or cannot be read.
-pub fn cached(args: &KeyArgs, other: &str) -> Result<KeyStore> {
+pub fn cached(args: &KeyArgs, other: Preset) -> Result<KeyStore> {
     let config = KeyConfig {
         dir: directory(args.keys_dir.as_deref()),
-        preset: preset(other)?,
+        preset: other,
         srs: srs_source(&args.srs)?,
         allow_insecure: args.srs.insecure_dev_srs,
         srs_digest: args.srs.srs_digest,
     };
-    KeyStore::load(config).with_context(|| format!("cannot open the keys of preset {other}"))
+    KeyStore::load(config).with_context(|| format!("cannot open the keys of preset {}", other.name))
 }
 
 fn srs_source(args: &SrsArgs) -> Result<SrsSource> {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use circuits::genesis::Genesis;
 use circuits::manifest::PROTOCOL_VERSION;
 use circuits::operation::RollupId;
+use circuits::preset::Preset;
 use prover::device::{self, DeviceConfig};
 use prover::memory;
 use prover::worker::{self, Place, WorkerConfig, WorkerError};
@@ -98,7 +99,7 @@ fn prover_command(proving: &ProvingArgs, keys: &KeyArgs, log_format: LogFormat) 
     if proving.debug_witness {
         command.arg("--debug-witness");
     }
-    command.args(["--preset", &keys.preset]);
+    command.args(["--preset", keys.preset.name]);
     if let Some(directory) = &keys.keys_dir {
         command.arg("--keys-dir").arg(directory);
     }
@@ -197,12 +198,12 @@ async fn open_keys(args: KeyArgs, progress: &Progress) -> Result<Arc<circuits::k
 /// The same of a coordinator's keys, the earlier ones that it serves too included.
 async fn open_keyring(
     args: KeyArgs,
-    previous: Option<String>,
+    previous: Option<Preset>,
     progress: &Progress,
 ) -> Result<coordinator::Keys> {
     let current = open_keys(args.clone(), progress).await?;
     let previous =
-        tokio::task::spawn_blocking(move || previous.map(|preset| keys::cached(&args, &preset)).transpose());
+        tokio::task::spawn_blocking(move || previous.map(|preset| keys::cached(&args, preset)).transpose());
     let previous = previous.await.context("opening the keys panicked")??;
     Ok(coordinator::Keys {
         current,

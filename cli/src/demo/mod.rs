@@ -48,7 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// When any part fails, or on SIGINT or SIGTERM. Everything that was started is stopped first.
 pub async fn run(args: &DemoArgs, progress: &Progress) -> Result<()> {
     let mut signals = Signals::take()?;
-    let preset = keys::preset(&args.preset)?;
+    let preset = args.preset;
     let _lock = DemoLock::take()?;
     let work_dir = WorkDir::new(args.work_dir.as_deref())?;
     let (mut supervisor, mut failures) = Supervisor::new(work_dir.path());
