@@ -17,13 +17,18 @@ mod progress;
 mod proof_file;
 mod signals;
 
+use std::fs::File;
+use std::io;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command, LogFormat};
 use progress::Progress;
+
+/// File descriptors without which nothing is begun. tokio panics where its runtime gets none; it takes fewer than these.
+const DESCRIPTORS_MIN: usize = 16;
 
 fn main() -> ExitCode {
     let cli = Cli::read();
@@ -71,10 +76,21 @@ fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<(
 /// Runs a command to its end. What it may have left to other threads, such as a key that is being made or a device that is
 /// being opened, cannot be stopped, and ends with the process.
 fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
+    check_descriptors()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(command);
     runtime.shutdown_background();
     result
+}
+
+/// That there are as many file descriptors as a runtime needs.
+///
+/// # Errors
+/// That of the first which cannot be had.
+fn check_descriptors() -> Result<()> {
+    let opened: io::Result<Vec<File>> = (0..DESCRIPTORS_MIN).map(|_| File::open("/dev/null")).collect();
+    let context = || format!("{DESCRIPTORS_MIN} file descriptors are needed at least");
+    opened.map(drop).with_context(context)
 }
 
 /// Logs go to standard error. Where bars are drawn they say what the demo does, so only warnings are logged there.

@@ -1,7 +1,7 @@
 //! What programs read: JSON on standard output, exit codes, and how errors are told to a person.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -68,7 +68,8 @@ pub fn line(text: impl Display) -> Result<()> {
         .context("cannot write to standard output")
 }
 
-/// The error and its causes in one sentence, which says each cause once: many an error repeats its source in its own text.
+/// The error and its causes in one sentence, which says each cause once: many an error repeats its source in its own text. What
+/// the machine lacks is told with what helps.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain() {
@@ -81,7 +82,30 @@ pub fn sentence(error: &anyhow::Error) -> String {
         }
         sentence.push_str(&cause);
     }
+    if let Some(remedy) = remedy(&sentence).filter(|remedy| !sentence.contains(remedy)) {
+        sentence.push_str("; ");
+        sentence.push_str(remedy);
+    }
     sentence
+}
+
+/// What helps where the machine has no room, or no descriptors left. That is seen by the error's number in the text, which stays
+/// when an error comes as text, from a worker's prover process for one.
+fn remedy(sentence: &str) -> Option<&'static str> {
+    /// `ENFILE` and `EMFILE`, which have no kind of their own.
+    const DESCRIPTORS: [i32; 2] = [23, 24];
+    let (_, number) = sentence.split_once("(os error ")?;
+    let code = number.split_once(')')?.0.parse().ok()?;
+    match io::Error::from_raw_os_error(code).kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some("make room there, or choose another folder, and run it again")
+        }
+        ErrorKind::FileTooLarge => Some("raise the limit on a file's size (`ulimit -f`) and run it again"),
+        _ if DESCRIPTORS.contains(&code) => {
+            Some("raise the limit on open files (`ulimit -n`) and run it again")
+        }
+        _ => None,
+    }
 }
 
 /// Tells the error and its causes on one line of standard error; returns the exit code.
@@ -111,5 +135,30 @@ mod tests {
             sentence(&error),
             "no keys of preset tiny: key cache: keys/lock: permission denied"
         );
+    }
+
+    #[test]
+    fn what_the_machine_lacks_is_told_with_the_remedy_once() {
+        for (code, remedy) in [
+            (28, "make room"),
+            (122, "make room"),
+            (27, "`ulimit -f`"),
+            (24, "`ulimit -n`"),
+            (23, "`ulimit -n`"),
+        ] {
+            let source = io::Error::from_raw_os_error(code);
+            let file = FileError::Io {
+                path: "keys/shard.pk".into(),
+                source,
+            };
+            let told = sentence(&anyhow::Error::new(KeyError::from(file)));
+            assert!(
+                told.contains("keys/shard.pk: ") && told.contains(remedy),
+                "{told}"
+            );
+            // As a worker tells what its prover process told.
+            let again = sentence(&anyhow::anyhow!(told.clone()).context("cannot prove here"));
+            assert_eq!(again, format!("cannot prove here: {told}"));
+        }
     }
 }

@@ -177,6 +177,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_finds_no_room_is_named() {
+        let error = sample().write(Path::new("/dev/full")).unwrap_err();
+        let told = crate::output::sentence(&error);
+        assert!(
+            told.starts_with("cannot write /dev/full: No space left"),
+            "{told}"
+        );
+        assert!(told.contains("make room"), "{told}");
+    }
+
+    #[test]
     fn a_contract_that_is_no_address_is_refused() {
         let response = GetProofResponse {
             contract: vec![1; 19].into(),

@@ -125,6 +125,7 @@ fn prover_command(proving: &ProvingArgs, keys: &KeyArgs, log_format: LogFormat) 
 /// # Errors
 /// When the pipes to the worker fail. What is wrong with keys or device is told to the worker.
 pub fn prover_process(args: ProverProcessArgs, progress: &Progress) -> Result<()> {
+    crate::check_descriptors()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

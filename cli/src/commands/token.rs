@@ -1,6 +1,6 @@
 //! Makes a bearer token: a file for the client, a digest for the coordinator's access file.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -32,8 +32,11 @@ pub fn token(args: &TokenArgs) -> Result<()> {
         .mode(0o600)
         .open(&args.out);
     let written = file.and_then(|mut file| {
-        file.write_all(format!("{token}\n").as_bytes())?;
-        file.sync_all()
+        let whole = file
+            .write_all(format!("{token}\n").as_bytes())
+            .and_then(|()| file.sync_all());
+        // Half a token would stand in the way of the next try.
+        whole.inspect_err(|_| drop(fs::remove_file(&args.out)))
     });
     written.with_context(|| format!("cannot write {path}"))?;
     output::line(format!(
