@@ -109,6 +109,7 @@ impl From<ProofError> for VerifyError {
             ProofError::Length { found, expected } => Self::ProofLength { found, expected },
             ProofError::Point { offset } => Self::Point { offset },
             ProofError::Scalar { offset } => Self::Scalar { offset },
+            ProofError::Refused => Self::Proof,
         }
     }
 }

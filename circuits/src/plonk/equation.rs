@@ -55,7 +55,7 @@ pub(crate) struct Folded<S> {
 }
 
 /// The challenges of a proof's transcript, named as in halo2's verifier.
-struct Challenges<S> {
+pub(crate) struct Challenges<S> {
     theta: S,
     beta: S,
     gamma: S,
@@ -83,13 +83,32 @@ struct AtX<S> {
     instances: Vec<S>,
 }
 
-/// Reads one proof.
+/// Reads one proof whose transcript is hashed with Poseidon.
 pub(crate) fn terms<A: Arithmetic>(
     shape: &Shape,
     a: &mut A,
     proof: &ProofScalars<A::Scalar>,
 ) -> Terms<A::Scalar> {
-    let challenges = challenges(shape, a, proof);
+    let transcript = Poseidon {
+        sponge: Sponge::new(a),
+        points: proof.points.iter(),
+        a,
+        proof,
+    };
+    let challenges = challenges(shape, transcript);
+    terms_at(shape, a, proof, challenges)
+}
+
+/// Reads one proof whose challenges are known.
+pub(crate) fn terms_at<A: Arithmetic>(
+    shape: &Shape,
+    a: &mut A,
+    proof: &ProofScalars<A::Scalar>,
+    challenges: Challenges<A::Scalar>,
+) -> Terms<A::Scalar> {
+    assert_eq!(proof.instances.len(), shape.instances);
+    assert_eq!(proof.points.len(), shape.points.total());
+    assert_eq!(proof.scalars.len(), shape.scalars);
     let at_x = at_x(shape, a, proof, &challenges.x);
     let quotient = quotient(shape, a, proof, &challenges, &at_x);
     openings(shape, a, proof, challenges, &at_x.xn, &quotient)
@@ -140,38 +159,82 @@ fn tag() -> Fr {
     Fr::from_u128(name.iter().fold(0, |value, byte| value << 8 | u128::from(*byte)))
 }
 
-fn challenges<A: Arithmetic>(
-    shape: &Shape,
-    a: &mut A,
-    proof: &ProofScalars<A::Scalar>,
-) -> Challenges<A::Scalar> {
-    assert_eq!(proof.instances.len(), shape.instances);
-    assert_eq!(proof.points.len(), shape.points.total());
-    assert_eq!(proof.scalars.len(), shape.scalars);
-    let mut sponge = Sponge::new(a);
-    let mut points = proof.points.iter();
-    let mut read = |sponge: &mut Sponge<A::Scalar>, count: usize| {
-        points.by_ref().take(count).for_each(|point| sponge.absorb(point));
-    };
-    let digest = a.constant(shape.digest);
-    sponge.absorb(&[digest]);
-    sponge.absorb(&proof.instances);
-    read(&mut sponge, shape.points.advice);
-    let theta = sponge.squeeze(a);
-    read(&mut sponge, shape.points.permuted);
-    let beta = sponge.squeeze(a);
-    let gamma = sponge.squeeze(a);
-    read(&mut sponge, shape.points.products);
-    let y = sponge.squeeze(a);
-    read(&mut sponge, shape.points.quotient);
-    let x = sponge.squeeze(a);
-    sponge.absorb(&proof.scalars);
-    let fold = sponge.squeeze(a);
-    let v = sponge.squeeze(a);
-    read(&mut sponge, 1);
-    let u = sponge.squeeze(a);
-    read(&mut sponge, 1);
-    let digest = sponge.squeeze(a);
+/// What a transcript's hash takes in of one proof, in the order in which it is told to.
+pub(crate) trait Absorb {
+    /// A challenge.
+    type Scalar;
+
+    /// Takes the key's digest in.
+    fn key(&mut self, digest: Fr);
+
+    /// Takes the instances in.
+    fn instances(&mut self);
+
+    /// Takes the next points of the proof in.
+    fn points(&mut self, count: usize);
+
+    /// Takes all scalars of the proof in.
+    fn scalars(&mut self);
+
+    /// A challenge that depends on everything taken in so far.
+    fn squeeze(&mut self) -> Self::Scalar;
+}
+
+/// The transcript that a circuit reads.
+struct Poseidon<'a, A: Arithmetic> {
+    sponge: Sponge<A::Scalar>,
+    points: std::slice::Iter<'a, [A::Scalar; 2]>,
+    a: &'a mut A,
+    proof: &'a ProofScalars<A::Scalar>,
+}
+
+impl<A: Arithmetic> Absorb for Poseidon<'_, A> {
+    type Scalar = A::Scalar;
+
+    fn key(&mut self, digest: Fr) {
+        let digest = self.a.constant(digest);
+        self.sponge.absorb(&[digest]);
+    }
+
+    fn instances(&mut self) {
+        self.sponge.absorb(&self.proof.instances);
+    }
+
+    fn points(&mut self, count: usize) {
+        let points = self.points.by_ref().take(count);
+        points.for_each(|point| self.sponge.absorb(point));
+    }
+
+    fn scalars(&mut self) {
+        self.sponge.absorb(&self.proof.scalars);
+    }
+
+    fn squeeze(&mut self) -> A::Scalar {
+        self.sponge.squeeze(self.a)
+    }
+}
+
+/// The order of every transcript.
+pub(crate) fn challenges<T: Absorb>(shape: &Shape, mut transcript: T) -> Challenges<T::Scalar> {
+    let t = &mut transcript;
+    t.key(shape.digest);
+    t.instances();
+    t.points(shape.points.advice);
+    let theta = t.squeeze();
+    t.points(shape.points.permuted);
+    let beta = t.squeeze();
+    let gamma = t.squeeze();
+    t.points(shape.points.products);
+    let y = t.squeeze();
+    t.points(shape.points.quotient);
+    let x = t.squeeze();
+    t.scalars();
+    let fold = t.squeeze();
+    let v = t.squeeze();
+    t.points(1);
+    let u = t.squeeze();
+    t.points(1);
+    let digest = t.squeeze();
     Challenges {
         theta,
         beta,

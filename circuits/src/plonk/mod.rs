@@ -9,11 +9,14 @@
 //! | `proof` | a proof's bytes, checked and taken apart |
 //! | `equation` | the verification of a proof as sums of points, and the fold of proofs |
 //! | `native` | the equation with plain values, held to stock verification by its tests |
+//! | `key`, `encoding` | a verifying key, and its file |
 //!
 //! The constraint systems are ours: one phase, one instance column.
 
 pub(crate) mod arithmetic;
+mod encoding;
 pub(crate) mod equation;
+mod key;
 pub(crate) mod native;
 mod program;
 pub(crate) mod proof;
@@ -21,6 +24,8 @@ mod shape;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use encoding::{KEY_BYTES_MAX, KeyError};
+pub use key::VerifyingKey;
 pub use native::{Degenerate, accumulate, accumulate_with};
 pub use program::{Node, Program, Query, Root};
 pub use proof::{Proof, ProofError, Transcript};

@@ -3,24 +3,28 @@
 use halo2_proofs::arithmetic::best_multiexp;
 use halo2curves::{
     bn256::{Bn256, Fr, G1, G1Affine},
+    ff::PrimeField,
     group::{Curve, Group},
     pairing::{MillerLoopResult, MultiMillerLoop},
 };
+use num_bigint::BigUint;
+use sha3::{Digest as _, Keccak256};
 
 use super::{
     arithmetic::Native,
-    equation::{Folded, fold, terms},
+    equation::{Absorb, Folded, Terms, challenges, fold, terms, terms_at},
     proof::Proof,
     shape::Shape,
 };
-use crate::srs::OpeningKey;
+use crate::{field, srs::OpeningKey};
 
 /// A challenge meets a point at which the equation divides by 0; no transcript known does that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a challenge lies on the evaluation domain")]
 pub struct Degenerate;
 
-/// The accumulator `[lhs, rhs]` of proofs under one key: they all verify if its pairing holds. Panics without a proof.
+/// The accumulator `[lhs, rhs]` of proofs under one key, whose transcript is hashed with Poseidon: they all verify if its
+/// pairing holds. Panics without a proof.
 ///
 /// # Errors
 /// [`Degenerate`].
@@ -37,11 +41,27 @@ pub fn accumulate_with(
     proofs: &[Proof],
     accumulators: &[[G1Affine; 2]],
 ) -> Result<[G1Affine; 2], Degenerate> {
+    accumulate_terms(shape, proofs, accumulators, |native, proof| {
+        terms(shape, native, &proof.scalars)
+    })
+}
+
+/// The accumulator of one proof, whose transcript is L1's.
+pub(crate) fn accumulate_evm(shape: &Shape, proof: &Proof) -> Result<[G1Affine; 2], Degenerate> {
+    accumulate_terms(shape, std::slice::from_ref(proof), &[], |native, proof| {
+        let challenges = challenges(shape, Keccak::new(proof));
+        terms_at(shape, native, &proof.scalars, challenges)
+    })
+}
+
+fn accumulate_terms(
+    shape: &Shape,
+    proofs: &[Proof],
+    accumulators: &[[G1Affine; 2]],
+    mut terms: impl FnMut(&mut Native, &Proof) -> Terms<Fr>,
+) -> Result<[G1Affine; 2], Degenerate> {
     let mut native = Native::default();
-    let read = proofs
-        .iter()
-        .map(|proof| terms(shape, &mut native, &proof.scalars))
-        .collect();
+    let read = proofs.iter().map(|proof| terms(&mut native, proof)).collect();
     let folded = fold(&mut native, read, accumulators.len());
     if native.inverted_zero {
         return Err(Degenerate);
@@ -81,4 +101,64 @@ fn multiply(shape: &Shape, folded: &Folded<Fr>, proofs: &[Proof]) -> [G1; 2] {
         sum + point * weight
     });
     [best_multiexp(&scalars, &bases), rhs]
+}
+
+/// L1's transcript: what is absorbed before a challenge is hashed behind the hash of what came before; a challenge that
+/// follows another at once has a 1 in between.
+struct Keccak<'a> {
+    proof: &'a Proof,
+    points: std::slice::Iter<'a, G1Affine>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Keccak<'a> {
+    fn new(proof: &'a Proof) -> Self {
+        Self {
+            proof,
+            points: proof.points.iter(),
+            buffer: vec![],
+        }
+    }
+
+    fn absorb<F: PrimeField<Repr = [u8; 32]>>(&mut self, element: &F) {
+        self.buffer.extend(element.to_repr().iter().rev());
+    }
+}
+
+impl Absorb for Keccak<'_> {
+    type Scalar = Fr;
+
+    fn key(&mut self, digest: Fr) {
+        self.absorb(&digest);
+    }
+
+    fn instances(&mut self) {
+        let proof = self.proof;
+        proof
+            .scalars
+            .instances
+            .iter()
+            .for_each(|value| self.absorb(value));
+    }
+
+    fn points(&mut self, count: usize) {
+        for _ in 0..count {
+            let point = self.points.next().expect("a proof has the points of its shape");
+            self.absorb(&point.x);
+            self.absorb(&point.y);
+        }
+    }
+
+    fn scalars(&mut self) {
+        let proof = self.proof;
+        proof.scalars.scalars.iter().for_each(|value| self.absorb(value));
+    }
+
+    fn squeeze(&mut self) -> Fr {
+        if self.buffer.len() == 32 {
+            self.buffer.push(1);
+        }
+        self.buffer = Keccak256::digest(&self.buffer).to_vec();
+        field::reduce(&BigUint::from_bytes_be(&self.buffer))
+    }
 }

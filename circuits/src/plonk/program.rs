@@ -10,6 +10,9 @@ use halo2curves::{bn256::Fr, ff::Field};
 
 use super::arithmetic::Arithmetic;
 
+/// How many operations may stand on each other: an evaluation goes as deep.
+pub(crate) const DEPTH_MAX: usize = 512;
+
 /// A queried column, by its kind and place among the constraint system's queries of that kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Query {
@@ -36,12 +39,22 @@ pub enum Node {
     Scaled(usize, Fr),
 }
 
+impl Node {
+    fn operands(&self) -> [Option<usize>; 2] {
+        match *self {
+            Self::Constant(_) | Self::Query(_) => [None, None],
+            Self::Sum(a, b) | Self::Product(a, b) => [Some(a), Some(b)],
+            Self::Scaled(a, _) => [Some(a), None],
+        }
+    }
+}
+
 /// The node at which a polynomial's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root(pub usize);
 
 /// The polynomials of a constraint system.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
     nodes: Vec<Node>,
     /// How many nodes and roots read each node.
@@ -84,22 +97,48 @@ impl Program {
             Expression::Selector(_) => unreachable!("a verifying key's selectors are fixed columns"),
             Expression::Challenge(_) => unreachable!("a circuit of one phase has no challenges"),
         };
-        if let Some(place) = self.places.get(&node) {
-            return *place;
+        match self.places.get(&node) {
+            Some(place) => *place,
+            None => self.push(node),
         }
+    }
+
+    /// Adds a node that is not there yet; its operands are.
+    fn push(&mut self, node: Node) -> usize {
         let place = self.nodes.len();
-        match node {
-            Node::Sum(a, b) | Node::Product(a, b) => {
-                self.readers[a] += 1;
-                self.readers[b] += 1;
-            }
-            Node::Scaled(a, _) => self.readers[a] += 1,
-            Node::Constant(_) | Node::Query(_) => {}
+        for operand in node.operands().into_iter().flatten() {
+            self.readers[operand] += 1;
         }
         self.nodes.push(node);
         self.readers.push(0);
         self.places.insert(node, place);
         place
+    }
+
+    /// A program of these nodes, which polynomials at `roots` read; nothing if a node reads one that does not come before it,
+    /// is there twice, is read by none, or stands deeper than an evaluation goes.
+    pub(crate) fn of(nodes: Vec<Node>, roots: impl Iterator<Item = Root>) -> Option<Self> {
+        let mut program = Self::default();
+        let mut depths: Vec<usize> = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let mut depth = 0;
+            for operand in node.operands().into_iter().flatten() {
+                depth = depth.max(depths.get(operand)? + 1);
+            }
+            if depth > DEPTH_MAX || program.places.contains_key(&node) {
+                return None;
+            }
+            depths.push(depth);
+            program.push(node);
+        }
+        for Root(place) in roots {
+            *program.readers.get_mut(place)? += 1;
+        }
+        program
+            .readers
+            .iter()
+            .all(|readers| *readers > 0)
+            .then_some(program)
     }
 
     /// Begins an evaluation at given values of the queries.

@@ -19,7 +19,7 @@ const OPENING_POINTS: usize = 2;
 /// Bytes of a scalar, and of a point's coordinate.
 const SCALAR_BYTES: usize = 32;
 
-/// Why bytes are no proof.
+/// Why bytes are no proof, or not one of these instances.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
     /// Too few or too many instances.
@@ -50,6 +50,9 @@ pub enum ProofError {
         /// Where it begins.
         offset: usize,
     },
+    /// The equation does not hold.
+    #[error("the proof does not verify")]
+    Refused,
 }
 
 /// How a proof is written and hashed.
@@ -100,7 +103,7 @@ impl Transcript {
         }
     }
 
-    fn write_point(self, to: &mut Vec<u8>, point: &G1Affine) {
+    pub(crate) fn write_point(self, to: &mut Vec<u8>, point: &G1Affine) {
         match self {
             Self::Poseidon => to.extend_from_slice(point.to_bytes().as_ref()),
             Self::Evm => {

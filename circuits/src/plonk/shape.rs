@@ -1,10 +1,13 @@
 //! What a verifying key fixes about the verification of its proofs: the order of a proof's elements, the polynomials,
 //! and the sets of points at which commitments are opened.
 
-use halo2_proofs::plonk::{Any, Column, ConstraintSystem, Expression, VerifyingKey};
+use halo2_proofs::{
+    plonk::{Any, Column, ConstraintSystem, Expression, VerifyingKey},
+    poly::Rotation,
+};
 use halo2curves::{
     bn256::{Fr, G1Affine},
-    ff::Field,
+    ff::{Field, PrimeField},
 };
 
 use super::{
@@ -92,12 +95,32 @@ impl Points {
     }
 }
 
+/// What a shape follows from.
+pub(crate) struct Parts {
+    pub k: u32,
+    pub digest: Fr,
+    pub commitments: Vec<G1Affine>,
+    pub instances: usize,
+    pub blinding: i32,
+    pub advice_columns: usize,
+    /// One less than the constraints' degree; one more than a set of the permutation has columns.
+    pub quotient_pieces: usize,
+    pub advice_queries: Vec<(usize, i32)>,
+    pub fixed_queries: Vec<(usize, i32)>,
+    pub instance_rotations: Vec<i32>,
+    pub permuted: Vec<Query>,
+    pub program: Program,
+    pub gates: Vec<Root>,
+    /// Inputs and table.
+    pub lookups: Vec<[Vec<Root>; 2]>,
+}
+
 /// Everything that a key fixes about its proofs.
 ///
 /// Scalars of a proof, in order: advice values, fixed values (from [`Self::first_fixed`]), the random polynomial's value, the
 /// permutation's values (one for each of its columns), each permutation set's products, each lookup's five.
 /// Constraints are folded by `y` in this order, the first with its highest power: gates, permutation, lookups.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Log2 of the rows.
     pub k: u32,
@@ -109,7 +132,7 @@ pub struct Shape {
     pub commitments: Vec<G1Affine>,
     /// Values in the instance column.
     pub instances: usize,
-    /// At which rotations the instance column is read.
+    /// At which rotations the instance column is read, in the order of [`Query::Instance`].
     pub instance_rotations: Vec<i32>,
     /// Rows at the end that are blinding, but for the one before them, which is the last usable.
     pub blinding: i32,
@@ -119,6 +142,10 @@ pub struct Shape {
     pub scalars: usize,
     /// Place among the scalars of the first fixed value; advice values come before.
     pub first_fixed: usize,
+    /// The advice columns that are read and at which rotation, in the order of [`Query::Advice`].
+    pub advice_queries: Vec<(usize, i32)>,
+    /// The fixed columns that are read and at which rotation, in the order of [`Query::Fixed`].
+    pub fixed_queries: Vec<(usize, i32)>,
     /// All polynomials of gates and lookups.
     pub program: Program,
     /// The gates' polynomials, in the constraint system's order.
@@ -143,48 +170,89 @@ impl Shape {
         let find = |expression: &Expression<Fr>| find(cs, expression);
         let gates = cs.gates().iter().flat_map(|gate| gate.polynomials());
         let gates = gates.map(|polynomial| program.add(polynomial, &find)).collect();
-        let first_fixed = cs.advice_queries().len();
-        let random = first_fixed + cs.fixed_queries().len();
-        let (permutation, mut scalars) = permutation(cs, random + 1);
         let mut lookups = vec![];
         for lookup in cs.lookups() {
             let mut add = |of: &[Expression<Fr>]| of.iter().map(|of| program.add(of, &find)).collect();
-            lookups.push(Lookup {
-                inputs: add(lookup.input_expressions()),
-                table: add(lookup.table_expressions()),
-                scalars: std::array::from_fn(|i| scalars + i),
-            });
-            scalars += 5;
+            lookups.push([add(lookup.input_expressions()), add(lookup.table_expressions())]);
         }
-        let points = Points {
-            advice: cs.num_advice_columns(),
-            permuted: 2 * lookups.len(),
-            products: permutation.len() + lookups.len() + 1,
-            quotient: vk.get_domain().get_quotient_poly_degree(),
-            opening: 2,
-        };
-        let mut shape = Self {
+        let queries = |(index, rotation): (usize, Rotation)| (index, rotation.0);
+        let advice = cs
+            .advice_queries()
+            .iter()
+            .map(|(column, at)| (column.index(), *at));
+        let fixed = cs
+            .fixed_queries()
+            .iter()
+            .map(|(column, at)| (column.index(), *at));
+        Self::of(Parts {
             k: vk.get_domain().k(),
-            omega: vk.get_domain().get_omega(),
             digest: vk.transcript_repr(),
             commitments: [&vk.fixed_commitments()[..], &vk.permutation().commitments()[..]].concat(),
             instances,
+            blinding: cs.blinding_factors() as i32,
+            advice_columns: cs.num_advice_columns(),
+            quotient_pieces: vk.get_domain().get_quotient_poly_degree(),
+            advice_queries: advice.map(queries).collect(),
+            fixed_queries: fixed.map(queries).collect(),
             instance_rotations: cs
                 .instance_queries()
                 .iter()
                 .map(|(_, rotation)| rotation.0)
                 .collect(),
-            blinding: cs.blinding_factors() as i32,
+            permuted: cs
+                .permutation()
+                .get_columns()
+                .iter()
+                .map(|column| permuted(cs, column))
+                .collect(),
+            program,
+            gates,
+            lookups,
+        })
+    }
+
+    /// The shape that follows from its parts.
+    pub(crate) fn of(parts: Parts) -> Self {
+        let first_fixed = parts.advice_queries.len();
+        let random = first_fixed + parts.fixed_queries.len();
+        let (permutation, mut scalars) = permutation(&parts.permuted, parts.quotient_pieces, random + 1);
+        let mut lookups = vec![];
+        for [inputs, table] in parts.lookups {
+            lookups.push(Lookup {
+                inputs,
+                table,
+                scalars: std::array::from_fn(|i| scalars + i),
+            });
+            scalars += 5;
+        }
+        let points = Points {
+            advice: parts.advice_columns,
+            permuted: 2 * lookups.len(),
+            products: permutation.len() + lookups.len() + 1,
+            quotient: parts.quotient_pieces,
+            opening: 2,
+        };
+        let omega = (parts.k..Fr::S).fold(Fr::ROOT_OF_UNITY, |omega, _| omega.square());
+        let mut shape = Self {
+            k: parts.k,
+            omega,
+            digest: parts.digest,
+            commitments: parts.commitments,
+            instances: parts.instances,
+            instance_rotations: parts.instance_rotations,
+            blinding: parts.blinding,
             points,
             scalars,
             first_fixed,
-            program,
-            gates,
+            advice_queries: parts.advice_queries,
+            fixed_queries: parts.fixed_queries,
+            program: parts.program,
+            gates: parts.gates,
             permutation,
             lookups,
             sets: vec![],
         };
-        shape.sets = sets(shape.claims(cs, random));
+        shape.sets = sets(shape.claims(random));
         shape
     }
 
@@ -213,12 +281,18 @@ impl Shape {
         }
     }
 
+    /// Columns of the permutation argument.
+    pub(crate) fn permuted(&self) -> impl Iterator<Item = Query> {
+        let columns = self.permutation.iter().flat_map(|set| &set.columns);
+        columns.map(|(column, _)| *column)
+    }
+
     /// Every opened value in the order in which the argument of the openings takes them.
-    fn claims(&self, cs: &ConstraintSystem<Fr>, random: usize) -> Vec<(Base, i32, Value)> {
+    fn claims(&self, random: usize) -> Vec<(Base, i32, Value)> {
         let mut claims = vec![];
         let mut claim = |base, rotation, value| claims.push((base, rotation, Value::Proof(value)));
-        for (value, (column, rotation)) in cs.advice_queries().iter().enumerate() {
-            claim(Base::Proof(column.index()), rotation.0, value);
+        for (value, (column, rotation)) in self.advice_queries.iter().enumerate() {
+            claim(Base::Proof(*column), *rotation, value);
         }
         let products = self.points.advice + self.points.permuted;
         for (i, set) in self.permutation.iter().enumerate() {
@@ -240,11 +314,13 @@ impl Shape {
             claim(Base::Proof(input), -1, before);
             claim(product, 1, next);
         }
-        for (i, (column, rotation)) in cs.fixed_queries().iter().enumerate() {
-            claim(Base::Key(column.index()), rotation.0, self.first_fixed + i);
+        for (i, (column, rotation)) in self.fixed_queries.iter().enumerate() {
+            claim(Base::Key(*column), *rotation, self.first_fixed + i);
         }
-        for i in 0..cs.permutation().get_columns().len() {
-            claim(Base::Key(cs.num_fixed_columns() + i), 0, random + 1 + i);
+        let permuted = self.permuted().count();
+        for i in 0..permuted {
+            let first = self.commitments.len() - permuted;
+            claim(Base::Key(first + i), 0, random + 1 + i);
         }
         claims.push((Base::Quotient, 0, Value::Quotient));
         let random_point = self.points.first_quotient() - 1;
@@ -275,28 +351,29 @@ fn find(cs: &ConstraintSystem<Fr>, expression: &Expression<Fr>) -> Query {
     place.expect("a constraint system lists every query of its polynomials")
 }
 
+/// A permuted column's value at its own row.
+fn permuted(cs: &ConstraintSystem<Fr>, column: &Column<Any>) -> Query {
+    let here = |place: Option<usize>| place.expect("a permuted column is queried at its own row");
+    let is = |index: usize, rotation: i32| index == column.index() && rotation == 0;
+    match column.column_type() {
+        Any::Fixed => Query::Fixed(here(
+            cs.fixed_queries().iter().position(|(c, at)| is(c.index(), at.0)),
+        )),
+        Any::Advice(_) => Query::Advice(here(
+            cs.advice_queries().iter().position(|(c, at)| is(c.index(), at.0)),
+        )),
+        Any::Instance => Query::Instance(here(
+            cs.instance_queries()
+                .iter()
+                .position(|(c, at)| is(c.index(), at.0)),
+        )),
+    }
+}
+
 /// The permutation's sets; `first` is the place of the first permutation's value. Returns the place after the last.
-fn permutation(cs: &ConstraintSystem<Fr>, first: usize) -> (Vec<PermutationSet>, usize) {
-    let columns = cs.permutation().get_columns();
-    let value = |column: &Column<Any>| {
-        let here = |place: Option<usize>| place.expect("a permuted column is queried at its own row");
-        let is = |index: usize, rotation: i32| index == column.index() && rotation == 0;
-        match column.column_type() {
-            Any::Fixed => Query::Fixed(here(
-                cs.fixed_queries().iter().position(|(c, at)| is(c.index(), at.0)),
-            )),
-            Any::Advice(_) => Query::Advice(here(
-                cs.advice_queries().iter().position(|(c, at)| is(c.index(), at.0)),
-            )),
-            Any::Instance => Query::Instance(here(
-                cs.instance_queries()
-                    .iter()
-                    .position(|(c, at)| is(c.index(), at.0)),
-            )),
-        }
-    };
-    let with_places: Vec<(Query, usize)> = columns.iter().map(value).zip(first..).collect();
-    let chunks: Vec<_> = with_places.chunks(cs.degree() - 2).collect();
+fn permutation(columns: &[Query], quotient_pieces: usize, first: usize) -> (Vec<PermutationSet>, usize) {
+    let with_places: Vec<(Query, usize)> = columns.iter().copied().zip(first..).collect();
+    let chunks: Vec<_> = with_places.chunks((quotient_pieces - 1).max(1)).collect();
     let mut place = first + columns.len();
     let mut sets = vec![];
     for (i, columns) in chunks.iter().enumerate() {

@@ -276,6 +276,15 @@ impl SrsId {
 }
 
 impl OpeningKey {
+    /// The key of the generators and the secret's image in G2.
+    pub fn of_secret(s_g2: G2Affine) -> Self {
+        Self {
+            g1: G1Affine::generator(),
+            g2: G2Affine::generator(),
+            s_g2,
+        }
+    }
+
     /// Parameters of size `k` that can verify, but neither commit nor prove.
     pub(crate) fn verifier_params(&self, k: u32) -> ParamsKZG<Bn256> {
         params_from_parts(k, vec![self.g1], vec![self.g1], self.g2, self.s_g2)

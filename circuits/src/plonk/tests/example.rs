@@ -16,7 +16,7 @@ use halo2curves::{
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
-use snark_verifier_sdk::halo2::gen_proof_shplonk;
+use snark_verifier_sdk::{evm::gen_evm_proof_shplonk, halo2::gen_proof_shplonk};
 
 use crate::{
     keys::generate,
@@ -198,6 +198,16 @@ pub fn shape_of(variant: Variant) -> Shape {
 
 pub fn opening_key() -> OpeningKey {
     development(1, true, &|_| ()).unwrap().opening_key()
+}
+
+/// A valid proof of these instances for L1.
+pub fn prove_evm(instances: &[Fr]) -> Vec<u8> {
+    let circuit = Example {
+        instances: instances.to_vec(),
+        factor: OURS.factor,
+    };
+    let Keys { params, pk } = keys(OURS);
+    gen_evm_proof_shplonk(params, pk, circuit, vec![instances.to_vec()])
 }
 
 /// A valid proof of these instances.

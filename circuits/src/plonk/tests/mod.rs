@@ -1,4 +1,5 @@
-//! Tests of the verification: the equation against stock verification.
+//! Tests of the verification: equation and verifying keys against stock verification.
 
 mod equation;
 pub(crate) mod example;
+mod key;
