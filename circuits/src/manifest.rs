@@ -59,6 +59,10 @@ pub struct Manifest {
     pub shard_vk_digest: Digest,
     /// Digest of the aggregation verifying key.
     pub aggregation_vk_digest: Digest,
+    /// SHA-256 of the shard verifying key's file (P-11.1).
+    pub shard_verifying_key_digest: Digest,
+    /// SHA-256 of the aggregation verifying key's file.
+    pub aggregation_verifying_key_digest: Digest,
     /// The aggregation circuit's shape.
     pub aggregation: AggregationShape,
 }

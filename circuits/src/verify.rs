@@ -28,7 +28,7 @@ use crate::{
     aggregation::{ACCUMULATOR_LIMBS, ChildProof, ROOT_INSTANCES, RootStatement},
     keys::KeyStore,
     plonk::{
-        ProofError, Shape, Transcript,
+        self, ProofError, Shape, Transcript,
         native::pairs,
         proof::{Layout, field_from_be, field_from_le, proper_point},
     },
@@ -141,6 +141,19 @@ pub fn verify_shard(keys: &KeyStore, instances: &[Fr], proof: &[u8]) -> Result<(
 /// [`VerifyError`] says what is wrong; it does not panic on any bytes.
 pub fn verify_root(keys: &KeyStore, instances: &[Fr], proof: &[u8]) -> Result<RootStatement, VerifyError> {
     keys.root_verifier().verify(instances, proof)
+}
+
+/// Verifies a root proof under a key and decides its accumulator.
+pub(crate) fn verify_root_under(
+    key: &plonk::VerifyingKey,
+    instances: &[Fr],
+    proof: &[u8],
+) -> Result<RootStatement, VerifyError> {
+    let statement = RootStatement::from_instances(instances)?;
+    let accumulator = accumulator(instances)?;
+    key.verify(instances, proof)?;
+    decide(&key.opening_key(), &accumulator)?;
+    Ok(statement)
 }
 
 /// Decides the accumulator that root instances hold, apart from any proof (P-8.5).

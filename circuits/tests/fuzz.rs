@@ -228,6 +228,8 @@ fn fuzz_manifest() {
         shard_circuit_digest: digest,
         shard_vk_digest: digest,
         aggregation_vk_digest: digest,
+        shard_verifying_key_digest: digest,
+        aggregation_verifying_key_digest: digest,
         aggregation: AggregationShape {
             k: 20,
             advice_columns: 5,

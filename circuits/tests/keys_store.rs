@@ -11,7 +11,10 @@ use std::{
 };
 
 use circuits::{
-    keys::{FileError, KeyConfig, KeyError, KeyPhase, KeyStore, default_dir, vk_digest},
+    keys::{
+        AGGREGATION_KEY_FILE, FileError, KeyConfig, KeyError, KeyPhase, KeyStore, MANIFEST_FILE,
+        SHARD_KEY_FILE, VerifyingKeys, default_dir, vk_digest,
+    },
     manifest::{Digest, Manifest, PROTOCOL_VERSION},
     preset::{CI, TINY},
     srs::{SrsError, SrsSource, development},
@@ -109,6 +112,38 @@ fn cached_keys_are_read_and_nothing_is_made() {
     let pk = keys.shard_pk().unwrap();
     assert_eq!(vk_digest(pk.get_vk()), keys.manifest().shard_vk_digest);
     assert_eq!(keys.shard_srs().unwrap().get_g().len(), 1 << TINY.shard.k);
+}
+
+/// What a folder of before there were files of verifying keys lacks, and what is damaged, follows from halo2's keys.
+#[test]
+fn verifying_keys_are_written_where_they_are_missing_and_nothing_is_made() {
+    let files = [SHARD_KEY_FILE, AGGREGATION_KEY_FILE, MANIFEST_FILE];
+    for spoil in [
+        (&|path: &Path| fs::remove_file(path).unwrap()) as &dyn Fn(&Path),
+        &|path| {
+            let mut bytes = fs::read(path).unwrap();
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+            fs::remove_file(path).unwrap();
+            fs::write(path, bytes).unwrap();
+        },
+    ] {
+        let cache = Cache::new();
+        for file in files {
+            spoil(&cache.folder.join(file));
+            assert!(VerifyingKeys::open(&cache.folder).is_err());
+            let made_of = |phase, _| panic!("{phase}");
+            let keys = KeyStore::ensure(cache.config(), &made_of).unwrap();
+            assert_eq!(&keys, made().verifying_keys());
+            assert_eq!(VerifyingKeys::open(&cache.folder).unwrap(), *keys);
+        }
+        // Now they alone are read.
+        for file in ["shard.vk", "aggregation.vk"] {
+            fs::remove_file(cache.folder.join(file)).unwrap();
+        }
+        let keys = KeyStore::ensure(cache.config(), &|phase, _| panic!("{phase}")).unwrap();
+        assert_eq!(&keys, made().verifying_keys());
+    }
 }
 
 #[test]

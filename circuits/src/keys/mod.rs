@@ -8,6 +8,7 @@ mod fingerprint;
 mod generate;
 mod lock;
 mod plan;
+mod verifying;
 
 use std::{
     collections::HashMap,
@@ -29,6 +30,7 @@ use snark_verifier_sdk::halo2::aggregation::AggregationCircuit;
 pub use file::FileError;
 pub use fingerprint::fingerprint;
 pub use generate::generate;
+pub use verifying::{AGGREGATION_KEY_FILE, MANIFEST_FILE, SHARD_KEY_FILE, VerifyingKeys, VerifyingKeysError};
 
 use crate::{
     aggregation::config_params,
@@ -39,7 +41,7 @@ use crate::{
     verify::{RootVerifier, ShardVerifier},
 };
 use file::Kind;
-use plan::{Plan, VerifyingKeys};
+use plan::{Halo2Keys, Plan};
 
 /// Raised by hand when the aggregation circuit changes while its inputs (shard key, `N`, sizes) stay: it keys the cache.
 /// The test `the_aggregation_circuit_is_pinned` fails until it is.
@@ -120,7 +122,7 @@ pub enum KeyError {
 #[derive(Debug)]
 pub struct KeyStore {
     plan: Plan,
-    manifest: Manifest,
+    verifying: Arc<VerifyingKeys>,
     shard: ShardVerifier,
     root: RootVerifier,
     loaded: Loaded,
@@ -210,7 +212,23 @@ impl KeyStore {
     /// # Errors
     /// [`KeyError`].
     pub fn open(config: KeyConfig, progress: Progress<'_>) -> Result<Self, KeyError> {
+        Self::open_plan(Plan::new(config)?, progress)
+    }
+
+    /// Sees to it that all keys are there, as [`Self::open`] does, and reads only what verifies: megabytes, and a
+    /// fraction of a second where nothing is to be made.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn ensure(config: KeyConfig, progress: Progress<'_>) -> Result<Arc<VerifyingKeys>, KeyError> {
         let plan = Plan::new(config)?;
+        match plan.load_verifying()? {
+            Some(keys) => Ok(Arc::new(keys)),
+            None => Ok(Self::open_plan(plan, progress)?.verifying),
+        }
+    }
+
+    fn open_plan(plan: Plan, progress: Progress<'_>) -> Result<Self, KeyError> {
         if let Some(keys) = plan.load()? {
             return Ok(Self::new(plan, keys));
         }
@@ -220,8 +238,9 @@ impl KeyStore {
             Some(keys) => keys,
             None => plan.make(progress)?,
         };
+        let keys = Self::new(plan, keys);
         drop(lock);
-        Ok(Self::new(plan, keys))
+        Ok(keys)
     }
 
     /// Opens keys that are cached, and makes none.
@@ -239,9 +258,10 @@ impl KeyStore {
         }
     }
 
-    fn new(plan: Plan, keys: VerifyingKeys) -> Self {
-        let manifest = plan.manifest(&keys);
-        let VerifyingKeys {
+    fn new(plan: Plan, keys: Halo2Keys) -> Self {
+        let verifying = plan.verifying(&keys);
+        plan.keep(&verifying);
+        let Halo2Keys {
             opening,
             shard,
             aggregation,
@@ -253,11 +273,16 @@ impl KeyStore {
         );
         Self {
             plan,
-            manifest,
+            verifying: Arc::new(verifying),
             shard,
             root,
             loaded: Loaded::default(),
         }
+    }
+
+    /// What verifies proofs under these keys.
+    pub fn verifying_keys(&self) -> &Arc<VerifyingKeys> {
+        &self.verifying
     }
 
     /// The sizes.
@@ -272,7 +297,7 @@ impl KeyStore {
 
     /// Digests and sizes of these keys.
     pub fn manifest(&self) -> &Manifest {
-        &self.manifest
+        self.verifying.manifest()
     }
 
     /// The shard circuit's verifying key.
@@ -297,7 +322,7 @@ impl KeyStore {
 
     /// The shape of the aggregation circuit, for [`crate::aggregation::prover_circuit`].
     pub fn aggregation_shape(&self) -> &AggregationShape {
-        &self.manifest.aggregation
+        &self.manifest().aggregation
     }
 
     /// The reference string of the shard circuit's size. Read on first use, then shared.

@@ -8,7 +8,7 @@ use std::{
 
 use halo2_proofs::{
     SerdeFormat,
-    plonk::{Circuit, ProvingKey, VerifyingKey},
+    plonk::{self, Circuit, ProvingKey},
     poly::kzg::commitment::ParamsKZG,
 };
 use halo2curves::{
@@ -23,16 +23,17 @@ use super::{
     fingerprint,
     generate::{generate, make_srs, read_srs, srs_id, write_srs},
     lock::Lock,
+    verifying::VerifyingKeys,
     vk_digest,
 };
 use crate::{
-    aggregation::{config_params, keygen_circuit, shape},
+    aggregation::{ROOT_INSTANCES, config_params, keygen_circuit, shape},
     manifest::{AggregationShape, Digest, Manifest, PROTOCOL_VERSION},
+    plonk::{Transcript, VerifyingKey},
     preset::Preset,
-    shard::ShardCircuit,
+    shard::{SHARD_INSTANCES, ShardCircuit},
     srs::{OpeningKey, Srs, SrsError, SrsId},
     verify::ShardVerifier,
-    whole_file,
 };
 
 /// What is to be opened, and all that the keys follow from.
@@ -44,11 +45,11 @@ pub(super) struct Plan {
     identity: Digest,
 }
 
-/// What a verifier needs, which is small.
-pub(super) struct VerifyingKeys {
+/// halo2's verifying keys, which proving needs too.
+pub(super) struct Halo2Keys {
     pub(super) opening: OpeningKey,
-    pub(super) shard: VerifyingKey<G1Affine>,
-    pub(super) aggregation: VerifyingKey<G1Affine>,
+    pub(super) shard: plonk::VerifyingKey<G1Affine>,
+    pub(super) aggregation: plonk::VerifyingKey<G1Affine>,
     shape: AggregationShape,
 }
 
@@ -113,14 +114,14 @@ impl Plan {
 
     /// The keys, if they are cached whole. Proving keys are checked by header and length here, and by digest when
     /// they are read.
-    pub(super) fn load(&self) -> Result<Option<VerifyingKeys>, KeyError> {
+    pub(super) fn load(&self) -> Result<Option<Halo2Keys>, KeyError> {
         let Some((opening, shard)) = self.cached(self.load_shard())? else {
             return Ok(None);
         };
         let Some((shape, aggregation)) = self.cached(self.load_aggregation())? else {
             return Ok(None);
         };
-        Ok(Some(VerifyingKeys {
+        Ok(Some(Halo2Keys {
             opening,
             shard,
             aggregation,
@@ -128,8 +129,8 @@ impl Plan {
         }))
     }
 
-    /// Makes what is not cached, and writes the manifest.
-    pub(super) fn make(&self, progress: Progress<'_>) -> Result<VerifyingKeys, KeyError> {
+    /// Makes what is not cached.
+    pub(super) fn make(&self, progress: Progress<'_>) -> Result<Halo2Keys, KeyError> {
         let (opening, shard) = match self.cached(self.load_shard())? {
             Some(keys) => keys,
             None => self.make_shard(progress)?,
@@ -138,17 +139,67 @@ impl Plan {
             Some(keys) => keys,
             None => self.make_aggregation(&ShardVerifier::new(shard.clone(), &opening), progress)?,
         };
-        let keys = VerifyingKeys {
+        Ok(Halo2Keys {
             opening,
             shard,
             aggregation,
             shape,
-        };
-        self.write_manifest(&self.manifest(&keys))?;
-        Ok(keys)
+        })
     }
 
-    pub(super) fn manifest(&self, keys: &VerifyingKeys) -> Manifest {
+    /// What verifies proofs under these keys.
+    pub(super) fn verifying(&self, keys: &Halo2Keys) -> VerifyingKeys {
+        let Halo2Keys {
+            opening,
+            shard,
+            aggregation,
+            ..
+        } = keys;
+        let shard = VerifyingKey::new(shard, SHARD_INSTANCES, Transcript::Poseidon, opening);
+        let aggregation = VerifyingKey::new(aggregation, ROOT_INSTANCES.len(), Transcript::Evm, opening);
+        let manifest = self.manifest(keys, [&shard, &aggregation]);
+        VerifyingKeys::new(manifest, shard, aggregation)
+    }
+
+    /// The verifying keys, if all keys are cached. Proving keys are checked by header and length.
+    pub(super) fn load_verifying(&self) -> Result<Option<VerifyingKeys>, KeyError> {
+        for kind in [Kind::ShardPk, Kind::AggregationPk] {
+            let checked = file::check_header(&self.path(kind), kind, self.identity);
+            if self.cached(checked)?.is_none() {
+                return Ok(None);
+            }
+        }
+        match VerifyingKeys::open(&self.folder()) {
+            Ok(keys) => {
+                let Manifest {
+                    shard_circuit_digest,
+                    srs_digest,
+                    ..
+                } = *keys.manifest();
+                let ours = (shard_circuit_digest, srs_digest) == (self.shard_circuit, self.srs.digest);
+                Ok(ours.then_some(keys))
+            }
+            Err(error) => {
+                if !error.is_absent() {
+                    tracing::warn!(%error, "key cache");
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes the verifying keys, unless they are there. A folder that cannot be written serves as it is.
+    pub(super) fn keep(&self, keys: &VerifyingKeys) {
+        let folder = self.folder();
+        if VerifyingKeys::open(&folder).is_ok_and(|kept| kept == *keys) {
+            return;
+        }
+        if let Err(error) = keys.write(&folder) {
+            tracing::warn!(%error, folder = %folder.display(), "cannot write the verifying keys");
+        }
+    }
+
+    fn manifest(&self, keys: &Halo2Keys, [shard_key, aggregation_key]: [&VerifyingKey; 2]) -> Manifest {
         let Preset {
             name,
             shard,
@@ -166,6 +217,8 @@ impl Plan {
             shard_circuit_digest: self.shard_circuit,
             shard_vk_digest: vk_digest(&keys.shard),
             aggregation_vk_digest: vk_digest(&keys.aggregation),
+            shard_verifying_key_digest: shard_key.digest(),
+            aggregation_verifying_key_digest: aggregation_key.digest(),
             aggregation: keys.shape.clone(),
         }
     }
@@ -224,7 +277,7 @@ impl Plan {
         }
     }
 
-    fn load_shard(&self) -> Result<(OpeningKey, VerifyingKey<G1Affine>), FileError> {
+    fn load_shard(&self) -> Result<(OpeningKey, plonk::VerifyingKey<G1Affine>), FileError> {
         file::check_header(&self.path(Kind::ShardPk), Kind::ShardPk, self.identity)?;
         self.read_vk(Kind::ShardVk, |reader| {
             let opening = OpeningKey {
@@ -234,12 +287,12 @@ impl Plan {
             };
             Ok((
                 opening,
-                VerifyingKey::read::<_, ShardCircuit>(reader, SerdeFormat::RawBytes, ())?,
+                plonk::VerifyingKey::read::<_, ShardCircuit>(reader, SerdeFormat::RawBytes, ())?,
             ))
         })
     }
 
-    fn load_aggregation(&self) -> Result<(AggregationShape, VerifyingKey<G1Affine>), FileError> {
+    fn load_aggregation(&self) -> Result<(AggregationShape, plonk::VerifyingKey<G1Affine>), FileError> {
         file::check_header(
             &self.path(Kind::AggregationPk),
             Kind::AggregationPk,
@@ -257,7 +310,7 @@ impl Plan {
             let params = config_params(&shape);
             Ok((
                 shape,
-                VerifyingKey::read::<_, AggregationCircuit>(reader, SerdeFormat::RawBytes, params)?,
+                plonk::VerifyingKey::read::<_, AggregationCircuit>(reader, SerdeFormat::RawBytes, params)?,
             ))
         })
     }
@@ -272,7 +325,10 @@ impl Plan {
         read(&mut reader).map_err(FileError::io(&path))
     }
 
-    fn make_shard(&self, progress: Progress<'_>) -> Result<(OpeningKey, VerifyingKey<G1Affine>), KeyError> {
+    fn make_shard(
+        &self,
+        progress: Progress<'_>,
+    ) -> Result<(OpeningKey, plonk::VerifyingKey<G1Affine>), KeyError> {
         let size = self.config.preset.shard;
         let srs = self.srs(size.k, progress)?;
         progress(KeyPhase::ShardKeys, 0.0);
@@ -299,7 +355,7 @@ impl Plan {
         &self,
         shard: &ShardVerifier,
         progress: Progress<'_>,
-    ) -> Result<(AggregationShape, VerifyingKey<G1Affine>), KeyError> {
+    ) -> Result<(AggregationShape, plonk::VerifyingKey<G1Affine>), KeyError> {
         let srs = self.srs(self.config.preset.aggregation_k, progress)?;
         progress(KeyPhase::AggregationKeys, 0.0);
         let circuit = keygen_circuit(&self.config.preset, shard);
@@ -343,12 +399,6 @@ impl Plan {
         write_srs(&path, &made)?;
         progress(KeyPhase::Srs { k }, 1.0);
         Ok(made)
-    }
-
-    fn write_manifest(&self, manifest: &Manifest) -> Result<(), FileError> {
-        let path = self.folder().join("manifest.json");
-        let json = serde_json::to_vec_pretty(manifest).expect("a manifest is plain data");
-        whole_file::write(&path, &json).map_err(FileError::io(&path))
     }
 }
 
