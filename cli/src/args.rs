@@ -94,6 +94,8 @@ pub enum Command {
     Token(TokenArgs),
     /// Check a root proof file against the keys of its preset, as L1 does: proof, posted data, rollup, batch number.
     Verify(VerifyArgs),
+    /// Write the verifying keys of a preset and their manifest: all that a coordinator, or `verify`, needs of the keys.
+    ExportKeys(ExportKeysArgs),
     /// Write the Solidity verifier of a preset, its bytecode and the key manifest.
     ExportVerifier(ExportArgs),
     /// Prove what a worker sends to standard input (started by the worker, which replaces it when it ends).
@@ -127,6 +129,18 @@ pub struct KeyArgs {
     /// Which structured reference string the keys are made from.
     #[command(flatten)]
     pub srs: SrsArgs,
+}
+
+/// Which keys to verify with.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyingKeyArgs {
+    /// Folder of verifying keys, as `export-keys` writes it: no other keys are read or made, and it says itself of which preset and
+    /// reference string they are.
+    #[arg(long, value_name = "DIR", env = "ROLLUP_PROVER_VERIFYING_KEYS")]
+    pub verifying_keys: Option<PathBuf>,
+    /// Which keys, where no such folder is named.
+    #[command(flatten)]
+    pub keys: KeyArgs,
 }
 
 /// Where the structured reference string comes from.
@@ -217,10 +231,10 @@ pub struct CoordinatorArgs {
     /// How old a batch's time may be, in seconds: at most the contract's maxBatchAge, or L1 refuses what was proven.
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
     pub batch_age_seconds: u64,
-    /// Also serve the keys of this preset, made from the same reference string: batches that were accepted under them are proven by
-    /// workers that have them. They must be in the key cache.
-    #[arg(long, value_name = "PRESET", value_parser = presets())]
-    pub previous_keys: Option<Preset>,
+    /// Also serve the verifying keys in this folder, as `export-keys` wrote it, of whatever size and circuits: batches that were
+    /// accepted under them are proven by workers that have them. May be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub previous_keys: Vec<PathBuf>,
     /// The newest batches that can be rolled back: for so many is kept what that takes.
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rollback_batches: u32,
@@ -229,7 +243,7 @@ pub struct CoordinatorArgs {
     pub exit_on_stdin_eof: bool,
     /// Which keys.
     #[command(flatten)]
-    pub keys: KeyArgs,
+    pub keys: VerifyingKeyArgs,
 }
 
 /// What the coordinator speaks TLS with. The files are read again when they change.
@@ -524,6 +538,20 @@ pub struct VerifyArgs {
     /// The proof file, as `proof` writes it.
     pub file: PathBuf,
     /// Print the result as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: VerifyingKeyArgs,
+}
+
+/// Arguments of `export-keys`.
+#[derive(Debug, Clone, Args)]
+pub struct ExportKeysArgs {
+    /// Directory to write `shard.verifying-key`, `aggregation.verifying-key` and `manifest.json` to; created if missing.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print the manifest as JSON on standard output.
     #[arg(long)]
     pub json: bool,
     /// Which keys.

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use circuits::aggregation::RootStatement;
-use circuits::keys::KeyStore;
+use circuits::keys::VerifyingKeys;
 use circuits::operation::{RollupId, TIME_BITS};
 use circuits::stream::{DaMode, derive_x, evaluate_posted};
 use circuits::{Fr, field};
@@ -33,7 +33,7 @@ struct Claim {
 ///
 /// # Errors
 /// Names the field that is wrong, what was expected and what was found.
-pub fn check(file: &ProofFile, keys: &KeyStore) -> Result<()> {
+pub fn check(file: &ProofFile, keys: &VerifyingKeys) -> Result<()> {
     let digest = keys.manifest().aggregation_vk_digest;
     ensure!(
         file.aggregation_vk_digest == digest.to_string(),
@@ -43,8 +43,7 @@ pub fn check(file: &ProofFile, keys: &KeyStore) -> Result<()> {
     let claim = Claim::parse(file)?;
     // The proof goes first: what its instances say is then what was proven, and the other fields are held to that.
     let proven = keys
-        .root_verifier()
-        .verify(&claim.instances, &claim.proof)
+        .verify_root(&claim.instances, &claim.proof)
         .context("the proof does not verify")?;
     claim.check_against(&proven)
 }

@@ -50,6 +50,7 @@ fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<(
         Command::SampleBatch(args) => commands::batch::sample(&args),
         Command::Token(args) => commands::token::token(&args),
         Command::Verify(args) => commands::keys::verify(&args, progress),
+        Command::ExportKeys(args) => commands::keys::export_keys(&args, progress),
         Command::ExportVerifier(args) => commands::keys::export_verifier(&args, progress),
         Command::Guard(args) => guard::run(args.pid),
         Command::ProverProcess(args) => commands::roles::prover_process(args, progress),

@@ -98,8 +98,13 @@ fn a_python_client_submits_watches_and_fetches_a_proof_that_verifies() {
     assert_eq!(verified["valid"], true);
     assert_eq!(verified["rollup_id"]["chain_id"], "31337");
     assert_eq!(verified["insecure_srs"], true);
-    let told = run(program().args(["verify", &proof]).args(KEYS), "");
-    assert!(told.starts_with("valid: ") && told.contains("INSECURE"), "{told}");
+    let exported = path("exported-keys");
+    run(program().args(["export-keys", "--out", &exported]).args(KEYS), "");
+    let from_keys_alone = ["--verifying-keys", &exported, "--insecure-dev-srs"];
+    for keys in [&KEYS[..], &from_keys_alone] {
+        let told = run(program().args(["verify", &proof]).args(keys), "");
+        assert!(told.starts_with("valid: ") && told.contains("INSECURE"), "{told}");
+    }
     check_cli(
         (&url, &papers),
         &batch,

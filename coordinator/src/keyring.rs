@@ -3,24 +3,54 @@
 
 use std::sync::Arc;
 
-use circuits::{keys::KeyStore, manifest::Manifest, preset::Preset};
+use circuits::{
+    keys::VerifyingKeys,
+    manifest::{Manifest, PROTOCOL_VERSION},
+    preset::Preset,
+};
 
 use crate::{
     core::id::KeyId,
     verifier::{KeyVerifier, Verifier},
 };
 
-/// The keys of a coordinator. Only their verifying keys are read.
+/// The keys of a coordinator.
 #[derive(Debug, Clone)]
 pub struct Keys {
-    /// What new batches are proven with.
-    pub current: Arc<KeyStore>,
-    /// What batches that were accepted before may still be proven with.
-    pub previous: Vec<Arc<KeyStore>>,
+    /// What new batches are proven with: those of a preset of this program.
+    pub current: Arc<VerifyingKeys>,
+    /// What batches that were accepted before may still be proven with. Their circuits may be any that prove the statement of this
+    /// version of the protocol, at any size: nothing of them is needed but these keys.
+    pub previous: Vec<Arc<VerifyingKeys>>,
 }
 
-impl From<Arc<KeyStore>> for Keys {
-    fn from(current: Arc<KeyStore>) -> Self {
+/// Why keys cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// The current keys are of no preset of this program, so that it cannot cut batches for them.
+    #[error(
+        "the keys are of preset {preset:?} ({shards} shards of {capacity} operations), which this program does not have"
+    )]
+    Preset {
+        /// The preset's name.
+        preset: String,
+        /// Its shards.
+        shards: usize,
+        /// Operations of each.
+        capacity: usize,
+    },
+    /// Keys prove the statement of another version of the protocol.
+    #[error("keys of preset {preset:?} are of protocol version {found}, expected {PROTOCOL_VERSION}")]
+    Protocol {
+        /// The preset's name.
+        preset: String,
+        /// The version.
+        found: u32,
+    },
+}
+
+impl From<Arc<VerifyingKeys>> for Keys {
+    fn from(current: Arc<VerifyingKeys>) -> Self {
         Self {
             current,
             previous: Vec::new(),
@@ -30,7 +60,6 @@ impl From<Arc<KeyStore>> for Keys {
 
 /// A set of circuits and what judges its proofs.
 pub(crate) struct Circuits {
-    pub preset: Preset,
     pub manifest: Manifest,
     pub verifier: Box<dyn Verifier>,
 }
@@ -43,10 +72,26 @@ impl Circuits {
             aggregation_vk: self.manifest.aggregation_vk_digest.0,
         }
     }
+
+    fn new(keys: Arc<VerifyingKeys>) -> Result<Self, KeysError> {
+        let manifest = keys.manifest().clone();
+        if manifest.protocol_version != PROTOCOL_VERSION {
+            return Err(KeysError::Protocol {
+                preset: manifest.preset,
+                found: manifest.protocol_version,
+            });
+        }
+        Ok(Self {
+            manifest,
+            verifier: Box::new(KeyVerifier(keys)),
+        })
+    }
 }
 
 /// All that are served.
 pub(crate) struct Keyring {
+    /// The sizes of the current ones: batches are cut by them.
+    pub preset: Preset,
     pub current: Circuits,
     pub previous: Vec<Circuits>,
 }
@@ -63,16 +108,33 @@ impl Keyring {
     }
 }
 
-impl From<Keys> for Keyring {
-    fn from(keys: Keys) -> Self {
-        let circuits = |keys: Arc<KeyStore>| Circuits {
-            preset: *keys.preset(),
-            manifest: keys.manifest().clone(),
-            verifier: Box::new(KeyVerifier(keys)),
+impl TryFrom<Keys> for Keyring {
+    type Error = KeysError;
+
+    fn try_from(keys: Keys) -> Result<Self, KeysError> {
+        let current = Circuits::new(keys.current)?;
+        let Manifest {
+            preset,
+            shard_k,
+            shard_capacity: capacity,
+            children: shards,
+            ..
+        } = &current.manifest;
+        let ours = |preset: &Preset| {
+            (preset.shard.k, preset.shard.capacity, preset.children) == (*shard_k, *capacity, *shards)
         };
-        Self {
-            current: circuits(keys.current),
-            previous: keys.previous.into_iter().map(circuits).collect(),
-        }
+        let preset = Preset::by_name(preset)
+            .filter(ours)
+            .ok_or_else(|| KeysError::Preset {
+                preset: preset.clone(),
+                shards: *shards,
+                capacity: *capacity,
+            })?;
+        let previous = keys.previous.into_iter().map(Circuits::new);
+        Ok(Self {
+            preset,
+            current,
+            previous: previous.collect::<Result<_, _>>()?,
+        })
     }
 }

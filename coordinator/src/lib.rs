@@ -15,6 +15,6 @@ pub mod store;
 mod verifier;
 
 pub use config::{Config, ConfigError, Quotas, TlsFiles};
-pub use keyring::Keys;
+pub use keyring::{Keys, KeysError};
 pub use server::{Coordinator, Error, run};
 pub use verifier::Verifier;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use circuits::{Fr, keys::KeyStore, verify};
+use circuits::{Fr, keys::VerifyingKeys};
 
 /// Verifies proofs. Blocking; milliseconds.
 ///
@@ -22,16 +22,19 @@ pub trait Verifier: Send + Sync + 'static {
     fn root(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String>;
 }
 
-/// The verifying keys of a preset.
-pub(crate) struct KeyVerifier(pub Arc<KeyStore>);
+/// Verifying keys.
+pub(crate) struct KeyVerifier(pub Arc<VerifyingKeys>);
 
 impl Verifier for KeyVerifier {
     fn shard(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String> {
-        verify::verify_shard(&self.0, instances, proof).map_err(|error| error.to_string())
+        self.0
+            .verify_shard(instances, proof)
+            .map_err(|error| error.to_string())
     }
 
     fn root(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String> {
-        verify::verify_root(&self.0, instances, proof)
+        self.0
+            .verify_root(instances, proof)
             .map(drop)
             .map_err(|error| error.to_string())
     }

@@ -112,7 +112,9 @@ async fn real_proofs_are_accepted_and_spoiled_ones_are_not() {
     // The fixture's time is a constant.
     config.time_age_s_max = u64::MAX;
     config.limits.retry_ms_max = 1;
-    let coordinator = Coordinator::start(config, Arc::clone(&keys)).await.unwrap();
+    let coordinator = Coordinator::start(config, Arc::clone(keys.verifying_keys()))
+        .await
+        .unwrap();
     let channel = Channel::from_shared(format!("http://{}", coordinator.address())).unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let served = tokio::spawn(coordinator.serve(async { drop(stopped.await) }));

@@ -40,6 +40,8 @@ fn fuzz_shard_proofs() {
         let (instances, proof) = bytes.split_at(bytes.len().min(17 * 32));
         let instances = instances_from_be(instances, 17).map_err(|error| error.to_string())?;
         let verdict = keys.shard_verifier().verify(&instances, proof);
+        let ours = keys.verifying_keys().verify_shard(&instances, proof);
+        assert_eq!(ours, verdict, "stock verification and ours");
         assert_eq!(verdict.is_ok(), bytes == seed, "one proof of one statement");
         verdict.map_err(|error| error.to_string())
     });
@@ -53,6 +55,8 @@ fn fuzz_root_proofs() {
         let (instances, proof) = bytes.split_at(bytes.len().min(21 * 32));
         let instances = instances_from_be(instances, 21).map_err(|error| error.to_string())?;
         let verdict = keys.root_verifier().verify(&instances, proof);
+        let ours = keys.verifying_keys().verify_root(&instances, proof);
+        assert_eq!(ours, verdict, "stock verification and ours");
         assert_eq!(verdict.is_ok(), bytes == seed, "one proof of one statement");
         verdict.map(drop).map_err(|error| error.to_string())
     });

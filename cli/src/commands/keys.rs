@@ -1,11 +1,12 @@
 //! Keys, and what is made from them: key generation, verification, the Solidity verifier.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, anyhow};
-use circuits::keys::{KeyConfig, KeyPhase, KeyStore, user_cache};
-use circuits::preset::Preset;
+use anyhow::{Context, Result, anyhow, ensure};
+use circuits::keys::{KeyConfig, KeyError, KeyPhase, KeyStore, VerifyingKeys, user_cache};
+use circuits::manifest::Manifest;
+
 use circuits::srs::SrsSource;
 use circuits::whole_file::{self, Folder};
 use serde_json::json;
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 use verifier_contracts::tools::{self, Tools};
 use verifier_contracts::verifier;
 
-use crate::args::{ExportArgs, KeyArgs, KeygenArgs, SrsArgs, VerifyArgs};
+use crate::args::{ExportArgs, ExportKeysArgs, KeyArgs, KeygenArgs, SrsArgs, VerifyArgs, VerifyingKeyArgs};
 use crate::guard;
 use crate::l1_check;
 use crate::output::{self, Exit, Failure};
@@ -28,11 +29,27 @@ pub fn keygen(args: &KeygenArgs, progress: &Progress) -> Result<()> {
     if args.exit_on_stdin_eof {
         guard::exit_on_stdin_eof()?;
     }
-    let keys = from_args(&args.keys, progress)?;
-    if args.json {
-        output::json(keys.manifest())
+    let keys = ensured(&args.keys, progress)?;
+    show(keys.manifest(), args.json)
+}
+
+/// Writes the verifying keys and their manifest.
+///
+/// # Errors
+/// When the keys cannot be made or a file cannot be written.
+pub fn export_keys(args: &ExportKeysArgs, progress: &Progress) -> Result<()> {
+    let keys = ensured(&args.keys, progress)?;
+    let failed = || format!("cannot write verifying keys to {}", args.out.display());
+    let _folder = Folder::make(&args.out).with_context(failed)?;
+    keys.write(&args.out).with_context(failed)?;
+    show(keys.manifest(), args.json)
+}
+
+fn show(manifest: &Manifest, json: bool) -> Result<()> {
+    if json {
+        output::json(manifest)
     } else {
-        output::line(serde_json::to_string_pretty(keys.manifest())?)
+        output::line(serde_json::to_string_pretty(manifest)?)
     }
 }
 
@@ -42,7 +59,7 @@ pub fn keygen(args: &KeygenArgs, progress: &Progress) -> Result<()> {
 /// When L1 would refuse it, or it cannot be read.
 pub fn verify(args: &VerifyArgs, progress: &Progress) -> Result<()> {
     let file = ProofFile::read(&args.file)?;
-    let keys = from_args(&args.keys, progress)?;
+    let keys = verifying(&args.keys, progress)?;
     let result = l1_check::check(&file, &keys);
     let insecure = keys.manifest().insecure_srs;
     if args.json {
@@ -130,29 +147,62 @@ pub fn l1_tools(given: Option<&Path>, say: &mut dyn FnMut(&str)) -> Result<Tools
 /// # Errors
 /// When the SRS is not named, or the keys cannot be made.
 pub fn from_args(args: &KeyArgs, progress: &Progress) -> Result<KeyStore> {
-    let config = KeyConfig {
+    open(config(args)?, progress)
+}
+
+/// The same, as far as they verify.
+///
+/// # Errors
+/// As [`from_args`].
+pub fn ensured(args: &KeyArgs, progress: &Progress) -> Result<Arc<VerifyingKeys>> {
+    shown(config(args)?, progress, |config, tell| {
+        KeyStore::ensure(config, tell)
+    })
+}
+
+/// The verifying keys that the arguments name: those of a folder, or those of the key cache, where all keys are made if need be.
+///
+/// # Errors
+/// When the folder does not hold verifying keys, or the keys cannot be made.
+pub fn verifying(args: &VerifyingKeyArgs, progress: &Progress) -> Result<Arc<VerifyingKeys>> {
+    match &args.verifying_keys {
+        Some(folder) => exported(folder, &args.keys.srs),
+        None => ensured(&args.keys, progress),
+    }
+}
+
+/// The verifying keys of a folder, if they are of a reference string that the arguments allow.
+///
+/// # Errors
+/// When the folder does not hold verifying keys, or those of another reference string.
+pub fn exported(folder: &Path, srs: &SrsArgs) -> Result<Arc<VerifyingKeys>> {
+    let keys =
+        VerifyingKeys::open(folder).with_context(|| format!("no verifying keys in {}", folder.display()))?;
+    let manifest = keys.manifest();
+    ensure!(
+        srs.insecure_dev_srs || !manifest.insecure_srs,
+        "the keys in {} are of the development reference string, whose secret everybody knows; --insecure-dev-srs allows them",
+        folder.display()
+    );
+    if let Some(expected) = srs.srs_digest {
+        ensure!(
+            manifest.srs_digest == expected,
+            "the keys in {} are of the reference string {}, expected {expected}",
+            folder.display(),
+            manifest.srs_digest
+        );
+    }
+    Ok(Arc::new(keys))
+}
+
+fn config(args: &KeyArgs) -> Result<KeyConfig> {
+    Ok(KeyConfig {
         dir: directory(args.keys_dir.as_deref()),
         preset: args.preset,
         srs: srs_source(&args.srs)?,
         allow_insecure: args.srs.insecure_dev_srs,
         srs_digest: args.srs.srs_digest,
-    };
-    open(config, progress)
-}
-
-/// The keys of another preset, as the arguments say otherwise, which must be cached.
-///
-/// # Errors
-/// When they are not, or cannot be read.
-pub fn cached(args: &KeyArgs, other: Preset) -> Result<KeyStore> {
-    let config = KeyConfig {
-        dir: directory(args.keys_dir.as_deref()),
-        preset: other,
-        srs: srs_source(&args.srs)?,
-        allow_insecure: args.srs.insecure_dev_srs,
-        srs_digest: args.srs.srs_digest,
-    };
-    KeyStore::load(config).with_context(|| format!("cannot open the keys of preset {}", other.name))
+    })
 }
 
 fn srs_source(args: &SrsArgs) -> Result<SrsSource> {
@@ -171,10 +221,18 @@ fn srs_source(args: &SrsArgs) -> Result<SrsSource> {
 /// # Errors
 /// When they cannot be made.
 pub fn open(config: KeyConfig, progress: &Progress) -> Result<KeyStore> {
+    shown(config, progress, |config, tell| KeyStore::open(config, tell))
+}
+
+fn shown<T>(
+    config: KeyConfig,
+    progress: &Progress,
+    open: impl FnOnce(KeyConfig, circuits::keys::Progress<'_>) -> Result<T, KeyError>,
+) -> Result<T> {
     let preset = config.preset.name;
     // The phase at hand. Key generation tells of it from its threads.
     let current: Mutex<Option<(KeyPhase, Step)>> = Mutex::new(None);
-    let keys = KeyStore::open(config, &|phase, fraction| {
+    let keys = open(config, &|phase, fraction| {
         let mut current = current.lock().expect("no holder of this lock panics");
         if current.as_ref().is_none_or(|(known, _)| *known != phase) {
             *current = Some((phase, progress.counted(phase.to_string(), 100)));

@@ -1,7 +1,7 @@
 //! What an operator does: look at batches and workers, try again, take back, pause, drain.
 
 use anyhow::Result;
-use proto::v1::{BatchInfo, GetInfoResponse, TaskKind, WorkerInfo};
+use proto::v1::{BatchInfo, GetInfoResponse, KeyDigests, TaskKind, WorkerInfo};
 use serde_json::{Value, json};
 
 use super::batch::{batch_json, client, status_name};
@@ -86,6 +86,14 @@ pub async fn info(args: &ServiceArgs) -> Result<()> {
     ] {
         output::line(format!("{name:<17} {value}"))?;
     }
+    for keys in &info.previous_keys {
+        output::line(format!(
+            "{:<17} shard key {}, aggregation key {}",
+            "earlier keys",
+            to_hex(&keys.shard_vk_digest),
+            to_hex(&keys.aggregation_vk_digest)
+        ))?;
+    }
     if info.insecure_srs {
         output::line(
             "INSECURE: the secret of these keys' reference string is published, so anyone can forge a proof",
@@ -95,7 +103,14 @@ pub async fn info(args: &ServiceArgs) -> Result<()> {
 }
 
 fn info_json(info: &GetInfoResponse) -> Value {
+    let earlier = |keys: &KeyDigests| {
+        json!({
+            "shard_vk_digest": to_hex(&keys.shard_vk_digest),
+            "aggregation_vk_digest": to_hex(&keys.aggregation_vk_digest),
+        })
+    };
     json!({
+        "previous_keys": info.previous_keys.iter().map(earlier).collect::<Vec<_>>(),
         "protocol_version": info.protocol_version,
         "preset": info.preset,
         "insecure_srs": info.insecure_srs,

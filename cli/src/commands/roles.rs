@@ -1,6 +1,7 @@
 //! The long-running roles: coordinator and worker.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,6 @@ use anyhow::{Context, Result};
 use circuits::genesis::Genesis;
 use circuits::manifest::PROTOCOL_VERSION;
 use circuits::operation::RollupId;
-use circuits::preset::Preset;
 use prover::device::{self, DeviceConfig};
 use prover::memory;
 use prover::worker::{self, Place, WorkerConfig, WorkerError};
@@ -18,7 +18,8 @@ use tokio::sync::watch;
 
 use super::keys;
 use crate::args::{
-    CoordinatorArgs, DeviceArgs, KeyArgs, LogFormat, ProverProcessArgs, ProvingArgs, SrsArgs, WorkerArgs,
+    CoordinatorArgs, DeviceArgs, KeyArgs, LogFormat, ProverProcessArgs, ProvingArgs, SrsArgs,
+    VerifyingKeyArgs, WorkerArgs,
 };
 use crate::guard;
 use crate::health;
@@ -50,9 +51,10 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
     if let Some(address) = args.health_listen {
         health::serve(address, ready.subscribe()).await?;
     }
+    let keys = args.keys.clone();
     let manifest = tokio::select! {
         // The keys are not kept: the prover process opens them too.
-        keys = open_keys(args.keys.clone(), progress) => keys?.manifest().clone(),
+        keys = open_keys(move |progress| keys::ensured(&keys, progress), progress) => keys?.manifest().clone(),
         () = &mut shutdown => return Ok(()),
     };
     let config = WorkerConfig {
@@ -170,7 +172,7 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     let text = fs::read_to_string(&args.genesis).with_context(|| format!("cannot read {path}"))?;
     let genesis = Genesis::from_json(&text).with_context(|| format!("{path} is no genesis file"))?;
     let keys = tokio::select! {
-        keys = open_keyring(args.keys, args.previous_keys, progress) => keys?,
+        keys = open_keys(move |progress| open_keyring(&args.keys, &args.previous_keys, progress), progress) => keys?,
         () = signals.either() => return Ok(()),
     };
     let rollup_id = RollupId {
@@ -188,27 +190,29 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     Ok(coordinator::run(config, keys, async move { signals.either().await }).await?)
 }
 
-/// Opens keys beside the async runtime: it takes a second when they are cached, minutes when not, and any time while
-/// another process makes them. Whoever does not wait for the end leaves it to a thread that ends with the process.
-async fn open_keys(args: KeyArgs, progress: &Progress) -> Result<Arc<circuits::keys::KeyStore>> {
+/// Opens verifying keys beside the async runtime: it takes minutes where keys are to be made, and any time while another process
+/// makes them. Whoever does not wait for the end leaves it to a thread that ends with the process.
+async fn open_keys<T: Send + 'static>(
+    open: impl FnOnce(&Progress) -> Result<T> + Send + 'static,
+    progress: &Progress,
+) -> Result<T> {
     let progress = progress.clone();
-    let keys = tokio::task::spawn_blocking(move || keys::from_args(&args, &progress)).await;
-    Ok(Arc::new(keys.context("opening the keys panicked")??))
+    let keys = tokio::task::spawn_blocking(move || open(&progress)).await;
+    keys.context("opening the keys panicked")?
 }
 
-/// The same of a coordinator's keys, the earlier ones that it serves too included.
-async fn open_keyring(
-    args: KeyArgs,
-    previous: Option<Preset>,
+/// A coordinator's keys, the earlier ones that it serves too included.
+fn open_keyring(
+    args: &VerifyingKeyArgs,
+    previous: &[PathBuf],
     progress: &Progress,
 ) -> Result<coordinator::Keys> {
-    let current = open_keys(args.clone(), progress).await?;
-    let previous =
-        tokio::task::spawn_blocking(move || previous.map(|preset| keys::cached(&args, preset)).transpose());
-    let previous = previous.await.context("opening the keys panicked")??;
+    let previous = previous
+        .iter()
+        .map(|folder| keys::exported(folder, &args.keys.srs));
     Ok(coordinator::Keys {
-        current,
-        previous: previous.into_iter().map(Arc::new).collect(),
+        previous: previous.collect::<Result<_>>()?,
+        current: keys::verifying(args, progress)?,
     })
 }
 

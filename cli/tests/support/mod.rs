@@ -180,6 +180,11 @@ impl Service {
         Self::start_as(directory, "https", &papers.server())
     }
 
+    /// The same as [`Self::start`], told more.
+    pub fn start_with(directory: &Path, arguments: &[String]) -> Self {
+        Self::start_as(directory, "http", arguments)
+    }
+
     fn start_as(directory: &Path, scheme: &str, access: &[String]) -> Self {
         let path = |name: &str| directory.join(name).to_str().unwrap().to_string();
         let (genesis, batch, data) = (path("genesis.json"), path("batch.bin"), path("data"));

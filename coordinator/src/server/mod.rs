@@ -48,7 +48,7 @@ use self::{
 use crate::{
     config::{Config, ConfigError},
     core::{Core, Limits, id::StateRoot},
-    keyring::{Circuits, Keyring, Keys},
+    keyring::{Circuits, Keyring, Keys, KeysError},
     store::{DiskStore, Identity, SCHEMA, Store, StoreError},
     verifier::Verifier,
 };
@@ -71,6 +71,9 @@ pub enum Error {
     /// The configuration makes no sense.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
+    /// The keys cannot be served.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// A certificate, a key or the access file cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
@@ -106,7 +109,7 @@ pub struct Coordinator {
 
 /// Starts a coordinator and serves until `shutdown` completes.
 ///
-/// `keys` need only their verifying keys; proving keys are not read. A shutdown that comes while the store is being opened does not
+/// A shutdown that comes while the store is being opened does not
 /// wait for that, and leaves the store locked until the thread that opens it is done.
 ///
 /// # Errors
@@ -132,7 +135,7 @@ impl Coordinator {
     /// another genesis.
     pub async fn start(config: Config, keys: impl Into<Keys>) -> Result<Self, Error> {
         let keys: Keys = keys.into();
-        Self::start_with(config, keys.into()).await
+        Self::start_with(config, keys.try_into()?).await
     }
 
     /// The same, for proofs that `verifier` judges: `preset` and `manifest` say what they are proofs of.
@@ -145,13 +148,12 @@ impl Coordinator {
         manifest: Manifest,
         verifier: Box<dyn Verifier>,
     ) -> Result<Self, Error> {
-        let current = Circuits {
+        let keyring = Keyring {
             preset,
-            manifest,
-            verifier,
+            current: Circuits { manifest, verifier },
+            previous: Vec::new(),
         };
-        let previous = Vec::new();
-        Self::start_with(config, Keyring { current, previous }).await
+        Self::start_with(config, keyring).await
     }
 
     async fn start_with(config: Config, keyring: Keyring) -> Result<Self, Error> {
@@ -173,7 +175,7 @@ impl Coordinator {
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let about = About {
-            preset: keyring.current.preset,
+            preset: keyring.preset,
             manifest: keyring.current.manifest.clone(),
             previous: keyring
                 .previous
@@ -353,7 +355,7 @@ fn open(config: &Config, keyring: Arc<Keyring>) -> Result<(Shell, [u8; 32]), Err
     let identity = |circuits: &Circuits| Identity {
         schema: SCHEMA,
         protocol_version: circuits.manifest.protocol_version,
-        preset: circuits.preset.name.into(),
+        preset: circuits.manifest.preset.clone(),
         srs_digest: circuits.manifest.srs_digest.0,
         shard_vk_digest: circuits.manifest.shard_vk_digest.0,
         aggregation_vk_digest: circuits.manifest.aggregation_vk_digest.0,

@@ -470,7 +470,7 @@ impl Shell {
             return Ok((id, true));
         }
         let current = &self.keyring.current;
-        let submission = prepare(&mut ledger, &current.preset, batch, current.id(), origin)?;
+        let submission = prepare(&mut ledger, &self.keyring.preset, batch, current.id(), origin)?;
         let undo = decode_undo(&submission.undo).expect("it was encoded by the execution");
         let appended = self.advance(|core, now| match core.submit(now, submission) {
             Ok((id, existed, output)) => (Ok((id, existed)), output),

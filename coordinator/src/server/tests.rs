@@ -2,6 +2,7 @@
 //! knows; everything else is as in production.
 
 mod damage;
+mod earlier_circuits;
 mod keys;
 mod operator;
 mod rollback_on_l1;
@@ -134,6 +135,8 @@ fn manifest() -> Manifest {
         shard_circuit_digest: KeyDigest([2; 32]),
         shard_vk_digest: KeyDigest([3; 32]),
         aggregation_vk_digest: KeyDigest([4; 32]),
+        shard_verifying_key_digest: KeyDigest([5; 32]),
+        aggregation_verifying_key_digest: KeyDigest([6; 32]),
         aggregation: AggregationShape::default(),
     }
 }
@@ -141,8 +144,8 @@ fn manifest() -> Manifest {
 /// Keys of that description, whose verifier takes digests.
 fn keyring(manifest: Manifest) -> Keyring {
     Keyring {
+        preset: PRESET,
         current: Circuits {
-            preset: PRESET,
             manifest,
             verifier: Box::new(DigestVerifier),
         },

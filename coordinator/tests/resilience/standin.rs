@@ -110,6 +110,8 @@ pub fn manifest() -> Manifest {
         shard_circuit_digest: KeyDigest([2; 32]),
         shard_vk_digest: KeyDigest(SHARD_VK),
         aggregation_vk_digest: KeyDigest(AGGREGATION_VK),
+        shard_verifying_key_digest: KeyDigest([3; 32]),
+        aggregation_verifying_key_digest: KeyDigest([4; 32]),
         aggregation: AggregationShape::default(),
     }
 }

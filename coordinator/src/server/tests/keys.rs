@@ -21,7 +21,6 @@ impl Verifier for Salted {
 /// Circuits whose keys are all `salt`.
 fn circuits(salt: u8) -> Circuits {
     Circuits {
-        preset: PRESET,
         manifest: Manifest {
             shard_vk_digest: KeyDigest([salt; 32]),
             aggregation_vk_digest: KeyDigest([salt + 100; 32]),
@@ -33,6 +32,7 @@ fn circuits(salt: u8) -> Circuits {
 
 async fn start(store: &Path, current: u8, previous: &[u8]) -> Result<Coordinator, Error> {
     let keyring = Keyring {
+        preset: PRESET,
         current: circuits(current),
         previous: previous.iter().map(|salt| circuits(*salt)).collect(),
     };
