@@ -255,5 +255,7 @@ mod tests {
             "sums": ops.len() - products,
         });
         golden::check_json(env!("CARGO_MANIFEST_DIR"), "costs/recursion.json", &costs);
+        let quoted = format!("{products} products and {} sums", ops.len() - products);
+        golden::quotes("ARCHITECTURE.md", [quoted]);
     }
 }
