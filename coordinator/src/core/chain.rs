@@ -3,7 +3,7 @@
 use circuits::account::{Account, AccountIndex};
 
 use super::{
-    Core, Head, LeaseEnd, Output, Task,
+    Core, Evidence, Head, LeaseEnd, Output, Task,
     id::{BatchId, KeyId, StateRoot, TaskId, TaskKind, Tenant, UnixMs},
     record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write},
 };
@@ -119,7 +119,7 @@ pub enum RetryError {
     #[error("no batch {0}")]
     Unknown(BatchId),
     /// It has not failed.
-    #[error("batch {batch} has not failed: it is {status:?}")]
+    #[error("batch {batch} has not failed: it is {status}")]
     NotFailed {
         /// The batch.
         batch: BatchId,
@@ -329,8 +329,7 @@ impl Core {
                 record.failures = 0;
                 record.deaths = 0;
                 record.not_before = now;
-                listed.losses.clear();
-                listed.refusals.clear();
+                listed.evidence = Evidence::default();
                 self.save_task(task, &mut output);
             }
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     Core, Task,
-    id::{BatchId, TaskId, TaskKind, UnixMs, WorkerId},
+    id::{BatchId, Principal, TaskId, TaskKind, UnixMs, WorkerId},
     record::{BatchStatus, TaskStatus},
 };
 
@@ -71,6 +71,17 @@ pub enum Reason {
         /// Ready tasks that go before these.
         before: usize,
     },
+    /// One identity has said or shown that a task cannot be proven, which alone fails no batch.
+    OneWord {
+        /// The task.
+        task: TaskId,
+        /// The identity.
+        identity: Principal,
+        /// Number of the batch.
+        number: u64,
+        /// Why the last attempt failed.
+        failure: String,
+    },
     /// A task failed and is tried again later.
     Backoff {
         /// The task.
@@ -112,6 +123,7 @@ impl Core {
         if runs && self.paused && tasks.iter().any(|task| task.record.status == TaskStatus::Ready) {
             reasons.push(Reason::Paused);
         }
+        reasons.extend(tasks.iter().filter_map(|task| self.one_word(task, batch.number)));
         reasons.extend(tasks.iter().filter_map(|task| self.at_work(now, task)));
         if runs {
             reasons.extend(tasks.iter().filter_map(|task| self.kept_back(now, task)));
@@ -123,6 +135,18 @@ impl Core {
             );
         }
         Some(reasons)
+    }
+
+    /// Whose word alone is against a task that is tried again.
+    fn one_word(&self, task: &Task, number: u64) -> Option<Reason> {
+        let open = matches!(task.record.status, TaskStatus::Ready | TaskStatus::Leased);
+        let identity = task.evidence.undecided(&self.limits).filter(|_| open)?;
+        Some(Reason::OneWord {
+            task: task.record.id,
+            identity: identity.clone(),
+            number,
+            failure: task.record.last_failure.clone().unwrap_or_default(),
+        })
     }
 
     /// Who holds a task.
@@ -277,6 +301,18 @@ impl fmt::Display for Reason {
                 seconds(*ms)
             ),
             Self::NoWorker { .. } | Self::AllBusy { .. } => self.fmt_unserved(f),
+            Self::OneWord {
+                task,
+                identity,
+                number,
+                failure,
+            } => write!(
+                f,
+                "workers of identity {identity} say or show that {task} cannot be proven ({failure}), and one identity's word fails no \
+                 batch: it is tried again until it is proven or workers of another identity fail at it too; start such a worker, or \
+                 take the batch back: `rollup-prover cancel {}` if it is the newest, else `rollup-prover rollback --to {number}`",
+                task.batch
+            ),
             Self::Backoff {
                 task,
                 ms,

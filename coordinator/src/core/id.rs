@@ -63,6 +63,15 @@ pub struct WorkerId {
     pub name: String,
 }
 
+/// Whose word counts once, under however many names: an identity; or a name, where callers prove no identity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Witness {
+    /// Who has proven to be it.
+    Identity(Principal),
+    /// What somebody says to be called.
+    Name(String),
+}
+
 /// A set of circuits, by the digests of their verifying keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyId {
@@ -113,9 +122,26 @@ impl TaskId {
     }
 }
 
+impl WorkerId {
+    /// Whose word this worker's is.
+    pub fn witness(&self) -> Witness {
+        match self.principal.0.is_empty() {
+            true => Witness::Name(self.name.clone()),
+            false => Witness::Identity(self.principal.clone()),
+        }
+    }
+}
+
+impl Witness {
+    /// Whether it has been proven who it is.
+    pub fn is_identity(&self) -> bool {
+        matches!(self, Self::Identity(_))
+    }
+}
+
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(if self.0.is_empty() { "anybody" } else { &self.0 })
     }
 }
 

@@ -6,7 +6,8 @@
 //! What counts against a task is evidence about it. A connected worker that falls silent has died on it. One whose connection
 //! is lost may have been stopped by anybody, and counts only where many different ones were lost in the same phase. One that
 //! gives a task back because it stops says nothing. A word that a task is impossible needs a second worker's. One that renews and
-//! shows no progress for too long is as good as silent. When the coordinator itself stood still, nobody was silent.
+//! shows no progress for too long is as good as silent. When the coordinator itself stood still, nobody was silent. Where
+//! workers prove identities, those of one identity are one: nothing that a single identity does fails a batch (`evidence`).
 
 use std::collections::BTreeSet;
 
@@ -345,19 +346,16 @@ impl Core {
                 false => format!("the connection of worker {name} was lost"),
             });
         }
-        let quarantined = if connected {
-            record.deaths += 1;
-            let deaths = record.deaths;
-            (deaths >= self.limits.deaths_max)
-                .then(|| format!("quarantined after {deaths} workers fell silent on it"))
-        } else if session.is_some() && !phase.is_empty() {
-            let lost = task.losses.entry(phase.clone()).or_default();
-            lost.extend(worker);
-            let lost = lost.len();
-            (lost >= self.limits.losses_max)
-                .then(|| format!("quarantined after {lost} workers were lost in phase {phase}"))
-        } else {
-            None
+        let witness = worker
+            .filter(|_| session.is_some())
+            .map(|worker| worker.witness());
+        let quarantined = match witness {
+            Some(witness) if connected => {
+                record.deaths += u32::from(task.evidence.silent(witness));
+                task.evidence.quarantine_of_silent(&self.limits)
+            }
+            Some(witness) if !phase.is_empty() => task.evidence.lost(witness, phase, &self.limits),
+            _ => None,
         };
         if let Some(reason) = quarantined {
             task.record.status = TaskStatus::Quarantined;
@@ -405,14 +403,15 @@ impl Core {
             FailureClass::Returned => 0,
             _ => wait.min(self.limits.retry_ms_max),
         });
+        let mut for_good = false;
         if class != FailureClass::Returned {
             record.failures = record.failures.saturating_add(1);
+            let witness = record.worker.as_ref().expect("a lease has a worker").witness();
+            for_good = task
+                .evidence
+                .failed(witness, is_impossible(class), record.failures, &self.limits);
         }
-        if is_impossible(class) {
-            task.refusals.extend(record.worker.clone());
-        }
-        let impossible = task.refusals.len() >= self.limits.refusals_max;
-        if impossible || record.failures >= self.limits.failures_max {
+        if for_good {
             record.status = TaskStatus::Failed;
             self.save_task(task_id, output);
             let reason = format!("{class:?}: {message}");

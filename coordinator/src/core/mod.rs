@@ -8,12 +8,14 @@
 //! - [`damage`]: what becomes of a batch of which something that was stored cannot be read.
 //! - [`rollback`]: how proven batches that L1 has not accepted are taken back.
 //! - [`session`]: which workers are connected, and ask.
-//! - [`lease`]: for how long a worker has a task, and what counts when it reports; `assign` chooses which one gets which.
+//! - [`lease`]: for how long a worker has a task, and what counts when it reports; `assign` chooses which one gets which, and
+//!   `evidence` judges what speaks against a task.
 //! - [`operator`] and [`explain`]: what an operator does, and is told of a batch.
 
 mod assign;
 pub mod chain;
 pub mod damage;
+mod evidence;
 pub mod explain;
 pub mod id;
 pub mod lease;
@@ -29,6 +31,7 @@ use std::{
     ops::RangeInclusive,
 };
 
+use evidence::Evidence;
 use id::{BatchId, Fence, Instance, KeyId, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId};
 use lease::Work;
 use record::{BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write};
@@ -64,9 +67,10 @@ pub struct Limits {
     pub retry_ms_max: u64,
     /// How long a task that failed is kept from the worker that failed, while there are others.
     pub avoid_ms: u64,
-    /// Failures of a retried class after which a task has failed for good.
+    /// Failures of a retried class after which a task has failed for good. One identity's count for half of them at most.
     pub failures_max: u32,
-    /// Connected workers that fell silent on a task after which it is quarantined.
+    /// Different workers, connected, that fell silent on a task after which it is quarantined. Here and in what follows, the
+    /// workers of one identity are one, and one identity's word is never enough.
     pub deaths_max: u32,
     /// Different workers whose connection was lost in the same phase of a task after which it is quarantined.
     pub losses_max: usize,
@@ -214,10 +218,8 @@ pub struct Task {
     work: Work,
     /// Session that renewed it last; none when the lease is from before a restart.
     session: Option<SessionId>,
-    /// Workers whose connection was lost on it, by the phase that they had told, of this run of the coordinator.
-    losses: BTreeMap<String, BTreeSet<WorkerId>>,
-    /// Workers that called it impossible, of this run of the coordinator.
-    refusals: BTreeSet<WorkerId>,
+    /// What speaks against it, of this run of the coordinator.
+    evidence: Evidence,
 }
 
 impl Task {
@@ -229,8 +231,7 @@ impl Task {
             deadline: UnixMs(0),
             work: Work::default(),
             session: None,
-            losses: BTreeMap::new(),
-            refusals: BTreeSet::new(),
+            evidence: Evidence::default(),
         }
     }
 }

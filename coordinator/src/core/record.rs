@@ -1,5 +1,7 @@
 //! What is kept of batches and tasks.
 
+use std::fmt;
+
 use circuits::account::{Account, AccountIndex};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,20 @@ pub enum BatchStatus {
     Cancelled,
     /// Taken back by an operator, with all that followed it. Final.
     RolledBack,
+}
+
+impl fmt::Display for BatchStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queued => "queued",
+            Self::Proving => "proving",
+            Self::Aggregating => "aggregating",
+            Self::Proven => "proven",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::RolledBack => "rolled back",
+        })
+    }
 }
 
 impl BatchStatus {
@@ -109,7 +125,7 @@ pub struct TaskRecord {
     pub worker: Option<WorkerId>,
     /// Failures reported.
     pub failures: u32,
-    /// Workers lost while they held it.
+    /// Different workers that fell silent while they held it.
     pub deaths: u32,
     /// Not leased before this moment.
     pub not_before: UnixMs,

@@ -7,6 +7,7 @@
 mod age;
 mod clock_steps;
 mod damage;
+mod evidence;
 mod keys;
 mod operator;
 mod progress;
@@ -148,6 +149,8 @@ struct World {
     submitted: u64,
     /// Whether the process may be killed.
     faults: bool,
+    /// Whether workers that come by chance prove identities.
+    identified: bool,
     /// How often the schedule came to what it is to test.
     seen: BTreeMap<&'static str, u32>,
 }
@@ -177,6 +180,7 @@ impl World {
             revisions: HashMap::new(),
             submitted: 0,
             faults: true,
+            identified: seed.is_multiple_of(3),
             seen: BTreeMap::new(),
         }
     }
@@ -327,11 +331,12 @@ impl World {
     }
 
     fn connect(&mut self) {
-        // Two names in each of two identities.
-        let worker = of(
-            &format!("p{}", self.rng.gen_range(0..2)),
-            &format!("w{}", self.rng.gen_range(0..2)),
-        );
+        // Two names in each of two identities, or four where nobody proves any.
+        let (principal, name) = (self.rng.gen_range(0..2), self.rng.gen_range(0..2));
+        let worker = match self.identified {
+            true => of(&format!("p{principal}"), &format!("w{name}")),
+            false => nobody(&format!("w{principal}{name}")),
+        };
         let mut kinds = BTreeSet::from([TaskKind::Shard, TaskKind::Aggregation]);
         if self.rng.gen_bool(0.1) {
             kinds.remove(&TaskKind::Aggregation);

@@ -85,6 +85,7 @@ pub(super) fn reason(reason: &Reason) -> v1::Reason {
         Reason::WorkerLost { task, .. } => (Code::WorkerLost, Some(task)),
         Reason::NoWorker { .. } => (Code::NoWorker, None),
         Reason::AllBusy { .. } => (Code::AllBusy, None),
+        Reason::OneWord { task, .. } => (Code::OneWord, Some(task)),
         Reason::Backoff { task, .. } => (Code::Backoff, Some(task)),
         Reason::Avoided { task, .. } => (Code::Avoided, Some(task)),
     };
@@ -121,9 +122,11 @@ fn task_info(task: &Task) -> v1::TaskInfo {
         kind: task_kind(record.id.kind).into(),
         index: record.id.index,
         status: status.into(),
+        // The record keeps who had it last, which is nobody's that waits.
         worker: record
             .worker
             .as_ref()
+            .filter(|_| matches!(record.status, TaskStatus::Leased | TaskStatus::Done))
             .map(ToString::to_string)
             .unwrap_or_default(),
         phase: task.phase.clone(),
