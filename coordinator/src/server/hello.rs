@@ -48,7 +48,7 @@ pub(super) fn check_hello(hello: &v1::Hello) -> Result<BTreeSet<TaskKind>, Statu
             hello.protocol_version,
         ));
     }
-    let capabilities = task_kinds("hello.capabilities", hello.capabilities())?;
+    let capabilities = task_kinds("hello.capabilities", &hello.capabilities)?;
     if capabilities.is_empty() {
         return Err(bad_field(
             "MALFORMED_FIELD",
@@ -85,20 +85,16 @@ pub(super) fn circuits_of<'a>(hello: &v1::Hello, keyring: &'a Keyring) -> Result
 }
 
 /// Kinds of tasks that a worker names.
-pub(super) fn task_kinds(
-    field: &str,
-    kinds: impl Iterator<Item = v1::TaskKind>,
-) -> Result<BTreeSet<TaskKind>, Status> {
-    kinds
-        .map(|kind| match kind {
-            v1::TaskKind::Shard => Ok(TaskKind::Shard),
-            v1::TaskKind::Aggregation => Ok(TaskKind::Aggregation),
-            v1::TaskKind::Unspecified => Err(bad_field(
-                "MALFORMED_FIELD",
-                field,
-                "SHARD or AGGREGATION",
-                kind.as_str_name(),
-            )),
-        })
-        .collect()
+pub(super) fn task_kinds(field: &str, kinds: &[i32]) -> Result<BTreeSet<TaskKind>, Status> {
+    let kind = |kind: &i32| match v1::TaskKind::try_from(*kind) {
+        Ok(v1::TaskKind::Shard) => Ok(TaskKind::Shard),
+        Ok(v1::TaskKind::Aggregation) => Ok(TaskKind::Aggregation),
+        Ok(v1::TaskKind::Unspecified) | Err(_) => Err(bad_field(
+            "MALFORMED_FIELD",
+            field,
+            "TASK_KIND_SHARD (1) or TASK_KIND_AGGREGATION (2)",
+            kind,
+        )),
+    };
+    kinds.iter().map(kind).collect()
 }

@@ -261,7 +261,7 @@ impl Handler {
         match message {
             FromWorker::Hello(_) => Err(bad_stream("HELLO_REPEATED", "hello was said before")),
             FromWorker::LeaseRequest(request) => {
-                let kinds = task_kinds("lease_request.kinds", request.kinds())?;
+                let kinds = task_kinds("lease_request.kinds", &request.kinds)?;
                 self.shell
                     .run(move |shell| shell.step(|core, now| ((), core.request_lease(now, id, kinds))))
                     .await??;
