@@ -189,6 +189,11 @@ impl Client {
                 Err(status) => status,
             };
             let prospect = Prospect::of(&status);
+            if matches!(prospect, Prospect::Unreachable(_))
+                && let Some(fault) = self.connector.fault()
+            {
+                return Err(fault.into());
+            }
             let first_busy = matches!(prospect, Prospect::Busy(_)) && !attempts.busy;
             let Some(pause) = attempts.pause(prospect, started.elapsed()) else {
                 return Err(self.failure(&status).into());

@@ -120,7 +120,7 @@ fn what_cannot_work_is_refused_at_the_start() {
                 option("--tls-key", "worker.key"),
             ]
             .concat(),
-            "TLS with https://127.0.0.1:1",
+            "with the key",
         ),
     ] {
         for command in [
@@ -144,4 +144,77 @@ fn what_cannot_work_is_refused_at_the_start() {
         "a certificate needs its key: {}",
         error(&output)
     );
+}
+
+#[test]
+fn what_no_waiting_mends_ends_a_command_and_a_worker_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let papers = Papers::new(directory.path());
+    let others = tempfile::tempdir().unwrap();
+    let others = Papers::new(others.path());
+    papers.write("unknown.token", "nobodys-token\n");
+    let service = Service::start_with_tls(directory.path(), &papers);
+    let answered = at(&service.url, &["info"], &papers.client("reader"));
+    assert!(answered.status.success(), "{}", error(&answered));
+    let port = service.address.rsplit_once(':').unwrap().1;
+    let option = |name: &str, file: String| vec![name.to_string(), file];
+    for (url, credentials, code, told) in [
+        (
+            service.url.clone(),
+            option("--tls-ca", others.path("ca.pem")),
+            1,
+            "name that authority's certificate with --tls-ca",
+        ),
+        (
+            format!("http://{}", service.address),
+            vec![],
+            1,
+            "the URL has to begin with https://",
+        ),
+        (
+            format!("https://localhost:{port}"),
+            papers.client("worker"),
+            1,
+            "is not for localhost",
+        ),
+        (
+            service.url.clone(),
+            [
+                option("--tls-ca", papers.path("ca.pem")),
+                option("--tls-cert", others.path("worker.pem")),
+                option("--tls-key", others.path("worker.key")),
+            ]
+            .concat(),
+            1,
+            "its authority is none of the coordinator's --tls-client-ca",
+        ),
+        (
+            service.url.clone(),
+            [
+                option("--tls-ca", papers.path("ca.pem")),
+                option("--token-file", papers.path("unknown.token")),
+            ]
+            .concat(),
+            3,
+            "the token is no identity's here",
+        ),
+    ] {
+        let output = at(&url, &["info"], &credentials);
+        let said = error(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        // No second line, and no second time.
+        assert_eq!(
+            (said.lines().count(), said.matches(told).count()),
+            (1, 1),
+            "{said}"
+        );
+        let output = at(
+            &url,
+            &[&["worker", "--device", "cpu"][..], &KEYS].concat(),
+            &credentials,
+        );
+        let said = error(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert_eq!(said.matches(told).count(), 1, "{said}");
+    }
 }

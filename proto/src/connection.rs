@@ -1,16 +1,27 @@
 //! How a client reaches a coordinator: its URL, TLS, and what the client proves who it is with.
 
-use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+mod dial;
+mod fault;
+
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+use tokio_rustls::rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{InvalidDnsNameError, ServerName},
+};
 
 use tonic::{
     Request, Status,
     codegen::http::Uri,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{self, ClientTlsConfig, Endpoint},
+    transport::{self, Endpoint},
 };
 
 use crate::pem::{FileError, authorities, certificates, private_key, read};
+use dial::{Dialer, HTTP2, Noted};
+pub use fault::Fault;
 
 /// Time for a connection, TLS included.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -59,12 +70,19 @@ impl CoordinatorUrl {
         self.0.starts_with("https:")
     }
 
-    /// Whether it names this machine, so that nobody else hears what is said.
-    fn is_loopback(&self) -> bool {
+    /// The host, an address without brackets, and the port.
+    fn host_and_port(&self) -> (String, u16) {
         let uri: Uri = self.0.parse().expect("it was parsed before");
         let host = uri.host().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = uri.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 });
+        (host.to_owned(), port)
+    }
+
+    /// Whether it names this machine, so that nobody else hears what is said.
+    fn is_loopback(&self) -> bool {
+        let (host, _) = self.host_and_port();
+        host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
     }
 }
 
@@ -153,18 +171,28 @@ pub enum ConnectError {
     /// A token that others could read.
     #[error("a token would cross the network unencrypted to {0}: use https://")]
     TokenExposed(CoordinatorUrl),
+    /// A certificate and a token, which may be of two identities.
+    #[error(
+        "both a certificate and a token are given: a client is known by one of them (--tls-cert or --token-file)"
+    )]
+    TwoIdentities,
+    /// The system has no authorities of its own.
+    #[error("this system trusts no authority: name the coordinator's with --tls-ca")]
+    NoAuthorities,
+    /// No certificate could be for it.
+    #[error("the host of {0} is neither a DNS name nor an address, so no certificate can be for it")]
+    HostName(CoordinatorUrl, #[source] InvalidDnsNameError),
+    /// What no waiting mends.
+    #[error("the coordinator at {url} cannot be spoken with: {fault}")]
+    Fault {
+        /// The coordinator.
+        url: CoordinatorUrl,
+        /// Why, and the remedy.
+        fault: Fault,
+    },
     /// Nobody answers there, or not as should be.
     #[error("cannot connect to {url}")]
     Unreachable {
-        /// The coordinator.
-        url: CoordinatorUrl,
-        /// Why.
-        #[source]
-        source: transport::Error,
-    },
-    /// The transport does not take it.
-    #[error("TLS with {url}")]
-    Transport {
         /// The coordinator.
         url: CoordinatorUrl,
         /// Why.
@@ -178,6 +206,7 @@ pub enum ConnectError {
 pub struct Connector {
     url: CoordinatorUrl,
     credentials: Credentials,
+    noted: Noted,
 }
 
 impl Connector {
@@ -193,8 +222,15 @@ impl Connector {
         if credentials.token.is_some() && !url.is_https() && !url.is_loopback() {
             return Err(ConnectError::TokenExposed(url));
         }
-        let connector = Self { url, credentials };
-        connector.endpoint()?;
+        if credentials.token.is_some() && credentials.identity.is_some() {
+            return Err(ConnectError::TwoIdentities);
+        }
+        let connector = Self {
+            url,
+            credentials,
+            noted: Noted::default(),
+        };
+        connector.dialer()?;
         connector.bearer()?;
         Ok(connector)
     }
@@ -209,7 +245,7 @@ impl Connector {
     /// # Errors
     /// See [`ConnectError`]: a file that was there before may be gone.
     pub fn channel(&self) -> Result<Channel, ConnectError> {
-        let channel = self.endpoint()?.connect_lazy();
+        let channel = self.endpoint().connect_with_connector_lazy(self.dialer()?);
         Ok(InterceptedService::new(channel, self.bearer()?))
     }
 
@@ -218,50 +254,76 @@ impl Connector {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(&self) -> Result<Channel, ConnectError> {
-        let (endpoint, bearer) = (self.endpoint()?, self.bearer()?);
-        let channel = endpoint.connect().await;
-        let channel = channel.map_err(|source| ConnectError::Unreachable {
-            url: self.url.clone(),
-            source,
+        let (dialer, bearer) = (self.dialer()?, self.bearer()?);
+        let channel = self.endpoint().connect_with_connector(dialer).await;
+        let channel = channel.map_err(|source| {
+            let url = self.url.clone();
+            self.fault().unwrap_or(ConnectError::Unreachable { url, source })
         })?;
         Ok(InterceptedService::new(channel, bearer))
     }
 
-    fn endpoint(&self) -> Result<Endpoint, ConnectError> {
-        let transport = |source| ConnectError::Transport {
-            url: self.url.clone(),
-            source,
-        };
-        let mut endpoint = Endpoint::from_shared(self.url.to_string()).map_err(transport)?;
-        if self.url.is_https() {
-            endpoint = endpoint.tls_config(self.tls()?).map_err(transport)?;
-        }
-        Ok(endpoint
+    /// What is wrong with the connection that was tried last, as far as no waiting mends it. It may show only at a call.
+    pub fn fault(&self) -> Option<ConnectError> {
+        let (fault, url) = (self.noted.get()?, self.url.clone());
+        Some(ConnectError::Fault { url, fault })
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::from_shared(self.url.to_string())
+            .expect("a coordinator's URL is one")
             .connect_timeout(CONNECT_MAX)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true))
+            .keep_alive_while_idle(true)
     }
 
-    fn tls(&self) -> Result<ClientTlsConfig, ConnectError> {
-        let Credentials { ca, identity, .. } = &self.credentials;
-        let mut tls = ClientTlsConfig::new().timeout(CONNECT_MAX);
-        match ca {
-            Some(path) => {
-                let text = read("the authorities' certificates", path)?;
-                authorities(path, &text)?;
-                tls = tls.ca_certificate(transport::Certificate::from_pem(text));
+    fn dialer(&self) -> Result<Dialer, ConnectError> {
+        let (host, port) = self.url.host_and_port();
+        let tls = match self.url.is_https() {
+            true => {
+                let name = ServerName::try_from(host.clone());
+                let name = name.map_err(|error| ConnectError::HostName(self.url.clone(), error))?;
+                Some((Arc::new(self.tls()?), name))
             }
-            None => tls = tls.with_native_roots(),
-        }
-        if let Some((certificate, key)) = identity {
-            let chain = read("the certificate", certificate)?;
-            certificates("the certificate", certificate, &chain)?;
-            let private = read("the key", key)?;
-            private_key(key, &private)?;
-            tls = tls.identity(transport::Identity::from_pem(chain, private));
-        }
-        Ok(tls)
+            false => None,
+        };
+        let noted = self.noted.clone();
+        Ok(Dialer {
+            host,
+            port,
+            tls,
+            noted,
+        })
+    }
+
+    fn tls(&self) -> Result<ClientConfig, ConnectError> {
+        let Credentials { ca, identity, .. } = &self.credentials;
+        let roots = match ca {
+            Some(path) => authorities(path, &read("the authorities' certificates", path)?)?,
+            None => system_authorities()?,
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows the versions that are the default")
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let what = "the certificate";
+                let chain = certificates(what, certificate, &read(what, certificate)?)?;
+                let private = private_key(key, &read("the key", key)?)?;
+                builder
+                    .with_client_auth_cert(chain, private)
+                    .map_err(|error| FileError::Content {
+                        what,
+                        path: certificate.clone(),
+                        problem: format!("with the key {}: {error}", key.display()),
+                    })?
+            }
+        };
+        config.alpn_protocols = vec![HTTP2.to_vec()];
+        Ok(config)
     }
 
     fn bearer(&self) -> Result<Bearer, ConnectError> {
@@ -270,16 +332,28 @@ impl Connector {
         };
         let what = "the token file";
         let text = read(what, path)?;
-        let token = std::str::from_utf8(&text)
-            .ok()
-            .and_then(|text| Token::new(text.trim()));
-        let token = token.ok_or_else(|| FileError::Content {
+        let token = token(&text).ok_or_else(|| FileError::Content {
             what,
             path: path.clone(),
             problem: format!("expected one line of visible ASCII, {TOKEN_BYTES_MAX} bytes at most"),
         })?;
         Ok(Bearer(Some(token.header())))
     }
+}
+
+fn system_authorities() -> Result<RootCertStore, ConnectError> {
+    let mut roots = RootCertStore::empty();
+    // What does not parse is of no use to anybody, and no reason to trust none of the others.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    match roots.is_empty() {
+        true => Err(ConnectError::NoAuthorities),
+        false => Ok(roots),
+    }
+}
+
+/// The token of a file.
+fn token(text: &[u8]) -> Option<Token> {
+    Token::new(std::str::from_utf8(text).ok()?.trim())
 }
 
 /// Puts the client's token into each call.
@@ -405,6 +479,12 @@ mod tests {
         assert!(told.contains("garbage.pem"), "{told}");
         let told = refused("http://127.0.0.1:1", ca(&garbage));
         assert!(told.contains("https://"), "{told}");
+        let both = Credentials {
+            identity: Some((garbage.clone(), garbage.clone())),
+            ..with_token
+        };
+        let told = refused("https://coordinator", both);
+        assert!(told.contains("--tls-cert or --token-file"), "{told}");
         let identity = Credentials {
             identity: Some((garbage, token)),
             ..Credentials::default()
@@ -456,5 +536,21 @@ mod tests {
         // Another connection, another look at the file.
         fs::write(&path, "other").unwrap();
         assert_eq!(bearer(&connector).0, "Bearer other");
+    }
+
+    #[test]
+    fn fuzz_tokens() {
+        fuzzer::Target::new(env!("CARGO_MANIFEST_DIR"), "token")
+            .seed("short", "s3cret\n")
+            .word("\n")
+            .word("\0")
+            .run(|bytes| {
+                let token = token(bytes).ok_or("no token")?;
+                let header = token.header();
+                let text = header.to_str().map_err(|error| error.to_string())?;
+                assert_eq!(text.strip_prefix("Bearer "), Some(token.0.as_str()));
+                assert!(header.is_sensitive() && !format!("{token:?}").contains(&format!("({})", token.0)));
+                Ok(())
+            });
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use tokio_rustls::rustls::{
     self, RootCertStore,
     pki_types::{
-        CertificateDer, PrivateKeyDer,
+        CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
         pem::{Error, PemObject},
     },
 };
@@ -130,6 +130,30 @@ pub fn authorities(path: &Path, text: &[u8]) -> Result<RootCertStore, FileError>
     Ok(roots)
 }
 
+/// The lists of revoked certificates of a PEM file: one at least.
+///
+/// # Errors
+/// [`FileError::Content`].
+pub fn revocations(
+    path: &Path,
+    text: &[u8],
+) -> Result<Vec<CertificateRevocationListDer<'static>>, FileError> {
+    let what = "the revocation lists";
+    let content = |problem: String| FileError::Content {
+        what,
+        path: path.into(),
+        problem,
+    };
+    let found = CertificateRevocationListDer::pem_slice_iter(text).collect::<Result<Vec<_>, Error>>();
+    let found = found.map_err(|error| content(error.to_string()))?;
+    match found.is_empty() {
+        true => Err(content(
+            "no revocation list (X509 CRL) in PEM form is in it".into(),
+        )),
+        false => Ok(found),
+    }
+}
+
 /// The key of a PEM file, one that can be signed with.
 ///
 /// # Errors
@@ -150,6 +174,8 @@ pub fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, F
 #[cfg(test)]
 mod tests {
     use std::{os::unix::net::UnixListener, process::Command};
+
+    use fuzzer::Target;
 
     use super::*;
 
@@ -191,5 +217,53 @@ mod tests {
         file.set_len(FILE_BYTES_MAX + 1).unwrap();
         let told = read("the key", &path).unwrap_err().to_string();
         assert!(told.contains("at most 4194304 bytes"), "{told}");
+    }
+
+    #[test]
+    fn fuzz_pem_files() {
+        let path = Path::new("file.pem");
+        Target::new(env!("CARGO_MANIFEST_DIR"), "pem")
+            .seed("certificate", include_bytes!("../fuzz/pem/seed-certificate"))
+            .seed("key", include_bytes!("../fuzz/pem/seed-key"))
+            .seed("list", include_bytes!("../fuzz/pem/seed-list"))
+            .word("-----BEGIN ")
+            .word("-----END CERTIFICATE-----\n")
+            .memory(1 << 16, 256)
+            .run(|text| {
+                let found = [
+                    certificates("a certificate", path, text).map(drop),
+                    authorities(path, text).map(drop),
+                    private_key(path, text).map(drop),
+                    revocations(path, text).map(drop),
+                ];
+                let told: Vec<String> = found
+                    .iter()
+                    .filter_map(|found| found.as_ref().err())
+                    .map(ToString::to_string)
+                    .collect();
+                assert!(told.iter().all(|told| told.contains("file.pem")), "{told:?}");
+                // Each kind is refused by those that look for another.
+                if told.len() < found.len() {
+                    Ok(())
+                } else {
+                    Err(told.join("; "))
+                }
+            });
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_refused_by_name() {
+        let path = Path::new("file.pem");
+        let certificate = include_bytes!("../fuzz/pem/seed-certificate");
+        let list = include_bytes!("../fuzz/pem/seed-list");
+        assert_eq!(certificates("a certificate", path, certificate).unwrap().len(), 1);
+        assert_eq!(revocations(path, list).unwrap().len(), 1);
+        let told = revocations(path, certificate).unwrap_err().to_string();
+        assert!(
+            told.contains("file.pem") && told.contains("no revocation list"),
+            "{told}"
+        );
+        let told = authorities(path, list).unwrap_err().to_string();
+        assert!(told.contains("no certificate"), "{told}");
     }
 }

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use circuits::Fr;
 use circuits::aggregation::AggregationInput;
+use proto::connection::{Connector, Credentials};
 use proto::v1::session_request::Message as FromWorker;
 use proto::v1::session_response::Message as ToWorker;
 use proto::v1::{FailureClass, LeaseLost, TaskKind, Verdict};
 use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task as Proving};
-use prover::worker::{DeviceInfo, Place, WorkerError};
+use prover::worker::{self, DeviceInfo, Place, WorkerError};
+use rcgen::{CertificateParams, KeyPair};
+use tonic::Code;
 
 use stage::{Scene, Stage};
 use tonic::Status;
@@ -80,16 +83,19 @@ impl Prepare for Plain {
     }
 }
 
-/// Sets the stage with a worker whose engine waits for the orders.
-async fn set(scene: Scene) -> (Stage, sync_mpsc::Sender<Order>) {
-    let (orders, queue) = sync_mpsc::channel();
-    let device = DeviceInfo {
+fn device() -> DeviceInfo {
+    DeviceInfo {
         name: "scripted".into(),
         memory_bytes: 0,
         proves_shards: true,
         proves_aggregations: true,
-    };
-    let place = Place::threads(Ordered { orders: queue }, device);
+    }
+}
+
+/// Sets the stage with a worker whose engine waits for the orders.
+async fn set(scene: Scene) -> (Stage, sync_mpsc::Sender<Order>) {
+    let (orders, queue) = sync_mpsc::channel();
+    let place = Place::threads(Ordered { orders: queue }, device());
     (Stage::set(scene, place).await, orders)
 }
 
@@ -195,7 +201,7 @@ async fn a_proof_finished_while_the_coordinator_is_down_is_reported_until_it_is_
     drop(peer);
     stage.server.abort();
     orders.send(Order::Prove(b"late")).unwrap();
-    stage.restart_server().await;
+    stage.restart_server(None).await;
 
     // Its first answer is lost too: the store was down.
     let mut peer = stage.session().await;
@@ -365,14 +371,14 @@ async fn a_drain_ends_a_worker_whose_coordinator_says_nothing() {
 #[tokio::test]
 async fn a_worker_with_other_keys_is_refused_for_good() {
     let stage = set(Scene {
-        refuse: true,
+        refuse: Some(Code::FailedPrecondition),
         ..Scene::default()
     })
     .await
     .0;
     let error = stage.drained().await.unwrap_err();
     assert!(
-        matches!(&error, WorkerError::Refused { reason } if reason == "other verifying keys"),
+        matches!(&error, WorkerError::Refused { reason } if reason == "as the test wants it"),
         "{error}"
     );
 }
@@ -421,4 +427,55 @@ async fn the_next_task_is_prepared_while_one_is_proven() {
     peer.judge(1, Verdict::Accepted).await;
     peer.expect_ask().await;
     peer.judge(2, Verdict::Accepted).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_nobody_knows_ends_unless_it_was_connected_before() {
+    for code in [Code::Unauthenticated, Code::PermissionDenied] {
+        let scene = Scene {
+            refuse: Some(code),
+            ..Scene::default()
+        };
+        let (stage, _orders) = set(scene).await;
+        let ended = stage.drained().await;
+        assert!(matches!(ended, Err(WorkerError::Refused { .. })), "{ended:?}");
+
+        let (mut stage, _orders) = set(Scene::default()).await;
+        stage.session().await;
+        stage.restart_server(Some(code)).await;
+        for _ in 0..3 {
+            stage.unwelcomed().await;
+        }
+        stage.restart_server(None).await;
+        stage.session().await.expect_ask().await;
+        stage.stop();
+        stage.drained().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_worker_whose_connection_cannot_come_about_ends_with_the_reason() {
+    let (mut stage, _orders) = set(Scene::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let authority = CertificateParams::new(vec!["ca".into()]).unwrap();
+    let authority = authority.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let credentials = Credentials {
+        ca: Some(ca),
+        ..Credentials::default()
+    };
+    let url = format!("https://{}", stage.address).parse().unwrap();
+    let config = stage::config(Connector::new(url, credentials).unwrap(), Scene::default());
+    let (_orders, queue) = sync_mpsc::channel();
+    let place = Place::threads(Ordered { orders: queue }, device());
+    let ended = tokio::time::timeout(
+        stage::PATIENCE,
+        worker::run(config, place, std::future::pending()),
+    )
+    .await;
+    let error = ended.expect("it ends").expect_err("no TLS is spoken there");
+    assert!(matches!(error, WorkerError::Connection(_)), "{error:?}");
+    assert!(error.to_string().contains("begin with http://"), "{error}");
+    stage.session().await.expect_ask().await;
 }

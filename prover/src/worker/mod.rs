@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use accel::machine::Process;
-use proto::connection::Connector;
+use proto::connection::{ConnectError, Connector};
 use proto::v1::session_response::Message as FromCoordinator;
 use proto::v1::{Device, Hello, TaskKind};
 use rand::Rng;
@@ -41,6 +41,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Longest time that a worker without a device goes on to deliver what it owes.
 const OUT_OF_SERVICE_MAX: Duration = Duration::from_secs(60);
+/// Between two log lines that say the same of why there is no session.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// A proof that was not judged after this many renewal periods is reported again on the same session.
 const REMIND_PERIODS: u32 = 5;
 
@@ -173,6 +175,9 @@ pub enum WorkerError {
         /// What the coordinator said.
         reason: String,
     },
+    /// No connection to the coordinator can come about, and waiting would not change that.
+    #[error(transparent)]
+    Connection(ConnectError),
     /// The prover process cannot be started, its keys cannot be opened, or its device cannot be used.
     #[error("cannot prove here: {0}")]
     Device(String),
@@ -225,6 +230,8 @@ pub async fn run(
         events,
         instance: rand::thread_rng().gen_range(1..=u64::MAX),
         name_taken: None,
+        connected: false,
+        told: None,
         stop: Some(stopped),
         drain_until: None,
         out_of_service: None,
@@ -257,6 +264,10 @@ struct Keeper {
     instance: u64,
     /// Since when another worker has the name.
     name_taken: Option<Instant>,
+    /// Whether there ever was a session.
+    connected: bool,
+    /// Why there was none when that was logged last, and when.
+    told: Option<(String, Instant)>,
     /// Ends (its sender is dropped) when the worker shall drain; taken then.
     stop: Option<oneshot::Receiver<()>>,
     drain_until: Option<Instant>,
@@ -290,6 +301,7 @@ impl Keeper {
             match opened {
                 Ok(session) => {
                     tracing::info!(session = session.welcome.session_id, preset = %session.welcome.preset, "session open");
+                    (self.connected, self.told) = (true, None);
                     self.config.ready.send_replace(self.drain_until.is_none());
                     let ended = self.serve(session).await;
                     self.config.ready.send_replace(false);
@@ -313,24 +325,32 @@ impl Keeper {
         Ok(())
     }
 
-    /// Logs the end of a session; an end that would repeat itself is the worker's.
+    /// Logs the end of a session; an end that would repeat itself is the worker's. What somebody has to mend ends a worker that
+    /// was never connected; one that was may hold proofs, and waits for it.
     fn check_end(&mut self, ended: Ended) -> Result<(), WorkerError> {
         let now = Instant::now();
         self.name_taken = ended.is_name_taken().then(|| self.name_taken.unwrap_or(now));
         let gives_up = self
             .name_taken
             .is_some_and(|since| now.duration_since(since) > self.config.name_taken_max);
-        if ended.is_final() || gives_up {
+        if ended.is_final() || gives_up || (ended.needs_somebody() && !self.connected) {
+            let ended = match ended {
+                Ended::Connect(error) => return Err(WorkerError::Connection(error)),
+                ended => ended,
+            };
             let Ended::Status(status) = ended else {
-                unreachable!("only a status is final, or says that the name is taken")
+                unreachable!("only a status or a connection is final")
             };
             return Err(WorkerError::Refused {
                 reason: status.message().to_string(),
             });
         }
-        let causes = std::iter::successors(std::error::Error::source(&ended), |cause| cause.source());
-        let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        tracing::warn!(reason = %ended, cause, "no session with the coordinator");
+        let reason = ended.told();
+        let said = |(told, at): &(String, Instant)| *told == reason && now.duration_since(*at) < TOLD_EVERY;
+        if !self.told.as_ref().is_some_and(said) {
+            tracing::warn!(reason, "no session with the coordinator; trying again");
+            self.told = Some((reason, now));
+        }
         Ok(())
     }
 

@@ -23,11 +23,11 @@ const OUTGOING_MAX: usize = 256;
 /// Why a session could not begin, or ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
-    #[error("no connection")]
+    #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("the handshake took longer than {CONNECT_MAX:?}")]
     HandshakeTimeout,
-    #[error("the coordinator ended the session: {0}")]
+    #[error("the coordinator ended the session: {}", .0.message())]
     Status(#[source] Box<tonic::Status>),
     #[error("the coordinator closed the session")]
     Closed,
@@ -47,16 +47,41 @@ impl Ended {
         matches!(self, Ended::Status(status) if status.code() == tonic::Code::AlreadyExists)
     }
 
+    /// Whether somebody has to change something before a session can come about: a certificate, a token, what the worker may do.
+    pub(super) fn needs_somebody(&self) -> bool {
+        match self {
+            Ended::Connect(error) => matches!(error, ConnectError::Fault { .. }),
+            Ended::Status(status) => matches!(
+                status.code(),
+                tonic::Code::Unauthenticated | tonic::Code::PermissionDenied
+            ),
+            _ => false,
+        }
+    }
+
+    /// What happened, on one line that says each cause once.
+    pub(super) fn told(&self) -> String {
+        let mut told = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            // A connection that breaks has a source; the coordinator's own words have none.
+            let text = error
+                .downcast_ref::<tonic::Status>()
+                .map_or_else(|| error.to_string(), |status| status.message().to_owned());
+            if !told.contains(&text) {
+                told = format!("{told}: {text}");
+            }
+            cause = error.source();
+        }
+        told
+    }
+
     /// Whether another attempt would end the same: the coordinator proves with other keys, or knows other rules.
     pub(super) fn is_final(&self) -> bool {
         let Ended::Status(status) = self else { return false };
         matches!(
             status.code(),
-            tonic::Code::FailedPrecondition
-                | tonic::Code::InvalidArgument
-                | tonic::Code::Unauthenticated
-                | tonic::Code::PermissionDenied
-                | tonic::Code::Unimplemented
+            tonic::Code::FailedPrecondition | tonic::Code::InvalidArgument | tonic::Code::Unimplemented
         )
     }
 }
@@ -72,7 +97,8 @@ impl Session {
     /// Connects and says hello.
     pub(super) async fn open(connector: &Connector, hello: Hello) -> Result<Self, Ended> {
         match tokio::time::timeout(CONNECT_MAX, Self::handshake(connector, hello)).await {
-            Ok(session) => session,
+            // A certificate is refused after the connection is there.
+            Ok(session) => session.map_err(|ended| connector.fault().map_or(ended, Ended::Connect)),
             Err(_) => Err(Ended::HandshakeTimeout),
         }
     }

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Server;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 /// Longest wait for anything that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -167,7 +167,7 @@ pub fn shard_payload(time: u64) -> Vec<u8> {
 /// Gives the test each session that a worker opens.
 struct Script {
     sessions: mpsc::Sender<Peer>,
-    refuse: bool,
+    refuse: Option<Code>,
 }
 
 #[tonic::async_trait]
@@ -178,9 +178,6 @@ impl WorkerService for Script {
         &self,
         request: Request<Streaming<SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        if self.refuse {
-            return Err(Status::failed_precondition("other verifying keys"));
-        }
         let (outgoing, responses) = mpsc::channel(64);
         let peer = Peer {
             incoming: request.into_inner(),
@@ -190,6 +187,9 @@ impl WorkerService for Script {
             .send(peer)
             .await
             .map_err(|_| Status::unavailable("the test is over"))?;
+        if let Some(code) = self.refuse {
+            return Err(Status::new(code, "as the test wants it"));
+        }
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 }
@@ -208,7 +208,7 @@ pub struct Stage {
 #[derive(Clone, Copy)]
 pub struct Scene {
     /// The coordinator refuses every worker.
-    pub refuse: bool,
+    pub refuse: Option<Code>,
     pub stall_max: Duration,
     pub name_taken_max: Duration,
     pub ahead: usize,
@@ -217,7 +217,7 @@ pub struct Scene {
 impl Default for Scene {
     fn default() -> Self {
         Self {
-            refuse: false,
+            refuse: None,
             stall_max: Duration::from_secs(3600),
             name_taken_max: Duration::from_secs(3600),
             ahead: 0,
@@ -228,24 +228,9 @@ impl Default for Scene {
 impl Stage {
     pub async fn set(scene: Scene, place: Place) -> Self {
         let (address, sessions, server) = serve("127.0.0.1:0".parse().unwrap(), scene.refuse).await;
-        let config = WorkerConfig {
-            coordinator: Connector::new(
-                format!("http://{address}").parse().expect("a URL"),
-                Credentials::default(),
-            )
-            .expect("nothing can be wrong with it"),
-            name: "worker".into(),
-            protocol_version: 1,
-            shard_vk_digest: [1; 32],
-            aggregation_vk_digest: [2; 32],
-            memory_bytes: 3,
-            ahead: Some(scene.ahead),
-            stall_max: scene.stall_max,
-            phase_max: Duration::from_secs(3600),
-            drain_max: PATIENCE,
-            name_taken_max: scene.name_taken_max,
-            ready: watch::Sender::new(false),
-        };
+        let url = format!("http://{address}").parse().expect("a URL");
+        let connector = Connector::new(url, Credentials::default()).expect("nothing can be wrong with it");
+        let config = config(connector, scene);
         let ready = config.ready.subscribe();
         let (stop, stopped) = oneshot::channel();
         let worker =
@@ -298,10 +283,10 @@ impl Stage {
     }
 
     /// Stops the server with all its connections, and starts another on the same address.
-    pub async fn restart_server(&mut self) {
+    pub async fn restart_server(&mut self, refuse: Option<Code>) {
         self.server.abort();
         let _ = (&mut self.server).await;
-        (_, self.sessions, self.server) = serve(self.address, false).await;
+        (_, self.sessions, self.server) = serve(self.address, refuse).await;
     }
 
     pub async fn drained(self) -> Result<(), WorkerError> {
@@ -321,7 +306,28 @@ fn check(hello: &Hello) {
     assert_eq!(hello.devices[0].name, "scripted");
 }
 
-async fn serve(address: SocketAddr, refuse: bool) -> (SocketAddr, mpsc::Receiver<Peer>, JoinHandle<()>) {
+/// A worker's configuration.
+pub fn config(coordinator: Connector, scene: Scene) -> WorkerConfig {
+    WorkerConfig {
+        coordinator,
+        name: "worker".into(),
+        protocol_version: 1,
+        shard_vk_digest: [1; 32],
+        aggregation_vk_digest: [2; 32],
+        memory_bytes: 3,
+        ahead: Some(scene.ahead),
+        stall_max: scene.stall_max,
+        phase_max: Duration::from_secs(3600),
+        drain_max: PATIENCE,
+        name_taken_max: scene.name_taken_max,
+        ready: watch::Sender::new(false),
+    }
+}
+
+async fn serve(
+    address: SocketAddr,
+    refuse: Option<Code>,
+) -> (SocketAddr, mpsc::Receiver<Peer>, JoinHandle<()>) {
     let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sessions, receiver) = mpsc::channel(4);
