@@ -273,6 +273,15 @@ pub struct ServerTlsArgs {
         requires = "tls_cert"
     )]
     pub tls_client_ca: Option<PathBuf>,
+    /// Revocation lists of these authorities (CRL), one of each, PEM. Connections with a revoked certificate are closed.
+    #[arg(
+        long,
+        alias = "client-crl",
+        value_name = "FILE",
+        env = "ROLLUP_PROVER_SERVER_TLS_CLIENT_CRL",
+        requires = "tls_client_ca"
+    )]
+    pub tls_client_crl: Option<PathBuf>,
 }
 
 impl ServerTlsArgs {
@@ -283,6 +292,7 @@ impl ServerTlsArgs {
             certificate,
             key,
             client_ca: self.tls_client_ca.clone(),
+            client_crl: self.tls_client_crl.clone(),
         })
     }
 }
@@ -424,7 +434,7 @@ pub struct SampleArgs {
 }
 
 /// Variables of the environment that say how to speak with a coordinator, or how it is spoken with.
-pub const CONNECTION_VARIABLES: [&str; 8] = [
+pub const CONNECTION_VARIABLES: [&str; 9] = [
     "ROLLUP_PROVER_TLS_CA",
     "ROLLUP_PROVER_TLS_CERT",
     "ROLLUP_PROVER_TLS_KEY",
@@ -432,6 +442,7 @@ pub const CONNECTION_VARIABLES: [&str; 8] = [
     "ROLLUP_PROVER_SERVER_TLS_CERT",
     "ROLLUP_PROVER_SERVER_TLS_KEY",
     "ROLLUP_PROVER_SERVER_TLS_CLIENT_CA",
+    "ROLLUP_PROVER_SERVER_TLS_CLIENT_CRL",
     "ROLLUP_PROVER_SERVER_ACCESS",
 ];
 

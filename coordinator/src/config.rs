@@ -65,6 +65,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The authorities that vouch for clients.
     pub client_ca: Option<PathBuf>,
+    /// What these authorities have revoked: a list of each.
+    pub client_crl: Option<PathBuf>,
 }
 
 /// What one connection, one address and one caller may take: a tenant, or an address where no identity is proven. With what
@@ -152,6 +154,9 @@ pub enum ConfigError {
         "{0} is not a loopback address, and without a certificate everything is in plain text there; name the files for TLS, or allow it as insecure"
     )]
     PlainText(SocketAddr),
+    /// Revocation lists of nobody's certificates.
+    #[error("revocation lists are of the authorities in a client CA, and none is given")]
+    NothingToRevoke,
     /// Listening on a network for everybody.
     #[error(
         "{0} is not a loopback address, and nobody proves who calls there; name a client CA or an access file, or allow it as insecure"
@@ -207,6 +212,14 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`].
     pub fn check(&self) -> Result<State, ConfigError> {
+        if let Some(TlsFiles {
+            client_ca: None,
+            client_crl: Some(_),
+            ..
+        }) = &self.tls
+        {
+            return Err(ConfigError::NothingToRevoke);
+        }
         if !self.insecure_plaintext && !self.listen.ip().is_loopback() {
             match &self.tls {
                 None => return Err(ConfigError::PlainText(self.listen)),

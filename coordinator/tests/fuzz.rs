@@ -120,6 +120,47 @@ fn fuzz_requests_of_clients() {
 }
 
 #[test]
+fn fuzz_requests_of_operators() {
+    // The first byte says which request it is.
+    let seed = |kind: u8, request: Vec<u8>| [vec![kind], request].concat();
+    let rollback = v1::RollbackBatchesRequest {
+        batch_number: 7,
+        newest_batch_id: "b9".into(),
+    };
+    let list = v1::ListWorkersRequest {
+        page_size: 100,
+        page_token: "17".into(),
+    };
+    let drain = v1::DrainWorkerRequest {
+        worker: "w".into(),
+        identity: "pool".into(),
+    };
+    let input = v1::GetTaskInputRequest {
+        task_id: "b1-s0".into(),
+    };
+    target("operator-request")
+        .seed("rollback", seed(0, rollback.encode_to_vec()))
+        .seed("list", seed(1, list.encode_to_vec()))
+        .seed("drain", seed(2, drain.encode_to_vec()))
+        .seed("input", seed(3, input.encode_to_vec()))
+        .memory(1 << 16, PER_BYTE)
+        .run(|bytes| {
+            let (kind, bytes) = bytes.split_first().ok_or("nothing")?;
+            match kind {
+                0 => {
+                    let request: v1::RollbackBatchesRequest = decode(bytes)?;
+                    let _ = request.newest_batch_id.parse::<BatchId>();
+                }
+                1 => drop(decode::<v1::ListWorkersRequest>(bytes)?),
+                2 => drop(decode::<v1::DrainWorkerRequest>(bytes)?),
+                3 => task(&decode::<v1::GetTaskInputRequest>(bytes)?.task_id),
+                _ => return Err("no request".into()),
+            }
+            Ok(())
+        });
+}
+
+#[test]
 fn fuzz_ids() {
     target("id")
         .seed("batch", "b17")

@@ -11,6 +11,7 @@ use crate::{
         access::gate::{PIECE_BYTES_MAX, REQUEST_BYTES_MAX},
         prover_service::WATCH_BUFFER,
         shell::OUTBOUND_MAX,
+        transport::listener::CHAIN_BYTES_MAX,
         worker_service::WRITE_BUFFER,
     },
 };
@@ -53,7 +54,10 @@ impl Counts {
     fn bounds(&self) -> Bounds {
         let message = MESSAGE_BYTES_MAX as u64;
         let stream = u64::from(HEADER_BYTES_MAX) + PIECE_BYTES_MAX as u64;
-        let connection = u64::from(WINDOW_BYTES) + u64::from(STREAMS_MAX) * stream + CONNECTION_OWN_BYTES;
+        let connection = u64::from(WINDOW_BYTES) + u64::from(STREAMS_MAX) * stream
+            + CONNECTION_OWN_BYTES
+            // TLS keeps one, and those who look at it again another.
+            + 2 * CHAIN_BYTES_MAX as u64;
         let session =
             GROWTH * message + (WRITE_BUFFER as u64 + 1) * message + OUTBOUND_MAX as u64 * OUTBOUND_BYTES;
         let calls = [

@@ -11,6 +11,7 @@ mod status;
 mod submission;
 #[cfg(test)]
 mod tests;
+pub(crate) mod told;
 mod transport;
 mod undecodable;
 mod view;

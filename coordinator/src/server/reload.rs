@@ -1,37 +1,45 @@
 //! Certificates, keys and the access file, read again when they change.
 //!
 //! A change that does not read is told, and what was in force stays. The access file counts at each call and for the streams
-//! that are open, certificates at each new connection.
+//! that are open; certificates count at each new connection, and those that clients have shown are looked at again then, and
+//! once in a while, since their time may be over.
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use proto::pem::{FileError, read};
 use sha2::{Digest, Sha256};
 use tokio::{sync::watch, task};
-use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     access::{Access, Policy, file::AccessFile},
-    transport::{listener::Tls, tls::server_config},
+    transport::{
+        listener::Tls,
+        tls::{self, in_force},
+        vouched::Vouched,
+    },
 };
 use crate::config::{Config, TlsFiles};
+
+/// How often the certificates of open connections are looked at, though nothing has changed.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What of the configuration is in files that may change.
 #[derive(Debug)]
 pub(crate) struct Files {
-    tls: Option<(TlsFiles, watch::Sender<Arc<ServerConfig>>)>,
+    tls: Option<(TlsFiles, watch::Sender<Arc<tls::InForce>>)>,
+    vouched: Arc<Vouched>,
     access: Option<(PathBuf, Arc<Access>)>,
     every: Duration,
 }
 
 /// What is in force at the start.
 pub(crate) struct InForce {
-    pub tls: Tls,
+    pub tls: Option<Tls>,
     pub access: Arc<Access>,
     pub files: Files,
 }
@@ -43,7 +51,7 @@ impl InForce {
     /// The file, and what is wrong with it.
     pub(crate) fn read(config: &Config) -> Result<Self, FileError> {
         let tls = match &config.tls {
-            Some(files) => Some((files.clone(), watch::Sender::new(server_config(files)?))),
+            Some(files) => Some((files.clone(), watch::Sender::new(in_force(files)?))),
             None => None,
         };
         let policy = match (&config.access, &config.tls) {
@@ -57,11 +65,16 @@ impl InForce {
             (None, _) => Policy::Open,
         };
         let access = Arc::new(Access::new(policy));
+        let vouched = Arc::<Vouched>::default();
         Ok(Self {
-            tls: tls.as_ref().map(|(_, sender)| sender.subscribe()),
+            tls: tls.as_ref().map(|(_, sender)| Tls {
+                in_force: sender.subscribe(),
+                vouched: Arc::clone(&vouched),
+            }),
             access: Arc::clone(&access),
             files: Files {
                 tls,
+                vouched,
                 access: config.access.clone().map(|path| (path, access)),
                 every: Duration::from_millis(config.reload_ms),
             },
@@ -100,7 +113,8 @@ impl Files {
         Some(digest(
             [&files.certificate, &files.key]
                 .into_iter()
-                .chain(&files.client_ca),
+                .chain(&files.client_ca)
+                .chain(&files.client_crl),
         ))
     }
 
@@ -128,23 +142,33 @@ impl Files {
 
     /// Looks at the files again; what they were before is none at the first look.
     fn look(&self, before: Option<Digests>) -> Digests {
-        let now = Digests {
+        let mut now = Digests {
             tls: self.tls_digest(),
             access: self.access_digest(),
+            looked_again: before.map_or_else(Instant::now, |before| before.looked_again),
         };
         // They may have changed between the start and the first look, which then only repeats the start.
         if before.is_none_or(|before| before.tls != now.tls)
             && let Some((files, sender)) = &self.tls
         {
-            match server_config(files) {
-                Ok(config) => {
-                    sender.send_replace(config);
+            match in_force(files) {
+                Ok(in_force) => {
+                    // In force first: whoever comes in after the look is judged by it.
+                    sender.send_replace(Arc::clone(&in_force));
+                    self.vouched.look_again(&in_force);
                     if before.is_some() {
                         tracing::info!(certificate = %files.certificate.display(), "certificates in force");
                     }
                 }
                 Err(error) => told(&error),
             }
+        }
+        if now.looked_again.elapsed() >= LOOK_AGAIN
+            && let Some((_, sender)) = &self.tls
+        {
+            now.looked_again = Instant::now();
+            let in_force = Arc::clone(&sender.borrow());
+            self.vouched.look_again(&in_force);
         }
         if before.is_none_or(|before| before.access != now.access)
             && let Some((path, access)) = &self.access
@@ -168,6 +192,8 @@ impl Files {
 struct Digests {
     tls: Option<[u8; 32]>,
     access: Option<[u8; 32]>,
+    /// When the certificates of open connections were looked at, other than because of a change.
+    looked_again: Instant,
 }
 
 fn told(error: &FileError) {

@@ -68,7 +68,9 @@ use crate::{
 };
 
 mod access;
+mod faults;
 mod quotas;
+mod revoked;
 mod secure;
 
 const ROLLUP: RollupId = RollupId {

@@ -81,4 +81,23 @@ mod tests {
             assert_eq!(Certificate::read(bytes).names, [""; 0]);
         }
     }
+
+    #[test]
+    fn fuzz_certificates() {
+        fuzzer::Target::new(env!("CARGO_MANIFEST_DIR"), "certificate")
+            .seed("small", include_bytes!("../../../fuzz/certificate/seed-small"))
+            .memory(1 << 16, 64)
+            .run(|bytes| {
+                let names = Certificate::read(bytes).names;
+                assert!(names.len() <= NAMES_MAX);
+                for name in &names {
+                    assert!((1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control));
+                }
+                if names.is_empty() {
+                    Err("no names".into())
+                } else {
+                    Ok(())
+                }
+            });
+    }
 }

@@ -323,4 +323,32 @@ mod tests {
         }
         assert!(AccessFile::parse(&[0xff]).is_err());
     }
+
+    #[test]
+    fn fuzz_access_files() {
+        let (digest, colons) = ("00".repeat(32), vec!["AB"; 32].join(":"));
+        let two = format!(
+            "[[identity]]\nname = \"a\"\nroles = [\"sequencer\", \"reader\"]\ntenant = \"t\"\ntoken_sha256 = [\"{digest}\"]\n\
+             [[identity]]\nname = \"b\"\nroles = [\"worker\"]\ncertificate_sha256 = [\"{colons}\"]\ncertificate_names = [\"b.example\"]\n"
+        );
+        fuzzer::Target::new(env!("CARGO_MANIFEST_DIR"), "access-file")
+            .seed("two", two)
+            .word("[[identity]]\n")
+            .word("= [\"\"]")
+            .memory(1 << 18, 1 << 10)
+            .run(|bytes| {
+                let file =
+                    AccessFile::read(Path::new("access.toml"), bytes).map_err(|error| error.to_string())?;
+                assert!(!file.identities.is_empty());
+                for identity in &file.identities {
+                    for name in [&identity.principal.0, &identity.tenant.0] {
+                        assert!(
+                            (1..=NAME_CHARS_MAX).contains(&name.len()) && !name.contains(char::is_control)
+                        );
+                    }
+                    assert!(Role::ALL.iter().any(|role| identity.roles.has(*role)));
+                }
+                Ok(())
+            });
+    }
 }

@@ -29,6 +29,7 @@ use super::{
 use crate::config::Quotas;
 use crate::server::{
     status::{denied, exhausted, too_large, unauthenticated, unfinished},
+    told::Told,
     transport::connection::{Activity, Call, ConnectionInfo},
 };
 
@@ -70,6 +71,7 @@ pub(crate) struct Gate {
     meter: Arc<Meter>,
     times: Times,
     open: Arc<Mutex<Open>>,
+    told: Told,
 }
 
 /// The calls of identities that are under way.
@@ -132,6 +134,7 @@ impl Gate {
             meter,
             times,
             open: Arc::default(),
+            told: Told::default(),
         }
     }
 
@@ -148,8 +151,10 @@ impl Gate {
             .count(known.as_ref().ok().and_then(Option::as_ref), address)?;
         let path = request.uri().path();
         let identity = authorize(&policy, path, methods::find(path), known).inspect_err(|status| {
-            let shown: String = path.chars().take(128).collect();
-            tracing::info!(peer = %peer.address, method = shown, reason = status.message(), "a call is refused");
+            if let Some(more) = self.told.note(status.message(), std::time::Instant::now()) {
+                let shown: String = path.chars().take(128).collect();
+                tracing::info!(peer = %peer.address, method = shown, reason = status.message(), more, "a call is refused");
+            }
         })?;
         // Of an unknown method, where everybody may do everything: the services say that there is none.
         let kind = methods::find(path).map_or(Kind::Quick, |method| method.kind);

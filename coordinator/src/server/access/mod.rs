@@ -341,4 +341,28 @@ mod tests {
             None
         );
     }
+
+    #[test]
+    fn fuzz_authorizations() {
+        let (policy, peer) = (policy(), peer("127.0.0.1:9", true, None));
+        fuzzer::Target::new(env!("CARGO_MANIFEST_DIR"), "authorization")
+            .seed("bearer", "Bearer s3cret")
+            .word("Basic ")
+            .word(" ")
+            .memory(1 << 18, 64)
+            .run(|bytes| {
+                let mut headers = HeaderMap::new();
+                let value = tonic::codegen::http::HeaderValue::from_bytes(bytes);
+                headers.append(AUTHORIZATION, value.map_err(|error| error.to_string())?);
+                let (_, identity) = policy.identify(&peer, &headers).map_err(|status| {
+                    assert_eq!(status.code(), Code::Unauthenticated);
+                    status.message().to_owned()
+                })?;
+                assert_eq!(
+                    identity.map(|identity| identity.principal.0).as_deref(),
+                    Some("one")
+                );
+                Ok(())
+            });
+    }
 }

@@ -35,6 +35,10 @@ impl Authority {
         }
     }
 
+    pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// A certificate of this authority, valid or expired, and its key; both PEM.
     fn issue(&self, name: &str, expired: bool) -> (String, String) {
         let mut params = CertificateParams::new(vec![]).expect("no names");
@@ -121,6 +125,7 @@ impl Papers {
             certificate: self.path("server.pem"),
             key: self.path("server.key"),
             client_ca: Some(self.path("ca.pem")),
+            client_crl: None,
         }
     }
 

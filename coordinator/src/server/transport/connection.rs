@@ -62,7 +62,7 @@ pub(crate) struct Call {
 }
 
 impl Activity {
-    fn new(watches_max: usize) -> Self {
+    pub(crate) fn new(watches_max: usize) -> Self {
         Self {
             calls: Mutex::new(Calls {
                 open: 0,
@@ -154,9 +154,8 @@ pub(crate) struct Connection<P> {
 }
 
 impl<P> Connection<P> {
-    pub(crate) fn new(io: Io, peer: Peer, times: Times, watches_max: usize, place: P) -> Self {
+    pub(crate) fn new(io: Io, peer: Peer, times: Times, activity: Arc<Activity>, place: P) -> Self {
         let opened = Instant::now();
-        let activity = Arc::new(Activity::new(watches_max));
         Self {
             io,
             closing: Box::pin(activity.closing.clone().cancelled_owned()),

@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Resource, getrlimit};
@@ -13,13 +13,23 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
 };
-use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::pki_types::{CertificateDer, UnixTime},
+};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::connection::{Connection, Io, Times};
+use super::{
+    connection::{Activity, Connection, Io, Times},
+    tls::InForce,
+    vouched::{Entry, Vouched},
+};
 use crate::{
     config::Quotas,
-    server::access::{Peer, certificate::Certificate, quota::network},
+    server::{
+        access::{Peer, certificate::Certificate, quota::network},
+        told::Told,
+    },
 };
 
 /// Connections that have shaken hands and wait to be served.
@@ -31,8 +41,17 @@ const FILES_RESERVED: u64 = 256;
 /// Between two lines in the log about connections that are turned away.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
-/// The certificates in force; none where TLS is not spoken.
-pub(crate) type Tls = Option<watch::Receiver<Arc<ServerConfig>>>;
+/// Most bytes of the certificates that a peer shows.
+pub(crate) const CHAIN_BYTES_MAX: usize = 16 << 10;
+
+/// What connections are begun with where TLS is spoken.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    /// The certificates in force.
+    pub in_force: watch::Receiver<Arc<InForce>>,
+    /// Where a connection over which a certificate was shown is entered.
+    pub vouched: Arc<Vouched>,
+}
 
 /// Connections that may be open at once: what is asked for, as far as there are file descriptors.
 pub(crate) fn connections_max(asked: usize) -> usize {
@@ -64,6 +83,9 @@ pub(crate) struct Place {
     address: IpAddr,
     _of_all: OwnedSemaphorePermit,
 }
+
+/// What a connection holds as long as it is open.
+pub(crate) type Held = (Place, Option<Entry>);
 
 impl Addresses {
     fn take(self: &Arc<Self>, address: IpAddr, of_all: OwnedSemaphorePermit) -> Option<Place> {
@@ -97,17 +119,18 @@ impl Drop for Place {
 /// What every connection begins with.
 #[derive(Clone)]
 struct Terms {
-    tls: Tls,
+    tls: Option<Tls>,
     times: Times,
     watches_max: usize,
+    told: Arc<Told>,
 }
 
 /// Connections, ready to be served. The listener is closed when nobody takes them any more.
 pub(crate) fn connections(
     listener: TcpListener,
-    tls: Tls,
+    tls: Option<Tls>,
     quotas: &Quotas,
-) -> ReceiverStream<io::Result<Connection<Place>>> {
+) -> ReceiverStream<io::Result<Connection<Held>>> {
     let (sender, receiver) = mpsc::channel(READY_MAX);
     let terms = Terms {
         tls,
@@ -116,6 +139,7 @@ pub(crate) fn connections(
             idle: Duration::from_millis(quotas.idle_ms_max),
         },
         watches_max: quotas.connection_watches_max,
+        told: Arc::default(),
     };
     let all = Arc::new(Semaphore::new(connections_max(quotas.connections_max)));
     let addresses = Arc::new(Addresses {
@@ -158,7 +182,7 @@ async fn begin(
     address: SocketAddr,
     terms: Terms,
     place: Place,
-    sender: mpsc::Sender<io::Result<Connection<Place>>>,
+    sender: mpsc::Sender<io::Result<Connection<Held>>>,
 ) {
     // Answers are small and awaited.
     let _ = stream.set_nodelay(true);
@@ -167,23 +191,47 @@ async fn begin(
         encrypted: terms.tls.is_some(),
         certificate: None,
     };
-    let io = match &terms.tls {
-        None => Io::Plain(stream),
+    let activity = Arc::new(Activity::new(terms.watches_max));
+    let (io, entry) = match &terms.tls {
+        None => (Io::Plain(stream), None),
         Some(tls) => {
-            let config = Arc::clone(&tls.borrow());
-            let handshake = TlsAcceptor::from(config).accept(stream);
-            let stream = match tokio::time::timeout(terms.times.begin, handshake).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return tracing::info!(peer = %address, %error, "no handshake"),
-                Err(_) => return tracing::debug!(peer = %address, "a handshake's time is over"),
+            let in_force = Arc::clone(&tls.in_force.borrow());
+            let handshake = TlsAcceptor::from(Arc::clone(&in_force.server)).accept(stream);
+            let handshake = tokio::time::timeout(terms.times.begin, handshake).await;
+            let refused = |cause: &str| {
+                if let Some(more) = terms.told.note(cause, Instant::now()) {
+                    tracing::info!(peer = %address, cause, more, "no handshake");
+                }
             };
-            let (_, session) = stream.get_ref();
-            let shown = session.peer_certificates().and_then(|chain| chain.first());
-            peer.certificate = shown.map(|der| Arc::new(Certificate::read(der)));
-            Io::Tls(Box::new(stream))
+            let stream = match handshake {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return refused(&error.to_string()),
+                Err(_) => return refused("it was not over in time"),
+            };
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            if chain.iter().map(|der| der.len()).sum::<usize>() > CHAIN_BYTES_MAX {
+                return refused("the certificates that are shown are too large");
+            }
+            peer.certificate = chain.first().map(|der| Arc::new(Certificate::read(der)));
+            let entry = (!chain.is_empty()).then(|| tls.vouched.enter(chain, &activity));
+            if let Some(problem) = overtaken(tls, &in_force, chain) {
+                return refused(&problem);
+            }
+            (Io::Tls(Box::new(stream)), entry)
         }
     };
-    let connection = Connection::new(io, peer, terms.times, terms.watches_max, place);
+    let connection = Connection::new(io, peer, terms.times, activity, (place, entry));
     // Nobody takes it once the coordinator stops.
     let _ = sender.send(Ok(connection)).await;
+}
+
+/// Why certificates that were taken are not any more, where others came into force meanwhile: who looked at the connections
+/// then did not see this one.
+fn overtaken(tls: &Tls, then: &Arc<InForce>, chain: &[CertificateDer<'_>]) -> Option<String> {
+    let now = Arc::clone(&tls.in_force.borrow());
+    if chain.is_empty() || Arc::ptr_eq(then, &now) {
+        return None;
+    }
+    let vouched = now.vouches_for(chain, UnixTime::now());
+    vouched.err().map(|error| error.to_string())
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use proto::pem::{FileError, authorities, certificates, private_key, read};
+use proto::pem::{FileError, authorities, certificates, private_key, read, revocations};
 use tokio_rustls::rustls::{
-    ServerConfig,
+    self, ServerConfig,
     crypto::ring,
-    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    pki_types::{CertificateDer, UnixTime},
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
 use crate::config::TlsFiles;
@@ -14,12 +15,37 @@ use crate::config::TlsFiles;
 /// The name of HTTP/2 in a handshake.
 const HTTP2: &[u8] = b"h2";
 
+/// What TLS is spoken with.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    pub server: Arc<ServerConfig>,
+    /// Judges clients' certificates; none where there is no client CA.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl InForce {
+    /// Whether a chain that was shown, the peer's own certificate first, would be taken at that time.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn vouches_for(
+        &self,
+        chain: &[CertificateDer<'_>],
+        at: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let (Some(clients), Some((own, rest))) = (&self.clients, chain.split_first()) else {
+            return Err(rustls::Error::NoCertificatesPresented);
+        };
+        clients.verify_client_cert(own, rest, at).map(drop)
+    }
+}
+
 /// What the files say. A client may come without a certificate, and is nobody then; one that it shows must be vouched for by
-/// the client CA.
+/// the client CA, and not revoked.
 ///
 /// # Errors
 /// The file, and what is wrong with it.
-pub(crate) fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, FileError> {
+pub(crate) fn in_force(files: &TlsFiles) -> Result<Arc<InForce>, FileError> {
     let what = "the certificate";
     let chain = certificates(what, &files.certificate, &read(what, &files.certificate)?)?;
     let key = private_key(&files.key, &read("the key", &files.key)?)?;
@@ -27,19 +53,25 @@ pub(crate) fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, FileE
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("the provider knows the versions that are the default");
-    let builder = match &files.client_ca {
-        None => builder.with_no_client_auth(),
+    let clients = match &files.client_ca {
+        None => None,
         Some(path) => {
             let roots = authorities(path, &read("the authorities' certificates", path)?)?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .allow_unauthenticated()
-                .build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| FileError::Content {
+            let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            if let Some(path) = &files.client_crl {
+                verifier = verifier.with_crls(revocations(path, &read("the revocation lists", path)?)?);
+            }
+            let verifier = verifier.allow_unauthenticated().build();
+            Some(verifier.map_err(|error| FileError::Content {
                 what: "the authorities' certificates",
                 path: path.clone(),
                 problem: error.to_string(),
             })?)
         }
+    };
+    let builder = match &clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
     };
     let mut config = builder
         .with_single_cert(chain, key)
@@ -52,5 +84,8 @@ pub(crate) fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, FileE
     // A resumed session would bring a certificate back without another look at it.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Arc::new(config))
+    Ok(Arc::new(InForce {
+        server: Arc::new(config),
+        clients,
+    }))
 }
