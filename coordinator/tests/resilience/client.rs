@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -24,7 +24,7 @@ use circuits::{
 use coordinator::convert::batch_to_proto;
 use prost::Message;
 use proto::{
-    connection::Channel,
+    connection::{Channel, Connector},
     v1::{self, BatchStatus, prover_service_client::ProverServiceClient},
 };
 use rand::{Rng, SeedableRng};
@@ -95,20 +95,13 @@ pub struct Clients {
 impl Clients {
     /// Clients of the service at an address.
     pub fn new(address: &str, judge: Judge, preset: Preset, open_max: usize) -> Arc<Self> {
-        Self::known(address, None, judge, preset, open_max)
+        Self::of(&standin::connector(address), judge, preset, open_max)
     }
 
-    /// The same, with the token of a file.
-    pub fn known(
-        address: &str,
-        token: Option<PathBuf>,
-        judge: Judge,
-        preset: Preset,
-        open_max: usize,
-    ) -> Arc<Self> {
-        let connector = standin::connector(&format!("http://{address}"), token);
+    /// Clients of the service that is reached so.
+    pub fn of(connector: &Connector, judge: Judge, preset: Preset, open_max: usize) -> Arc<Self> {
         Arc::new(Self {
-            channel: connector.channel().expect("the token's file is there"),
+            channel: connector.channel().expect("the files are there"),
             history: History::begin(),
             judge,
             preset,

@@ -140,7 +140,7 @@ impl Leased {
 /// Works like that until the process ends.
 pub async fn run(address: String, clients: Arc<Clients>, seed: u64) {
     let mut rng = ChaCha20Rng::seed_from_u64(seed ^ 2);
-    let connector = standin::connector(&format!("http://{address}"), None);
+    let connector = standin::connector(&address);
     let channel = connector.channel().expect("there is no file to read");
     let mut before: Option<v1::Complete> = None;
     loop {

@@ -18,6 +18,7 @@ mod hostile;
 mod kills;
 mod later;
 mod lessee;
+mod papers;
 mod processes;
 mod standin;
 mod store;
@@ -25,6 +26,7 @@ mod trace;
 
 use std::{path::Path, process::exit, time::Duration};
 
+use papers::{Papers, Way};
 use processes::Programs;
 
 fn main() {
@@ -42,18 +44,22 @@ fn main() {
     match role {
         "coordinator" => {
             let (address, store) = (next(), next());
-            let access = arguments.next().map(Into::into);
+            let papers = papers(arguments);
             let address = address.parse().expect("an address");
             // Where it is traced, the tracer is ready by then.
             std::io::stdin().read_line(&mut String::new()).expect("readable");
-            if let Err(error) = standin::coordinator(address, Path::new(&store), access) {
+            if let Err(error) = standin::coordinator(address, Path::new(&store), papers.as_ref()) {
                 tracing::error!(%error, "the coordinator ends");
                 exit(1);
             }
         }
         "worker" => {
-            let (coordinator, name) = (next(), next());
-            standin::worker(&coordinator, &name, arguments.next().map(Into::into));
+            let (address, name) = (next(), next());
+            let connector = match papers(arguments) {
+                Some(papers) => papers.connector(&address),
+                None => standin::connector(&address),
+            };
+            standin::worker(connector, &name);
         }
         "prover" => standin::prover(),
         "start" => later::child(Path::new(&next())),
@@ -61,6 +67,15 @@ fn main() {
         "traced" => full::traced(arguments),
         _ => tests(&Options::of(first.into_iter().chain(arguments))),
     }
+}
+
+/// The papers that a role is given: a way, and a folder.
+fn papers(mut arguments: impl Iterator<Item = String>) -> Option<Papers> {
+    let (way, folder) = (arguments.next()?, arguments.next()?);
+    Some(Papers {
+        way: Way::of(&way),
+        folder: folder.into(),
+    })
 }
 
 /// What the command line says of the tests.
@@ -75,6 +90,8 @@ struct Options {
     seconds: u64,
     /// The only one of them.
     attack: Option<String>,
+    /// The only way in which they come.
+    way: Option<Way>,
 }
 
 impl Options {
@@ -87,6 +104,7 @@ impl Options {
             every: false,
             seconds: 5,
             attack: None,
+            way: None,
         };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
@@ -97,6 +115,7 @@ impl Options {
                 "--program" => options.programs = Programs::Released(value().into()),
                 "--seconds" => options.seconds = value().parse().expect("a number"),
                 "--attack" => options.attack = Some(value()),
+                "--way" => options.way = Some(Way::of(&value())),
                 "--every" => options.every = true,
                 // What cargo passes on to every test.
                 other if other.starts_with('-') => {}
@@ -129,10 +148,13 @@ fn tests(options: &Options) {
         runtime.block_on(full::disturb(options.seed, if options.every { 40 } else { 2 }));
     }
     if options.wants("hostile") {
-        for known in [false, true] {
+        for way in Way::ALL {
+            if options.way.is_some_and(|only| only != way) {
+                continue;
+            }
             let lasting = Duration::from_secs(options.seconds);
             let attack = options.attack.as_deref();
-            runtime.block_on(hostile::run(options.seed, lasting, attack, known));
+            runtime.block_on(hostile::run(options.seed, lasting, attack, way));
         }
     }
     // What is still spawned works until the process ends.

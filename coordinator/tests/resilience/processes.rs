@@ -15,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{full, hostile, standin, trace::Plan};
+use crate::{full, hostile, papers::Way, standin, trace::Plan};
 
 /// Longest wait for a process to end.
 const END_MAX: Duration = Duration::from_secs(60);
@@ -29,9 +29,8 @@ pub enum Programs {
     Released(PathBuf),
     /// This one, its coordinator traced.
     Traced(Plan),
-    /// This one, its coordinator with so many file descriptors at most, and with an access file if callers must be known:
-    /// then honest peers bear the token of `honest.token`, all of it in the folder.
-    Limited { descriptors: u32, known: bool },
+    /// This one, its coordinator with so many file descriptors at most, reached in that way with the papers in the folder.
+    Limited { descriptors: u32, way: Way },
 }
 
 /// A process that is killed when it is dropped.
@@ -207,12 +206,10 @@ fn coordinator(programs: &Programs, folder: &Path, address: &str) -> Process {
             command.arg(address).arg(store);
             command
         }
-        Programs::Limited { descriptors, known } => {
+        Programs::Limited { descriptors, way } => {
             let mut command = hostile::limited(*descriptors);
             command.arg(address).arg(store);
-            if *known {
-                command.arg(folder.join("access.toml"));
-            }
+            command.arg(way.name()).arg(folder);
             command
         }
         Programs::StandIn => {
@@ -238,18 +235,19 @@ fn coordinator(programs: &Programs, folder: &Path, address: &str) -> Process {
 }
 
 fn worker(programs: &Programs, folder: &Path, address: &str, worker: usize) -> Process {
-    let (url, name) = (format!("http://{address}"), format!("worker-{worker}"));
+    let name = format!("worker-{worker}");
     let command = match programs {
         Programs::StandIn | Programs::Traced(_) | Programs::Limited { .. } => {
             let mut command = this("worker");
-            command.args([&url, &name]);
-            if let Programs::Limited { known: true, .. } = programs {
-                command.arg(folder.join("honest.token"));
+            command.args([address, &name]);
+            if let Programs::Limited { way, .. } = programs {
+                command.arg(way.name()).arg(folder);
             }
             command
         }
         Programs::Released(program) => {
             let mut command = Command::new(program);
+            let url = format!("http://{address}");
             command.args(["worker", "--coordinator", &url, "--name", &name]);
             command.args(["--device", "cpu"]).args(KEYS);
             command

@@ -1,13 +1,7 @@
 //! What stands in for proving, and nothing else: a proof is a keyed digest of its instances, so that a wrong, mixed-up or
 //! old one is noticed as a real one would be, in microseconds.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-    thread,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, process::Command, thread, time::Duration};
 
 use circuits::{
     Fr,
@@ -26,6 +20,8 @@ use prover::{
 };
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::papers::Papers;
 
 pub const ROLLUP: RollupId = RollupId {
     chain_id: 31_337,
@@ -139,18 +135,18 @@ pub fn config(listen: SocketAddr, store: &Path) -> Config {
     config
 }
 
-/// The role of a coordinator: the real one, with the verifier of this module. With an access file it wants tokens.
+/// The role of a coordinator: the real one, with the verifier of this module.
 pub fn coordinator(
     listen: SocketAddr,
     store: &Path,
-    access: Option<PathBuf>,
+    papers: Option<&Papers>,
 ) -> Result<(), coordinator::Error> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let config = Config {
-            access,
-            ..config(listen, store)
-        };
+        let mut config = config(listen, store);
+        if let Some(papers) = papers {
+            papers.configure(&mut config);
+        }
         let verifier = Box::new(DigestVerifier);
         let coordinator = Coordinator::start_with_verifier(config, PRESET, manifest(), verifier).await?;
         coordinator.serve(terminated()).await
@@ -180,20 +176,16 @@ pub fn start(store: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// How honest peers reach a coordinator, with the token of a file if it wants one.
-pub fn connector(coordinator: &str, token: Option<PathBuf>) -> Connector {
-    let credentials = Credentials {
-        token,
-        ..Credentials::default()
-    };
-    let url = coordinator.parse().expect("a URL");
-    Connector::new(url, credentials).expect("nothing can be wrong with it")
+/// How a coordinator is reached that everybody may call.
+pub fn connector(address: &str) -> Connector {
+    let url = format!("http://{address}").parse().expect("a URL");
+    Connector::new(url, Credentials::default()).expect("nothing can be wrong with it")
 }
 
 /// The role of a worker: the real one, whose prover process is [`prover`].
-pub fn worker(coordinator: &str, name: &str, token: Option<PathBuf>) {
+pub fn worker(coordinator: Connector, name: &str) {
     let config = WorkerConfig {
-        coordinator: connector(coordinator, token),
+        coordinator,
         name: name.into(),
         protocol_version: PROTOCOL_VERSION,
         shard_vk_digest: SHARD_VK,
