@@ -87,12 +87,12 @@ fn an_operator_sees_what_waits_and_why_and_takes_it_back() {
     );
     let list = service.ask(&["list"]);
     assert_eq!(list["batches"][0]["batch_id"].as_str(), Some(id.as_str()));
-    assert_eq!(service.reason(&id), "REASON_CODE_NO_WORKER");
+    assert_eq!(service.reason(&id), "no_worker");
     service.ask(&["pause"]);
-    assert_eq!(service.reason(&id), "REASON_CODE_PAUSED");
+    assert_eq!(service.reason(&id), "paused");
     assert_eq!(service.ask(&["info"])["paused"].as_bool(), Some(true));
     service.ask(&["resume"]);
-    assert_eq!(service.reason(&id), "REASON_CODE_NO_WORKER");
+    assert_eq!(service.reason(&id), "no_worker");
     let (code, words, _) = service.call(&["explain", &id]);
     assert!(code == 0 && words.contains("no worker is connected"), "{words}");
     for command in ["list", "info", "workers"] {
@@ -130,11 +130,11 @@ fn an_operator_sees_what_waits_and_why_and_takes_it_back() {
         (done["done"].as_bool(), done["next_batch_number"].as_u64()),
         (Some(true), Some(0))
     );
-    assert_eq!(done["batches"][0]["status"].as_str(), Some("rolled back"));
+    assert_eq!(done["batches"][0]["status"].as_str(), Some("rolled_back"));
     let twice = service.ask(&["rollback", "--to", "0", "--yes"]);
     assert_eq!(twice["done"].as_bool(), Some(true), "an answer that was lost");
     assert_eq!(twice["batches"].as_array().map(Vec::len), Some(0));
-    assert_eq!(service.reason(&id), "REASON_CODE_FINAL");
+    assert_eq!(service.reason(&id), "final");
 
     let again = service.submit();
     assert_ne!(again, id, "the number and the request id are free");

@@ -259,7 +259,7 @@ fn busy(info: &BatchInfo, kind: TaskKind) -> String {
     leased.map(describe).collect::<Vec<_>>().join(", ")
 }
 
-/// A word for a status.
+/// A word for a status, for people.
 pub fn status_name(status: BatchStatus) -> &'static str {
     match status {
         BatchStatus::Unspecified => "unknown",
@@ -273,6 +273,11 @@ pub fn status_name(status: BatchStatus) -> &'static str {
     }
 }
 
+/// What programs get for a value of the interface: its name there without what all of its kind begin with, in small letters.
+pub fn word(name: &str, beginning: &str) -> String {
+    name.strip_prefix(beginning).unwrap_or(name).to_ascii_lowercase()
+}
+
 /// A batch's state, for programs.
 pub fn batch_json(info: &BatchInfo) -> Value {
     let tasks: Vec<Value> = info
@@ -281,9 +286,9 @@ pub fn batch_json(info: &BatchInfo) -> Value {
         .map(|task| {
             json!({
                 "task_id": task.task_id,
-                "kind": task.kind().as_str_name(),
+                "kind": word(task.kind().as_str_name(), "TASK_KIND_"),
                 "index": task.index,
-                "status": task.status().as_str_name(),
+                "status": word(task.status().as_str_name(), "TASK_STATUS_"),
                 "worker": task.worker,
                 "phase": task.phase,
                 "fraction": task.fraction,
@@ -296,7 +301,7 @@ pub fn batch_json(info: &BatchInfo) -> Value {
         "batch_id": info.batch_id,
         "request_id": info.request_id,
         "batch_number": info.batch_number,
-        "status": status_name(info.status()),
+        "status": word(info.status().as_str_name(), "BATCH_STATUS_"),
         "revision": info.revision,
         "operations": info.operations,
         "shards_total": info.shards_total,

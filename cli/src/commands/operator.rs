@@ -4,7 +4,7 @@ use anyhow::Result;
 use proto::v1::{BatchInfo, GetInfoResponse, KeyDigests, TaskKind, WorkerInfo};
 use serde_json::{Value, json};
 
-use super::batch::{batch_json, client, status_name};
+use super::batch::{batch_json, client, status_name, word};
 use crate::args::{BatchArgs, DrainArgs, ListArgs, ServiceArgs};
 use crate::output;
 use crate::proof_file::to_hex;
@@ -145,7 +145,7 @@ pub async fn explain(args: &BatchArgs) -> Result<()> {
             .iter()
             .map(|reason| {
                 json!({
-                    "code": reason.code().as_str_name(),
+                    "code": word(reason.code().as_str_name(), "REASON_CODE_"),
                     "task_id": reason.task_id,
                     "text": reason.text,
                 })
@@ -241,7 +241,7 @@ fn worker_json(worker: &WorkerInfo) -> Value {
         "worker": worker.worker,
         "identity": worker.identity,
         "session_id": worker.session_id,
-        "capabilities": kinds(worker),
+        "capabilities": worker.capabilities().map(|kind| word(kind.as_str_name(), "TASK_KIND_")).collect::<Vec<_>>(),
         "task_ids": worker.task_ids,
         "asking": worker.asking,
         "draining": worker.draining,

@@ -60,7 +60,7 @@ pub async fn run(args: &RollbackArgs) -> Result<()> {
             false,
         )?;
         return Err(refuse(format!(
-            "nothing was done: `--yes` takes back {} batch{}{}",
+            "nothing was done: with `--yes` an operator takes back {} batch{}{}",
             tail.len(),
             if tail.len() == 1 { "" } else { "es" },
             if args.l1.is_none() {
