@@ -206,7 +206,7 @@ async fn damage(folder: &Path, key: ArtifactKey, turn: usize, expected: &Content
     .expect("damaged");
     let mut service = Service::start(Programs::StandIn, folder, 2);
     for again in [false, true] {
-        let connector = standin::connector(&format!("http://{}", service.address), None);
+        let connector = standin::connector(&service.address);
         let mut client = ProverServiceClient::new(connector.channel().expect("nothing can be wrong"));
         for batch in expected.batches.values() {
             let ours = batch.id == key.batch();

@@ -73,7 +73,8 @@ impl Fault {
 
     fn of_certificate(error: &CertificateError, host: &ServerName<'_>) -> Self {
         match error {
-            CertificateError::UnknownIssuer => Self::UnknownAuthority,
+            // The second is of an authority that has the name of one that is trusted, and another key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownAuthority,
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYetValid,
             CertificateError::NotValidForName => Self::other_name(host, &[]),
@@ -115,7 +116,9 @@ impl Fault {
             | Alert::AccessDenied => Self::CertificateRefused(
                 "it is damaged, not made for clients, or of an authority without a revocation list",
             ),
-            Alert::DecryptError => Self::CertificateRefused("its key is another's"),
+            Alert::DecryptError => Self::CertificateRefused(
+                "its authority is none of the coordinator's --tls-client-ca, or has the name of one",
+            ),
             Alert::ProtocolVersion | Alert::HandshakeFailure | Alert::InsufficientSecurity => {
                 Self::NothingInCommon
             }
@@ -183,6 +186,7 @@ mod tests {
         );
         for (alert, part) in [
             (Alert::UnknownCA, "--tls-client-ca"),
+            (Alert::DecryptError, "--tls-client-ca"),
             (Alert::CertificateExpired, "expired"),
             (Alert::CertificateRevoked, "revoked"),
             (Alert::BadCertificate, "damaged"),
@@ -190,6 +194,10 @@ mod tests {
             let told = fault(Error::AlertReceived(alert)).unwrap().to_string();
             assert!(told.contains(part) && told.contains("--tls-cert"), "{told}");
         }
+        assert_eq!(
+            fault(Error::InvalidCertificate(CertificateError::BadSignature)),
+            Some(Fault::UnknownAuthority)
+        );
         assert_eq!(
             fault(Error::InvalidCertificate(CertificateError::NotValidYet)),
             Some(Fault::NotYetValid)
