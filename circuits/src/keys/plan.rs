@@ -181,7 +181,7 @@ impl Plan {
             }
             Err(error) => {
                 if !error.is_absent() {
-                    tracing::warn!(%error, "key cache");
+                    tracing::info!(%error, "key cache: the verifying keys are to be written again");
                 }
                 Ok(None)
             }
