@@ -15,9 +15,8 @@ use halo2curves::{
     ff::PrimeField,
 };
 use snark_verifier_sdk::{
-    BITS, LIMBS, NativeLoader, SHPLONK,
-    evm::gen_evm_verifier_sol_code,
-    halo2::{POSEIDON_SPEC, PoseidonTranscript, aggregation::AggregationCircuit},
+    BITS, LIMBS, NativeLoader,
+    halo2::{POSEIDON_SPEC, PoseidonTranscript},
     snark_verifier::{
         system::halo2::{Config, compile, transcript::evm::EvmTranscript},
         verifier::plonk::PlonkProtocol,
@@ -259,6 +258,11 @@ impl RootVerifier {
         Ok(statement)
     }
 
+    /// The reference string's points that pairings are taken with.
+    pub fn opening(&self) -> &OpeningKey {
+        &self.opening
+    }
+
     /// The verifying key.
     pub fn vk(&self) -> &VerifyingKey<G1Affine> {
         &self.key.vk
@@ -267,16 +271,6 @@ impl RootVerifier {
     /// Bytes of every root proof.
     pub fn proof_bytes(&self) -> usize {
         self.key.layout.bytes(Transcript::Evm)
-    }
-
-    /// Solidity source of the EVM verifier for this key, for solc 0.8.19 without the optimizer. It has no ABI: the
-    /// call data is the 21 instances, then the proof. It accepts an instance plus r, so its caller must refuse those.
-    pub fn solidity(&self) -> String {
-        gen_evm_verifier_sol_code::<AggregationCircuit, SHPLONK>(
-            &self.key.params,
-            &self.key.vk,
-            vec![ROOT_INSTANCES.len()],
-        )
     }
 }
 

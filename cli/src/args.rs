@@ -97,8 +97,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Write the verifying keys of a preset and their manifest: all that a coordinator, or `verify`, needs of the keys.
     ExportKeys(ExportKeysArgs),
-    /// Write the Solidity verifier of a preset, its bytecode and the key manifest.
+    /// Write the contracts of a preset: sources, compiler's input, interfaces, code, constructor values, and the key manifest.
     ExportVerifier(ExportArgs),
+    /// Compare a rollup contract on a chain, and its verifier, with what a preset's keys make.
+    VerifyDeployed(VerifyDeployedArgs),
     /// Prove what a worker sends to standard input (started by the worker, which replaces it when it ends).
     #[command(hide = true)]
     ProverProcess(ProverProcessArgs),
@@ -483,10 +485,30 @@ pub struct ExportKeysArgs {
 /// Arguments of `export-verifier`.
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
-    /// Directory to write `Verifier.sol`, `Verifier.bin` and `manifest.json` to; created if missing.
+    /// Directory to write the files to; created if missing.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Print the files' paths and digests as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+    /// Directory of the L1 tools, as for `demo`.
+    #[arg(long, env = "ROLLUP_PROVER_TOOLS", value_name = "DIR")]
+    pub tools_dir: Option<PathBuf>,
+}
+
+/// Arguments of `verify-deployed`.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyDeployedArgs {
+    /// The chain's JSON-RPC endpoint.
+    #[arg(long, value_name = "URL")]
+    pub rpc: String,
+    /// The rollup contract (0x and 40 hex digits).
+    #[arg(long, value_parser = parse_address)]
+    pub address: [u8; 20],
+    /// Print the result as JSON on standard output.
     #[arg(long)]
     pub json: bool,
     /// Which keys.

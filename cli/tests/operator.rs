@@ -12,7 +12,6 @@ use support::{KEYS, Service, expect_success, program, run, start, wait_for};
 use verifier_contracts::anvil::Anvil;
 use verifier_contracts::l1::{ANVIL_KEY, DeployConfig, Deployment, L1};
 use verifier_contracts::rollup::{self, RootSubmission};
-use verifier_contracts::solc::{self, Optimizer};
 use verifier_contracts::tools::Tools;
 use verifier_contracts::verifier::CompiledVerifier;
 
@@ -179,16 +178,8 @@ fn replay(task: &str) -> Vec<&str> {
 
 /// A contract that takes every proof, where the service's batches are to go.
 async fn deploy(anvil: &Anvil, tools: &Tools, genesis_root: &Fr) -> Deployment {
-    let sources = [(
-        "StandIns.sol",
-        include_str!("../../verifier-contracts/test/StandIns.sol"),
-    )];
-    let verifier = CompiledVerifier {
-        solidity: String::new(),
-        code: solc::compile(tools, &sources, "StandIns.sol", "AcceptsAll", Optimizer::On).unwrap(),
-        proof_bytes: PROOF_BYTES,
-        proof_scalars: 0..PROOF_BYTES,
-    };
+    let source = include_str!("../../verifier-contracts/test/StandIns.sol");
+    let verifier = CompiledVerifier::stand_in(tools, source, "AcceptsAll").unwrap();
     let l1 = L1::connect(anvil.url(), ANVIL_KEY).unwrap();
     let rollup = rollup::compile(tools).unwrap();
     let config = DeployConfig::new(*genesis_root);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity 0.8.19;
+pragma solidity 0.8.37;
 
 /// @title What L1 keeps of the rollup, and how it moves. PROTOCOL.md section 9 is its specification.
 interface IRollup {
@@ -21,14 +21,6 @@ interface IRollup {
         uint256[12] accumulator;
     }
 
-    /// @notice How the generated verifier reads a root proof: `length` bytes, of which the 32-byte words from byte
-    /// `scalarsStart` up to byte `scalarsEnd` are field elements. The other words are coordinates of points.
-    struct ProofShape {
-        uint256 length;
-        uint256 scalarsStart;
-        uint256 scalarsEnd;
-    }
-
     /// @notice A batch was proven and the state root moved (P-9.7).
     /// @param number The batch's number.
     /// @param time The batch's time `T`.
@@ -43,7 +35,7 @@ interface IRollup {
     error ChainIdTooLarge(uint256 chainId);
     /// @notice There is no code at the verifier's address (P-9.6).
     error VerifierHasNoCode(address verifier);
-    /// @notice A value that the caller gives as a field element is not below `r` (P-9.3).
+    /// @notice The genesis root is not below `r` (P-9.3). What a submission says is the verifier's to check.
     /// @param instance Its place among the instances of P-8.4.
     error NotCanonical(uint256 instance, uint256 value);
     /// @notice The batch is not the next one (P-9.2).
@@ -64,18 +56,13 @@ interface IRollup {
     error DataNotWhole(uint256 length);
     /// @notice The last group of the data is all zero, so it is not to be posted (P-9.8).
     error DataEndsInZeros(uint256 length);
-    /// @notice The proof does not have exactly the verifier's length (P-9.6).
-    error WrongProofLength(uint256 expected, uint256 given);
-    /// @notice A field element of the proof is not below `r` (P-9.3). The verifier would reduce it.
-    /// @param offset Where its word begins in the proof, in bytes.
-    error ProofNotCanonical(uint256 offset, uint256 value);
-    /// @notice The shape of proofs that the contract is made with is not one (P-9.6).
-    error BadProofShape(uint256 length, uint256 scalarsStart, uint256 scalarsEnd);
+    /// @notice The verifier is made from another verifying key (P-9.6).
+    error WrongVerifyingKey(bytes32 expected, bytes32 found);
     /// @notice Too little gas is left to give the verifier its full cap: a rejection would mean nothing.
     error TooLittleGas(uint256 needed, uint256 left);
-    /// @notice The verifier rejected the proof.
+    /// @notice The verifier rejected the proof, or the accumulator's limbs (P-9.3, P-9.6).
     error ProofRejected();
-    /// @notice The verifier used up its gas: a proof with a point off the curve does that, or the cap is too low.
+    /// @notice The verifier used up its gas: the cap is too low.
     error VerifierOutOfGas(uint256 gasCap);
 
     /// @notice Moves the state root by one proven batch, or reverts with the first rule that it breaks.
@@ -90,17 +77,17 @@ interface IRollup {
         bytes calldata proof
     ) external;
 
-    /// @notice The generated verifier.
+    /// @notice The generated verifier, an `IVerifier`.
     function verifier() external view returns (address);
+
+    /// @notice Digest of the verifying key that the verifier is made from.
+    function vkDigest() external view returns (bytes32);
 
     /// @notice Most gas that the verifier is called with.
     function verifierGasCap() external view returns (uint256);
 
     /// @notice Oldest that a batch's time may be, in seconds.
     function maxBatchAge() external view returns (uint256);
-
-    /// @notice The shape of a root proof.
-    function proofShape() external view returns (ProofShape memory);
 
     /// @notice `chain id · 2^160 + this address` (P-5.2).
     function rollupId() external view returns (uint256);
@@ -130,5 +117,5 @@ interface IRollup {
     function instances(BatchHeader calldata header, bytes calldata dataA, bytes calldata dataB)
         external
         view
-        returns (uint256[21] memory);
+        returns (uint256[] memory);
 }

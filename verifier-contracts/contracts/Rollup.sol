@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity 0.8.19;
+pragma solidity 0.8.37;
 
 import {IRollup} from "./IRollup.sol";
+import {IVerifier} from "./IVerifier.sol";
 
 /// @title The rollup's contract on L1, for protocol version 1. Errors, events and meanings are in IRollup.
 contract Rollup is IRollup {
@@ -16,19 +17,20 @@ contract Rollup is IRollup {
     bytes32 internal constant DOMAIN = keccak256("zk-rollup-prover/da/v1");
     /// @dev The data is in calldata (P-6.6).
     uint256 internal constant DA_CALLDATA = 0;
+    /// @dev Instances of a root proof (P-8.4), and those of them that are the accumulator's limbs: they come first.
+    uint256 internal constant INSTANCES = 21;
+    uint256 internal constant LIMBS = 12;
     /// @dev More than what calling the verifier costs besides the gas that it is given.
     uint256 internal constant CALL_GAS = 5_000;
 
     /// @inheritdoc IRollup
     address public immutable verifier;
     /// @inheritdoc IRollup
+    bytes32 public immutable vkDigest;
+    /// @inheritdoc IRollup
     uint256 public immutable verifierGasCap;
     /// @inheritdoc IRollup
     uint256 public immutable maxBatchAge;
-    /// @dev The parts of `proofShape`: a struct cannot be immutable.
-    uint256 private immutable PROOF_LENGTH;
-    uint256 private immutable SCALARS_START;
-    uint256 private immutable SCALARS_END;
     /// @inheritdoc IRollup
     uint256 public immutable rollupId;
 
@@ -40,27 +42,26 @@ contract Rollup is IRollup {
     uint64 public lastBatchTime;
 
     /// @param verifier_ The generated verifier, already deployed.
+    /// @param vkDigest_ Digest of the verifying key that it must be made from.
     /// @param genesisRoot Root of the genesis state (P-3.6).
     /// @param verifierGasCap_ Most gas that the verifier is called with.
     /// @param maxBatchAge_ Oldest that a batch's time may be, in seconds.
-    /// @param proofShape_ The shape of a root proof.
     constructor(
         address verifier_,
+        bytes32 vkDigest_,
         uint256 genesisRoot,
         uint256 verifierGasCap_,
-        uint256 maxBatchAge_,
-        ProofShape memory proofShape_
+        uint256 maxBatchAge_
     ) {
         if (block.chainid > type(uint64).max) revert ChainIdTooLarge(block.chainid);
         if (verifier_.code.length == 0) revert VerifierHasNoCode(verifier_);
-        _requireCanonical(15, genesisRoot);
-        _requireShape(proofShape_);
+        if (genesisRoot >= R) revert NotCanonical(15, genesisRoot);
+        bytes32 found = IVerifier(verifier_).vkDigest();
+        if (found != vkDigest_) revert WrongVerifyingKey(vkDigest_, found);
         verifier = verifier_;
+        vkDigest = vkDigest_;
         verifierGasCap = verifierGasCap_;
         maxBatchAge = maxBatchAge_;
-        PROOF_LENGTH = proofShape_.length;
-        SCALARS_START = proofShape_.scalarsStart;
-        SCALARS_END = proofShape_.scalarsEnd;
         rollupId = (block.chainid << 160) | uint160(address(this));
         stateRoot = genesisRoot;
     }
@@ -78,9 +79,8 @@ contract Rollup is IRollup {
         if (header.oldRoot != stateRoot) revert WrongOldRoot(stateRoot, header.oldRoot);
         _requireTimely(header.time);
         if (dataA.length != 0) revert DataANotEmpty(dataA.length);
-        _requireProofForm(proof);
 
-        uint256 verifierGas = _verify(abi.encodePacked(instances(header, dataA, dataB), proof));
+        uint256 verifierGas = _verify(proof, instances(header, dataA, dataB));
 
         stateRoot = header.newRoot;
         nextBatchNumber = header.number + 1;
@@ -89,17 +89,13 @@ contract Rollup is IRollup {
     }
 
     /// @inheritdoc IRollup
-    function proofShape() external view returns (ProofShape memory) {
-        return ProofShape(PROOF_LENGTH, SCALARS_START, SCALARS_END);
-    }
-
-    /// @inheritdoc IRollup
     function instances(BatchHeader calldata header, bytes calldata dataA, bytes calldata dataB)
         public
         view
-        returns (uint256[21] memory rows)
+        returns (uint256[] memory rows)
     {
-        for (uint256 i = 0; i < 12; i++) {
+        rows = new uint256[](INSTANCES);
+        for (uint256 i = 0; i < LIMBS; i++) {
             rows[i] = header.accumulator[i];
         }
         rows[12] = rollupId;
@@ -108,11 +104,7 @@ contract Rollup is IRollup {
         rows[16] = header.newRoot;
         rows[17] = header.commitmentA;
         rows[19] = header.commitmentB;
-        // All that the caller gives is checked before anything is computed from it. The three rows that L1
-        // computes are still 0 here.
-        for (uint256 i = 0; i < 21; i++) {
-            _requireCanonical(i, rows[i]);
-        }
+        // That each is below R is the verifier's to check (P-9.3).
         uint256 x = challenge(header.number, header.commitmentA, header.commitmentB, dataA, dataB);
         rows[14] = x;
         rows[18] = evaluate(dataA, x);
@@ -170,42 +162,19 @@ contract Rollup is IRollup {
         if (block.timestamp - time > maxBatchAge) revert BatchTooOld(block.timestamp - maxBatchAge, time);
     }
 
-    /// @dev The proof's length (P-9.6), and its field elements below `r` (P-9.3). Its points are the verifier's to check.
-    function _requireProofForm(bytes calldata proof) private view {
-        if (proof.length != PROOF_LENGTH) revert WrongProofLength(PROOF_LENGTH, proof.length);
-        // The constructor has seen to it that the words are within the proof.
-        unchecked {
-            for (uint256 at = SCALARS_START; at != SCALARS_END; at += 32) {
-                uint256 value = uint256(bytes32(proof[at:at + 32]));
-                if (value >= R) revert ProofNotCanonical(at, value);
-            }
-        }
-    }
-
-    /// @dev Whole words, in order.
-    function _requireShape(ProofShape memory shape) private pure {
-        (uint256 length, uint256 start, uint256 end) = (shape.length, shape.scalarsStart, shape.scalarsEnd);
-        bool whole = length % 32 == 0 && start % 32 == 0 && end % 32 == 0;
-        if (!whole || start > end || end > length) revert BadProofShape(length, start, end);
-    }
-
     /// @dev Calls the verifier with its gas cap, and returns the gas that this took (P-9.6).
-    function _verify(bytes memory instancesAndProof) private view returns (uint256 used) {
+    function _verify(bytes calldata proof, uint256[] memory rows) private view returns (uint256 used) {
         if (verifier.code.length == 0) revert VerifierHasNoCode(verifier);
+        bytes memory call = abi.encodeCall(IVerifier.verify, (proof, rows));
         // A call forwards at most 63/64 of what is left; below the cap, the caller's gas would decide the outcome.
         uint256 left = gasleft();
         uint256 needed = verifierGasCap + verifierGasCap / 63 + CALL_GAS;
         if (left < needed) revert TooLittleGas(needed, left);
-        // The verifier has no ABI: it reads instances and proof, returns nothing, and reverts on a bad proof.
-        (bool accepted,) = verifier.staticcall{gas: verifierGasCap}(instancesAndProof);
+        (bool answered, bytes memory answer) = verifier.staticcall{gas: verifierGasCap}(call);
         used = left - gasleft();
-        if (accepted) return used;
-        if (used >= verifierGasCap) revert VerifierOutOfGas(verifierGasCap);
+        // Anything but a word with the value 1 is no acceptance, whatever the verifier is.
+        if (answered && answer.length == 32 && uint256(bytes32(answer)) == 1) return used;
+        if (!answered && used >= verifierGasCap) revert VerifierOutOfGas(verifierGasCap);
         revert ProofRejected();
-    }
-
-    /// @dev The one rule for a field element (P-9.3).
-    function _requireCanonical(uint256 instance, uint256 value) private pure {
-        if (value >= R) revert NotCanonical(instance, value);
     }
 }

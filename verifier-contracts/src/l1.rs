@@ -184,6 +184,14 @@ impl L1 {
         Ok(())
     }
 
+    /// The code at an address; none is empty.
+    ///
+    /// # Errors
+    /// [`L1Error::Endpoint`].
+    pub async fn code(&self, at: Address) -> Result<Bytes, L1Error> {
+        Ok(self.provider.get_code_at(at).await?)
+    }
+
     /// Calls without a transaction, with all the gas that one may have.
     ///
     /// # Errors
@@ -224,6 +232,12 @@ impl L1 {
     }
 }
 
+/// Gas that the verifier is called with at most, unless an operator says otherwise: more than twice what those of the presets need.
+pub const DEFAULT_VERIFIER_GAS_CAP: u64 = 1_000_000;
+
+/// The greatest age of a batch, unless an operator says otherwise: a day.
+pub const DEFAULT_BATCH_AGE_S_MAX: u64 = 86_400;
+
 /// What the rollup contract is deployed with.
 #[derive(Clone, Copy, Debug)]
 pub struct DeployConfig {
@@ -236,12 +250,12 @@ pub struct DeployConfig {
 }
 
 impl DeployConfig {
-    /// A gas cap twice over what a verifier of the presets needs, and a maximum age of one day.
+    /// [`DEFAULT_VERIFIER_GAS_CAP`] and [`DEFAULT_BATCH_AGE_S_MAX`].
     pub fn new(genesis_root: Fr) -> Self {
         Self {
             genesis_root,
-            verifier_gas_cap: 1_000_000,
-            batch_age_s_max: 86_400,
+            verifier_gas_cap: DEFAULT_VERIFIER_GAS_CAP,
+            batch_age_s_max: DEFAULT_BATCH_AGE_S_MAX,
         }
     }
 }
@@ -320,14 +334,10 @@ impl Deployment {
     ) -> Result<(Self, u64), L1Error> {
         let arguments = (
             verifier_at,
+            verifier.vk_digest,
             to_u256(&config.genesis_root),
             U256::from(config.verifier_gas_cap),
             U256::from(config.batch_age_s_max),
-            IRollup::ProofShape {
-                length: U256::from(verifier.proof_bytes),
-                scalarsStart: U256::from(verifier.proof_scalars.start),
-                scalarsEnd: U256::from(verifier.proof_scalars.end),
-            },
         );
         let code = [rollup.creation.as_slice(), &arguments.abi_encode_params()].concat();
         let probe = l1.request(Vec::new()).with_deploy_code(code.clone());

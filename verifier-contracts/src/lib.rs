@@ -9,6 +9,8 @@
 //! 4. [`rollup::RootSubmission::new`] and [`l1::Deployment::submit_batch`].
 
 pub mod anvil;
+pub mod deployed;
+pub mod generator;
 pub mod l1;
 pub mod rollup;
 pub mod solc;

@@ -1,7 +1,7 @@
 //! The rollup contract as Rust sees it: its interface, what is submitted, and why it refuses.
 
 use alloy::{
-    primitives::{Address, Bytes, U256},
+    primitives::{Address, B256, Bytes, U256},
     sol_types::SolInterface,
 };
 use halo2curves::{bn256::Fr, ff::PrimeField};
@@ -16,23 +16,27 @@ use crate::{
 #[allow(missing_docs)] // Its documentation is the NatSpec of the Solidity source.
 pub mod abi {
     alloy::sol!("contracts/IRollup.sol");
+    alloy::sol!("contracts/IVerifier.sol");
 }
 
-pub use abi::IRollup;
+pub use abi::{IRollup, IVerifier};
 
 /// Instances of a root proof (P-8.4).
 pub const ROOT_INSTANCES: usize = 21;
+
+/// The rollup contract's sources, by name.
+pub const SOURCES: [(&str, &str); 3] = [
+    ("IRollup.sol", include_str!("../contracts/IRollup.sol")),
+    ("IVerifier.sol", include_str!("../contracts/IVerifier.sol")),
+    ("Rollup.sol", include_str!("../contracts/Rollup.sol")),
+];
 
 /// Compiles `contracts/Rollup.sol`.
 ///
 /// # Errors
 /// [`CompileError`] when the compiler cannot be run.
 pub fn compile(tools: &Tools) -> Result<Code, CompileError> {
-    let sources = [
-        ("IRollup.sol", include_str!("../contracts/IRollup.sol")),
-        ("Rollup.sol", include_str!("../contracts/Rollup.sol")),
-    ];
-    solc::compile(tools, &sources, "Rollup.sol", "Rollup", Optimizer::On)
+    solc::compile(tools, &SOURCES, "Rollup.sol", "Rollup", Optimizer::Whole)
 }
 
 /// A root proof with what L1 needs to check it.
@@ -168,14 +172,8 @@ pub enum Rejection {
     #[error("the last group of {length} bytes of data is all zero")]
     DataEndsInZeros { length: U256 },
     /// P-9.6.
-    #[error("the proof has {given} bytes, not {expected}")]
-    WrongProofLength { expected: U256, given: U256 },
-    /// P-9.3.
-    #[error("the proof's word at byte {offset} is not below the field's modulus: {value}")]
-    ProofNotCanonical { offset: U256, value: U256 },
-    /// P-9.6.
-    #[error("{length} bytes with scalars from {start} to {end} are no shape of a proof")]
-    BadProofShape { length: U256, start: U256, end: U256 },
+    #[error("the verifier is made from the verifying key {found}, not {expected}")]
+    WrongVerifyingKey { expected: B256, found: B256 },
     /// P-9.6.
     #[error("{left} gas is left for the verifier, {needed} is needed")]
     TooLittleGas { needed: U256, left: U256 },
@@ -183,7 +181,7 @@ pub enum Rejection {
     #[error("the verifier rejected the proof")]
     ProofRejected,
     /// P-9.6.
-    #[error("the verifier used up its {gas_cap} gas: a point off the curve, or too low a cap")]
+    #[error("the verifier used up its {gas_cap} gas: the cap is too low")]
     VerifierOutOfGas { gas_cap: U256 },
     /// A revert without one of the contract's errors, such as arguments that the ABI decoder refuses.
     #[error("reverted with unknown data 0x{}", hex::encode(data))]
@@ -230,18 +228,9 @@ impl Rejection {
             E::DataANotEmpty(e) => Self::DataANotEmpty { length: e.length },
             E::DataNotWhole(e) => Self::DataNotWhole { length: e.length },
             E::DataEndsInZeros(e) => Self::DataEndsInZeros { length: e.length },
-            E::WrongProofLength(e) => Self::WrongProofLength {
+            E::WrongVerifyingKey(e) => Self::WrongVerifyingKey {
                 expected: e.expected,
-                given: e.given,
-            },
-            E::ProofNotCanonical(e) => Self::ProofNotCanonical {
-                offset: e.offset,
-                value: e.value,
-            },
-            E::BadProofShape(e) => Self::BadProofShape {
-                length: e.length,
-                start: e.scalarsStart,
-                end: e.scalarsEnd,
+                found: e.found,
             },
             E::TooLittleGas(e) => Self::TooLittleGas {
                 needed: e.needed,

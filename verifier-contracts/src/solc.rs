@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Write},
+    ops::Range,
     process::{Command, Stdio},
 };
 
@@ -58,19 +59,47 @@ pub enum CompileError {
 /// A compiled contract.
 #[derive(Clone, Debug)]
 pub struct Code {
+    /// The compiler's input, in its standard JSON: compiling it again gives the same code.
+    pub input: String,
+    /// The contract's interface.
+    pub abi: serde_json::Value,
     /// Creation code, without constructor arguments.
     pub creation: Vec<u8>,
-    /// Bytes of runtime code, at most [`RUNTIME_BYTES_MAX`].
-    pub runtime_bytes: usize,
+    /// Runtime code, at most [`RUNTIME_BYTES_MAX`] bytes, with zeros in the place of immutables.
+    pub runtime: Vec<u8>,
+    /// Each immutable's name with its places in the runtime code.
+    pub immutables: BTreeMap<String, Vec<Range<usize>>>,
 }
 
-/// Whether the compiler optimizes.
+/// How the compiler optimizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Optimizer {
-    /// For generated verifiers: with the optimizer on they do not compile.
-    Off,
-    /// For contracts of our own, with the settings of `foundry.toml`.
-    On,
+    /// With everything that it has, as `foundry.toml` says.
+    Whole,
+    /// Step by step only: for rendered verifiers. What is written there needs no common subexpressions found and no function
+    /// pasted into another: that puts the modulus, a word on the stack, back into the code in a thousand places.
+    Local,
+}
+
+impl Optimizer {
+    fn settings(self) -> serde_json::Value {
+        match self {
+            Self::Whole => json!({ "enabled": true, "runs": 10_000 }),
+            Self::Local => json!({
+                "runs": 10_000,
+                "details": {
+                    "peephole": true,
+                    "jumpdestRemover": true,
+                    "inliner": false,
+                    "orderLiterals": false,
+                    "deduplicate": false,
+                    "cse": false,
+                    "constantOptimizer": false,
+                    "yul": false,
+                },
+            }),
+        }
+    }
 }
 
 /// Compiles `contract` of `file` out of `sources` (file name to content).
@@ -88,22 +117,39 @@ pub fn compile(
         .iter()
         .map(|(name, content)| (*name, json!({ "content": content })))
         .collect();
+    let outputs = [
+        "abi",
+        "evm.bytecode.object",
+        "evm.deployedBytecode.object",
+        "evm.deployedBytecode.immutableReferences",
+    ];
     let request = json!({
         "language": "Solidity",
         "sources": sources,
         "settings": {
-            "evmVersion": "paris",
-            "optimizer": { "enabled": optimizer == Optimizer::On, "runs": 10_000 },
-            "outputSelection": { file: { contract: ["evm.bytecode.object", "evm.deployedBytecode.object"] } },
+            "evmVersion": "cancun",
+            "optimizer": optimizer.settings(),
+            "outputSelection": { file: { contract: outputs }, "*": { "": ["ast"] } },
         },
     });
-    let answer = run(tools, request.to_string().as_bytes())?;
-    let code = extract(&answer, file, contract)?;
-    if code.runtime_bytes > RUNTIME_BYTES_MAX {
-        return Err(CompileError::TooLarge {
-            contract,
-            found: code.runtime_bytes,
-        });
+    compile_input(tools, format!("{request:#}\n"), file, contract)
+}
+
+/// Compiles what [`Code::input`] holds.
+///
+/// # Errors
+/// [`CompileError`]; a compiler's warning is no error.
+pub fn compile_input(
+    tools: &Tools,
+    input: String,
+    file: &str,
+    contract: &'static str,
+) -> Result<Code, CompileError> {
+    let answer = run(tools, input.as_bytes())?;
+    let code = extract(&answer, input, file, contract)?;
+    let found = code.runtime.len();
+    if found > RUNTIME_BYTES_MAX {
+        return Err(CompileError::TooLarge { contract, found });
     }
     Ok(code)
 }
@@ -137,7 +183,9 @@ struct Answer {
     #[serde(default)]
     errors: Vec<Message>,
     #[serde(default)]
-    contracts: BTreeMap<String, BTreeMap<String, Contract>>,
+    contracts: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
+    #[serde(default)]
+    sources: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -149,6 +197,7 @@ struct Message {
 
 #[derive(Deserialize)]
 struct Contract {
+    abi: serde_json::Value,
     evm: Evm,
 }
 
@@ -160,13 +209,22 @@ struct Evm {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Object {
     object: String,
+    #[serde(default)]
+    immutable_references: BTreeMap<u64, Vec<Reference>>,
 }
 
-fn extract(answer: &[u8], file: &str, contract: &'static str) -> Result<Code, CompileError> {
+#[derive(Deserialize)]
+struct Reference {
+    start: usize,
+    length: usize,
+}
+
+fn extract(answer: &[u8], input: String, file: &str, contract: &'static str) -> Result<Code, CompileError> {
     let bad = |reason: String| CompileError::Answer { contract, reason };
-    let answer: Answer = serde_json::from_slice(answer).map_err(|error| bad(error.to_string()))?;
+    let mut answer: Answer = serde_json::from_slice(answer).map_err(|error| bad(error.to_string()))?;
     let failures: Vec<&str> = answer
         .errors
         .iter()
@@ -181,19 +239,42 @@ fn extract(answer: &[u8], file: &str, contract: &'static str) -> Result<Code, Co
     }
     let found = answer
         .contracts
-        .get(file)
-        .and_then(|contracts| contracts.get(contract));
-    let evm = &found
-        .ok_or_else(|| bad(format!("no such contract in {file}")))?
-        .evm;
+        .get_mut(file)
+        .and_then(|contracts| contracts.remove(contract));
+    let found = found.ok_or_else(|| bad(format!("no such contract in {file}")))?;
+    let Contract { abi, evm } = serde_json::from_value(found).map_err(|error| bad(error.to_string()))?;
     let decode = |object: &Object| hex::decode(&object.object).map_err(|error| bad(error.to_string()));
-    let creation = decode(&evm.bytecode)?;
-    let runtime = decode(&evm.deployed_bytecode)?;
+    let (creation, runtime) = (decode(&evm.bytecode)?, decode(&evm.deployed_bytecode)?);
     if creation.is_empty() || runtime.is_empty() {
         return Err(bad("the code is empty".to_owned()));
     }
+    let mut immutables = BTreeMap::new();
+    for (id, places) in &evm.deployed_bytecode.immutable_references {
+        let name = variable(&answer.sources, *id).ok_or_else(|| bad(format!("no variable {id}")))?;
+        let places = places.iter().map(|place| place.start..place.start + place.length);
+        immutables.insert(name.to_owned(), places.collect());
+    }
     Ok(Code {
+        input,
+        abi,
         creation,
-        runtime_bytes: runtime.len(),
+        runtime,
+        immutables,
     })
+}
+
+/// The name of the declaration with that id in the compiler's syntax trees.
+fn variable(tree: &serde_json::Value, id: u64) -> Option<&str> {
+    match tree {
+        serde_json::Value::Object(node) => {
+            let is_it = node.get("id").and_then(serde_json::Value::as_u64) == Some(id);
+            let name = node.get("name").and_then(serde_json::Value::as_str);
+            match name {
+                Some(name) if is_it && node.contains_key("nodeType") => Some(name),
+                _ => node.values().find_map(|child| variable(child, id)),
+            }
+        }
+        serde_json::Value::Array(nodes) => nodes.iter().find_map(|child| variable(child, id)),
+        _ => None,
+    }
 }

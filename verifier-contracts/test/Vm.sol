@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-pragma solidity 0.8.19;
+pragma solidity 0.8.37;
 
 /// @title The cheat codes of forge that the tests use.
 interface Vm {

@@ -2,22 +2,23 @@
 //!
 //! Refusals are asked by `eth_call`, acceptance is a transaction.
 
-use std::sync::LazyLock;
+use std::{ops::Range, sync::LazyLock};
 
 use alloy::{
-    primitives::{Bytes, U256},
+    primitives::{Address, Bytes, U256},
     providers::{Provider, ProviderBuilder},
     sol_types::SolCall,
 };
-use circuits::{Fr, preset::Preset};
+use circuits::{Fr, aggregation::ROOT_INSTANCES, plonk::Shape, preset::Preset};
 use halo2curves::{bn256::Fq, ff::PrimeField};
 use prover::fixtures::{self, Fixture, ROLLUP_ID};
 use serde_json::json;
 use verifier_contracts::{
     anvil::Anvil,
+    deployed::{self, Difference},
     l1::{ANVIL_KEY, Accepted, DeployConfig, DeployGas, Deployment, L1, L1Error},
-    rollup::{self, IRollup, Rejection, RootSubmission, from_u256, to_u256},
-    solc::{self, Code, Optimizer, RUNTIME_BYTES_MAX},
+    rollup::{self, IRollup, IVerifier, Rejection, RootSubmission, from_u256, to_u256},
+    solc::{self, Code, RUNTIME_BYTES_MAX},
     tools::Tools,
     verifier::{self, CompiledVerifier},
 };
@@ -30,6 +31,8 @@ struct Compiled {
     fixture: Fixture,
     verifier: CompiledVerifier,
     rollup: Code,
+    /// Of the key that the verifier is made from.
+    shape: Shape,
 }
 
 static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
@@ -37,18 +40,16 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
     let preset = Preset::by_name("tiny").expect("a preset");
     let fixture = fixtures::root_proof(preset).expect("the fixture's proof");
     let keys = fixtures::keys(preset).expect("the fixture's keys");
-    let verifier = verifier::compile(&tools, verifier::render(&keys)).expect("compiles");
-    let expected = keys.root_verifier().proof_bytes();
-    assert_eq!(
-        verifier.proof_bytes, expected,
-        "the generated code reads another length"
-    );
+    let rendered = verifier::render(&keys);
+    assert_eq!(rendered.proof_bytes, keys.root_verifier().proof_bytes());
+    let verifier = verifier::compile(&tools, rendered).expect("compiles");
     let rollup = rollup::compile(&tools).expect("compiles");
     Compiled {
         tools,
         fixture,
         verifier,
         rollup,
+        shape: Shape::new(keys.root_verifier().vk(), ROOT_INSTANCES.len()),
     }
 });
 
@@ -69,6 +70,7 @@ impl Stage {
             fixture,
             verifier,
             rollup,
+            ..
         } = &*COMPILED;
         let anvil = Anvil::spawn(tools).expect("anvil");
         let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
@@ -131,14 +133,6 @@ fn modulus() -> U256 {
     to_u256(&-Fr::one()) + U256::from(1)
 }
 
-/// A proof with a point off the curve: the precompile takes all the gas that it is given.
-fn out_of_gas() -> Rejection {
-    let gas_cap = DeployConfig::new(Fr::zero()).verifier_gas_cap;
-    Rejection::VerifierOutOfGas {
-        gas_cap: U256::from(gas_cap),
-    }
-}
-
 /// Order of the field of the points' coordinates.
 fn base_modulus() -> U256 {
     U256::from_le_bytes((-Fq::one()).to_repr()) + U256::from(1)
@@ -193,7 +187,7 @@ async fn every_changed_instance_is_refused() {
     for limb in 0..12 {
         // The limb stays one, but the point that it is part of leaves the curve.
         let rejection = stage.refusal(|call| call.header.accumulator[limb] ^= one).await;
-        assert_eq!(rejection, out_of_gas(), "limb {limb}");
+        assert_eq!(rejection, Rejection::ProofRejected, "limb {limb}");
     }
     // Rollup id, x and evaluations are L1's own. T is bounded by P-9.4 and fixed by the proof.
     let rejection = stage.refusal(|call| call.header.time += 1).await;
@@ -228,15 +222,8 @@ async fn every_instance_plus_the_modulus_is_refused() {
     let stage = Stage::set().await;
     let r = modulus();
     for limb in 0..12 {
-        let value = to_u256(&stage.submission.accumulator[limb]) + r;
-        let rejection = stage.refusal(|call| call.header.accumulator[limb] = value).await;
-        assert_eq!(
-            rejection,
-            Rejection::NotCanonical {
-                instance: U256::from(limb),
-                value
-            }
-        );
+        let rejection = stage.refusal(|call| call.header.accumulator[limb] += r).await;
+        assert_eq!(rejection, Rejection::ProofRejected, "limb {limb}");
     }
     let expected = to_u256(&stage.submission.old_root);
     let rejection = stage.refusal(|call| call.header.oldRoot += r).await;
@@ -247,64 +234,47 @@ async fn every_instance_plus_the_modulus_is_refused() {
             given: expected + r
         }
     );
-    let value = to_u256(&stage.submission.new_root) + r;
-    let rejection = stage.refusal(|call| call.header.newRoot = value).await;
-    assert_eq!(
-        rejection,
-        Rejection::NotCanonical {
-            instance: U256::from(16),
-            value
-        }
-    );
-    let value = to_u256(&stage.submission.commitment_a) + r;
-    let rejection = stage.refusal(|call| call.header.commitmentA = value).await;
-    assert_eq!(
-        rejection,
-        Rejection::NotCanonical {
-            instance: U256::from(17),
-            value
-        }
-    );
-    let value = to_u256(&stage.submission.commitment_b) + r;
-    let rejection = stage.refusal(|call| call.header.commitmentB = value).await;
-    assert_eq!(
-        rejection,
-        Rejection::NotCanonical {
-            instance: U256::from(19),
-            value
-        }
-    );
+    for change in [
+        (|call| call.header.newRoot += modulus()) as fn(&mut Call),
+        |call| call.header.commitmentA += modulus(),
+        |call| call.header.commitmentB += modulus(),
+    ] {
+        assert_eq!(stage.refusal(change).await, Rejection::ProofRejected);
+    }
 }
 
-/// The generated verifier alone takes an instance plus the modulus, which is why the contract must not.
+/// It needs no caller that checks anything before.
 #[tokio::test]
-async fn the_verifier_alone_takes_a_non_canonical_instance() {
+async fn the_verifier_alone_is_strict() {
     let stage = Stage::set().await;
-    let mut rows: Vec<U256> = stage.fixture.instances.iter().map(to_u256).collect();
-    assert!(stage.verifies(&rows, &stage.fixture.proof).await);
-    rows[16] += modulus();
-    assert!(
-        stage.verifies(&rows, &stage.fixture.proof).await,
-        "the generator checks now: say so in IRollup.sol"
-    );
-    rows[16] -= U256::from(1);
-    assert!(!stage.verifies(&rows, &stage.fixture.proof).await);
+    let rows: Vec<U256> = stage.fixture.instances.iter().map(to_u256).collect();
+    let proof = &stage.fixture.proof;
+    assert!(stage.verifies(&rows, proof).await);
+    for row in 0..rows.len() {
+        let mut changed = rows.clone();
+        changed[row] += modulus();
+        assert!(
+            !stage.verifies(&changed, proof).await,
+            "instance {row} plus the modulus"
+        );
+        changed[row] = rows[row] ^ U256::from(1);
+        assert!(!stage.verifies(&changed, proof).await, "instance {row} changed");
+    }
+    assert!(!stage.verifies(&rows[1..], proof).await);
+    assert!(!stage.verifies(&[&rows[..], &[U256::ZERO]].concat(), proof).await);
+    assert!(!stage.verifies(&rows, &[&proof[..], &[0]].concat()).await);
+    assert!(!stage.verifies(&rows, &[]).await);
 }
 
 #[tokio::test]
 async fn every_changed_word_of_the_proof_is_refused() {
     let stage = Stage::set().await;
-    let words = stage.verifier.proof_bytes / 32;
+    let words = stage.fixture.proof.len() / 32;
     for word in 0..words {
         let rejection = stage
             .refusal(|call| change_word(call, word, |value| value ^ U256::from(1)))
             .await;
-        let expected = if stage.is_scalar(word) {
-            Rejection::ProofRejected
-        } else {
-            out_of_gas()
-        };
-        assert_eq!(rejection, expected, "word {word}");
+        assert_eq!(rejection, Rejection::ProofRejected, "word {word}");
     }
     println!("{words} words changed, each refused");
 }
@@ -313,27 +283,16 @@ async fn every_changed_word_of_the_proof_is_refused() {
 #[tokio::test]
 async fn every_word_of_the_proof_plus_its_modulus_is_refused() {
     let stage = Stage::set().await;
-    for word in 0..stage.verifier.proof_bytes / 32 {
+    for word in 0..stage.fixture.proof.len() / 32 {
         let modulus = if stage.is_scalar(word) {
             modulus()
         } else {
             base_modulus()
         };
-        let mut value = U256::ZERO;
         let rejection = stage
-            .refusal(|call| {
-                change_word(call, word, |before| {
-                    value = before + modulus;
-                    value
-                });
-            })
+            .refusal(|call| change_word(call, word, |value| value + modulus))
             .await;
-        let offset = U256::from(32 * word);
-        let expected = match stage.is_scalar(word) {
-            true => Rejection::ProofNotCanonical { offset, value },
-            false => out_of_gas(),
-        };
-        assert_eq!(rejection, expected, "word {word}");
+        assert_eq!(rejection, Rejection::ProofRejected, "word {word}");
     }
 }
 
@@ -341,10 +300,8 @@ async fn every_word_of_the_proof_plus_its_modulus_is_refused() {
 #[tokio::test]
 async fn a_point_at_infinity_in_the_proof_is_refused() {
     let stage = Stage::set().await;
-    let shape = stage.verifier;
-    let before = (0..shape.proof_scalars.start).step_by(64);
-    let after = (shape.proof_scalars.end..shape.proof_bytes).step_by(64);
-    for word in before.chain(after).map(|offset| offset / 32) {
+    let points = stage.points();
+    for word in points {
         let rejection = stage
             .refusal(|call| {
                 change_word(call, word, |_| U256::ZERO);
@@ -358,8 +315,7 @@ async fn a_point_at_infinity_in_the_proof_is_refused() {
 #[tokio::test]
 async fn a_proof_of_another_length_is_refused() {
     let stage = Stage::set().await;
-    let length = stage.verifier.proof_bytes;
-    assert_eq!(stage.fixture.proof.len(), length);
+    let length = stage.fixture.proof.len();
     for given in [0, 32, length - 32, length - 1, length + 1, length + 32] {
         let rejection = stage
             .refusal(|call| {
@@ -368,11 +324,7 @@ async fn a_proof_of_another_length_is_refused() {
                 call.proof = proof.into();
             })
             .await;
-        let expected = Rejection::WrongProofLength {
-            expected: U256::from(length),
-            given: U256::from(given),
-        };
-        assert_eq!(rejection, expected);
+        assert_eq!(rejection, Rejection::ProofRejected, "{given} bytes");
     }
 }
 
@@ -451,18 +403,16 @@ async fn the_proof_is_refused_by_another_rollup() {
 async fn a_foreign_verifier_decides_for_itself_only() {
     let stage = Stage::set().await;
     let Compiled { tools, rollup, .. } = &*COMPILED;
-    let sources = [("StandIns.sol", include_str!("../test/StandIns.sol"))];
     let l1 = stage.deployment.l1();
     let config = patient(stage.fixture);
+    let gas_cap = U256::from(config.verifier_gas_cap);
     for (contract, expected) in [
         ("RejectsAll", Rejection::ProofRejected),
-        ("BurnsAll", out_of_gas()),
+        ("RevertsAll", Rejection::ProofRejected),
+        ("BurnsAll", Rejection::VerifierOutOfGas { gas_cap }),
     ] {
-        let code = solc::compile(tools, &sources, "StandIns.sol", contract, Optimizer::On).expect("compiles");
-        let foreign = CompiledVerifier {
-            code,
-            ..stage.verifier.clone()
-        };
+        let source = include_str!("../test/StandIns.sol");
+        let foreign = CompiledVerifier::stand_in(tools, source, contract).expect("compiles");
         let (other, _) = Deployment::deploy(l1, &foreign, rollup, &config)
             .await
             .expect("deploys");
@@ -483,6 +433,114 @@ async fn a_verifier_whose_code_is_gone_is_refused() {
     assert_eq!(rejection, Rejection::VerifierHasNoCode { verifier });
 }
 
+#[tokio::test]
+async fn a_genuine_deployment_is_told_from_every_other() {
+    let stage = Stage::set().await;
+    let (l1, addresses) = (stage.deployment.l1(), stage.deployment.addresses());
+    let node = ProviderBuilder::new().connect_http(stage.anvil.url().parse().expect("a URL"));
+    let set_code = async |at: Address, code: Vec<u8>| {
+        let _: () = node
+            .raw_request("anvil_setCode".into(), (at, Bytes::from(code)))
+            .await
+            .expect("anvil does it");
+    };
+    let compare = async || {
+        deployed::compare(l1, addresses.rollup, stage.verifier, &COMPILED.rollup)
+            .await
+            .expect("the chain is read")
+    };
+    let report = compare().await;
+    assert_eq!(report.differences, vec![]);
+    assert_eq!(report.verifier, Some(addresses.verifier));
+    let chosen = ["verifierGasCap", "maxBatchAge"].map(|name| report.immutables[name]);
+    assert_eq!(chosen, [U256::from(1_000_000), U256::from(1u64 << 40)]);
+
+    // A byte of the verifier, its length, its absence.
+    let verifier = l1.code(addresses.verifier).await.expect("reads").to_vec();
+    let mut other = verifier.clone();
+    other[1_000] ^= 1;
+    set_code(addresses.verifier, other).await;
+    let differs = |contract, address, offset| Difference::Code {
+        contract,
+        address,
+        offset,
+        bytes: 1,
+    };
+    assert_eq!(
+        compare().await.differences,
+        vec![differs("verifier", addresses.verifier, 1_000)]
+    );
+    set_code(addresses.verifier, verifier[1..].to_vec()).await;
+    let length = Difference::Length {
+        contract: "verifier",
+        address: addresses.verifier,
+        expected: verifier.len(),
+        found: verifier.len() - 1,
+    };
+    assert_eq!(compare().await.differences, vec![length]);
+    set_code(addresses.verifier, vec![]).await;
+    let missing = |contract, address| Difference::NoCode { contract, address };
+    assert_eq!(
+        compare().await.differences,
+        vec![missing("verifier", addresses.verifier)]
+    );
+    set_code(addresses.verifier, verifier).await;
+
+    // A byte of the rollup contract, and every immutable that follows from something.
+    let rollup = l1.code(addresses.rollup).await.expect("reads").to_vec();
+    let mut other = rollup.clone();
+    other[20] ^= 1;
+    set_code(addresses.rollup, other).await;
+    assert_eq!(
+        compare().await.differences,
+        vec![differs("rollup", addresses.rollup, 20)]
+    );
+    let places = &COMPILED.rollup.immutables;
+    for name in ["rollupId", "vkDigest"] {
+        let mut other = rollup.clone();
+        places[name].iter().for_each(|place| other[place.end - 1] ^= 1);
+        set_code(addresses.rollup, other).await;
+        let differences = compare().await.differences;
+        assert!(
+            matches!(differences[..], [Difference::Immutable { name: found, .. }] if found == name),
+            "{differences:?}"
+        );
+    }
+    let mut other = rollup.clone();
+    assert!(
+        places["verifier"].len() > 1,
+        "an immutable that is read in several places"
+    );
+    other[places["verifier"][0].end - 1] ^= 1;
+    set_code(addresses.rollup, other).await;
+    let torn =
+        |difference: &Difference| matches!(difference, Difference::Torn { name, .. } if name == "verifier");
+    assert!(compare().await.differences.iter().any(torn));
+    set_code(addresses.rollup, vec![]).await;
+    assert_eq!(
+        compare().await.differences,
+        vec![missing("rollup", addresses.rollup)]
+    );
+}
+
+/// What `export-verifier` writes is all that is needed to make the code again.
+#[test]
+fn the_compilers_input_makes_the_same_code_again() {
+    let Compiled {
+        tools,
+        verifier,
+        rollup,
+        ..
+    } = &*COMPILED;
+    for (code, contract) in [(&verifier.code, "RootVerifier"), (rollup, "Rollup")] {
+        let again = solc::compile_input(tools, code.input.clone(), &format!("{contract}.sol"), contract);
+        let again = again.expect("compiles");
+        assert_eq!(hex::encode(&again.creation), hex::encode(&code.creation));
+        assert_eq!(hex::encode(&again.runtime), hex::encode(&code.runtime));
+        assert_eq!(again.immutables, code.immutables);
+    }
+}
+
 impl Stage {
     /// The instances that L1 derives for the true submission.
     async fn instances(&self) -> Vec<Fr> {
@@ -499,29 +557,45 @@ impl Stage {
             .collect()
     }
 
-    /// Whether a word of the proof is a field element, and not a coordinate. The generated code says so.
+    /// Whether a word of the proof is a field element, and not a coordinate.
     fn is_scalar(&self, word: usize) -> bool {
-        self.verifier.proof_scalars.contains(&(32 * word))
+        self.scalars().contains(&word)
     }
 
-    /// Whether the verifier alone accepts.
+    /// The words of the proof that are field elements.
+    fn scalars(&self) -> Range<usize> {
+        let shape = &COMPILED.shape;
+        let first = 2 * (shape.points.total() - shape.points.opening);
+        first..first + shape.scalars
+    }
+
+    /// The first word of each point of the proof.
+    fn points(&self) -> impl Iterator<Item = usize> {
+        let scalars = self.scalars();
+        let after = (scalars.end..self.fixture.proof.len() / 32).step_by(2);
+        (0..scalars.start).step_by(2).chain(after)
+    }
+
+    /// Whether the verifier alone accepts. It always answers.
     async fn verifies(&self, rows: &[U256], proof: &[u8]) -> bool {
-        let rows: Vec<u8> = rows.iter().flat_map(|row| row.to_be_bytes::<32>()).collect();
         let to = self.deployment.addresses().verifier;
-        match self.deployment.l1().call(to, [&rows, proof].concat()).await {
-            Ok(answer) => {
-                assert!(answer.is_empty());
-                true
-            }
-            Err(L1Error::Rejected(_)) => false,
-            Err(other) => panic!("{other}"),
-        }
+        let call = IVerifier::verifyCall {
+            proof: Bytes::copy_from_slice(proof),
+            instances: rows.to_vec(),
+        };
+        let answer = self
+            .deployment
+            .l1()
+            .call(to, call.abi_encode())
+            .await
+            .expect("it answers");
+        IVerifier::verifyCall::abi_decode_returns_validate(&answer).expect("a word that is 0 or 1")
     }
 
     /// Compares what everything costs with the snapshot, and that with GAS.md.
     async fn check_costs(&self, accepted: &Accepted) {
         let fork = self.deployment.l1().anvil_hard_fork().await.expect("anvil says");
-        let (code, proof) = (self.verifier.code.runtime_bytes, self.verifier.proof_bytes);
+        let (code, proof) = (self.verifier.code.runtime.len(), self.fixture.proof.len());
         assert!(code <= RUNTIME_BYTES_MAX);
         let calldata = self.submission.to_call().abi_encode();
         assert_eq!(accepted.calldata_bytes, calldata.len());
@@ -537,7 +611,7 @@ impl Stage {
                 "call_gas": accepted.verifier_gas,
             },
             "rollup": {
-                "runtime_bytes": COMPILED.rollup.runtime_bytes,
+                "runtime_bytes": COMPILED.rollup.runtime.len(),
                 "deployment_gas": self.gas.rollup,
             },
             "submit_batch": {
@@ -553,7 +627,7 @@ impl Stage {
             self.gas.verifier,
             proof as u64,
             accepted.verifier_gas,
-            COMPILED.rollup.runtime_bytes as u64,
+            COMPILED.rollup.runtime.len() as u64,
             self.gas.rollup,
             accepted.calldata_bytes as u64,
             gas_max,

@@ -26,14 +26,7 @@ fn tools() -> Tools {
 }
 
 fn stand_in(tools: &Tools, contract: &'static str) -> CompiledVerifier {
-    let sources = [("StandIns.sol", STAND_INS)];
-    let code = solc::compile(tools, &sources, "StandIns.sol", contract, Optimizer::On).expect("compiles");
-    CompiledVerifier {
-        solidity: String::new(),
-        code,
-        proof_bytes: PROOF_BYTES,
-        proof_scalars: 0..PROOF_BYTES,
-    }
+    CompiledVerifier::stand_in(tools, STAND_INS, contract).expect("compiles")
 }
 
 async fn deploy(l1: &L1, tools: &Tools, contract: &'static str) -> Deployment {
@@ -112,7 +105,10 @@ async fn the_contract_derives_the_instances_that_native_code_derives() {
         })
         .await
         .expect("a view");
-    let rows = rows.map(|row| from_u256(&row).expect("canonical"));
+    let rows: Vec<Fr> = rows
+        .iter()
+        .map(|row| from_u256(row).expect("canonical"))
+        .collect();
     let (c_a, c_b) = (submission.commitment_a, submission.commitment_b);
     let x = derive_x(
         &rollup_id,
@@ -276,15 +272,15 @@ fn a_wrong_key_or_address_is_refused_before_anything_is_sent() {
 #[test]
 fn the_compiler_names_what_it_refuses() {
     let tools = tools();
-    let compile = |content| solc::compile(&tools, &[("A.sol", content)], "A.sol", "A", Optimizer::Off);
-    let head = "// SPDX-License-Identifier: MIT\npragma solidity 0.8.19;\n";
+    let compile = |content| solc::compile(&tools, &[("A.sol", content)], "A.sol", "A", Optimizer::Whole);
+    let head = "// SPDX-License-Identifier: MIT\npragma solidity 0.8.37;\n";
     let broken = format!("{head}contract A {{ uint256 x = y; }}");
     assert!(
         matches!(compile(&broken), Err(CompileError::Source { messages, .. }) if messages.contains("Undeclared"))
     );
     let other = format!("{head}contract B {{}}");
     assert!(matches!(compile(&other), Err(CompileError::Answer { .. })));
-    let newer = "// SPDX-License-Identifier: MIT\npragma solidity 0.8.20;\ncontract A {}";
+    let newer = "// SPDX-License-Identifier: MIT\npragma solidity 0.8.38;\ncontract A {}";
     assert!(matches!(compile(newer), Err(CompileError::Source { .. })));
     let large = format!(
         "{head}contract A {{ function f() external pure returns (bytes memory) {{ return hex\"{}\"; }} }}",

@@ -1,4 +1,4 @@
-//! Keys, and what is made from them: key generation, verification, the Solidity verifier.
+//! Keys, and what they verify.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -8,13 +8,11 @@ use circuits::keys::{KeyConfig, KeyError, KeyPhase, KeyStore, VerifyingKeys, use
 use circuits::manifest::Manifest;
 
 use circuits::srs::SrsSource;
-use circuits::whole_file::{self, Folder};
+use circuits::whole_file::Folder;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use verifier_contracts::tools::{self, Tools};
-use verifier_contracts::verifier;
 
-use crate::args::{ExportArgs, ExportKeysArgs, KeyArgs, KeygenArgs, SrsArgs, VerifyArgs, VerifyingKeyArgs};
+use crate::args::{ExportKeysArgs, KeyArgs, KeygenArgs, SrsArgs, VerifyArgs, VerifyingKeyArgs};
 use crate::guard;
 use crate::l1_check;
 use crate::output::{self, Exit, Failure};
@@ -89,42 +87,6 @@ pub fn verify(args: &VerifyArgs, progress: &Progress) -> Result<()> {
         }
     }
     result.map_err(|error| Failure::new(Exit::ProofInvalid, output::sentence(&error)).into())
-}
-
-/// Writes the Solidity verifier, its creation code and the manifest.
-///
-/// # Errors
-/// When the compiler refuses or a file cannot be written.
-pub fn export_verifier(args: &ExportArgs, progress: &Progress) -> Result<()> {
-    let keys = from_args(&args.keys, progress)?;
-    let manifest = serde_json::to_string_pretty(keys.manifest())?;
-    let step = progress.step("compile verifier");
-    let tools = l1_tools(args.tools_dir.as_deref(), &mut |line| progress.say(line))?;
-    let compiled =
-        verifier::compile(&tools, verifier::render(&keys)).context("cannot compile the verifier")?;
-    step.finish("");
-    let _folder = Folder::make(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
-    let mut digests = serde_json::Map::new();
-    let bytecode = to_hex(&compiled.code.creation);
-    for (name, content) in [
-        ("Verifier.sol", &compiled.solidity),
-        ("Verifier.bin", &bytecode),
-        ("manifest.json", &manifest),
-    ] {
-        let path = args.out.join(name);
-        whole_file::write(&path, content.as_bytes())
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        digests.insert(name.into(), to_hex(&Sha256::digest(content)).into());
-    }
-    if args.json {
-        return output::json(&json!({
-            "directory": args.out,
-            "sha256": digests,
-            "proof_bytes": compiled.proof_bytes,
-            "runtime_bytes": compiled.code.runtime_bytes,
-        }));
-    }
-    output::line(args.out.display())
 }
 
 /// The directory of the key cache: the given one, else one in the user's cache. It does not depend on where the program

@@ -1,6 +1,7 @@
 //! The subcommands other than the demo.
 
 pub mod batch;
+pub mod contracts;
 pub mod doctor;
 pub mod keys;
 pub mod operator;

@@ -23,6 +23,7 @@ use coordinator::convert::batch_to_proto;
 use prost::Message;
 use proto::connection::{Connector, Credentials};
 use proto::v1::BatchInfo;
+use verifier_contracts::generator::Rendered;
 use verifier_contracts::l1::Deployment;
 use verifier_contracts::tools::Tools;
 use verifier_contracts::verifier;
@@ -122,7 +123,7 @@ impl<'a> Demo<'a> {
              and prove nothing",
         );
         let tools = self.tools().await?;
-        let (solidity, keys_dir) = self.keys().await?;
+        let (rendered, keys_dir) = self.keys().await?;
 
         let step = self.progress.step("start L1 and service");
         let chain = Chain::start(&tools).await?;
@@ -156,7 +157,7 @@ impl<'a> Demo<'a> {
             let deployment = match &mut deployment {
                 Some(deployment) => deployment,
                 none => none.insert(
-                    self.deploy(&chain, &tools, solidity.clone(), genesis_root)
+                    self.deploy(&chain, &tools, rendered.clone(), genesis_root)
                         .await?,
                 ),
             };
@@ -195,12 +196,12 @@ impl<'a> Demo<'a> {
     /// Sees to the keys; returns the source of their verifier, and where they are.
     ///
     /// They are made by another process: the gigabytes that it takes are free again when proving begins.
-    async fn keys(&mut self) -> Result<(String, PathBuf)> {
+    async fn keys(&mut self) -> Result<(Rendered, PathBuf)> {
         let started = Instant::now();
         let directory = keys::directory(self.args.keys_dir.as_deref());
         service::make_keys(self.preset.name, &directory).await?;
         let (dir, preset, progress) = (directory.clone(), self.preset, self.progress.clone());
-        let work = tokio::task::spawn_blocking(move || -> Result<String> {
+        let work = tokio::task::spawn_blocking(move || -> Result<Rendered> {
             let config = KeyConfig {
                 dir,
                 preset,
@@ -211,9 +212,9 @@ impl<'a> Demo<'a> {
             let keys = keys::open(config, &progress)?;
             Ok(verifier::render(&keys))
         });
-        let solidity = work.await.context("rendering the verifier panicked")??;
+        let rendered = work.await.context("rendering the verifier panicked")??;
         self.report.seconds.keys = started.elapsed().as_secs_f64();
-        Ok((solidity, directory))
+        Ok((rendered, directory))
     }
 
     /// Makes, submits and follows one batch.
@@ -259,11 +260,11 @@ impl<'a> Demo<'a> {
         &mut self,
         chain: &Chain,
         tools: &Tools,
-        solidity: String,
+        rendered: Rendered,
         root: Fr,
     ) -> Result<Deployment> {
         let step = self.progress.step("deploy contracts");
-        let deployment = settle::deploy(&chain.l1, tools, solidity, root).await?;
+        let deployment = settle::deploy(&chain.l1, tools, rendered, root).await?;
         let rollup = deployment.addresses().rollup;
         anyhow::ensure!(
             rollup.into_array() == chain.rollup_id.contract,

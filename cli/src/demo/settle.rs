@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use circuits::{Fr, field};
 use proto::v1::GetProofResponse;
+use verifier_contracts::generator::Rendered;
 use verifier_contracts::l1::{Accepted, DeployConfig, Deployment, L1, L1Error};
 use verifier_contracts::rollup::{self, RootSubmission};
 use verifier_contracts::tools::Tools;
@@ -14,11 +15,11 @@ use verifier_contracts::verifier;
 ///
 /// # Errors
 /// When the compiler or L1 refuses.
-pub async fn deploy(l1: &L1, tools: &Tools, solidity: String, genesis_root: Fr) -> Result<Deployment> {
+pub async fn deploy(l1: &L1, tools: &Tools, rendered: Rendered, genesis_root: Fr) -> Result<Deployment> {
     let tools = tools.clone();
     // The compiler is another process that runs for seconds.
     let compiled = tokio::task::spawn_blocking(move || -> Result<_> {
-        let verifier = verifier::compile(&tools, solidity).context("cannot compile the verifier")?;
+        let verifier = verifier::compile(&tools, rendered).context("cannot compile the verifier")?;
         let rollup = rollup::compile(&tools).context("cannot compile the rollup contract")?;
         Ok((verifier, rollup))
     });

@@ -5,7 +5,6 @@ use verifier_contracts::{
     anvil::Anvil,
     l1::{ANVIL_KEY, DeployConfig, Deployment, L1, L1Error},
     rollup::{self, Rejection, RootSubmission},
-    solc::{self, Optimizer},
     tools::Tools,
     verifier::CompiledVerifier,
 };
@@ -20,18 +19,8 @@ const AGE_MAX: u64 = 100;
 
 /// The contract on a new anvil, over a verifier that takes every proof of these tests.
 async fn deploy(tools: &Tools, anvil: &Anvil) -> Deployment {
-    let sources = [(
-        "StandIns.sol",
-        include_str!("../../../../verifier-contracts/test/StandIns.sol"),
-    )];
-    let verifier = CompiledVerifier {
-        solidity: String::new(),
-        code: solc::compile(tools, &sources, "StandIns.sol", "AcceptsAll", Optimizer::On)
-            .expect("it compiles"),
-        proof_bytes: 32,
-        // A digest is no field element, and nobody reads it as one.
-        proof_scalars: 0..0,
-    };
+    let source = include_str!("../../../../verifier-contracts/test/StandIns.sol");
+    let verifier = CompiledVerifier::stand_in(tools, source, "AcceptsAll").expect("it compiles");
     let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("it connects");
     let config = DeployConfig {
         batch_age_s_max: AGE_MAX,

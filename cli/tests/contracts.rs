@@ -1,0 +1,135 @@
+//! `export-verifier` and `verify-deployed`, against contracts on anvil that are made from what was exported.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use circuits::Fr;
+use circuits::preset::Preset;
+use prover::fixtures;
+use serde_json::Value;
+use support::{KEYS, program};
+use verifier_contracts::anvil::Anvil;
+use verifier_contracts::l1::{ANVIL_KEY, DeployConfig, Deployment, L1};
+use verifier_contracts::rollup;
+use verifier_contracts::solc;
+use verifier_contracts::tools::Tools;
+use verifier_contracts::verifier::{self, CompiledVerifier};
+
+/// Exit code and standard output of a command with the keys of the tests.
+fn call(args: &[&str]) -> (i32, String) {
+    let output = program().args(args).args(KEYS).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let out = String::from_utf8(output.stdout).unwrap();
+    println!("{args:?}: {said}");
+    (output.status.code().expect("it ends by itself"), out)
+}
+
+fn verify_deployed(anvil: &Anvil, address: &str) -> (i32, Value) {
+    let rpc = [
+        "verify-deployed",
+        "--json",
+        "--rpc",
+        anvil.url(),
+        "--address",
+        address,
+    ];
+    let (code, out) = call(&rpc);
+    (code, serde_json::from_str(&out).unwrap_or(Value::Null))
+}
+
+#[tokio::test]
+async fn a_deployment_of_these_keys_is_told_from_a_tampered_one() {
+    let tools = Tools::ensure(&mut |line| eprintln!("{line}")).unwrap();
+    let anvil = Anvil::spawn(&tools).unwrap();
+    let l1 = L1::connect(anvil.url(), ANVIL_KEY).unwrap();
+    let keys = fixtures::keys(Preset::by_name("tiny").unwrap()).unwrap();
+    let config = DeployConfig::new(Fr::from(5));
+    let rollup = rollup::compile(&tools).unwrap();
+    let genuine = verifier::compile(&tools, verifier::render(&keys)).unwrap();
+    let (deployment, _) = Deployment::deploy(&l1, &genuine, &rollup, &config).await.unwrap();
+    let address = format!("{:?}", deployment.addresses().rollup);
+    let (code, answer) = verify_deployed(&anvil, &address);
+    assert_eq!((code, &answer["genuine"]), (0, &true.into()), "{answer}");
+
+    // A verifier that accepts everything, under a rollup contract that pins its digest.
+    let source = include_str!("../../verifier-contracts/test/StandIns.sol");
+    let tampered = CompiledVerifier::stand_in(&tools, source, "AcceptsAll").unwrap();
+    let (deployment, _) = Deployment::deploy(&l1, &tampered, &rollup, &config)
+        .await
+        .unwrap();
+    let address = format!("{:?}", deployment.addresses().rollup);
+    let (code, answer) = verify_deployed(&anvil, &address);
+    assert_eq!((code, &answer["genuine"]), (5, &false.into()), "{answer}");
+    let kinds: Vec<&str> = answer["report"]["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|difference| difference["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["immutable", "length"], "{answer}");
+
+    // Nothing there; nobody there.
+    let nothing = format!("0x{}", "12".repeat(20));
+    let (code, answer) = verify_deployed(&anvil, &nothing);
+    assert_eq!(code, 5);
+    assert_eq!(answer["report"]["differences"][0]["kind"], "no_code");
+    drop(anvil);
+    let (code, _) = call(&[
+        "verify-deployed",
+        "--rpc",
+        "http://127.0.0.1:1",
+        "--address",
+        &nothing,
+    ]);
+    assert_eq!(code, 6);
+}
+
+#[test]
+fn what_is_exported_makes_the_very_code() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let (code, said) = call(&["export-verifier", "--json", "--out", out.to_str().unwrap()]);
+    assert_eq!(code, 0);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    let tools = Tools::ensure(&mut |line| eprintln!("{line}")).unwrap();
+    for contract in ["RootVerifier", "Rollup"] {
+        let input = read(&format!("{contract}.input.json"));
+        let code = solc::compile_input(&tools, input, &format!("{contract}.sol"), contract).unwrap();
+        let written = |suffix: &str| read(&format!("{contract}.{suffix}"));
+        assert_eq!(written("bin"), format!("0x{}", hex::encode(&code.creation)));
+        assert_eq!(
+            written("runtime.bin"),
+            format!("0x{}", hex::encode(&code.runtime))
+        );
+        let abi: Value = serde_json::from_str(&written("abi.json")).unwrap();
+        assert_eq!(abi, code.abi);
+    }
+    let constructors: Value = serde_json::from_str(&read("constructors.json")).unwrap();
+    assert_eq!(constructors["Rollup"][1]["value"], said["vk_digest"]);
+    let source = read("RootVerifier.sol");
+    assert!(source.contains(said["vk_digest"].as_str().unwrap()));
+    for name in said["sha256"].as_object().unwrap().keys() {
+        assert!(out.join(name).is_file(), "{name}");
+    }
+    // The same again, byte for byte.
+    let again = directory.path().join("again");
+    call(&["export-verifier", "--out", again.to_str().unwrap()]);
+    let names = |of: &Path| -> Vec<_> {
+        let mut names: Vec<_> = fs::read_dir(of)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&out), names(&again));
+    for name in names(&out) {
+        assert_eq!(
+            fs::read(out.join(&name)).unwrap(),
+            fs::read(again.join(&name)).unwrap()
+        );
+    }
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title A verifier of root proofs under one verifying key. It needs nothing from its caller: whatever it is given, in whatever
+/// length, it answers, and a bad proof costs no more gas than a good one.
+interface IVerifier {
+    /// @notice Whether `proof` proves `instances`, the accumulator that they hold included. `false` too for anything that is not
+    /// the one encoding of a proof and instances.
+    function verify(bytes calldata proof, uint256[] calldata instances) external view returns (bool);
+
+    /// @notice Digest of the verifying key and of the reference string's points that the contract is made from.
+    function vkDigest() external view returns (bytes32);
+}
