@@ -254,7 +254,7 @@ fn files_that_find_no_room_are_named_and_leave_nothing() {
     for (args, limit, file) in [
         (sample.as_slice(), "-f 0", "cannot write g: "),
         (&["token", "--out", "t"], "-f 0", "cannot write t: "),
-        (&export, "-f 4", "cannot write out/verifier/Verifier.sol: "),
+        (&export, "-f 4", "cannot write out/verifier/RootVerifier.sol: "),
     ] {
         refused(
             &command(limited(limit), args),

@@ -27,12 +27,12 @@ pub fn export_verifier(args: &ExportArgs, progress: &Progress) -> Result<()> {
     let tools = l1_tools(args.tools_dir.as_deref(), &mut |line| progress.say(line))?;
     let (verifier, rollup) = compile(&keys, &tools, progress)?;
     let mut files = vec![
+        ("RootVerifier.sol".to_owned(), verifier.solidity.clone()),
+        ("IVerifier.sol".to_owned(), verifier::INTERFACE.to_owned()),
         (
             "manifest.json".to_owned(),
             serde_json::to_string_pretty(keys.manifest())?,
         ),
-        ("RootVerifier.sol".to_owned(), verifier.solidity.clone()),
-        ("IVerifier.sol".to_owned(), verifier::INTERFACE.to_owned()),
     ];
     let sources = rollup::SOURCES
         .iter()
