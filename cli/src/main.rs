@@ -18,19 +18,21 @@ mod proof_file;
 mod signals;
 
 use std::fs::File;
-use std::io;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, getrlimit};
 use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command, LogFormat};
 use progress::Progress;
 
-/// File descriptors without which nothing is begun. tokio panics where its runtime gets none; it takes fewer than these.
-const DESCRIPTORS_MIN: usize = 16;
+/// File descriptors, beyond those that are open, without which nothing is begun. tokio panics where its runtime gets none; it takes
+/// fewer than these.
+const DESCRIPTORS_MIN: u64 = 16;
 
 fn main() -> ExitCode {
+    accel::signals::ignore_file_size_signal();
     let cli = Cli::read();
     if let Some(lacks) = processor::lacks() {
         return output::report(&anyhow::anyhow!(lacks));
@@ -90,9 +92,18 @@ fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
 /// # Errors
 /// That of the first which cannot be had.
 fn check_descriptors() -> Result<()> {
-    let opened: io::Result<Vec<File>> = (0..DESCRIPTORS_MIN).map(|_| File::open("/dev/null")).collect();
-    let context = || format!("{DESCRIPTORS_MIN} file descriptors are needed at least");
-    opened.map(drop).with_context(context)
+    let mut opened = Vec::new();
+    for missing in (1..=DESCRIPTORS_MIN).rev() {
+        let file = File::open("/dev/null").with_context(|| match getrlimit(Resource::Nofile).current {
+            Some(limit) => format!(
+                "{} file descriptors are needed at least, the limit is {limit}",
+                limit.saturating_add(missing)
+            ),
+            None => format!("{DESCRIPTORS_MIN} more file descriptors are needed at least"),
+        })?;
+        opened.push(file);
+    }
+    Ok(())
 }
 
 /// Logs go to standard error. Where bars are drawn they say what the demo does, so only warnings are logged there.

@@ -23,10 +23,10 @@ const START_MAX: Duration = Duration::from_secs(60);
 /// What a coordinator's log says when it serves.
 const SERVES: &str = "coordinator serves";
 
-/// The binary under a limit of the shell, which tells a write by an error as a full disk does, and not by a signal.
+/// The binary under a limit of the shell.
 fn limited(limit: &str) -> Command {
     let mut command = Command::new("sh");
-    let script = format!("trap '' XFSZ; ulimit {limit}; exec \"$@\"");
+    let script = format!("ulimit {limit}; exec \"$@\"");
     command.args(["-c", &script, "sh"]).arg(program().get_program());
     command.env(circuits::keys::KEYS_VARIABLE, default_dir());
     command
@@ -176,6 +176,25 @@ fn starts_or_says_why(args: &[&str], started: &str, directory: &Path) {
         }
     }
     panic!("it starts under no limit");
+}
+
+#[test]
+fn the_number_of_descriptors_that_is_said_to_be_needed_is_enough_and_one_less_is_not() {
+    let list = |limit: u64| {
+        let mut command = limited(&format!("-n {limit}"));
+        command.args(["list", "--coordinator", "http://127.0.0.1:1"]);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = list(12);
+    assert_eq!(code, Some(1), "{said}");
+    let needed = said.strip_prefix("error: ").unwrap().split(' ').next().unwrap();
+    let needed: u64 = needed.parse().unwrap();
+    assert!(said.contains("the limit is 12"), "{said}");
+    let (code, same) = list(needed - 1);
+    assert_eq!(code, Some(1), "{same}");
+    assert!(same.contains(&format!("{needed} file descriptors")), "{same}");
+    assert_eq!(list(needed).0, Some(6), "it cannot be reached");
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod icicle;
 pub mod machine;
 mod program;
 mod report;
+pub mod signals;
 
 pub use activity::{Activity, Calls};
 pub use cpu::{Additions, CpuBases, CpuDevice, CpuVector};
