@@ -218,7 +218,8 @@ impl Client {
         let (url, said) = (self.connector.url(), status.message());
         match Prospect::of(status) {
             Prospect::Unreachable(_) => {
-                let cause = deepest_cause(status).map_or_else(String::new, |cause| format!(": {cause}"));
+                let cause = deepest_cause(status).filter(|cause| !said.contains(cause));
+                let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
                 let message = format!("the coordinator at {url} cannot be reached: {said}{cause}");
                 return Failure::new(Exit::Unavailable, message);
             }
@@ -443,6 +444,7 @@ mod tests {
         let error = client(Duration::ZERO).info().await.unwrap_err();
         let failure = error.downcast_ref::<Failure>().unwrap();
         assert_eq!(failure.exit, Exit::Unavailable, "{failure}");
-        assert!(failure.message.contains("Connection refused"), "{failure}");
+        let told = failure.message.matches("Connection refused").count();
+        assert_eq!(told, 1, "{failure}");
     }
 }

@@ -74,7 +74,7 @@ pub fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
-        if sentence.ends_with(&cause) {
+        if sentence.contains(&cause) {
             continue;
         }
         if !sentence.is_empty() {
@@ -134,6 +134,17 @@ mod tests {
         assert_eq!(
             sentence(&error),
             "no keys of preset tiny: key cache: keys/lock: permission denied"
+        );
+    }
+
+    #[test]
+    fn a_cause_within_its_errors_text_is_not_said_again() {
+        let source = io::Error::from_raw_os_error(111);
+        let error =
+            anyhow::Error::new(source).context("no keys: Connection refused (os error 111); make some");
+        assert_eq!(
+            sentence(&error),
+            "no keys: Connection refused (os error 111); make some"
         );
     }
 
