@@ -1,5 +1,8 @@
 //! `rollup-prover`: one binary for every role of the prover service, and for those who use it.
 
+// They panic where the stream cannot be written: `output` writes.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod args;
 mod client;
 mod commands;
@@ -115,6 +118,8 @@ fn start_log(format: LogFormat, command: &Command, progress: &Progress) {
         .unwrap_or_else(|| EnvFilter::new(default));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // They would be told on standard error, by a macro that panics where it cannot be written.
+        .log_internal_errors(false)
         .with_writer(progress.writer());
     match format {
         LogFormat::Text => log.with_ansi(progress.is_drawn()).init(),

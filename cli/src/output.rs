@@ -108,9 +108,16 @@ fn remedy(sentence: &str) -> Option<&'static str> {
     }
 }
 
+/// Tells a person a line on standard error. Where that cannot be written, as on a full disk or into a pipe that nobody reads any more,
+/// there is nobody to tell so, and the work goes on.
+pub fn tell(line: impl Display) {
+    let line = format!("{line}\n");
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
 /// Tells the error and its causes on one line of standard error; returns the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {}", sentence(error));
+    tell(format_args!("error: {}", sentence(error)));
     let exit = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<Failure>())

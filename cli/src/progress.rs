@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::output;
+
 /// Where progress is shown.
 #[derive(Clone)]
 pub struct Progress {
@@ -74,7 +76,7 @@ impl Progress {
     /// Prints a line for a person, on standard error, above the bars.
     pub fn say(&self, line: &str) {
         match &self.bars {
-            Some(bars) => bars.suspend(|| eprintln!("{line}")),
+            Some(bars) => bars.suspend(|| output::tell(line)),
             None => tracing::info!("{line}"),
         }
     }
@@ -144,15 +146,18 @@ pub struct LogWriter {
 
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match &self.bars {
-            Some(bars) => bars.suspend(|| io::stderr().write_all(line))?,
-            None => io::stderr().write_all(line)?,
-        }
+        let write = || io::stderr().write_all(line);
+        // Whoever reads the log may be gone, and its disk full: the service goes on without.
+        let _ = match &self.bars {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        };
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        // Standard error has no buffer.
+        Ok(())
     }
 }
 

@@ -5,6 +5,9 @@
 //! - [`convert`]: batches between the wire and the state machine's types.
 //! - [`Coordinator`]: the gRPC server around them.
 
+// They panic where the stream cannot be written; `tracing` tells.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod config;
 pub mod convert;
 pub mod core;

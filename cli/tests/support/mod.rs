@@ -185,16 +185,24 @@ impl Service {
         Self::start_as(directory, "http", arguments)
     }
 
-    fn start_as(directory: &Path, scheme: &str, access: &[String]) -> Self {
+    /// Writes the genesis (`genesis.json`) and a batch of one shard on it; the batch's file.
+    pub fn sample(directory: &Path) -> String {
         let path = |name: &str| directory.join(name).to_str().unwrap().to_string();
-        let (genesis, batch, data) = (path("genesis.json"), path("batch.bin"), path("data"));
-        let rollup = ["--chain-id", "31337", "--contract", CONTRACT];
+        let batch = path("batch.bin");
         let mut sample = program();
         sample
-            .args(["sample-batch", "--transfers", "4", "--genesis", &genesis])
-            .args(["--batch", &batch])
-            .args(rollup);
+            .args(["sample-batch", "--transfers", "4", "--batch", &batch])
+            .args(["--genesis", &path("genesis.json")])
+            .args(["--chain-id", "31337", "--contract", CONTRACT]);
         run(&mut sample, "");
+        batch
+    }
+
+    fn start_as(directory: &Path, scheme: &str, access: &[String]) -> Self {
+        let path = |name: &str| directory.join(name).to_str().unwrap().to_string();
+        let (genesis, data) = (path("genesis.json"), path("data"));
+        let rollup = ["--chain-id", "31337", "--contract", CONTRACT];
+        let batch = Self::sample(directory);
         // Keys first, and once: the processes would wait for each other's otherwise, within a client's patience.
         run(program().arg("keygen").args(KEYS), "");
         let port = TcpListener::bind("127.0.0.1:0")

@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    io::{self, Write as _},
     process::{Command, ExitCode},
 };
 
@@ -10,7 +11,7 @@ use anyhow::Context;
 use verifier_contracts::tools::Tools;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let tools = Tools::ensure(&mut |line| eprintln!("{line}"))?;
+    let tools = Tools::ensure(&mut |line| drop(writeln!(io::stderr(), "{line}")))?;
     let arguments: Vec<String> = env::args().skip(1).collect();
     let mut forge = Command::new(tools.forge());
     forge.args(&arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
