@@ -4,6 +4,7 @@
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 mod args;
+mod bounded;
 mod client;
 mod commands;
 mod connection;

@@ -1,6 +1,5 @@
 //! The proof file: a root proof and all that L1 needs with it, as JSON.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -8,6 +7,11 @@ use circuits::operation::RollupId;
 use circuits::{Fr, field, whole_file};
 use proto::v1::GetProofResponse;
 use serde::{Deserialize, Serialize};
+
+use crate::bounded;
+
+/// Most bytes of a proof file. The answer that it is written from has at most 4 MiB, and hex doubles them.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// A root proof and what L1 needs with it. Bytes are `0x` and hex digits; elements are 32 bytes, big endian.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +86,7 @@ impl ProofFile {
     /// # Errors
     /// When it cannot be read or is no proof file.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = bounded::read(path, FILE_BYTES_MAX)?;
         Self::parse(&text).with_context(|| format!("{} is not a proof file", path.display()))
     }
 
@@ -171,7 +175,7 @@ mod tests {
         let path = directory.path().join("proof.json");
         let mut file = serde_json::to_value(sample()).unwrap();
         file.as_object_mut().unwrap().remove("rollup_id");
-        fs::write(&path, file.to_string()).unwrap();
+        std::fs::write(&path, file.to_string()).unwrap();
         let error = format!("{:#}", ProofFile::read(&path).unwrap_err());
         assert!(error.contains("missing field `rollup_id`"), "{error}");
     }

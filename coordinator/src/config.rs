@@ -10,6 +10,9 @@ use circuits::{
 
 use crate::core::Limits;
 
+/// Most bytes of one batch, unless [`Config::batch_bytes_max`] says otherwise.
+pub const BATCH_BYTES_MAX: u64 = 32 << 20;
+
 /// Configuration, read once and checked by [`Config::check`].
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -194,7 +197,7 @@ impl Config {
             rollup_id,
             genesis,
             limits: Limits::default(),
-            batch_bytes_max: 32 << 20,
+            batch_bytes_max: BATCH_BYTES_MAX,
             submissions_max: 64,
             submissions_bytes_max: 128 << 20,
             submission_ms_max: 60_000,

@@ -17,7 +17,7 @@ mod server;
 pub mod store;
 mod verifier;
 
-pub use config::{Config, ConfigError, Quotas, TlsFiles};
+pub use config::{BATCH_BYTES_MAX, Config, ConfigError, Quotas, TlsFiles};
 pub use keyring::{Keys, KeysError};
 pub use server::{Coordinator, Error, run};
 pub use verifier::Verifier;

@@ -1,6 +1,5 @@
 //! What a sequencer does: make, submit and watch batches, and fetch their proofs.
 
-use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -9,13 +8,14 @@ use circuits::operation::RollupId;
 use circuits::preset::Preset;
 use circuits::sample::{Sample, SampleConfig};
 use circuits::whole_file;
-use coordinator::convert::batch_to_proto;
+use coordinator::{BATCH_BYTES_MAX, convert::batch_to_proto};
 use prost::Message;
 use proto::v1::{Batch, BatchInfo, BatchStatus, TaskKind, TaskStatus};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::args::{ClientArgs, ProofArgs, SampleArgs, SubmitArgs, WatchArgs};
+use crate::bounded;
 use crate::client::Client;
 use crate::output::{self, Exit, Failure};
 use crate::progress::{Progress, Step};
@@ -95,7 +95,7 @@ pub fn now() -> Result<u64> {
 /// made.
 pub async fn submit(args: &SubmitArgs, progress: &Progress) -> Result<()> {
     let path = args.batch.display();
-    let bytes = fs::read(&args.batch).with_context(|| format!("cannot read {path}"))?;
+    let bytes = bounded::read(&args.batch, BATCH_BYTES_MAX)?;
     anyhow::ensure!(
         !bytes.is_empty(),
         "{path} is empty: expected an encoded zkrollup.prover.v1.Batch, as `sample-batch` writes it"
