@@ -97,10 +97,16 @@ fn keys_that_the_arguments_do_not_allow_are_refused_before_anything_starts() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let (exported, earlier, spoiled) = (path("exported"), path("earlier"), path("spoiled"));
+    let later = path("later");
     for folder in [&exported, &earlier, &spoiled] {
         export(Path::new(folder));
     }
     make_earlier(Path::new(&earlier));
+    export(Path::new(&later));
+    let listed = Path::new(&later).join(MANIFEST_FILE);
+    let mut manifest: Manifest = serde_json::from_slice(&fs::read(&listed).unwrap()).unwrap();
+    manifest.protocol_version += 1;
+    fs::write(&listed, serde_json::to_vec(&manifest).unwrap()).unwrap();
     let spoiled_key = Path::new(&spoiled).join(SHARD_KEY_FILE);
     let mut bytes = fs::read(&spoiled_key).unwrap();
     bytes[200] ^= 1;
@@ -131,6 +137,10 @@ fn keys_that_the_arguments_do_not_allow_are_refused_before_anything_starts() {
         ),
         (&["--verifying-keys", &path("none"), insecure], "export-keys"),
         (&["--verifying-keys", &spoiled, insecure], "its SHA-256 is"),
+        (
+            &["--verifying-keys", &later, insecure],
+            &format!("are of protocol version {}, expected", manifest.protocol_version),
+        ),
         (
             &["--verifying-keys", &earlier, insecure],
             "which this program does not have",

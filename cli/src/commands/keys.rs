@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use circuits::keys::{KeyConfig, KeyError, KeyPhase, KeyStore, VerifyingKeys, user_cache};
-use circuits::manifest::Manifest;
-
+use circuits::manifest::{Manifest, PROTOCOL_VERSION};
 use circuits::srs::SrsSource;
 use circuits::whole_file::Folder;
 use serde_json::json;
@@ -141,6 +140,12 @@ pub fn exported(folder: &Path, srs: &SrsArgs) -> Result<Arc<VerifyingKeys>> {
     let keys =
         VerifyingKeys::open(folder).with_context(|| format!("no verifying keys in {}", folder.display()))?;
     let manifest = keys.manifest();
+    ensure!(
+        manifest.protocol_version == PROTOCOL_VERSION,
+        "the keys in {} are of protocol version {}, expected {PROTOCOL_VERSION}",
+        folder.display(),
+        manifest.protocol_version
+    );
     ensure!(
         srs.insecure_dev_srs || !manifest.insecure_srs,
         "the keys in {} are of the development reference string, whose secret everybody knows; --insecure-dev-srs allows them",
