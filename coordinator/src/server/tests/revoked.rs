@@ -95,6 +95,28 @@ async fn a_revoked_certificate_is_not_taken_and_its_connection_closed_and_no_oth
     service.stop().await;
 }
 
+#[test]
+fn a_broken_revocation_list_is_told_under_its_own_name() {
+    let papers = Papers::new();
+    let files = TlsFiles {
+        client_crl: Some(papers.path("crl.pem")),
+        ..papers.tls()
+    };
+    for (list, said) in [
+        ("no list", "no revocation list"),
+        // PEM around what is no list.
+        (
+            "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n",
+            "expected X.509 CRLs of version 2",
+        ),
+    ] {
+        papers.write("crl.pem", list);
+        let told = in_force(&files).expect_err("it is no list").to_string();
+        let named = told.contains("the revocation lists") && told.contains("crl.pem");
+        assert!(named && told.contains(said), "{told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_of_an_authority_that_was_taken_out_are_closed_and_no_others() {
     let (papers, store) = (Papers::new(), store());

@@ -1,13 +1,15 @@
 //! The certificates that TLS is spoken with.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use proto::pem::{FileError, authorities, certificates, private_key, read, revocations};
 use tokio_rustls::rustls::{
     self, ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, UnixTime},
-    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{
+        NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
 };
 
 use crate::config::TlsFiles;
@@ -62,11 +64,7 @@ pub(crate) fn in_force(files: &TlsFiles) -> Result<Arc<InForce>, FileError> {
                 verifier = verifier.with_crls(revocations(path, &read("the revocation lists", path)?)?);
             }
             let verifier = verifier.allow_unauthenticated().build();
-            Some(verifier.map_err(|error| FileError::Content {
-                what: "the authorities' certificates",
-                path: path.clone(),
-                problem: error.to_string(),
-            })?)
+            Some(verifier.map_err(|error| content(files, path, error))?)
         }
     };
     let builder = match &clients {
@@ -88,4 +86,20 @@ pub(crate) fn in_force(files: &TlsFiles) -> Result<Arc<InForce>, FileError> {
         server: Arc::new(config),
         clients,
     }))
+}
+
+/// What is wrong with the client CA, or with its revocation lists.
+fn content(files: &TlsFiles, authorities: &Path, error: VerifierBuilderError) -> FileError {
+    match (error, &files.client_crl) {
+        (VerifierBuilderError::InvalidCrl(error), Some(path)) => FileError::Content {
+            what: "the revocation lists",
+            path: path.clone(),
+            problem: format!("a list does not read ({error:?}), expected X.509 CRLs of version 2"),
+        },
+        (error, _) => FileError::Content {
+            what: "the authorities' certificates",
+            path: authorities.into(),
+            problem: error.to_string(),
+        },
+    }
 }
