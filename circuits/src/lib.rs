@@ -3,6 +3,9 @@
 //! PROTOCOL.md is the specification; clauses are cited as `P-3.2`. The native modules below are its plain reading,
 //! and the oracle that the circuits are tested against.
 
+// They panic where the stream cannot be written; whoever calls is told by an error or `tracing`.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod account;
 pub mod aggregation;
 pub mod amount;

@@ -1,5 +1,8 @@
 //! The gRPC interface of the prover service: what `zkrollup/prover/v1/*.proto` say, as Rust, and how a client connects.
 
+// They panic where the stream cannot be written; whoever calls is told by an error or `tracing`.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod connection;
 pub mod pem;
 

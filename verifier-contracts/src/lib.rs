@@ -8,6 +8,9 @@
 //! 3. [`l1::Deployment::deploy`], at addresses known beforehand from [`l1::L1::predict`];
 //! 4. [`rollup::RootSubmission::new`] and [`l1::Deployment::submit_batch`].
 
+// They panic where the stream cannot be written; whoever calls is told by an error or `tracing`.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod anvil;
 pub mod deployed;
 pub mod generator;

@@ -3,6 +3,9 @@
 //! [`Device`] is the whole surface. Vectors of scalars and bases stay on the device from upload to download; every call
 //! returns a `Result`, and running out of memory is a value. Nothing here knows a circuit.
 
+// They panic where the stream cannot be written; whoever calls is told by an error or `tracing`.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod activity;
 mod arguments;
 pub mod conformance;
