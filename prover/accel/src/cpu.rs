@@ -2,6 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod ifma;
+mod kept;
 mod memory;
 mod msm;
 mod ntt;
@@ -113,12 +114,20 @@ impl Device for CpuDevice {
             machine::memory_bytes("MemTotal"),
             machine::memory_bytes("MemAvailable"),
         ) {
-            (Some(total), Some(free)) => Ok(Memory { total, free }),
+            (Some(total), Some(free)) => Ok(Memory {
+                total,
+                // What is kept is the process's own, and the next vector's.
+                free: free + memory::kept_bytes() as u64,
+            }),
             _ => Err(DeviceError::Failed {
                 operation: "memory",
                 reason: "/proc/meminfo cannot be read, or lacks MemTotal or MemAvailable".to_string(),
             }),
         }
+    }
+
+    fn release_unused(&self) {
+        memory::release_kept();
     }
 
     fn len(&self, vector: &CpuVector) -> usize {

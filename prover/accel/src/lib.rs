@@ -91,6 +91,9 @@ pub trait Device: Send + Sync {
     /// The device cannot tell.
     fn memory(&self) -> Result<Memory, DeviceError>;
 
+    /// Gives back memory of dropped vectors that it keeps for the next ones, if it does.
+    fn release_unused(&self) {}
+
     /// What it has done since it was opened; none where it keeps no book.
     fn activity(&self) -> Option<Activity> {
         None

@@ -53,6 +53,9 @@ pub struct EngineOptions {
     pub keep_cosets: bool,
     /// Of that, what the device may use for multiples of the bases, in bytes.
     pub table_bytes_max: u64,
+    /// How many values every instance column has: any other number is refused. None: as many as there are rows, at most.
+    /// The key does not say, and a value that no constraint reads would be part of a proof all the same.
+    pub instances: Option<usize>,
     /// Check gates and copy constraints row by row before proving, and name what does not hold. Slow.
     pub debug: bool,
 }

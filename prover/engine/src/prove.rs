@@ -56,8 +56,13 @@ impl<'a, 'c, D: Device> Proof<'a, 'c, D> {
         let mut polys = HashMap::new();
         for (column, values) in instances.iter().enumerate() {
             let (found, rows) = (values.len(), system.usable_rows());
-            if found > rows {
-                let reason = format!("column {column} has {found} values, the circuit has {rows} rows");
+            let expected = engine.options.instances;
+            if found > rows || expected.is_some_and(|expected| found != expected) {
+                let takes = match expected {
+                    Some(expected) => format!("takes {expected}"),
+                    None => format!("has {rows} rows"),
+                };
+                let reason = format!("column {column} has {found} values, the circuit {takes}");
                 return Err(EngineError::Instances { reason });
             }
             for value in *values {

@@ -605,6 +605,39 @@ fn a_witness_made_beforehand_gives_the_same_proof() {
     });
 }
 
+/// Stock halo2 takes any number, and a value that no constraint reads is part of the proof all the same.
+#[test]
+fn an_engine_for_a_number_of_instances_refuses_others() {
+    let of_one_column = |seed: &u64| System::draw(*seed).instances.len() == 1;
+    let seed = (0..).find(of_one_column).expect("some system has one column");
+    let mut system = System::draw(seed);
+    let count = system.instances[0].len();
+    let case = Case::new(system.clone());
+    let strict = |count| {
+        case.engine(EngineOptions {
+            instances: Some(count),
+            ..EngineOptions::default()
+        })
+    };
+    case.prove(&strict(count), &case.circuit).expect("a proof");
+    for wrong in [count - 1, count + 1] {
+        let error = case.prove(&strict(wrong), &case.circuit).unwrap_err();
+        assert!(
+            matches!(&error, EngineError::Instances { reason } if reason.contains(&format!("takes {wrong}"))),
+            "{error}"
+        );
+    }
+    // One that is 0, as all rows without a value are.
+    system.instances[0].push(Fr::ZERO);
+    let more = Case::new(system);
+    assert!(
+        more.prove(&more.engine(EngineOptions::default()), &more.circuit)
+            .is_ok()
+    );
+    let error = more.prove(&strict(count), &more.circuit).unwrap_err();
+    assert!(matches!(error, EngineError::Instances { .. }), "{error}");
+}
+
 #[test]
 fn whatever_call_the_device_fails_the_error_is_the_devices_and_the_engine_goes_on() {
     let seed = (0..).find(|seed| System::draw_with_phases(*seed, &[2]).lookups.len() == 2);

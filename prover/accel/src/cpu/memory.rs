@@ -1,5 +1,6 @@
 //! Arrays in memory that the kernels like: aligned to cache lines, in huge pages where the system has them.
 
+use super::kept::Kept;
 use crate::DeviceError;
 use halo2curves::bn256::{Fq, Fr};
 use rayon::prelude::*;
@@ -15,6 +16,9 @@ const LINE: usize = 64;
 
 /// Elements that one task fills.
 const CHUNK: usize = 1 << 14;
+
+/// Large arrays that were dropped.
+static KEPT: Kept = Kept::new();
 
 // The kernels read and write elements as four words. `Fr` is a struct of one field of that type, which fills it.
 const _: () = assert!(size_of::<Fr>() == 32 && align_of::<Fr>() == align_of::<u64>());
@@ -68,7 +72,7 @@ unsafe impl<T: Send> Send for Aligned<T> {}
 // SAFETY: as above; shared access only reads.
 unsafe impl<T: Sync> Sync for Aligned<T> {}
 
-/// Types of which all bytes zero are a value.
+/// Types of which all bytes zero are a value, and any bytes are one as far as the language goes: nothing but words.
 ///
 /// # Safety
 /// They are.
@@ -78,29 +82,38 @@ pub(super) unsafe trait Zero: Copy + Send + Sync {}
 unsafe impl Zero for Fr {}
 
 impl<T: Zero> Aligned<T> {
-    /// `n` zeros. Large arrays are zeroed by the system when they are first touched.
+    /// `n` zeros. Large arrays that are new are zeroed by the system when they are first touched.
     pub(super) fn zeros(operation: &'static str, n: usize) -> Result<Self, DeviceError> {
+        let (mut array, is_zero) = Self::unfilled(operation, n)?;
+        if !is_zero {
+            // SAFETY: `Zero` says that these bytes are values.
+            let clear = |chunk: &mut [T]| unsafe { chunk.as_mut_ptr().write_bytes(0, chunk.len()) };
+            array.par_chunks_mut(CHUNK).for_each(clear);
+        }
+        Ok(array)
+    }
+
+    /// A copy of `values`.
+    pub(super) fn copied(operation: &'static str, values: &[T]) -> Result<Self, DeviceError> {
+        let (mut array, _) = Self::unfilled(operation, values.len())?;
+        let chunks = array.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK));
+        chunks.for_each(|(copy, values)| copy.copy_from_slice(values));
+        Ok(array)
+    }
+
+    /// `n` elements of any value, and whether they are zeros.
+    fn unfilled(operation: &'static str, n: usize) -> Result<(Self, bool), DeviceError> {
         let out_of_memory = DeviceError::OutOfMemory {
             operation,
             bytes: (n as u64).saturating_mul(size_of::<T>() as u64),
         };
         if n == 0 {
             let start = NonNull::dangling();
-            return Ok(Self { start, len: 0 });
+            return Ok((Self { start, len: 0 }, true));
         }
-        let start = Self::layout(n).and_then(allocate).ok_or(out_of_memory)?;
-        Ok(Self {
-            start: start.cast(),
-            len: n,
-        })
-    }
-
-    /// A copy of `values`.
-    pub(super) fn copied(operation: &'static str, values: &[T]) -> Result<Self, DeviceError> {
-        let mut array = Self::zeros(operation, values.len())?;
-        let chunks = array.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK));
-        chunks.for_each(|(copy, values)| copy.copy_from_slice(values));
-        Ok(array)
+        let (start, is_zero) = Self::layout(n).and_then(allocate).ok_or(out_of_memory)?;
+        let start = start.cast();
+        Ok((Self { start, len: n }, is_zero))
     }
 }
 
@@ -127,36 +140,75 @@ impl<T> Drop for Aligned<T> {
     }
 }
 
-/// Zeroed memory for a layout of at least one byte.
-fn allocate(layout: Layout) -> Option<NonNull<u8>> {
-    #[cfg(target_os = "linux")]
-    if layout.align() == HUGE_PAGE {
-        return map(layout.size());
-    }
-    // SAFETY: the layout has at least one byte.
-    NonNull::new(unsafe { alloc_zeroed(layout) })
+/// Bytes of arrays that were dropped and are kept for the next.
+pub(super) fn kept_bytes() -> usize {
+    KEPT.bytes()
 }
 
-/// Gives memory back.
+/// Gives what is kept back to the system.
+pub(super) fn release_kept() {
+    unmap_all(KEPT.release());
+}
+
+/// Memory for a layout of at least one byte, and whether it is zeroed. All of it was written or zeroed before.
+fn allocate(layout: Layout) -> Option<(NonNull<u8>, bool)> {
+    if cfg!(target_os = "linux") && layout.align() == HUGE_PAGE {
+        let bytes = layout.size().checked_next_multiple_of(HUGE_PAGE)?;
+        return match KEPT.take(bytes) {
+            Ok(start) => {
+                NonNull::new(std::ptr::with_exposed_provenance_mut(start)).map(|start| (start, false))
+            }
+            Err(excess) => {
+                unmap_all(excess);
+                let start = map(bytes);
+                if start.is_none() {
+                    KEPT.missed(bytes);
+                }
+                start.map(|start| (start, true))
+            }
+        };
+    }
+    // SAFETY: the layout has at least one byte.
+    NonNull::new(unsafe { alloc_zeroed(layout) }).map(|start| (start, true))
+}
+
+/// Gives memory back, or keeps it for the next array.
 ///
 /// # Safety
 /// [`allocate`] gave it for the same layout, and nothing refers to it.
 unsafe fn release(start: NonNull<u8>, layout: Layout) {
-    #[cfg(target_os = "linux")]
-    if layout.align() == HUGE_PAGE {
-        // SAFETY: `map` mapped this range, in whole huge pages.
-        unsafe { libc::munmap(start.as_ptr().cast(), layout.size().next_multiple_of(HUGE_PAGE)) };
+    if cfg!(target_os = "linux") && layout.align() == HUGE_PAGE {
+        let bytes = layout.size().next_multiple_of(HUGE_PAGE);
+        KEPT.keep(start.as_ptr().expose_provenance(), bytes);
         return;
     }
     // SAFETY: the caller vouches for the layout.
     unsafe { dealloc(start.as_ptr(), layout) };
 }
 
-/// Maps zeroed memory that starts at a huge page, and asks for huge pages.
+/// Unmaps blocks that were kept.
+fn unmap_all(blocks: Vec<(usize, usize)>) {
+    for (start, bytes) in blocks {
+        // SAFETY: `release` keeps what `map` mapped, in whole huge pages, when nothing refers to it, and it is taken out once.
+        #[cfg(target_os = "linux")]
+        unsafe {
+            libc::munmap(std::ptr::with_exposed_provenance_mut(start), bytes);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (start, bytes);
+    }
+}
+
+/// Elsewhere arrays come from the allocator.
+#[cfg(not(target_os = "linux"))]
+fn map(_: usize) -> Option<NonNull<u8>> {
+    None
+}
+
+/// Maps zeroed memory, whole huge pages that start at one, and asks for huge pages.
 #[cfg(target_os = "linux")]
 fn map(bytes: usize) -> Option<NonNull<u8>> {
     use libc::{MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE};
-    let bytes = bytes.checked_next_multiple_of(HUGE_PAGE)?;
     let room = bytes.checked_add(HUGE_PAGE)?;
     let null = std::ptr::null_mut();
     // SAFETY: a new mapping touches no memory of the program.
@@ -236,6 +288,25 @@ mod tests {
             assert_eq!(*Scalars::copied("test", &values).expect("memory"), *values);
             assert_eq!(*Scalars::zeros("test", n).expect("memory"), *vec![Fr::ZERO; n]);
         }
+    }
+
+    /// Dropped arrays are kept by the process, so other tests may take this one's; whatever is taken holds what is asked for.
+    #[test]
+    fn what_was_used_before_holds_what_it_is_given() {
+        let n = HUGE_PAGE / 32 + 7;
+        let values: Vec<Fr> = (1..=n as u64).map(Fr::from).collect();
+        for _ in 0..4 {
+            let dirty = Scalars::copied("test", &values).expect("memory");
+            drop(dirty);
+            let zeros = Scalars::zeros("test", n).expect("memory");
+            assert!(zeros.iter().all(|value| *value == Fr::ZERO));
+            drop(zeros);
+            assert_eq!(
+                *Scalars::copied("test", &values[..n - 1]).expect("memory"),
+                values[..n - 1]
+            );
+        }
+        release_kept();
     }
 
     #[test]
