@@ -1,22 +1,12 @@
-//! N-to-1 aggregation (section 8): verifies the shard proofs of a batch under one fixed key, chains their running
-//! states, folds their openings into one accumulator and exposes the root instances.
-//!
-//! The circuit is snark-verifier's, with the chaining added through equality constraints between the children's
-//! instances. The shard key enters as constants ([`VerifierUniversality::None`]), which pins it (P-8.1).
+//! What an aggregation is (section 8): the shard proofs of a batch, how their running states chain, and what the root
+//! proof states. [`crate::recursion`] is the circuit.
 
-use halo2_base::{AssignedValue, gates::circuit::CircuitBuilderStage};
 use halo2curves::{bn256::Fr, ff::Field};
 use serde::{Deserialize, Serialize};
-use snark_verifier_sdk::{
-    SHPLONK, Snark,
-    halo2::aggregation::{AggregationCircuit, AggregationConfigParams, VerifierUniversality},
-};
 
 use crate::{
-    manifest::AggregationShape,
-    preset::Preset,
     shard::{AFTER, BEFORE, SHARD_INSTANCES},
-    verify::{ShardVerifier, VerifyError},
+    verify::VerifyError,
 };
 
 /// The instances of a shard proof, in order (P-7.3).
@@ -39,20 +29,16 @@ pub const SHARD_INSTANCE_NAMES: [&str; SHARD_INSTANCES] = [
     "y_B after",
     "p_B after",
 ];
-/// The instances of a root proof, in order (P-8.4).
-pub const ROOT_INSTANCES: [&str; 21] = [
-    "lhs.x limb 0",
-    "lhs.x limb 1",
-    "lhs.x limb 2",
-    "lhs.y limb 0",
-    "lhs.y limb 1",
-    "lhs.y limb 2",
-    "rhs.x limb 0",
-    "rhs.x limb 1",
-    "rhs.x limb 2",
-    "rhs.y limb 0",
-    "rhs.y limb 1",
-    "rhs.y limb 2",
+/// The instances of a root proof, in order (P-8.4): the accumulator's coordinates, then what [`RootStatement`] has.
+pub const ROOT_INSTANCES: [&str; 17] = [
+    "lhs.x low",
+    "lhs.x high",
+    "lhs.y low",
+    "lhs.y high",
+    "rhs.x low",
+    "rhs.x high",
+    "rhs.y low",
+    "rhs.y high",
     "rollup_id",
     "time",
     "x",
@@ -63,8 +49,12 @@ pub const ROOT_INSTANCES: [&str; 21] = [
     "C_B",
     "y_B",
 ];
-/// Instances of a root proof that hold the accumulator: they come first.
-pub const ACCUMULATOR_LIMBS: usize = 12;
+/// Instances of a root proof that hold the accumulator: they come first, two for each coordinate.
+pub const ACCUMULATOR_LIMBS: usize = 8;
+/// Bits of a coordinate in its first instance; the second has the bits above.
+pub const LOW_BITS: usize = 153;
+/// Bits of a coordinate's two instances together.
+pub const COORDINATE_BITS: usize = 255;
 
 /// Instances that all children share: rollup_id, time, x.
 pub(crate) const SHARED: usize = BEFORE;
@@ -75,9 +65,6 @@ pub(crate) const START: [Fr; RUNNING - 1] = [Fr::ZERO, Fr::ZERO, Fr::ONE, Fr::ZE
 /// Of the root instances after the accumulator: the instances of the first child, then those of the last.
 pub(crate) const ROOT_FROM_FIRST: [usize; 4] = [0, 1, 2, BEFORE];
 pub(crate) const ROOT_FROM_LAST: [usize; 5] = [AFTER, AFTER + 1, AFTER + 2, AFTER + 4, AFTER + 5];
-
-/// Rows at the end of a column that hold no witness: blinding.
-const BLINDING_ROWS: usize = 20;
 
 /// One shard proof and its instances.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,22 +160,6 @@ pub enum ChainError {
     },
 }
 
-/// Why no aggregation circuit was built.
-#[derive(Debug, thiserror::Error)]
-pub enum AggregationError {
-    /// The children do not make one batch.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    /// A child's proof does not verify.
-    #[error("child {child}: {source}")]
-    Child {
-        /// The child's place.
-        child: usize,
-        /// What is wrong with it.
-        source: VerifyError,
-    },
-}
-
 /// Bytes that are no [`AggregationInput`].
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -253,7 +224,7 @@ impl RootStatement {
     /// The statement of a root proof with these instances.
     ///
     /// # Errors
-    /// [`VerifyError::InstanceCount`] when there are not 21.
+    /// [`VerifyError::InstanceCount`] when there are not 17.
     pub fn from_instances(instances: &[Fr]) -> Result<Self, VerifyError> {
         let found = instances.len();
         if found != ROOT_INSTANCES.len() {
@@ -360,123 +331,6 @@ fn check_chain(instances: &[&[Fr]]) -> Result<(), ChainError> {
         }
     }
     Ok(())
-}
-
-/// The circuit that keys are generated for. Its witness is a stand-in that satisfies all constraints but no pairing.
-/// Its columns are chosen by its cells; read them and, after key generation, the break points with [`shape`].
-pub fn keygen_circuit(preset: &Preset, shard: &ShardVerifier) -> AggregationCircuit {
-    let children = vec![shard.placeholder(); preset.children];
-    let params = AggregationConfigParams {
-        degree: preset.aggregation_k,
-        lookup_bits: preset.lookup_bits,
-        ..AggregationConfigParams::default()
-    };
-    let mut circuit = constrain(CircuitBuilderStage::Keygen, params, shard, &children);
-    circuit.calculate_params(Some(BLINDING_ROWS));
-    circuit
-}
-
-/// The circuit that a root proof is made for, and its 21 instances.
-///
-/// # Errors
-/// [`AggregationError`] when the children do not chain, or one of them does not verify. Nothing is built before.
-pub fn prover_circuit(
-    preset: &Preset,
-    shard: &ShardVerifier,
-    shape: &AggregationShape,
-    input: &AggregationInput,
-) -> Result<(AggregationCircuit, Vec<Fr>), AggregationError> {
-    let instances: Vec<&[Fr]> = input
-        .children
-        .iter()
-        .map(|child| child.instances.as_slice())
-        .collect();
-    root_statement(&instances, preset.children)?;
-    for (child, ChildProof { instances, proof }) in input.children.iter().enumerate() {
-        shard
-            .verify(instances, proof)
-            .map_err(|source| AggregationError::Child { child, source })?;
-    }
-    let circuit = constrain(
-        CircuitBuilderStage::Prover,
-        config_params(shape),
-        shard,
-        &input.children,
-    )
-    .use_break_points(vec![shape.break_points.clone()]);
-    let instances = circuit.builder.assigned_instances[0]
-        .iter()
-        .map(|cell| *cell.value())
-        .collect();
-    Ok((circuit, instances))
-}
-
-/// The shape of a circuit whose keys have been generated.
-pub fn shape(circuit: &AggregationCircuit) -> AggregationShape {
-    let params = &circuit.builder.config_params;
-    AggregationShape {
-        k: params.k as u32,
-        advice_columns: params.num_advice_per_phase[0],
-        lookup_columns: params.num_lookup_advice_per_phase[0],
-        fixed_columns: params.num_fixed,
-        lookup_bits: params
-            .lookup_bits
-            .expect("an aggregation circuit has a range table"),
-        break_points: circuit.break_points().into_iter().next().expect("one phase"),
-    }
-}
-
-/// The circuit's parameters for a shape.
-pub fn config_params(shape: &AggregationShape) -> AggregationConfigParams {
-    AggregationConfigParams {
-        degree: shape.k,
-        num_advice: shape.advice_columns,
-        num_lookup_advice: shape.lookup_columns,
-        num_fixed: shape.fixed_columns,
-        lookup_bits: shape.lookup_bits,
-    }
-}
-
-/// Verifies the children in-circuit (P-8.1, P-8.5), chains them (P-8.2) and exposes the root instances (P-8.4).
-///
-/// Children are neither verified nor compared natively here: what is wrong with them breaks a constraint, or the
-/// accumulator's pairing. A proof that does not even decode panics in snark-verifier, so callers verify first.
-fn constrain(
-    stage: CircuitBuilderStage,
-    params: AggregationConfigParams,
-    shard: &ShardVerifier,
-    children: &[ChildProof],
-) -> AggregationCircuit {
-    let snarks = children.iter().map(|child| {
-        Snark::new(
-            shard.protocol().clone(),
-            vec![child.instances.clone()],
-            child.proof.clone(),
-        )
-    });
-    let none = VerifierUniversality::None;
-    let mut circuit = AggregationCircuit::new::<SHPLONK>(stage, params, shard.params(), snarks, none);
-    let children: Vec<Vec<AssignedValue<Fr>>> = circuit.previous_instances().clone();
-    let ctx = circuit.builder.main(0);
-    let first = &children[0];
-    for (cell, start) in first[BEFORE + 1..AFTER].iter().zip(START) {
-        let start = ctx.load_constant(start);
-        ctx.constrain_equal(cell, &start);
-    }
-    for pair in children.windows(2) {
-        let [left, right] = [&pair[0], &pair[1]];
-        for (left, right) in left[..SHARED].iter().zip(&right[..SHARED]) {
-            ctx.constrain_equal(left, right);
-        }
-        for (left, right) in left[AFTER..].iter().zip(&right[BEFORE..AFTER]) {
-            ctx.constrain_equal(left, right);
-        }
-    }
-    let last = &children[children.len() - 1];
-    let exposed = &mut circuit.builder.assigned_instances[0];
-    exposed.extend(ROOT_FROM_FIRST.map(|at| first[at]));
-    exposed.extend(ROOT_FROM_LAST.map(|at| last[at]));
-    circuit
 }
 
 #[cfg(test)]

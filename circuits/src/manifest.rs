@@ -19,23 +19,6 @@ pub struct DigestError {
     pub found: String,
 }
 
-/// The shape of the aggregation circuit, as fixed by key generation: the prover must build the very same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AggregationShape {
-    /// Log2 of the rows.
-    pub k: u32,
-    /// Advice columns of the arithmetic gate.
-    pub advice_columns: usize,
-    /// Advice columns that are looked up in the range table.
-    pub lookup_columns: usize,
-    /// Fixed columns of constants.
-    pub fixed_columns: usize,
-    /// Log2 of the range table.
-    pub lookup_bits: usize,
-    /// Rows at which the virtual column breaks to the next advice column.
-    pub break_points: Vec<usize>,
-}
-
 /// What a set of keys is: JSON beside the keys, and what parties compare before they work together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -57,14 +40,16 @@ pub struct Manifest {
     pub shard_circuit_digest: Digest,
     /// Digest of the shard verifying key ([`crate::keys::vk_digest`]).
     pub shard_vk_digest: Digest,
+    /// Log2 of the aggregation circuit's rows.
+    pub aggregation_k: u32,
+    /// Digest of everything that fixes the aggregation circuit, the shard key included.
+    pub aggregation_circuit_digest: Digest,
     /// Digest of the aggregation verifying key.
     pub aggregation_vk_digest: Digest,
     /// SHA-256 of the shard verifying key's file (P-11.1).
     pub shard_verifying_key_digest: Digest,
     /// SHA-256 of the aggregation verifying key's file.
     pub aggregation_verifying_key_digest: Digest,
-    /// The aggregation circuit's shape.
-    pub aggregation: AggregationShape,
 }
 
 impl Digest {

@@ -20,10 +20,8 @@ pub struct Preset {
     pub shard: ShardParams,
     /// Shard proofs in one aggregation: `N` of P-8.1.
     pub children: usize,
-    /// Log2 of the aggregation circuit's rows. Its number of columns follows from its cells.
+    /// Log2 of the aggregation circuit's rows: the fewest that hold its cells.
     pub aggregation_k: u32,
-    /// Log2 of the aggregation's range table; below `aggregation_k`.
-    pub lookup_bits: usize,
 }
 
 /// For tests: the smallest shard there is, and one child.
@@ -31,35 +29,35 @@ pub const TINY: Preset = Preset {
     name: "tiny",
     shard: ShardParams { k: 15, capacity: 5 },
     children: 1,
-    aggregation_k: 20,
-    lookup_bits: 19,
+    aggregation_k: 19,
 };
 
 /// For two CPU cores and continuous integration.
-///
-/// A child costs the aggregation 4.47 million cells, so two fill 5 advice columns and 1 lookup column of `2^21` rows: the
-/// verifier contract has 20,959 bytes. `k = 20` would prove faster, but its 9 + 1 columns make a contract of 26,047
-/// bytes, above the limit of 24,576 (EIP-170).
 pub const CI: Preset = Preset {
     name: "ci",
     shard: ShardParams { k: 17, capacity: 25 },
     children: 2,
-    aggregation_k: 21,
-    lookup_bits: 20,
+    aggregation_k: 20,
 };
 
-/// For one large GPU. These sizes are computed, not run: with a table of `2^22` a child costs 4.25 million cells, so 13
-/// fill 7 advice columns, the most that still leaves the verifier contract below its limit.
+/// For a server of 8 to 32 cores and 64 GB.
+pub const SERVER: Preset = Preset {
+    name: "server",
+    shard: ShardParams { k: 19, capacity: 110 },
+    children: 4,
+    aggregation_k: 20,
+};
+
+/// For one large GPU. These sizes are computed, not run.
 pub const GPU: Preset = Preset {
     name: "gpu",
     shard: ShardParams { k: 20, capacity: 230 },
     children: 13,
-    aggregation_k: 23,
-    lookup_bits: 22,
+    aggregation_k: 22,
 };
 
 /// Every preset.
-pub const ALL: [Preset; 3] = [TINY, CI, GPU];
+pub const ALL: [Preset; 4] = [TINY, CI, SERVER, GPU];
 
 impl Preset {
     /// The preset of that name, if there is one. [`ALL`] lists them.
@@ -84,7 +82,6 @@ mod tests {
             assert_eq!(Preset::by_name(preset.name), Some(preset));
             assert_eq!(preset.shard.capacity % 5, 0, "P-7.1");
             assert!(preset.children > 0);
-            assert!(preset.lookup_bits < preset.aggregation_k as usize);
         }
         assert_eq!(Preset::by_name("CI"), None);
     }

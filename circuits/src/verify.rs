@@ -10,12 +10,9 @@ use halo2_proofs::{
     },
     transcript::{EncodedChallenge, TranscriptRead, TranscriptReadBuffer},
 };
-use halo2curves::{
-    bn256::{Bn256, Fq, Fr, G1Affine},
-    ff::PrimeField,
-};
+use halo2curves::bn256::{Bn256, Fq, Fr, G1Affine};
 use snark_verifier_sdk::{
-    BITS, LIMBS, NativeLoader,
+    NativeLoader,
     halo2::{POSEIDON_SPEC, PoseidonTranscript},
     snark_verifier::{
         system::halo2::{Config, compile, transcript::evm::EvmTranscript},
@@ -24,7 +21,8 @@ use snark_verifier_sdk::{
 };
 
 use crate::{
-    aggregation::{ACCUMULATOR_LIMBS, ChildProof, ROOT_INSTANCES, RootStatement},
+    aggregation::{ACCUMULATOR_LIMBS, LOW_BITS, ROOT_INSTANCES, RootStatement},
+    field,
     keys::KeyStore,
     plonk::{
         self, ProofError, Shape, Transcript,
@@ -75,8 +73,8 @@ pub enum VerifyError {
         /// Where it begins.
         offset: usize,
     },
-    /// A limb of the accumulator has more than 88 bits.
-    #[error("accumulator limb {index} has more than 88 bits")]
+    /// The low part of a coordinate of the accumulator has more than 153 bits.
+    #[error("accumulator limb {index} has more than {LOW_BITS} bits")]
     Limb {
         /// Its instance.
         index: usize,
@@ -134,7 +132,7 @@ pub fn verify_shard(keys: &KeyStore, instances: &[Fr], proof: &[u8]) -> Result<(
     keys.shard_verifier().verify(instances, proof)
 }
 
-/// Verifies a root proof under these keys and decides its accumulator. `instances` are the 21 of P-8.4.
+/// Verifies a root proof under these keys and decides its accumulator. `instances` are the 17 of P-8.4.
 ///
 /// # Errors
 /// [`VerifyError`] says what is wrong; it does not panic on any bytes.
@@ -218,19 +216,17 @@ impl ShardVerifier {
     }
 
     /// Something of a proof's form: distinct points and scalars that prove nothing.
-    pub(crate) fn placeholder(&self) -> ChildProof {
-        ChildProof {
+    #[cfg(test)]
+    pub(crate) fn placeholder(&self) -> crate::aggregation::ChildProof {
+        crate::aggregation::ChildProof {
             instances: vec![Fr::default(); SHARD_INSTANCES],
             proof: self.key.layout.placeholder(Transcript::Poseidon),
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn protocol(&self) -> &PlonkProtocol<G1Affine> {
         &self.key.protocol
-    }
-
-    pub(crate) fn params(&self) -> &ParamsKZG<Bn256> {
-        &self.key.params
     }
 }
 
@@ -341,30 +337,27 @@ pub(crate) fn decide(opening: &OpeningKey, accumulator: &[G1Affine; 2]) -> Resul
     }
 }
 
-/// The accumulator's two points from the first 12 of 21 instances. The encoding is unique: every limb below `2^88`,
-/// every coordinate below the modulus, both points on the curve and none the identity.
+/// The accumulator's two points from the first 8 instances. The encoding is unique: a low part below `2^153`, every
+/// coordinate below the modulus, both points on the curve and none the identity.
 fn accumulator(instances: &[Fr]) -> Result<[G1Affine; 2], VerifyError> {
-    let mut coordinates = [Fq::default(); 4];
-    for (at, coordinate) in coordinates.iter_mut().enumerate() {
-        let mut bytes = [0; 64];
-        for limb in 0..LIMBS {
-            let index = at * LIMBS + limb;
-            let repr = instances[index].to_repr();
-            if repr[BITS / 8..].iter().any(|byte| *byte != 0) {
-                return Err(VerifyError::Limb { index });
-            }
-            let from = limb * BITS / 8;
-            bytes[from..from + BITS / 8].copy_from_slice(&repr[..BITS / 8]);
+    let coordinate = |index: usize| -> Result<Fq, VerifyError> {
+        let [low, high] = [index, index + 1].map(|at| field::to_integer(&instances[at]));
+        if low.bits() > LOW_BITS as u64 {
+            return Err(VerifyError::Limb { index });
         }
-        let index = at * LIMBS;
-        if bytes[SCALAR_BYTES..].iter().any(|byte| *byte != 0) {
+        let bytes = (low + (high << LOW_BITS)).to_bytes_le();
+        if bytes.len() > SCALAR_BYTES {
             return Err(VerifyError::Coordinate { index });
         }
-        *coordinate = field_from_le(&bytes[..SCALAR_BYTES]).ok_or(VerifyError::Coordinate { index })?;
-    }
-    let [lhs_x, lhs_y, rhs_x, rhs_y] = coordinates;
-    let point = |x, y, index| proper_point(x, y).ok_or(VerifyError::AccumulatorPoint { index });
-    Ok([point(lhs_x, lhs_y, 0)?, point(rhs_x, rhs_y, 2 * LIMBS)?])
+        let mut repr = [0; SCALAR_BYTES];
+        repr[..bytes.len()].copy_from_slice(&bytes);
+        field_from_le(&repr).ok_or(VerifyError::Coordinate { index })
+    };
+    let point = |index| {
+        proper_point(coordinate(index)?, coordinate(index + 2)?)
+            .ok_or(VerifyError::AccumulatorPoint { index })
+    };
+    Ok([point(0)?, point(ACCUMULATOR_LIMBS / 2)?])
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use circuits::{
     eddsa::{PublicKey, Signature},
     field,
     genesis::Genesis,
-    manifest::{AggregationShape, Digest, Manifest},
+    manifest::{Digest, Manifest},
     operation::{Effect, RollupId},
     ptau::{ptau_id, ptau_k, read_ptau},
     sample::{Sample, SampleConfig},
@@ -227,17 +227,11 @@ fn fuzz_manifest() {
         srs_digest: digest,
         shard_circuit_digest: digest,
         shard_vk_digest: digest,
+        aggregation_k: 19,
+        aggregation_circuit_digest: digest,
         aggregation_vk_digest: digest,
         shard_verifying_key_digest: digest,
         aggregation_verifying_key_digest: digest,
-        aggregation: AggregationShape {
-            k: 20,
-            advice_columns: 5,
-            lookup_columns: 1,
-            fixed_columns: 1,
-            lookup_bits: 19,
-            break_points: vec![1, 2],
-        },
     };
     target("manifest")
         .seed("tiny", serde_json::to_vec(&manifest).unwrap())

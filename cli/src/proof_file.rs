@@ -37,7 +37,7 @@ pub struct ProofFile {
     pub posted_a: String,
     /// Stream B as posted.
     pub posted_b: String,
-    /// The 21 root instances in the order of P-8.4.
+    /// The 17 root instances in the order of P-8.4.
     pub instances: Vec<String>,
     /// The proof.
     pub proof: String,
@@ -155,7 +155,7 @@ mod tests {
             x: word(14),
             posted_a: "0x".into(),
             posted_b: "0x01".into(),
-            instances: (0..21).map(word).collect(),
+            instances: (0..17).map(word).collect(),
             proof: "0x0203".into(),
             aggregation_vk_digest: word(9),
         }

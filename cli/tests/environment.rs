@@ -62,14 +62,14 @@ fn a_variable_with_a_bad_value_is_refused_as_the_argument_is() {
             "ROLLUP_PROVER_PRESET",
             "--preset",
             "huge",
-            "possible values: tiny, ci, gpu",
+            "possible values: tiny, ci, server, gpu",
         ),
         (
             "demo",
             "ROLLUP_PROVER_PRESET",
             "--preset",
             "huge",
-            "possible values: tiny, ci, gpu",
+            "possible values: tiny, ci, server, gpu",
         ),
         (
             "keygen",

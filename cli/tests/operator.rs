@@ -213,9 +213,9 @@ fn nothing_that_l1_has_accepted_is_rolled_back() {
     let (old_root, new_root) = (root("old_root"), root("new_root"));
     let deployment = runtime.block_on(deploy(&anvil, &tools, &old_root));
     runtime.block_on(async {
-        let mut rows: Vec<Fr> = (100..121).map(Fr::from).collect();
-        rows[13] = Fr::from(deployment.l1().block_time().await.unwrap());
-        (rows[15], rows[16]) = (old_root, new_root);
+        let mut rows: Vec<Fr> = (100..117).map(Fr::from).collect();
+        rows[9] = Fr::from(deployment.l1().block_time().await.unwrap());
+        (rows[11], rows[12]) = (old_root, new_root);
         let posted = circuits::stream::posted_bytes(&[1]);
         let submission = RootSubmission::new(0, &rows, vec![], posted, vec![1; PROOF_BYTES]).unwrap();
         deployment.submit_batch(&submission).await.unwrap();

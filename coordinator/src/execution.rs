@@ -47,7 +47,7 @@ pub(crate) struct Statement {
 /// A verified root proof. A stored artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RootProof {
-    /// The 21 instances, 32 bytes each, big endian.
+    /// The 17 instances, 32 bytes each, big endian.
     pub instances: Vec<[u8; 32]>,
     /// The proof.
     pub proof: Vec<u8>,
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn fuzz_root_proofs() {
         let proof = RootProof {
-            instances: vec![[1; 32]; 21],
+            instances: vec![[1; 32]; 17],
             proof: vec![2; 64],
         };
         target("root-proof").seed("short", encode(&proof)).run(|bytes| {

@@ -15,7 +15,7 @@ pub trait Verifier: Send + Sync + 'static {
     /// What is wrong with it.
     fn shard(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String>;
 
-    /// Verifies a root proof against its 21 instances, the pairing of the accumulator included.
+    /// Verifies a root proof against its 17 instances, the pairing of the accumulator included.
     ///
     /// # Errors
     /// What is wrong with it.

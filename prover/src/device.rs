@@ -19,14 +19,8 @@ use crate::worker::DeviceInfo;
 /// Vectors of the shard circuit's rows that a device holds at the widest point of a proof; bases count as three each, for
 /// the scalar that GPUs keep beside the point.
 const SHARD_VECTORS: u64 = 77;
-/// The same of the aggregation circuit with [`AGGREGATION_COLUMNS`] advice columns.
-const AGGREGATION_VECTORS: u64 = 74;
-/// Columns that hold the aggregation's cells at the presets `tiny` and `ci`.
-const AGGREGATION_COLUMNS: u64 = 5;
-/// What another column adds at most: itself, its selector, its part of the permutation in two forms, their cosets.
-const COLUMN_VECTORS: u64 = 9;
-/// Cells of the aggregation for each child, measured at 2^20 rows; fewer with a larger range table.
-const CHILD_CELLS: u64 = 4_470_000;
+/// The same of the aggregation circuit.
+const AGGREGATION_VECTORS: u64 = 59;
 /// Bytes of a scalar on a device.
 const SCALAR_BYTES: u64 = 32;
 
@@ -40,15 +34,11 @@ pub struct MemoryNeeds {
 }
 
 impl MemoryNeeds {
-    /// By the circuits' shapes, without keys. Exact where the aggregation has as many columns as at `ci`; above that,
-    /// at least what it takes.
+    /// By the circuits' shapes, without keys.
     pub fn estimate(preset: &Preset) -> Self {
-        let rows = 1 << preset.aggregation_k;
-        let columns = (preset.children as u64 * CHILD_CELLS).div_ceil(rows);
-        let more = COLUMN_VECTORS * columns.saturating_sub(AGGREGATION_COLUMNS);
         Self {
             shard: (SCALAR_BYTES * SHARD_VECTORS) << preset.shard.k,
-            aggregation: SCALAR_BYTES * rows * (AGGREGATION_VECTORS + more),
+            aggregation: (SCALAR_BYTES * AGGREGATION_VECTORS) << preset.aggregation_k,
         }
     }
 

@@ -10,7 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use accel::DeviceError;
 use circuits::Fr;
-use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationError, AggregationInput};
+use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput};
+use circuits::recursion::AggregationError;
 use circuits::witness::ShardInput;
 
 mod own;
@@ -96,7 +97,7 @@ pub enum Task {
 pub struct Proof {
     /// The proof alone.
     pub bytes: Vec<u8>,
-    /// Instances 0 to 11 of an aggregation (see [`RootProof`]); none of a shard.
+    /// Instances 0 to 7 of an aggregation (see [`RootProof`]); none of a shard.
     pub accumulator: Option<[Fr; ACCUMULATOR_LIMBS]>,
 }
 
@@ -105,7 +106,7 @@ pub struct Proof {
 pub struct RootProof {
     /// For the L1 verifier.
     pub proof: Vec<u8>,
-    /// Instances 0 to 11 (P-8.4): three limbs of 88 bits for each of `lhs.x, lhs.y, rhs.x, rhs.y`.
+    /// Instances 0 to 7 (P-8.4): the low and the high bits of `lhs.x, lhs.y, rhs.x, rhs.y`.
     pub accumulator: [Fr; ACCUMULATOR_LIMBS],
 }
 

@@ -56,7 +56,7 @@ pub struct Fixture {
     pub shard_inputs: Vec<ShardInput>,
     /// The shard proofs, in order.
     pub shard_proofs: Vec<ChildProof>,
-    /// The 21 instances of the root proof (P-8.4).
+    /// The 17 instances of the root proof (P-8.4).
     pub instances: Vec<Fr>,
     /// The root proof.
     pub proof: Vec<u8>,

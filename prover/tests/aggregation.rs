@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock};
 use circuits::{
     Fr,
     aggregation::{
-        ACCUMULATOR_LIMBS, AggregationError, AggregationInput, ChainError, RootStatement,
-        SHARD_INSTANCE_NAMES, prover_circuit,
+        ACCUMULATOR_LIMBS, AggregationInput, ChainError, LOW_BITS, RootStatement, SHARD_INSTANCE_NAMES,
     },
+    field,
     keys::KeyStore,
     preset::TINY,
+    recursion::{AggregationError, prover_circuit},
     srs::OpeningKey,
     verify::{RootVerifier, ShardVerifier, VerifyError, decide_accumulator, verify_root, verify_shard},
 };
@@ -172,20 +173,13 @@ fn every_changed_instance_of_a_root_proof_is_refused() {
 #[test]
 fn another_valid_accumulator_is_refused() {
     let (mut instances, proof) = root();
-    let limbs = instances[..ACCUMULATOR_LIMBS].to_vec();
     // The negated points: e(-lhs, g2) = e(-rhs, s·g2).
-    for y in [3, 9] {
-        let value = limbs[y..y + 3].iter().rev().fold(BigUint::ZERO, |value, limb| {
-            (value << 88_u32) + BigUint::from_bytes_le(&limb.to_repr())
-        });
-        let negated = BigUint::from_bytes_le(&(-Fq::ONE).to_repr()) + 1_u8 - value;
-        let mask = (BigUint::from(1_u8) << 88_u32) - 1_u8;
-        for limb in 0..3_usize {
-            let digits = ((&negated >> (88 * limb)) & &mask).to_bytes_le();
-            let mut repr = [0; 32];
-            repr[..digits.len()].copy_from_slice(&digits);
-            instances[y + limb] = Fr::from_repr(repr).unwrap();
-        }
+    for y in [2, 6] {
+        let [low, high] = [y, y + 1].map(|at| field::to_integer(&instances[at]));
+        let modulus = BigUint::from_bytes_le(&(-Fq::ONE).to_repr()) + 1_u8;
+        let negated = modulus - (low + (high << LOW_BITS));
+        instances[y] = field::reduce(&(&negated % (BigUint::from(1_u8) << LOW_BITS)));
+        instances[y + 1] = field::reduce(&(negated >> LOW_BITS));
     }
     assert_eq!(decide_accumulator(&opening_key(), &instances), Ok(()));
     assert_eq!(verify_root(keys(), &instances, &proof), Err(VerifyError::Proof));
@@ -208,9 +202,9 @@ fn an_aggregation_of_valid_children_has_a_valid_accumulator() {
     let input = AggregationInput {
         children: fixture().shard_proofs.clone(),
     };
-    let (_, instances) =
-        prover_circuit(&TINY, keys().shard_verifier(), keys().aggregation_shape(), &input).unwrap();
-    assert_eq!(decide_accumulator(&opening_key(), &instances), Ok(()));
+    let circuit = prover_circuit(&TINY, keys().shard_verifier(), &input).unwrap();
+    let instances = circuit.instances();
+    assert_eq!(decide_accumulator(&opening_key(), instances), Ok(()));
     assert_eq!(
         instances[ACCUMULATOR_LIMBS..],
         fixture().instances[ACCUMULATOR_LIMBS..]
@@ -220,7 +214,7 @@ fn an_aggregation_of_valid_children_has_a_valid_accumulator() {
 #[test]
 fn an_aggregation_of_a_tampered_child_is_refused() {
     let build = |input: &AggregationInput| {
-        prover_circuit(&TINY, keys().shard_verifier(), keys().aggregation_shape(), input)
+        prover_circuit(&TINY, keys().shard_verifier(), input)
             .map(|_| ())
             .unwrap_err()
     };

@@ -18,7 +18,7 @@ interface IRollup {
         uint256 newRoot;
         uint256 commitmentA;
         uint256 commitmentB;
-        uint256[12] accumulator;
+        uint256[8] accumulator;
     }
 
     /// @notice A batch was proven and the state root moved (P-9.7).
@@ -113,7 +113,7 @@ interface IRollup {
     /// @notice `Σ e_i x^i` over the 31-byte elements of `data` (P-6.4), which must have the form of P-6.5.
     function evaluate(bytes calldata data, uint256 x) external pure returns (uint256);
 
-    /// @notice The 21 instances that a submission is verified against (P-8.4).
+    /// @notice The 17 instances that a submission is verified against (P-8.4).
     function instances(BatchHeader calldata header, bytes calldata dataA, bytes calldata dataB)
         external
         view

@@ -18,8 +18,8 @@ contract Rollup is IRollup {
     /// @dev The data is in calldata (P-6.6).
     uint256 internal constant DA_CALLDATA = 0;
     /// @dev Instances of a root proof (P-8.4), and those of them that are the accumulator's limbs: they come first.
-    uint256 internal constant INSTANCES = 21;
-    uint256 internal constant LIMBS = 12;
+    uint256 internal constant INSTANCES = 17;
+    uint256 internal constant LIMBS = 8;
     /// @dev More than what calling the verifier costs besides the gas that it is given.
     uint256 internal constant CALL_GAS = 5_000;
 
@@ -98,17 +98,17 @@ contract Rollup is IRollup {
         for (uint256 i = 0; i < LIMBS; i++) {
             rows[i] = header.accumulator[i];
         }
-        rows[12] = rollupId;
-        rows[13] = header.time;
-        rows[15] = header.oldRoot;
-        rows[16] = header.newRoot;
-        rows[17] = header.commitmentA;
-        rows[19] = header.commitmentB;
+        rows[8] = rollupId;
+        rows[9] = header.time;
+        rows[11] = header.oldRoot;
+        rows[12] = header.newRoot;
+        rows[13] = header.commitmentA;
+        rows[15] = header.commitmentB;
         // That each is below R is the verifier's to check (P-9.3).
         uint256 x = challenge(header.number, header.commitmentA, header.commitmentB, dataA, dataB);
-        rows[14] = x;
-        rows[18] = evaluate(dataA, x);
-        rows[20] = evaluate(dataB, x);
+        rows[10] = x;
+        rows[14] = evaluate(dataA, x);
+        rows[16] = evaluate(dataB, x);
     }
 
     /// @inheritdoc IRollup

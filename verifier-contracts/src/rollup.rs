@@ -4,6 +4,7 @@ use alloy::{
     primitives::{Address, B256, Bytes, U256},
     sol_types::SolInterface,
 };
+use circuits::aggregation::{ACCUMULATOR_LIMBS, ROOT_INSTANCES, RootStatement};
 use halo2curves::{bn256::Fr, ff::PrimeField};
 use thiserror::Error;
 
@@ -20,9 +21,6 @@ pub mod abi {
 }
 
 pub use abi::{IRollup, IVerifier};
-
-/// Instances of a root proof (P-8.4).
-pub const ROOT_INSTANCES: usize = 21;
 
 /// The rollup contract's sources, by name.
 pub const SOURCES: [(&str, &str); 3] = [
@@ -55,7 +53,7 @@ pub struct RootSubmission {
     /// Commitment to stream B.
     pub commitment_b: Fr,
     /// Limbs of the accumulator: instances 0 to 11.
-    pub accumulator: [Fr; 12],
+    pub accumulator: [Fr; ACCUMULATOR_LIMBS],
     /// Posted bytes of stream A: empty in version 1.
     pub data_a: Vec<u8>,
     /// Posted bytes of stream B (P-6.5).
@@ -68,13 +66,13 @@ pub struct RootSubmission {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InstancesError {
     /// Their number is wrong.
-    #[error("a root proof has {ROOT_INSTANCES} instances, not {found}")]
+    #[error("a root proof has {} instances, not {found}", ROOT_INSTANCES.len())]
     Count {
         /// How many there are.
         found: usize,
     },
     /// The batch's time is not 64 bits.
-    #[error("instance 13, the batch's time, does not fit 64 bits: {found:?}")]
+    #[error("instance 9, the batch's time, does not fit 64 bits: {found:?}")]
     Time {
         /// The instance.
         found: Fr,
@@ -86,7 +84,7 @@ impl RootSubmission {
     /// Rollup id, `x` and the evaluations are left out, since L1 computes them.
     ///
     /// # Errors
-    /// [`InstancesError`] for anything but 21 instances with a time of 64 bits.
+    /// [`InstancesError`] for anything but 17 instances with a time of 64 bits.
     pub fn new(
         number: u64,
         instances: &[Fr],
@@ -94,18 +92,19 @@ impl RootSubmission {
         data_b: Vec<u8>,
         proof: Vec<u8>,
     ) -> Result<Self, InstancesError> {
-        let rows: &[Fr; ROOT_INSTANCES] = instances.try_into().map_err(|_| InstancesError::Count {
-            found: instances.len(),
-        })?;
-        let time = u64::try_from(to_u256(&rows[13])).map_err(|_| InstancesError::Time { found: rows[13] })?;
+        let found = instances.len();
+        let statement =
+            RootStatement::from_instances(instances).map_err(|_| InstancesError::Count { found })?;
+        let found = statement.time;
+        let time = u64::try_from(to_u256(&found)).map_err(|_| InstancesError::Time { found })?;
         Ok(Self {
             number,
             time,
-            old_root: rows[15],
-            new_root: rows[16],
-            commitment_a: rows[17],
-            commitment_b: rows[19],
-            accumulator: std::array::from_fn(|limb| rows[limb]),
+            old_root: statement.old_root,
+            new_root: statement.new_root,
+            commitment_a: statement.c_a,
+            commitment_b: statement.c_b,
+            accumulator: std::array::from_fn(|limb| instances[limb]),
             data_a,
             data_b,
             proof,
@@ -258,34 +257,34 @@ mod tests {
     use alloy::sol_types::SolError;
 
     fn rows() -> Vec<Fr> {
-        (100..121).map(Fr::from).collect()
+        (100..117).map(Fr::from).collect()
     }
 
     #[test]
     fn a_submission_takes_each_row_from_its_place() {
         let submission = RootSubmission::new(7, &rows(), vec![], vec![1; 62], vec![2; 64]).unwrap();
         let header = submission.to_call().header;
-        assert_eq!((header.number, header.time), (7, 113));
+        assert_eq!((header.number, header.time), (7, 109));
         assert_eq!(
             (header.oldRoot, header.newRoot),
-            (U256::from(115), U256::from(116))
+            (U256::from(111), U256::from(112))
         );
         assert_eq!(
             (header.commitmentA, header.commitmentB),
-            (U256::from(117), U256::from(119))
+            (U256::from(113), U256::from(115))
         );
         assert_eq!(
             header.accumulator.to_vec(),
-            (100..112).map(U256::from).collect::<Vec<_>>()
+            (100..108).map(U256::from).collect::<Vec<_>>()
         );
     }
 
     #[test]
     fn instances_of_another_shape_are_refused() {
         let make = |rows: &[Fr]| RootSubmission::new(0, rows, vec![], vec![], vec![]);
-        assert_eq!(make(&rows()[1..]), Err(InstancesError::Count { found: 20 }));
+        assert_eq!(make(&rows()[1..]), Err(InstancesError::Count { found: 16 }));
         let mut late = rows();
-        late[13] = -Fr::one();
+        late[9] = -Fr::one();
         assert_eq!(make(&late), Err(InstancesError::Time { found: -Fr::one() }));
     }
 

@@ -1,7 +1,11 @@
 //! The root proof's verifier in Solidity, rendered from the aggregation's verifying key.
 
 use alloy::primitives::B256;
-use circuits::{aggregation::ROOT_INSTANCES, keys::KeyStore, plonk::Shape};
+use circuits::{
+    aggregation::{COORDINATE_BITS, LOW_BITS, ROOT_INSTANCES},
+    keys::KeyStore,
+    plonk::Shape,
+};
 
 use crate::{
     generator::{self, Accumulator, CONTRACT, GateNames, Key, Rendered},
@@ -54,7 +58,7 @@ pub fn render(keys: &KeyStore) -> Rendered {
         instances: &ROOT_INSTANCES,
         accumulator: &Accumulator {
             first: 0,
-            limb_bits: vec![88; 3],
+            limb_bits: vec![LOW_BITS, COORDINATE_BITS - LOW_BITS],
         },
     };
     generator::render(&key, &head)

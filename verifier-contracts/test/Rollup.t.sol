@@ -110,20 +110,20 @@ contract RollupTest {
         IRollup.BatchHeader memory header = _header();
         Rollup probe = rollup;
         uint256[] memory rows = probe.instances(header, "", data);
-        for (uint256 i = 0; i < 12; i++) {
+        for (uint256 i = 0; i < 8; i++) {
             vm.assertEq(rows[i], header.accumulator[i]);
         }
-        vm.assertEq(rows[12], probe.rollupId());
-        vm.assertEq(rows[13], header.time);
-        vm.assertEq(rows[14], probe.challenge(0, header.commitmentA, header.commitmentB, "", data));
-        vm.assertEq(rows[15], header.oldRoot);
-        vm.assertEq(rows[16], header.newRoot);
-        vm.assertEq(rows[17], header.commitmentA);
-        vm.assertEq(rows[18], 0);
-        vm.assertEq(rows[19], header.commitmentB);
-        vm.assertEq(rows[20], _evaluateByPowers(data, rows[14]));
+        vm.assertEq(rows[8], probe.rollupId());
+        vm.assertEq(rows[9], header.time);
+        vm.assertEq(rows[10], probe.challenge(0, header.commitmentA, header.commitmentB, "", data));
+        vm.assertEq(rows[11], header.oldRoot);
+        vm.assertEq(rows[12], header.newRoot);
+        vm.assertEq(rows[13], header.commitmentA);
+        vm.assertEq(rows[14], 0);
+        vm.assertEq(rows[15], header.commitmentB);
+        vm.assertEq(rows[16], _evaluateByPowers(data, rows[10]));
 
-        vm.assertEq(rows.length, 21);
+        vm.assertEq(rows.length, 17);
 
         bytes memory expected = abi.encodeCall(IVerifier.verify, (proof, rows));
         vm.etch(rollup.verifier(), address(new AcceptsOne(keccak256(expected))).code);
@@ -162,17 +162,17 @@ contract RollupTest {
     /// @dev Canonical or not: the verifier is given what the caller gives, and checks it.
     function test_no_element_is_changed_on_its_way_to_the_verifier(uint256 value) public view {
         IRollup.BatchHeader memory header = _header();
-        for (uint256 i = 0; i < 12; i++) {
+        for (uint256 i = 0; i < 8; i++) {
             header.accumulator[i] = value ^ (i << 8);
         }
         (header.newRoot, header.commitmentA, header.commitmentB) = (value, value ^ 1, value ^ 2);
         uint256[] memory rows = rollup.instances(header, "", data);
-        for (uint256 i = 0; i < 12; i++) {
+        for (uint256 i = 0; i < 8; i++) {
             vm.assertEq(rows[i], value ^ (i << 8));
         }
-        vm.assertEq(rows[16], value);
-        vm.assertEq(rows[17], value ^ 1);
-        vm.assertEq(rows[19], value ^ 2);
+        vm.assertEq(rows[12], value);
+        vm.assertEq(rows[13], value ^ 1);
+        vm.assertEq(rows[15], value ^ 2);
     }
 
     // Time (P-9.4).
@@ -438,7 +438,7 @@ contract RollupTest {
         header.newRoot = 0x5678;
         header.commitmentA = 0;
         header.commitmentB = 0xb;
-        for (uint256 i = 0; i < 12; i++) {
+        for (uint256 i = 0; i < 8; i++) {
             header.accumulator[i] = 0xacc + i;
         }
     }

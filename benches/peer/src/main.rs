@@ -5,7 +5,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use benches::proving::{aggregation_input, keys, shard_inputs};
 use benches::{cpu_seconds, peak_memory_bytes, report};
 use circuits::Fr;
-use circuits::aggregation::prover_circuit;
+use circuits::recursion::prover_circuit;
 use circuits::keys::{KEYS_VARIABLE, KeyStore, default_dir};
 use circuits::preset::Preset;
 use circuits::shard::ShardCircuit;
@@ -110,8 +110,8 @@ fn aggregation(args: &Args, keys: &Arc<KeyStore>) -> Result<Value> {
         keys.aggregation_pk()?,
     );
     measure(args.repeat, || {
-        let (verifier, shape) = (keys.shard_verifier(), keys.aggregation_shape());
-        let (circuit, instances) = prover_circuit(&args.preset, verifier, shape, &input)?;
+        let circuit = prover_circuit(&args.preset, keys.shard_verifier(), &input)?;
+        let instances = circuit.instances().to_vec();
         let transcript = EvmTranscript::<G1Affine, NativeLoader, Vec<u8>, Vec<u8>>::init(Vec::new());
         let (proof, seconds) = prove(&srs, &pk, circuit, &instances, transcript, |transcript| {
             transcript.finalize()

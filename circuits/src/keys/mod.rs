@@ -25,7 +25,6 @@ use halo2curves::{
     bn256::{Bn256, G1Affine},
     ff::PrimeField,
 };
-use snark_verifier_sdk::halo2::aggregation::AggregationCircuit;
 
 pub use file::FileError;
 pub use fingerprint::fingerprint;
@@ -33,9 +32,9 @@ pub use generate::generate;
 pub use verifying::{AGGREGATION_KEY_FILE, MANIFEST_FILE, SHARD_KEY_FILE, VerifyingKeys, VerifyingKeysError};
 
 use crate::{
-    aggregation::config_params,
-    manifest::{AggregationShape, Digest, Manifest},
+    manifest::{Digest, Manifest},
     preset::Preset,
+    recursion::RecursionCircuit,
     shard::{ShardCircuit, ShardCircuitError},
     srs::{SrsError, SrsSource},
     verify::{RootVerifier, ShardVerifier},
@@ -43,13 +42,8 @@ use crate::{
 use file::Kind;
 use plan::{Halo2Keys, Plan};
 
-/// Raised by hand when the aggregation circuit changes while its inputs (shard key, `N`, sizes) stay: it keys the cache.
-/// The test `the_aggregation_circuit_is_pinned` fails until it is.
-pub const AGGREGATION_REVISION: u32 = 1;
-
-/// The aggregation pays about 140,000 cells for each of a child's fixed columns, so the shard's selectors are compressed.
-/// Those of the aggregation are all on in the same rows: nothing to gain.
-pub const COMPRESS_SHARD_SELECTORS: bool = true;
+/// Selectors that exclude each other share fixed columns: whoever verifies a proof pays for each of them.
+pub const COMPRESS_SELECTORS: bool = true;
 
 /// Environment variable that names the key folder.
 pub const KEYS_VARIABLE: &str = "ROLLUP_PROVER_KEYS";
@@ -320,11 +314,6 @@ impl KeyStore {
         &self.root
     }
 
-    /// The shape of the aggregation circuit, for [`crate::aggregation::prover_circuit`].
-    pub fn aggregation_shape(&self) -> &AggregationShape {
-        &self.manifest().aggregation
-    }
-
     /// The reference string of the shard circuit's size. Read on first use, then shared.
     ///
     /// # Errors
@@ -351,19 +340,21 @@ impl KeyStore {
     /// [`KeyError`].
     pub fn shard_pk(&self) -> Result<Arc<ProvingKey<G1Affine>>, KeyError> {
         fill(&self.loaded.shard_pk, || {
-            self.plan.read_pk::<ShardCircuit>(Kind::ShardPk, ())
+            self.plan
+                .read_pk::<ShardCircuit>(Kind::ShardPk, self.plan.shard_owner())
         })
     }
 
-    /// The aggregation circuit's proving key: gigabytes. Read on first use, then shared.
+    /// The aggregation circuit's proving key. Read on first use, then shared.
     ///
     /// # Errors
     /// [`KeyError`].
     pub fn aggregation_pk(&self) -> Result<Arc<ProvingKey<G1Affine>>, KeyError> {
-        let params = config_params(self.aggregation_shape());
+        let owner = self
+            .plan
+            .aggregation_owner(self.manifest().aggregation_circuit_digest);
         fill(&self.loaded.aggregation_pk, || {
-            self.plan
-                .read_pk::<AggregationCircuit>(Kind::AggregationPk, params)
+            self.plan.read_pk::<RecursionCircuit>(Kind::AggregationPk, owner)
         })
     }
 

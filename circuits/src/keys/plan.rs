@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::PathBuf,
 };
 
@@ -15,10 +15,9 @@ use halo2curves::{
     bn256::{Bn256, Fr, G1Affine},
     serde::SerdeObject,
 };
-use snark_verifier_sdk::halo2::aggregation::AggregationCircuit;
 
 use super::{
-    AGGREGATION_REVISION, COMPRESS_SHARD_SELECTORS, KeyConfig, KeyError, KeyPhase, Progress,
+    COMPRESS_SELECTORS, KeyConfig, KeyError, KeyPhase, Progress,
     file::{self, FileError, Kind},
     fingerprint,
     generate::{generate, make_srs, read_srs, srs_id, write_srs},
@@ -27,13 +26,13 @@ use super::{
     vk_digest,
 };
 use crate::{
-    aggregation::{ROOT_INSTANCES, config_params, keygen_circuit, shape},
-    manifest::{AggregationShape, Digest, Manifest, PROTOCOL_VERSION},
-    plonk::{Transcript, VerifyingKey},
+    aggregation::ROOT_INSTANCES,
+    manifest::{Digest, Manifest, PROTOCOL_VERSION},
+    plonk::{Shape, Transcript, VerifyingKey},
     preset::Preset,
+    recursion::{RecursionCircuit, keygen_circuit},
     shard::{SHARD_INSTANCES, ShardCircuit},
     srs::{OpeningKey, Srs, SrsError, SrsId},
-    verify::ShardVerifier,
 };
 
 /// What is to be opened, and all that the keys follow from.
@@ -45,12 +44,18 @@ pub(super) struct Plan {
     identity: Digest,
 }
 
+/// The aggregation circuit of a shard key, laid out for key generation.
+struct AggregationCircuit {
+    circuit: RecursionCircuit,
+    digest: Digest,
+}
+
 /// halo2's verifying keys, which proving needs too.
 pub(super) struct Halo2Keys {
     pub(super) opening: OpeningKey,
     pub(super) shard: plonk::VerifyingKey<G1Affine>,
     pub(super) aggregation: plonk::VerifyingKey<G1Affine>,
-    shape: AggregationShape,
+    aggregation_circuit: Digest,
 }
 
 impl Plan {
@@ -59,7 +64,6 @@ impl Plan {
             shard,
             children,
             aggregation_k,
-            lookup_bits,
             ..
         } = config.preset;
         let srs = srs_id(&config.srs, config.allow_insecure)?;
@@ -71,18 +75,16 @@ impl Plan {
                 circuit: "shard",
                 reason: error.to_string(),
             })?;
-        let mut hasher = blake3::Hasher::new_derive_key("zk-rollup-prover/keys/v2");
+        let mut hasher = blake3::Hasher::new_derive_key("zk-rollup-prover/keys/v3");
         hasher.update(&srs.digest.0);
         hasher.update(&shard_circuit.0);
         for number in [
             u64::from(PROTOCOL_VERSION),
-            u64::from(AGGREGATION_REVISION),
-            u64::from(COMPRESS_SHARD_SELECTORS),
+            u64::from(COMPRESS_SELECTORS),
             u64::from(shard.k),
             shard.capacity as u64,
             children as u64,
             u64::from(aggregation_k),
-            lookup_bits as u64,
         ] {
             hasher.update(&number.to_le_bytes());
         }
@@ -118,14 +120,15 @@ impl Plan {
         let Some((opening, shard)) = self.cached(self.load_shard())? else {
             return Ok(None);
         };
-        let Some((shape, aggregation)) = self.cached(self.load_aggregation())? else {
+        let circuit = self.aggregation_circuit(&Shape::new(&shard, SHARD_INSTANCES))?;
+        let Some(aggregation) = self.cached(self.load_aggregation(circuit.digest))? else {
             return Ok(None);
         };
         Ok(Some(Halo2Keys {
             opening,
             shard,
             aggregation,
-            shape,
+            aggregation_circuit: circuit.digest,
         }))
     }
 
@@ -135,15 +138,17 @@ impl Plan {
             Some(keys) => keys,
             None => self.make_shard(progress)?,
         };
-        let (shape, aggregation) = match self.cached(self.load_aggregation())? {
-            Some(keys) => keys,
-            None => self.make_aggregation(&ShardVerifier::new(shard.clone(), &opening), progress)?,
+        let circuit = self.aggregation_circuit(&Shape::new(&shard, SHARD_INSTANCES))?;
+        let aggregation_circuit = circuit.digest;
+        let aggregation = match self.cached(self.load_aggregation(aggregation_circuit))? {
+            Some(key) => key,
+            None => self.make_aggregation(circuit, progress)?,
         };
         Ok(Halo2Keys {
             opening,
             shard,
             aggregation,
-            shape,
+            aggregation_circuit,
         })
     }
 
@@ -163,29 +168,39 @@ impl Plan {
 
     /// The verifying keys, if all keys are cached. Proving keys are checked by header and length.
     pub(super) fn load_verifying(&self) -> Result<Option<VerifyingKeys>, KeyError> {
-        for kind in [Kind::ShardPk, Kind::AggregationPk] {
-            let checked = file::check_header(&self.path(kind), kind, self.identity);
-            if self.cached(checked)?.is_none() {
-                return Ok(None);
-            }
-        }
-        match VerifyingKeys::open(&self.folder()) {
-            Ok(keys) => {
-                let Manifest {
-                    shard_circuit_digest,
-                    srs_digest,
-                    ..
-                } = *keys.manifest();
-                let ours = (shard_circuit_digest, srs_digest) == (self.shard_circuit, self.srs.digest);
-                Ok(ours.then_some(keys))
-            }
+        let keys = match VerifyingKeys::open(&self.folder()) {
+            Ok(keys) => keys,
             Err(error) => {
                 if !error.is_absent() {
                     tracing::info!(%error, "key cache: the verifying keys are to be written again");
                 }
-                Ok(None)
+                return Ok(None);
+            }
+        };
+        let Manifest {
+            srs_digest,
+            shard_circuit_digest,
+            aggregation_circuit_digest,
+            ..
+        } = *keys.manifest();
+        if (srs_digest, shard_circuit_digest) != (self.srs.digest, self.shard_circuit)
+            || aggregation_circuit_digest != self.aggregation_circuit(&keys.shard().shape)?.digest
+        {
+            return Ok(None);
+        }
+        for (kind, owner) in [
+            (Kind::ShardPk, self.shard_owner()),
+            (
+                Kind::AggregationPk,
+                self.aggregation_owner(aggregation_circuit_digest),
+            ),
+        ] {
+            let checked = file::check_header(&self.path(kind), kind, owner);
+            if self.cached(checked)?.is_none() {
+                return Ok(None);
             }
         }
+        Ok(Some(keys))
     }
 
     /// Writes the verifying keys, unless they are there. A folder that cannot be written serves as it is.
@@ -204,7 +219,7 @@ impl Plan {
             name,
             shard,
             children,
-            ..
+            aggregation_k,
         } = self.config.preset;
         Manifest {
             protocol_version: PROTOCOL_VERSION,
@@ -216,10 +231,11 @@ impl Plan {
             srs_digest: self.srs.digest,
             shard_circuit_digest: self.shard_circuit,
             shard_vk_digest: vk_digest(&keys.shard),
+            aggregation_k,
+            aggregation_circuit_digest: keys.aggregation_circuit,
             aggregation_vk_digest: vk_digest(&keys.aggregation),
             shard_verifying_key_digest: shard_key.digest(),
             aggregation_verifying_key_digest: aggregation_key.digest(),
-            aggregation: keys.shape.clone(),
         }
     }
 
@@ -228,15 +244,28 @@ impl Plan {
     }
 
     /// Reads a proving key. halo2's reader panics on bytes that are no key, but the digest says that these are ours.
-    pub(super) fn read_pk<C: Circuit<Fr>>(
+    pub(super) fn read_pk<C: Circuit<Fr, Params = ()>>(
         &self,
         kind: Kind,
-        params: C::Params,
+        owner: Digest,
     ) -> Result<ProvingKey<G1Affine>, KeyError> {
         let path = self.path(kind);
-        let mut reader = file::open(&path, kind, self.identity)?;
-        ProvingKey::read::<_, C>(&mut reader, SerdeFormat::RawBytesUnchecked, params)
+        let mut reader = file::open(&path, kind, owner)?;
+        ProvingKey::read::<_, C>(&mut reader, SerdeFormat::RawBytesUnchecked, ())
             .map_err(|source| FileError::io(&path)(source).into())
+    }
+
+    /// What the shard keys' files belong to.
+    pub(super) fn shard_owner(&self) -> Digest {
+        self.identity
+    }
+
+    /// What the files of an aggregation circuit's keys belong to.
+    pub(super) fn aggregation_owner(&self, circuit: Digest) -> Digest {
+        let mut hasher = blake3::Hasher::new_derive_key("zk-rollup-prover/aggregation-keys/v1");
+        hasher.update(&self.identity.0);
+        hasher.update(&circuit.0);
+        Digest(*hasher.finalize().as_bytes())
     }
 
     pub(super) fn folder(&self) -> PathBuf {
@@ -278,8 +307,9 @@ impl Plan {
     }
 
     fn load_shard(&self) -> Result<(OpeningKey, plonk::VerifyingKey<G1Affine>), FileError> {
-        file::check_header(&self.path(Kind::ShardPk), Kind::ShardPk, self.identity)?;
-        self.read_vk(Kind::ShardVk, |reader| {
+        let owner = self.shard_owner();
+        file::check_header(&self.path(Kind::ShardPk), Kind::ShardPk, owner)?;
+        self.read_vk(Kind::ShardVk, owner, |reader| {
             let opening = OpeningKey {
                 g1: SerdeObject::read_raw(reader)?,
                 g2: SerdeObject::read_raw(reader)?,
@@ -292,37 +322,34 @@ impl Plan {
         })
     }
 
-    fn load_aggregation(&self) -> Result<(AggregationShape, plonk::VerifyingKey<G1Affine>), FileError> {
-        file::check_header(
-            &self.path(Kind::AggregationPk),
-            Kind::AggregationPk,
-            self.identity,
-        )?;
-        self.read_vk(Kind::AggregationVk, |reader| {
-            let mut length = [0; 4];
-            reader.read_exact(&mut length)?;
-            let mut bytes = vec![];
-            reader
-                .by_ref()
-                .take(u32::from_le_bytes(length).into())
-                .read_to_end(&mut bytes)?;
-            let shape: AggregationShape = postcard::from_bytes(&bytes).map_err(io::Error::other)?;
-            let params = config_params(&shape);
-            Ok((
-                shape,
-                plonk::VerifyingKey::read::<_, AggregationCircuit>(reader, SerdeFormat::RawBytes, params)?,
-            ))
+    fn load_aggregation(&self, circuit: Digest) -> Result<plonk::VerifyingKey<G1Affine>, FileError> {
+        let owner = self.aggregation_owner(circuit);
+        file::check_header(&self.path(Kind::AggregationPk), Kind::AggregationPk, owner)?;
+        self.read_vk(Kind::AggregationVk, owner, |reader| {
+            plonk::VerifyingKey::read::<_, RecursionCircuit>(reader, SerdeFormat::RawBytes, ())
         })
     }
 
     fn read_vk<T>(
         &self,
         kind: Kind,
+        owner: Digest,
         read: impl FnOnce(&mut io::BufReader<File>) -> io::Result<T>,
     ) -> Result<T, FileError> {
         let path = self.path(kind);
-        let mut reader = file::open(&path, kind, self.identity)?;
+        let mut reader = file::open(&path, kind, owner)?;
         read(&mut reader).map_err(FileError::io(&path))
+    }
+
+    /// Which aggregation circuit belongs to a shard key.
+    fn aggregation_circuit(&self, shard: &Shape) -> Result<AggregationCircuit, KeyError> {
+        let circuit = keygen_circuit(&self.config.preset, shard);
+        let digest =
+            fingerprint(self.config.preset.aggregation_k, &circuit).map_err(|error| KeyError::Keygen {
+                circuit: "aggregation",
+                reason: error.to_string(),
+            })?;
+        Ok(AggregationCircuit { circuit, digest })
     }
 
     fn make_shard(
@@ -333,13 +360,13 @@ impl Plan {
         let srs = self.srs(size.k, progress)?;
         progress(KeyPhase::ShardKeys, 0.0);
         let circuit = ShardCircuit::new(size, None)?;
-        let pk = generate(&srs.params, &circuit, "shard", COMPRESS_SHARD_SELECTORS)?;
+        let pk = generate(&srs.params, &circuit, "shard", COMPRESS_SELECTORS)?;
         let opening = srs.opening_key();
-        self.write_pk(Kind::ShardPk, &pk)?;
+        self.write_pk(Kind::ShardPk, self.shard_owner(), &pk)?;
         file::write(
             &self.path(Kind::ShardVk),
             Kind::ShardVk,
-            self.identity,
+            self.shard_owner(),
             |mut out: &mut dyn Write| {
                 opening.g1.write_raw(&mut out)?;
                 opening.g2.write_raw(&mut out)?;
@@ -353,38 +380,29 @@ impl Plan {
 
     fn make_aggregation(
         &self,
-        shard: &ShardVerifier,
+        AggregationCircuit { circuit, digest }: AggregationCircuit,
         progress: Progress<'_>,
-    ) -> Result<(AggregationShape, plonk::VerifyingKey<G1Affine>), KeyError> {
+    ) -> Result<plonk::VerifyingKey<G1Affine>, KeyError> {
         let srs = self.srs(self.config.preset.aggregation_k, progress)?;
         progress(KeyPhase::AggregationKeys, 0.0);
-        let circuit = keygen_circuit(&self.config.preset, shard);
-        let pk = generate(&srs.params, &circuit, "aggregation", false)?;
-        let shape = shape(&circuit);
+        let pk = generate(&srs.params, &circuit, "aggregation", COMPRESS_SELECTORS)?;
         drop((circuit, srs));
-        self.write_pk(Kind::AggregationPk, &pk)?;
-        let shape_bytes = postcard::to_stdvec(&shape).expect("a shape is plain data");
+        let owner = self.aggregation_owner(digest);
+        self.write_pk(Kind::AggregationPk, owner, &pk)?;
         file::write(
             &self.path(Kind::AggregationVk),
             Kind::AggregationVk,
-            self.identity,
-            |mut out: &mut dyn Write| {
-                out.write_all(&(shape_bytes.len() as u32).to_le_bytes())?;
-                out.write_all(&shape_bytes)?;
-                pk.get_vk().write(&mut out, SerdeFormat::RawBytes)
-            },
+            owner,
+            |mut out: &mut dyn Write| pk.get_vk().write(&mut out, SerdeFormat::RawBytes),
         )?;
         progress(KeyPhase::AggregationKeys, 1.0);
-        Ok((shape, pk.get_vk().clone()))
+        Ok(pk.get_vk().clone())
     }
 
-    fn write_pk(&self, kind: Kind, pk: &ProvingKey<G1Affine>) -> Result<(), FileError> {
-        file::write(
-            &self.path(kind),
-            kind,
-            self.identity,
-            |mut out: &mut dyn Write| pk.write(&mut out, SerdeFormat::RawBytesUnchecked),
-        )
+    fn write_pk(&self, kind: Kind, owner: Digest, pk: &ProvingKey<G1Affine>) -> Result<(), FileError> {
+        file::write(&self.path(kind), kind, owner, |mut out: &mut dyn Write| {
+            pk.write(&mut out, SerdeFormat::RawBytesUnchecked)
+        })
     }
 
     fn srs(&self, k: u32, progress: Progress<'_>) -> Result<Srs, KeyError> {

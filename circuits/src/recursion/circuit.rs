@@ -17,7 +17,7 @@ use super::{
     sheet::{Cell, Place, Sheet, Var},
 };
 use crate::{
-    aggregation::{ChildProof, ROOT_FROM_FIRST, ROOT_FROM_LAST, SHARED, START},
+    aggregation::{ACCUMULATOR_LIMBS, ChildProof, ROOT_FROM_FIRST, ROOT_FROM_LAST, SHARED, START},
     field,
     plonk::{
         ProofError, Shape, Transcript,
@@ -26,30 +26,6 @@ use crate::{
     },
     shard::{AFTER, BEFORE},
 };
-
-/// The instances of a recursion, in order: the accumulator, then what [`crate::aggregation::RootStatement`] has.
-pub const RECURSION_INSTANCES: [&str; 17] = [
-    "lhs.x low 153 bits",
-    "lhs.x high bits",
-    "lhs.y low 153 bits",
-    "lhs.y high bits",
-    "rhs.x low 153 bits",
-    "rhs.x high bits",
-    "rhs.y low 153 bits",
-    "rhs.y high bits",
-    "rollup_id",
-    "time",
-    "x",
-    "old root",
-    "new root",
-    "C_A",
-    "y_A",
-    "C_B",
-    "y_B",
-];
-
-/// Instances of an accumulator: they come first.
-const ACCUMULATOR: usize = 8;
 
 /// What a recursion's children are (P-8.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +39,7 @@ pub enum ChildKind {
 /// What a recursion's children are together (P-8.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// A whole batch: the instances are [`RECURSION_INSTANCES`].
+    /// A whole batch: the instances are [`crate::aggregation::ROOT_INSTANCES`].
     Batch,
     /// Some of a batch's shards in a row: the instances are an accumulator and what a shard has, so that a further
     /// recursion takes the proof as a child.
@@ -118,7 +94,7 @@ impl RecursionCircuit {
         Self { sheet, instances }
     }
 
-    /// The values of the instances: of a batch, [`RECURSION_INSTANCES`].
+    /// The values of the instances: of a batch, [`crate::aggregation::ROOT_INSTANCES`].
     pub fn instances(&self) -> &[Fr] {
         &self.instances
     }
@@ -147,7 +123,7 @@ struct ChildCells {
 impl ChildCells {
     /// The instances that a shard has.
     fn statement(&self) -> &[Var] {
-        let first = self.accumulator.as_ref().map_or(0, |_| ACCUMULATOR);
+        let first = self.accumulator.as_ref().map_or(0, |_| ACCUMULATOR_LIMBS);
         &self.scalars.instances[first..]
     }
 }
@@ -214,7 +190,7 @@ pub(super) fn accumulator_of(instances: &[Fr]) -> Option<[G1Affine; 2]> {
         (is_short && integer < modulus::base_modulus()).then(|| modulus::base_from_integer(&integer))
     };
     let point = |at: usize| proper_point(coordinate(at)?, coordinate(at + 2)?);
-    Some([point(0)?, point(ACCUMULATOR / 2)?])
+    Some([point(0)?, point(ACCUMULATOR_LIMBS / 2)?])
 }
 
 impl Sheet {

@@ -1,5 +1,5 @@
-//! Recursion of our own: shard proofs verified in a circuit that is made for it. Complete and tested in itself; no key, worker
-//! or contract uses it yet. The equation of a child's verification is [`crate::plonk`]'s, whose plain reading is the circuit's oracle.
+//! The aggregation circuit (section 8): the shard proofs of a batch verified in a circuit that is made for it. The equation
+//! of a child's verification is [`crate::plonk`]'s, whose plain reading is the circuit's oracle.
 //!
 //! | file | what |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | `scalar`, `curve` | signed digits; points, tables, sums of multiples |
 //! | `hash`, `cells` | the transcript's Poseidon; the equation's scalars as cells |
 //! | `circuit` | children, chain, accumulator, root instances |
+//! | `batch` | the circuit of a preset, for keys and for proofs |
 //!
 //! # What it computes
 //!
@@ -56,11 +57,12 @@
 //!
 //! # What is not there
 //!
-//! Keys, prover, contract. Two children in `2^19` rows, which would halve a proof's time and memory, need 82,600 cells less. Computed, for two
+//! Two children in `2^19` rows, which would halve a proof's time and memory, need 82,600 cells less. Computed, for two
 //! children: additions of a sum that read what the one before wrote (7 cells each, 28,000), quotients that are the heads of their own chains
 //! (4 an addition, 17,000), three partial rounds to a gate (17,000), weights of 128 bits (20,000), five windows to a choice (6,700), and no room for
 //! constants that are not used (some 7,000).
 
+mod batch;
 mod cells;
 mod circuit;
 mod config;
@@ -74,5 +76,6 @@ mod sheet;
 #[cfg(test)]
 mod tests;
 
-pub use circuit::{ChildError, ChildKind, RECURSION_INSTANCES, RecursionCircuit, Scope};
+pub use batch::{AggregationError, keygen_circuit, prover_circuit};
+pub use circuit::{ChildError, ChildKind, RecursionCircuit, Scope};
 pub use config::RecursionConfig;

@@ -69,8 +69,8 @@ def main(stubs, address, batch_file, proof_file, ca, certificate, key):
 
         proof = service.GetProof(pb.GetProofRequest(batch_id=first.batch.batch_id), timeout=30)
 
-    assert len(proof.instances) == 21 and all(len(instance) == 32 for instance in proof.instances)
-    assert proof.new_root == batch.new_root == proof.instances[16]
+    assert len(proof.instances) == 17 and all(len(instance) == 32 for instance in proof.instances)
+    assert proof.new_root == batch.new_root == proof.instances[12]
 
     def hexadecimal(data):
         return "0x" + data.hex()

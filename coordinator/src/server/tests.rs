@@ -20,10 +20,10 @@ use std::{
 use circuits::{
     Fr,
     account::{Account, AccountIndex},
-    aggregation::{AggregationInput, root_statement},
+    aggregation::{ACCUMULATOR_LIMBS, AggregationInput, root_statement},
     batch::Batch,
     field,
-    manifest::{AggregationShape, Digest as KeyDigest, Manifest, PROTOCOL_VERSION},
+    manifest::{Digest as KeyDigest, Manifest, PROTOCOL_VERSION},
     operation::RollupId,
     preset::{Preset, ShardParams},
     sample::{Sample, SampleConfig},
@@ -83,7 +83,6 @@ const PRESET: Preset = Preset {
     shard: ShardParams { k: 15, capacity: 5 },
     children: 2,
     aggregation_k: 20,
-    lookup_bits: 19,
 };
 /// Longer than anything takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -117,7 +116,7 @@ impl Verifier for DigestVerifier {
     }
 
     fn root(&self, instances: &[Fr], proof: &[u8]) -> Result<(), String> {
-        if instances.len() == 21 && proof == digest_proof(instances) {
+        if instances.len() == 17 && proof == digest_proof(instances) {
             Ok(())
         } else {
             Err("wrong digest".into())
@@ -139,7 +138,8 @@ fn manifest() -> Manifest {
         aggregation_vk_digest: KeyDigest([4; 32]),
         shard_verifying_key_digest: KeyDigest([5; 32]),
         aggregation_verifying_key_digest: KeyDigest([6; 32]),
-        aggregation: AggregationShape::default(),
+        aggregation_k: PRESET.aggregation_k,
+        aggregation_circuit_digest: KeyDigest([7; 32]),
     }
 }
 
@@ -429,7 +429,7 @@ impl Leased {
                 }
                 let children: Vec<&[Fr]> = input.children.iter().map(|child| &child.instances[..]).collect();
                 let stated = root_statement(&children, PRESET.children).expect("the shards chain");
-                let limbs: Vec<Fr> = (0..12).map(Fr::from).collect();
+                let limbs: Vec<Fr> = (0..ACCUMULATOR_LIMBS as u64).map(Fr::from).collect();
                 let instances: Vec<Fr> = limbs.iter().copied().chain(stated.to_instances()).collect();
                 let accumulator = limbs
                     .iter()
@@ -723,14 +723,14 @@ async fn workers_prove_a_batch_and_the_proof_survives_a_restart() {
         .await
         .expect("it is proven")
         .into_inner();
-    assert_eq!(proof.instances.len(), 21);
+    assert_eq!(proof.instances.len(), 17);
     assert_eq!(
-        (&proof.instances[15], &proof.instances[16]),
+        (&proof.instances[11], &proof.instances[12]),
         (&proof.old_root, &proof.new_root)
     );
     assert_eq!(proof.new_root, field::to_be(&batch.new_root).to_vec());
     assert_eq!(
-        (&proof.instances[14], &proof.instances[19]),
+        (&proof.instances[10], &proof.instances[15]),
         (&proof.x, &proof.c_b)
     );
     assert_eq!((proof.posted_b.len(), proof.time), (2 * 2 * 31, TIME));
@@ -881,7 +881,7 @@ async fn a_wrong_accumulator_is_rejected() {
         assert_eq!(worker.complete(lease.prove()).await, v1::Verdict::Accepted);
     }
     let spoils: [fn(&mut v1::Complete); 4] = [
-        |complete| complete.accumulator.truncate(11),
+        |complete| complete.accumulator.truncate(7),
         |complete| complete.accumulator[3] = vec![0; 31].into(),
         |complete| complete.accumulator[3] = vec![0xff; 32].into(),
         |complete| complete.accumulator.swap(0, 1),

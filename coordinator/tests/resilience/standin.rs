@@ -7,7 +7,7 @@ use circuits::{
     Fr,
     aggregation::{ACCUMULATOR_LIMBS, AggregationInput, root_statement},
     field,
-    manifest::{AggregationShape, Digest as KeyDigest, Manifest, PROTOCOL_VERSION},
+    manifest::{Digest as KeyDigest, Manifest, PROTOCOL_VERSION},
     operation::RollupId,
     preset::{Preset, ShardParams},
     sample::{Sample, SampleConfig},
@@ -32,7 +32,6 @@ pub const PRESET: Preset = Preset {
     shard: ShardParams { k: 15, capacity: 5 },
     children: 2,
     aggregation_k: 20,
-    lookup_bits: 19,
 };
 /// Without it no digest is a proof.
 const KEY: &[u8] = b"stand-in for a proof";
@@ -59,7 +58,7 @@ impl Verifier for DigestVerifier {
     }
 
     fn root(&self, instances: &[Fr], found: &[u8]) -> Result<(), String> {
-        check(instances, found, 21)
+        check(instances, found, 17)
     }
 }
 
@@ -108,7 +107,8 @@ pub fn manifest() -> Manifest {
         aggregation_vk_digest: KeyDigest(AGGREGATION_VK),
         shard_verifying_key_digest: KeyDigest([3; 32]),
         aggregation_verifying_key_digest: KeyDigest([4; 32]),
-        aggregation: AggregationShape::default(),
+        aggregation_k: PRESET.aggregation_k,
+        aggregation_circuit_digest: KeyDigest([7; 32]),
     }
 }
 

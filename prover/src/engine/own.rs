@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use accel::Device;
 use circuits::Fr;
-use circuits::aggregation::{AggregationInput, prover_circuit};
+use circuits::aggregation::{AggregationInput, ROOT_INSTANCES};
 use circuits::keys::KeyStore;
-use circuits::shard::ShardCircuit;
+use circuits::recursion::prover_circuit;
+use circuits::shard::{SHARD_INSTANCES, ShardCircuit};
 use circuits::witness::ShardInput;
 use engine::{EngineOptions, Srs, Witness, lagrange_basis};
 use halo2_proofs::plonk::ProvingKey;
@@ -68,7 +69,7 @@ impl<D: Device> OwnEngine<D> {
             }
             let srs = self.keys.shard_srs().map_err(EngineError::Keys)?;
             let pk = self.keys.shard_pk().map_err(EngineError::Keys)?;
-            self.shard = Some(self.load(&srs, &pk)?);
+            self.shard = Some(self.load(&srs, &pk, SHARD_INSTANCES)?);
             self.keys.release_shard();
         }
         Ok(())
@@ -81,7 +82,7 @@ impl<D: Device> OwnEngine<D> {
             }
             let srs = self.keys.aggregation_srs().map_err(EngineError::Keys)?;
             let pk = self.keys.aggregation_pk().map_err(EngineError::Keys)?;
-            self.aggregation = Some(self.load(&srs, &pk)?);
+            self.aggregation = Some(self.load(&srs, &pk, ROOT_INSTANCES.len())?);
             self.keys.release_aggregation();
         }
         Ok(())
@@ -103,12 +104,14 @@ impl<D: Device> OwnEngine<D> {
         &self,
         srs: &ParamsKZG<Bn256>,
         pk: &ProvingKey<G1Affine>,
+        instances: usize,
     ) -> Result<engine::Engine<D>, EngineError> {
         let free = self.device.memory().map_err(engine::EngineError::from)?.free;
         let options = EngineOptions {
             memory_bytes_max: Some(self.options.memory_bytes.map_or(free, |bytes| bytes.min(free))),
             table_bytes_max: self.options.table_bytes_max,
             keep_cosets: self.keeps_both()?,
+            instances: Some(instances),
             debug: self.options.debug,
         };
         let lagrange = lagrange_basis(srs);
@@ -231,9 +234,9 @@ impl OwnPreparer {
         progress: &mut dyn FnMut(Phase),
     ) -> Result<Prepared, EngineError> {
         progress(Phase::Witness);
-        let (verifier, shape) = (self.keys.shard_verifier(), self.keys.aggregation_shape());
-        let (circuit, instances) =
-            prover_circuit(self.keys.preset(), verifier, shape, input).map_err(EngineError::Aggregation)?;
+        let circuit = prover_circuit(self.keys.preset(), self.keys.shard_verifier(), input)
+            .map_err(EngineError::Aggregation)?;
+        let instances = circuit.instances().to_vec();
         progress(Phase::Proving(engine::Phase::Witness));
         Ok(Prepared {
             kind: Kind::Aggregation,
@@ -274,6 +277,7 @@ impl<D: Device + 'static> Pipeline for OwnEngine<D> {
         if !self.keeps_both().unwrap_or(false) {
             (self.shard, self.aggregation) = (None, None);
         }
+        self.device.release_unused();
     }
 }
 

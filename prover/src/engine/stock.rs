@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use circuits::Fr;
-use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput, prover_circuit};
+use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput};
 use circuits::keys::KeyStore;
+use circuits::recursion::prover_circuit;
 use circuits::shard::ShardCircuit;
 use circuits::witness::ShardInput;
 use halo2_proofs::plonk::{Circuit, ProvingKey, create_proof};
@@ -81,9 +82,9 @@ impl StockEngine {
         let srs = self.keys.aggregation_srs().map_err(EngineError::Keys)?;
         let pk = self.keys.aggregation_pk().map_err(EngineError::Keys)?;
         progress(Phase::Witness);
-        let (verifier, shape) = (self.keys.shard_verifier(), self.keys.aggregation_shape());
-        let (circuit, instances) =
-            prover_circuit(self.keys.preset(), verifier, shape, input).map_err(EngineError::Aggregation)?;
+        let circuit = prover_circuit(self.keys.preset(), self.keys.shard_verifier(), input)
+            .map_err(EngineError::Aggregation)?;
+        let instances = circuit.instances().to_vec();
         progress(Phase::Prove);
         let mut transcript = EvmTranscript::<G1Affine, NativeLoader, Vec<u8>, Vec<u8>>::init(Vec::new());
         create(&srs, &pk, circuit, &instances, &mut transcript)?;

@@ -73,7 +73,7 @@ impl Case {
         let verifier = keys.root_verifier();
         let accumulator = Accumulator {
             first: 0,
-            limb_bits: vec![88; 3],
+            limb_bits: vec![153, 102],
         };
         let names: Vec<&str> = ROOT_INSTANCES.to_vec();
         let instances = fixture.instances.iter().map(to_u256).collect();

@@ -145,6 +145,12 @@ fn mutated_proofs_and_instances_are_judged_alike() {
                 case.name
             );
             assert!(gas <= case.gas, "{}, mutation {at}: {what}: {gas} gas", case.name);
+            let is_same = proof == case.proof && instances == case.instances;
+            assert_eq!(
+                native, is_same,
+                "{}, mutation {at}: {what}: one proof of one statement",
+                case.name
+            );
             taken.fetch_add(usize::from(native), Ordering::Relaxed);
         }
     };

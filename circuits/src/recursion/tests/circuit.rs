@@ -10,20 +10,24 @@ use num_bigint::BigUint;
 
 use super::checker::Checker;
 use crate::{
-    aggregation::{ChildProof, START, root_statement, stand_in::opening_key},
+    aggregation::{
+        AggregationInput, ChainError, ChildProof, ROOT_INSTANCES, START, root_statement,
+        stand_in::{child_verifier, opening_key},
+    },
     keys::fingerprint,
     plonk::{
-        Transcript,
+        Shape, Transcript,
         native::accumulate,
         tests::example::{self, instances, shape},
     },
+    preset::{Preset, TINY},
     recursion::{
-        RECURSION_INSTANCES, RecursionCircuit,
+        AggregationError, RecursionCircuit,
         circuit::{accumulator_of, read},
-        modulus,
+        keygen_circuit, modulus, prover_circuit,
     },
     shard::{AFTER, BEFORE},
-    verify::decide,
+    verify::{ShardVerifier, VerifyError, decide},
 };
 
 fn prove(instances: &[Fr]) -> ChildProof {
@@ -74,7 +78,7 @@ pub fn whole() -> RecursionCircuit {
 fn two_children_are_accepted() {
     let circuit = RecursionCircuit::new(shape(), children()).unwrap();
     let instances = circuit.instances();
-    assert_eq!(instances.len(), RECURSION_INSTANCES.len());
+    assert_eq!(instances.len(), ROOT_INSTANCES.len());
     assert_eq!(failures(&circuit, instances), BTreeSet::new());
     let expected = expected(children());
     assert_eq!(accumulator(instances), expected);
@@ -191,4 +195,73 @@ fn a_coordinate_is_exposed_in_full() {
     // 153 and 102 bits hold every coordinate and no more.
     let limbs = (BigUint::from(1u8) << 255usize) - 1u8;
     assert!(modulus::base_modulus() < limbs);
+}
+
+#[test]
+fn children_are_checked_before_a_circuit_is_built() {
+    let preset = Preset {
+        children: 2,
+        aggregation_k: 20,
+        ..TINY
+    };
+    let shard = ShardVerifier::new(example::vk().clone(), &opening_key());
+    let build = |children: Vec<ChildProof>| {
+        prover_circuit(&preset, &shard, &AggregationInput { children })
+            .map(|circuit| circuit.instances().to_vec())
+    };
+    let good = children().to_vec();
+    let circuit = RecursionCircuit::new(shape(), &good).unwrap();
+    assert_eq!(build(good.clone()).unwrap(), circuit.instances());
+    let of_child_1 = |source| move |error: &AggregationError| matches!(error, AggregationError::Child { child: 1, source: found } if *found == source);
+    let mut wrong = good.clone();
+    let last = wrong[1].proof.len() - 32;
+    wrong[1].proof.copy_within(last - 32..last, last);
+    let error = build(wrong).unwrap_err();
+    assert!(of_child_1(VerifyError::Proof)(&error), "{error}");
+    let mut wrong = good.clone();
+    let expected = wrong[1].proof.len();
+    wrong[1].proof.pop();
+    let error = build(wrong).unwrap_err();
+    let found = expected - 1;
+    assert!(
+        of_child_1(VerifyError::ProofLength { found, expected })(&error),
+        "{error}"
+    );
+    let error = build(good[..1].to_vec()).unwrap_err();
+    let count = ChainError::Count {
+        found: 1,
+        expected: 2,
+    };
+    assert!(
+        matches!(error, AggregationError::Chain(found) if found == count),
+        "{error}"
+    );
+}
+
+/// Keys belong to the number of children, to the size, and to the very shard key.
+#[test]
+fn keys_are_made_for_one_circuit() {
+    let preset = Preset {
+        aggregation_k: 20,
+        ..TINY
+    };
+    let digest = |preset: &Preset, shard: &Shape| {
+        fingerprint(preset.aggregation_k, &keygen_circuit(preset, shard)).unwrap()
+    };
+    let own = digest(&preset, shape());
+    assert_eq!(digest(&preset, shape()), own);
+    let more = Preset {
+        children: 2,
+        ..preset
+    };
+    assert_ne!(digest(&more, shape()), own);
+    let larger = Preset {
+        aggregation_k: 21,
+        ..preset
+    };
+    assert_ne!(digest(&larger, shape()), own);
+    assert_ne!(digest(&preset, &child_verifier().shape()), own);
+    let mut other = shape().clone();
+    other.commitments.swap(0, 1);
+    assert_ne!(digest(&preset, &other), own);
 }

@@ -11,14 +11,14 @@ use snark_verifier_sdk::halo2::gen_proof_shplonk;
 
 use super::circuit::{chained, failures};
 use crate::{
-    aggregation::{ChildProof, root_statement, stand_in::opening_key},
+    aggregation::{ChildProof, ROOT_INSTANCES, root_statement, stand_in::opening_key},
     keys::generate,
     plonk::{
         Shape, accumulate_with,
         tests::example::{self, LONG, OURS, Variant},
     },
     recursion::{
-        ChildKind, RECURSION_INSTANCES, RecursionCircuit, Scope,
+        ChildKind, RecursionCircuit, Scope,
         circuit::{accumulator_of, read},
         sheet::Sheet,
     },
@@ -79,7 +79,7 @@ fn a_batch_of_segments_is_accepted_and_what_is_wrong_with_a_segment_is_not() {
     let children = proofs(LONG, &segments);
     let circuit = batch(&shape, &children);
     let instances = circuit.instances();
-    assert_eq!(instances.len(), RECURSION_INSTANCES.len());
+    assert_eq!(instances.len(), ROOT_INSTANCES.len());
     assert_eq!(failures(&circuit, instances), BTreeSet::new());
     let accumulators: Vec<[G1Affine; 2]> = segments
         .iter()

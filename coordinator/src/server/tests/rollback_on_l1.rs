@@ -48,7 +48,7 @@ async fn submission(service: &Service, id: &str) -> RootSubmission {
         posted.1,
         proof.proof.to_vec(),
     )
-    .expect("21 instances")
+    .expect("17 instances")
 }
 
 #[tokio::test(flavor = "multi_thread")]
