@@ -180,7 +180,7 @@ fn check_tampered(proof: &str, tampered: &str) {
         ("/x", other_bit, "x: "),
         ("/posted_a", some_bytes, "posted_a: "),
         ("/posted_b", other_bit, "posted_b: "),
-        ("/instances/20", other_bit, "the proof does not verify"),
+        ("/instances/16", other_bit, "the proof does not verify"),
         ("/proof", other_bit, "the proof does not verify"),
         ("/aggregation_vk_digest", other_bit, "aggregation_vk_digest: "),
     ];
