@@ -168,7 +168,7 @@ pub fn vk_digest(vk: &VerifyingKey<G1Affine>) -> Digest {
     Digest(bytes)
 }
 
-/// The key without what only proving reads: the tables of the FFT, which at k = 21 take two thirds of a gigabyte, and the
+/// The key without what only proving reads: the tables of the FFT, which take hundreds of megabytes, and the
 /// selectors, which the fixed commitments already cover. Digest and transcript stay the same.
 fn verify_only(vk: &VerifyingKey<G1Affine>) -> VerifyingKey<G1Affine> {
     let full = vk.get_domain();
