@@ -17,7 +17,7 @@ use crate::{
 /// How long batches are submitted for.
 const LOAD: Duration = Duration::from_millis(1_500);
 /// Longest time until all is proven.
-const CALM_MAX: Duration = Duration::from_secs(60);
+const CALM_MAX: Duration = Duration::from_secs(180);
 /// Workers of a service.
 const WORKERS: usize = 2;
 /// Batches open at once.

@@ -37,7 +37,7 @@ const USE: Duration = Duration::from_millis(1_200);
 const STANDSTILL: Duration = Duration::from_millis(400);
 const OPEN_MAX: usize = 4;
 /// Longest time until all is proven that can be.
-const CALM_MAX: Duration = Duration::from_secs(60);
+const CALM_MAX: Duration = Duration::from_secs(180);
 /// How often a store is started while the fault lasts.
 const RESTARTS: u32 = 2;
 const FOREVER: u64 = u64::MAX;

@@ -79,6 +79,14 @@ impl Service {
         tail(&self.folder.join(format!("{name}.log")))
     }
 
+    /// Whether every worker had a session.
+    pub fn were_connected(&self) -> bool {
+        self.workers.iter().all(|worker| {
+            let log = fs::read(self.folder.join(format!("{}.log", worker.name)));
+            String::from_utf8_lossy(&log.unwrap_or_default()).contains("session open")
+        })
+    }
+
     /// Asserts that no process has ended by itself.
     pub fn assert_alive(&mut self) {
         for process in self.workers.iter_mut().chain([&mut self.coordinator]) {
