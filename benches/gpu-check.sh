@@ -18,7 +18,7 @@ Exits with 1 if anything failed. Everything goes into one folder:
   --out DIR           the folder (default: gpu-check-results)
   --device NAME       icicle, icicle:N, icicle-cpu or cpu (default: icicle, the first GPU)
   --icicle-dir DIR    ICICLE (default: the bundle's, else ICICLE_BACKEND_INSTALL_DIR, else /opt/icicle)
-  --preset NAME       sizes of the circuits: tiny, ci or gpu (default: ci)
+  --preset NAME       sizes of the circuits: tiny, ci, server or gpu (default: ci)
   --keys-dir DIR      where keys are kept and made, gigabytes (default: rollup-prover-keys in the temporary folder)
   --seconds N         time for everything (default: 590)
   --peer-seconds N    of that, time for the peer (default: 120)

@@ -5,8 +5,8 @@ use halo2curves::{bn256::Fr, ff::Field};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    plonk::ProofError,
     shard::{AFTER, BEFORE, SHARD_INSTANCES},
-    verify::VerifyError,
 };
 
 /// The instances of a shard proof, in order (P-7.3).
@@ -224,11 +224,11 @@ impl RootStatement {
     /// The statement of a root proof with these instances.
     ///
     /// # Errors
-    /// [`VerifyError::InstanceCount`] when there are not 17.
-    pub fn from_instances(instances: &[Fr]) -> Result<Self, VerifyError> {
+    /// [`ProofError::InstanceCount`] when there are not 17.
+    pub fn from_instances(instances: &[Fr]) -> Result<Self, ProofError> {
         let found = instances.len();
         if found != ROOT_INSTANCES.len() {
-            return Err(VerifyError::InstanceCount {
+            return Err(ProofError::InstanceCount {
                 found,
                 expected: ROOT_INSTANCES.len(),
             });

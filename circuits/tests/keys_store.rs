@@ -356,13 +356,13 @@ fn sizes_of_keys_and_proofs_are_those_of_the_snapshot() {
         "shard": {
             "k": keys.manifest().shard_k,
             "operations": keys.manifest().shard_capacity,
-            "proof_bytes": keys.shard_verifier().proof_bytes(),
+            "proof_bytes": keys.verifying_keys().shard().proof_bytes(),
             "fixed_commitments": keys.shard_vk().fixed_commitments().len(),
         },
         "aggregation": {
             "k": keys.manifest().aggregation_k,
             "children": keys.manifest().children,
-            "proof_bytes": keys.root_verifier().proof_bytes(),
+            "proof_bytes": keys.verifying_keys().aggregation().proof_bytes(),
             "fixed_commitments": keys.aggregation_vk().fixed_commitments().len(),
         },
     });

@@ -122,7 +122,7 @@ impl Command {
 /// Which keys.
 #[derive(Debug, Clone, Args)]
 pub struct KeyArgs {
-    /// Circuit sizes: "ci" for two CPU cores, "gpu" for a large GPU, "tiny" for tests.
+    /// Circuit sizes: "ci" for two CPU cores, "server" for 8 to 32, "gpu" for a large GPU, "tiny" for tests.
     #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci", value_parser = presets(), hide_possible_values = true)]
     pub preset: Preset,
     /// Directory of the key cache; several processes may share it
@@ -171,7 +171,7 @@ pub struct DemoArgs {
     /// Number of different tokens among the transfers.
     #[arg(long, value_name = "T", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub tokens: u16,
-    /// Circuit sizes: "ci" for two CPU cores, "gpu" for a large GPU, "tiny" for tests.
+    /// Circuit sizes: "ci" for two CPU cores, "server" for 8 to 32, "gpu" for a large GPU, "tiny" for tests.
     #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci", value_parser = presets(), hide_possible_values = true)]
     pub preset: Preset,
     /// Directory of the key cache, as for the other commands.

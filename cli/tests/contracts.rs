@@ -47,7 +47,7 @@ async fn a_deployment_of_these_keys_is_told_from_a_tampered_one() {
     let keys = fixtures::keys(Preset::by_name("tiny").unwrap()).unwrap();
     let config = DeployConfig::new(Fr::from(5));
     let rollup = rollup::compile(&tools).unwrap();
-    let genuine = verifier::compile(&tools, verifier::render(&keys)).unwrap();
+    let genuine = verifier::compile(&tools, verifier::render(keys.verifying_keys())).unwrap();
     let (deployment, _) = Deployment::deploy(&l1, &genuine, &rollup, &config).await.unwrap();
     let address = format!("{:?}", deployment.addresses().rollup);
     let (code, answer) = verify_deployed(&anvil, &address);

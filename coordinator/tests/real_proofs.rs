@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use circuits::{
-    aggregation::ACCUMULATOR_LIMBS, field, manifest::PROTOCOL_VERSION, preset::TINY, verify::verify_root,
-};
+use circuits::{aggregation::ACCUMULATOR_LIMBS, field, manifest::PROTOCOL_VERSION, preset::TINY};
 use coordinator::{Config, Coordinator, convert::batch_to_proto};
 use prost::Message;
 use proto::v1::{
@@ -196,7 +194,10 @@ async fn real_proofs_are_accepted_and_spoiled_ones_are_not() {
     let instances: Vec<_> = proof.instances.iter().map(|bytes| element(bytes)).collect();
     assert_eq!(instances, fixture.instances);
     assert_eq!(proof.posted_b, fixture.posted_b);
-    let stated = verify_root(&keys, &instances, &proof.proof).unwrap();
+    let stated = keys
+        .verifying_keys()
+        .verify_root(&instances, &proof.proof)
+        .unwrap();
     assert_eq!(
         (element(&proof.old_root), element(&proof.new_root)),
         (stated.old_root, stated.new_root)

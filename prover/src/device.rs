@@ -43,7 +43,7 @@ impl MemoryNeeds {
     }
 
     /// What the processor's circuits need of the host's memory: beside what a proof holds, the witness and, while it is
-    /// loaded, the key's own copy. At `ci` 6.0 GiB were measured where the proof holds 4.5.
+    /// loaded, the key's own copy. At `ci` 2.4 GiB were measured where the proof holds 1.8.
     pub fn of_host(self) -> Self {
         Self {
             shard: self.shard / 2 * 3,

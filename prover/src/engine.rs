@@ -1,5 +1,5 @@
-//! Engines turn a task's input into a proof: [`OwnEngine`], the workspace's own prover on a device, and [`StockEngine`],
-//! halo2-axiom's own, which it is measured against.
+//! Engines turn a task's input into a proof: [`OwnEngine`], the workspace's own prover on a device, and, with feature `stock`,
+//! `StockEngine`, halo2-axiom's own, which it is measured against.
 //!
 //! Tests aside, this is the only place of the workspace that instantiates halo2's generic prover: each instantiation
 //! costs minutes of compilation.
@@ -15,11 +15,13 @@ use circuits::recursion::AggregationError;
 use circuits::witness::ShardInput;
 
 mod own;
+#[cfg(feature = "stock")]
 mod stock;
 
 pub use accel::CpuDevice;
 pub use own::{OwnEngine, OwnOptions, OwnPreparer, Prepared};
 pub use proto::FailureClass;
+#[cfg(feature = "stock")]
 pub use stock::StockEngine;
 
 /// Memory from which on both circuits' keys stay loaded. The `ci` preset's take 4 GB, a large GPU's several times that,

@@ -13,7 +13,7 @@ use circuits::Fr;
 use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput, ChildProof, root_statement};
 use circuits::batch::{self, Batch};
 use circuits::genesis::Genesis;
-use circuits::keys::{KeyConfig, KeyError, KeyStore, default_dir};
+use circuits::keys::{KeyConfig, KeyError, KeyStore, VerifyingKeys, default_dir};
 use circuits::operation::RollupId;
 use circuits::preset::Preset;
 use circuits::sample::{Sample, SampleConfig};
@@ -126,7 +126,7 @@ pub fn root_proof(preset: Preset) -> Result<Fixture, FixtureError> {
     let lock = File::create(&lock_path).map_err(io(&lock_path))?;
     lock.lock().map_err(io(&lock_path))?;
     let cached = match fs::read(&path) {
-        Ok(bytes) => decode(&bytes).filter(|proofs| fixture.fill(&keys, proofs)),
+        Ok(bytes) => decode(&bytes).filter(|proofs| fixture.fill(keys.verifying_keys(), proofs)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(io(&path)(error)),
     };
@@ -134,7 +134,7 @@ pub fn root_proof(preset: Preset) -> Result<Fixture, FixtureError> {
         let proofs = prove(&keys, &fixture)?;
         whole_file::write(&path, &encode(&proofs)).map_err(io(&path))?;
         assert!(
-            fixture.fill(&keys, &proofs),
+            fixture.fill(keys.verifying_keys(), &proofs),
             "the engine verifies the proofs that it makes"
         );
     }
@@ -193,15 +193,14 @@ fn prove(keys: &Arc<KeyStore>, fixture: &Fixture) -> Result<Proofs, FixtureError
 
 impl Fixture {
     /// Takes the proofs in if they prove this fixture's statement; says whether they do. The cache is only a file.
-    fn fill(&mut self, keys: &KeyStore, proofs: &Proofs) -> bool {
+    fn fill(&mut self, keys: &VerifyingKeys, proofs: &Proofs) -> bool {
         if proofs.shards.len() != self.shard_inputs.len() || proofs.accumulator.len() != ACCUMULATOR_LIMBS {
             return false;
         }
         let statements: Vec<Vec<Fr>> = self.shard_inputs.iter().map(ShardInput::instances).collect();
-        let verifies =
-            |(instances, proof): (&Vec<Fr>, &Vec<u8>)| keys.shard_verifier().verify(instances, proof).is_ok();
+        let verifies = |(instances, proof): (&Vec<Fr>, &Vec<u8>)| keys.verify_shard(instances, proof).is_ok();
         let references: Vec<&[Fr]> = statements.iter().map(Vec::as_slice).collect();
-        let Ok(statement) = root_statement(&references, keys.preset().children) else {
+        let Ok(statement) = root_statement(&references, keys.manifest().children) else {
             return false;
         };
         let limbs = proofs
@@ -212,7 +211,7 @@ impl Fixture {
         let Ok(mut instances) = limbs else { return false };
         instances.extend(statement.to_instances());
         if !statements.iter().zip(&proofs.shards).all(verifies)
-            || keys.root_verifier().verify(&instances, &proofs.root).is_err()
+            || keys.verify_root(&instances, &proofs.root).is_err()
         {
             return false;
         }

@@ -8,15 +8,16 @@ use circuits::{
         ACCUMULATOR_LIMBS, AggregationInput, ChainError, LOW_BITS, RootStatement, SHARD_INSTANCE_NAMES,
     },
     field,
-    keys::KeyStore,
+    keys::{KeyStore, VerifyingKeys},
+    plonk::{ProofError, VerifyingKey},
     preset::TINY,
     recursion::{AggregationError, prover_circuit},
     srs::OpeningKey,
-    verify::{RootVerifier, ShardVerifier, VerifyError, decide_accumulator, verify_root, verify_shard},
+    verify::{VerifyError, decide_accumulator, verify_root},
 };
-use halo2_proofs::{plonk::VerifyingKey, poly::commitment::ParamsProver};
+use halo2_proofs::poly::commitment::ParamsProver;
 use halo2curves::{
-    bn256::{Fq, G1Affine},
+    bn256::Fq,
     ff::{Field, PrimeField},
 };
 use num_bigint::BigUint;
@@ -25,9 +26,16 @@ use prover::fixtures::{self, Fixture};
 /// Bytes of a word of a proof: a scalar, a compressed point, or half of an uncompressed one.
 const WORD: usize = 32;
 
-fn keys() -> &'static Arc<KeyStore> {
+/// An error that says no more than that the equation does not hold.
+const REFUSED: VerifyError = VerifyError::Proof(ProofError::Refused);
+
+fn store() -> &'static Arc<KeyStore> {
     static KEYS: OnceLock<Arc<KeyStore>> = OnceLock::new();
     KEYS.get_or_init(|| fixtures::keys(TINY).unwrap())
+}
+
+fn keys() -> &'static VerifyingKeys {
+    store().verifying_keys()
 }
 
 fn fixture() -> &'static Fixture {
@@ -45,7 +53,7 @@ fn root() -> (Vec<Fr>, Vec<u8>) {
 }
 
 fn opening_key() -> OpeningKey {
-    let srs = keys().shard_srs().unwrap();
+    let srs = store().shard_srs().unwrap();
     OpeningKey {
         g1: srs.get_g()[0],
         g2: srs.g2(),
@@ -53,28 +61,21 @@ fn opening_key() -> OpeningKey {
     }
 }
 
-/// The key with one fixed column's commitment changed.
-fn foreign(vk: &VerifyingKey<G1Affine>) -> VerifyingKey<G1Affine> {
-    let mut fixed = vk.fixed_commitments().clone();
-    fixed.swap(0, 1);
-    VerifyingKey::from_parts(
-        vk.get_domain().clone(),
-        fixed,
-        vk.permutation().clone(),
-        vk.cs().clone(),
-        vec![],
-        false,
-    )
+/// The key with two fixed columns' commitments changed.
+fn foreign(key: &VerifyingKey) -> VerifyingKey {
+    let mut key = key.clone();
+    key.shape.commitments.swap(0, 1);
+    key
 }
 
 #[test]
 fn every_changed_word_of_a_shard_proof_is_refused() {
     let (instances, proof) = shard();
-    assert_eq!(verify_shard(keys(), &instances, &proof), Ok(()));
+    assert_eq!(keys().verify_shard(&instances, &proof), Ok(()));
     for word in 0..proof.len() / WORD {
         let mut changed = proof.clone();
         changed[word * WORD] ^= 1;
-        assert!(verify_shard(keys(), &instances, &changed).is_err(), "word {word}");
+        assert!(keys().verify_shard(&instances, &changed).is_err(), "word {word}");
     }
 }
 
@@ -85,8 +86,8 @@ fn every_changed_instance_of_a_shard_proof_is_refused() {
         let mut changed = instances.clone();
         changed[index] += Fr::ONE;
         assert_eq!(
-            verify_shard(keys(), &changed, &proof),
-            Err(VerifyError::Proof),
+            keys().verify_shard(&changed, &proof),
+            Err(ProofError::Refused),
             "{name}"
         );
     }
@@ -95,44 +96,50 @@ fn every_changed_instance_of_a_shard_proof_is_refused() {
 #[test]
 fn a_shard_proof_of_another_length_is_refused() {
     let (instances, proof) = shard();
-    let expected = keys().shard_verifier().proof_bytes();
+    let expected = keys().shard().proof_bytes();
     for found in [0, WORD, expected - 1, expected + 1] {
         let bytes: Vec<u8> = proof.iter().copied().chain([0]).take(found).collect();
-        let error = verify_shard(keys(), &instances, &bytes);
-        assert_eq!(error, Err(VerifyError::ProofLength { found, expected }));
+        let error = keys().verify_shard(&instances, &bytes);
+        assert_eq!(error, Err(ProofError::Length { found, expected }));
     }
 }
 
 #[test]
 fn a_proof_under_a_foreign_key_is_refused() {
-    let shard_verifier = ShardVerifier::new(foreign(keys().shard_vk()), &opening_key());
     let (instances, proof) = shard();
-    assert_eq!(shard_verifier.verify(&instances, &proof), Err(VerifyError::Proof));
-    let root_verifier = RootVerifier::new(foreign(keys().aggregation_vk()), &opening_key());
+    let key = foreign(keys().shard());
+    assert_eq!(key.verify(&instances, &proof), Err(ProofError::Refused));
     let (instances, proof) = root();
-    assert_eq!(root_verifier.verify(&instances, &proof), Err(VerifyError::Proof));
+    let key = foreign(keys().aggregation());
+    assert_eq!(verify_root(&key, &instances, &proof), Err(REFUSED));
+}
+
+/// Gates, columns and commitments are the same, but another key's digest is the first thing that challenges follow from.
+#[test]
+fn a_proof_under_a_key_of_another_digest_is_refused() {
+    let mut key = keys().shard().clone();
+    key.shape.digest += Fr::ONE;
+    let (instances, proof) = shard();
+    assert_eq!(key.verify(&instances, &proof), Err(ProofError::Refused));
 }
 
 #[test]
 fn a_proof_over_another_reference_string_is_refused() {
-    let other = OpeningKey {
-        s_g2: (opening_key().s_g2 + opening_key().g2).into(),
-        ..opening_key()
-    };
-    let shard_verifier = ShardVerifier::new(keys().shard_vk().clone(), &other);
+    let mut key = keys().shard().clone();
+    key.s_g2 = (opening_key().s_g2 + opening_key().g2).into();
     let (instances, proof) = shard();
-    assert_eq!(shard_verifier.verify(&instances, &proof), Err(VerifyError::Proof));
+    assert_eq!(key.verify(&instances, &proof), Err(ProofError::Refused));
 }
 
 #[test]
 fn every_changed_word_of_a_root_proof_is_refused() {
     let (instances, proof) = root();
     let statement = RootStatement::from_instances(&instances).unwrap();
-    assert_eq!(verify_root(keys(), &instances, &proof), Ok(statement));
+    assert_eq!(keys().verify_root(&instances, &proof), Ok(statement));
     for word in 0..proof.len() / WORD {
         let mut changed = proof.clone();
         changed[word * WORD + WORD - 1] ^= 1;
-        assert!(verify_root(keys(), &instances, &changed).is_err(), "word {word}");
+        assert!(keys().verify_root(&instances, &changed).is_err(), "word {word}");
     }
 }
 
@@ -144,8 +151,8 @@ fn a_coordinate_plus_the_modulus_in_a_root_proof_is_refused() {
     assert_eq!(aliased.len(), WORD, "twice the modulus fits in a word");
     proof[WORD..2 * WORD].copy_from_slice(&aliased);
     assert_eq!(
-        verify_root(keys(), &instances, &proof),
-        Err(VerifyError::Point { offset: 0 })
+        keys().verify_root(&instances, &proof),
+        Err(ProofError::Point { offset: 0 }.into())
     );
 }
 
@@ -155,7 +162,7 @@ fn every_changed_instance_of_a_root_proof_is_refused() {
     for index in 0..instances.len() {
         let mut changed = instances.clone();
         changed[index] += Fr::ONE;
-        let error = verify_root(keys(), &changed, &proof).unwrap_err();
+        let error = keys().verify_root(&changed, &proof).unwrap_err();
         if index < ACCUMULATOR_LIMBS {
             let point = if index < ACCUMULATOR_LIMBS / 2 {
                 0
@@ -164,7 +171,7 @@ fn every_changed_instance_of_a_root_proof_is_refused() {
             };
             assert_eq!(error, VerifyError::AccumulatorPoint { index: point });
         } else {
-            assert_eq!(error, VerifyError::Proof, "instance {index}");
+            assert_eq!(error, REFUSED, "instance {index}");
         }
     }
 }
@@ -182,18 +189,18 @@ fn another_valid_accumulator_is_refused() {
         instances[y + 1] = field::reduce(&(negated >> LOW_BITS));
     }
     assert_eq!(decide_accumulator(&opening_key(), &instances), Ok(()));
-    assert_eq!(verify_root(keys(), &instances, &proof), Err(VerifyError::Proof));
+    assert_eq!(keys().verify_root(&instances, &proof), Err(REFUSED));
 }
 
 #[test]
 fn a_root_proof_of_another_length_is_refused() {
     let (instances, proof) = root();
-    let expected = keys().root_verifier().proof_bytes();
+    let expected = keys().aggregation().proof_bytes();
     assert_eq!(proof.len(), expected);
     for found in [0, WORD, expected - 1, expected + 1] {
         let bytes: Vec<u8> = proof.iter().copied().chain([0]).take(found).collect();
-        let error = verify_root(keys(), &instances, &bytes);
-        assert_eq!(error, Err(VerifyError::ProofLength { found, expected }));
+        let error = keys().verify_root(&instances, &bytes);
+        assert_eq!(error, Err(ProofError::Length { found, expected }.into()));
     }
 }
 
@@ -202,7 +209,7 @@ fn an_aggregation_of_valid_children_has_a_valid_accumulator() {
     let input = AggregationInput {
         children: fixture().shard_proofs.clone(),
     };
-    let circuit = prover_circuit(&TINY, keys().shard_verifier(), &input).unwrap();
+    let circuit = prover_circuit(&TINY, keys().shard(), &input).unwrap();
     let instances = circuit.instances();
     assert_eq!(decide_accumulator(&opening_key(), instances), Ok(()));
     assert_eq!(
@@ -214,7 +221,7 @@ fn an_aggregation_of_valid_children_has_a_valid_accumulator() {
 #[test]
 fn an_aggregation_of_a_tampered_child_is_refused() {
     let build = |input: &AggregationInput| {
-        prover_circuit(&TINY, keys().shard_verifier(), input)
+        prover_circuit(&TINY, keys().shard(), input)
             .map(|_| ())
             .unwrap_err()
     };
@@ -238,7 +245,7 @@ fn an_aggregation_of_a_tampered_child_is_refused() {
             error,
             AggregationError::Child {
                 child: 0,
-                source: VerifyError::Proof
+                source: ProofError::Refused
             }
         ),
         "{error}"

@@ -1,12 +1,44 @@
-//! Proofs and payloads from outside, on any bytes, under real keys: only the proofs that were reviewed verify.
+//! Proofs from outside, on any bytes, under real keys: only those that were reviewed verify, and stock halo2's verifier, with
+//! snark-verifier's transcripts, agrees.
 
-use circuits::field;
+use circuits::plonk::ProofError;
 use circuits::preset::TINY;
-use circuits::verify::instances_from_be;
+use circuits::verify::{VerifyError, instances_from_be};
+use circuits::{Fr, field};
 use fuzzer::Target;
+use halo2_proofs::plonk::{VerifyingKey, verify_proof};
+use halo2_proofs::poly::kzg::commitment::{KZGCommitmentScheme, ParamsKZG};
+use halo2_proofs::poly::kzg::multiopen::VerifierSHPLONK;
+use halo2_proofs::poly::kzg::strategy::SingleStrategy;
+use halo2_proofs::transcript::{EncodedChallenge, TranscriptReadBuffer};
+use halo2curves::bn256::{Bn256, G1Affine};
 use prover::fixtures;
 use serde_json::Value;
+use snark_verifier_sdk::NativeLoader;
+use snark_verifier_sdk::halo2::{POSEIDON_SPEC, PoseidonTranscript};
+use snark_verifier_sdk::snark_verifier::system::halo2::transcript::evm::EvmTranscript;
 use std::path::Path;
+
+/// Stock halo2's verification. It reads no further than a proof goes.
+fn stock<'a, E, T>(
+    params: &ParamsKZG<Bn256>,
+    vk: &VerifyingKey<G1Affine>,
+    instances: &[Fr],
+    mut transcript: T,
+) -> bool
+where
+    E: EncodedChallenge<G1Affine>,
+    T: TranscriptReadBuffer<&'a [u8], G1Affine, E>,
+{
+    verify_proof::<KZGCommitmentScheme<Bn256>, VerifierSHPLONK<'_, Bn256>, E, T, _>(
+        params,
+        vk,
+        SingleStrategy::new(params),
+        &[&[instances]],
+        &mut transcript,
+    )
+    .is_ok()
+}
 
 /// Instances and proof of one of the pinned proofs, one after the other.
 fn pinned(key: &str) -> Vec<u8> {
@@ -35,13 +67,19 @@ fn target(name: &'static str, seed: &[u8]) -> Target {
 #[test]
 fn fuzz_shard_proofs() {
     let keys = fixtures::keys(TINY).expect("keys");
+    let srs = keys.shard_srs().expect("the reference string");
     let seed = pinned("shard");
     target("shard-proof", &seed).run(|bytes| {
         let (instances, proof) = bytes.split_at(bytes.len().min(17 * 32));
         let instances = instances_from_be(instances, 17).map_err(|error| error.to_string())?;
-        let verdict = keys.shard_verifier().verify(&instances, proof);
-        let ours = keys.verifying_keys().verify_shard(&instances, proof);
-        assert_eq!(ours, verdict, "stock verification and ours");
+        let verdict = keys.verifying_keys().verify_shard(&instances, proof);
+        let transcript = PoseidonTranscript::<NativeLoader, &[u8]>::from_spec(proof, POSEIDON_SPEC.clone());
+        let stock = stock(&srs, keys.shard_vk(), &instances, transcript);
+        match &verdict {
+            Ok(()) => assert!(stock, "stock verification refuses"),
+            Err(ProofError::Refused) => assert!(!stock, "stock verification accepts"),
+            Err(_) => {}
+        }
         assert_eq!(verdict.is_ok(), bytes == seed, "one proof of one statement");
         verdict.map_err(|error| error.to_string())
     });
@@ -50,13 +88,19 @@ fn fuzz_shard_proofs() {
 #[test]
 fn fuzz_root_proofs() {
     let keys = fixtures::keys(TINY).expect("keys");
+    let srs = keys.aggregation_srs().expect("the reference string");
     let seed = pinned("root");
     target("root-proof", &seed).run(|bytes| {
         let (instances, proof) = bytes.split_at(bytes.len().min(17 * 32));
         let instances = instances_from_be(instances, 17).map_err(|error| error.to_string())?;
-        let verdict = keys.root_verifier().verify(&instances, proof);
-        let ours = keys.verifying_keys().verify_root(&instances, proof);
-        assert_eq!(ours, verdict, "stock verification and ours");
+        let verdict = keys.verifying_keys().verify_root(&instances, proof);
+        let transcript = EvmTranscript::<G1Affine, NativeLoader, &[u8], Vec<u8>>::new(proof);
+        let stock = stock(&srs, keys.aggregation_vk(), &instances, transcript);
+        match &verdict {
+            Ok(_) => assert!(stock, "stock verification refuses"),
+            Err(VerifyError::Proof(ProofError::Refused)) => assert!(!stock, "stock verification accepts"),
+            Err(_) => {}
+        }
         assert_eq!(verdict.is_ok(), bytes == seed, "one proof of one statement");
         verdict.map(drop).map_err(|error| error.to_string())
     });

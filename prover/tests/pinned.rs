@@ -43,18 +43,19 @@ fn keys_and_proofs_are_those_that_were_reviewed() {
     );
 
     let (instances, proof) = read(&pinned, "shard");
-    keys.shard_verifier()
-        .verify(&instances, &proof)
+    let verifying = keys.verifying_keys();
+    verifying
+        .verify_shard(&instances, &proof)
         .expect("the pinned shard proof");
     let mut other = instances.clone();
     other[0] += circuits::Fr::one();
-    assert!(keys.shard_verifier().verify(&other, &proof).is_err());
+    assert!(verifying.verify_shard(&other, &proof).is_err());
 
     let (instances, proof) = read(&pinned, "root");
-    keys.root_verifier()
-        .verify(&instances, &proof)
+    verifying
+        .verify_root(&instances, &proof)
         .expect("the pinned root proof");
     let mut other = instances.clone();
     other[16] += circuits::Fr::one();
-    assert!(keys.root_verifier().verify(&other, &proof).is_err());
+    assert!(verifying.verify_root(&other, &proof).is_err());
 }

@@ -16,13 +16,13 @@ fn a_fixture_has_proofs_that_verify_and_is_made_once() {
     let fixture = fixtures::root_proof(TINY).unwrap();
     assert_eq!(fixture.shard_proofs.len(), TINY.children);
     for child in &fixture.shard_proofs {
-        keys.shard_verifier()
-            .verify(&child.instances, &child.proof)
+        keys.verifying_keys()
+            .verify_shard(&child.instances, &child.proof)
             .unwrap();
     }
     let statement = keys
-        .root_verifier()
-        .verify(&fixture.instances, &fixture.proof)
+        .verifying_keys()
+        .verify_root(&fixture.instances, &fixture.proof)
         .unwrap();
     assert_eq!(statement.rollup_id, fixtures::ROLLUP_ID.to_fr());
     assert_eq!(statement.old_root, fixture.batch.old_root);
@@ -41,7 +41,9 @@ fn proves_and_refuses(engine: &mut impl Engine, entered: &[Phase]) {
     let proof = engine
         .prove_shard(input, &mut |phase| phases.push(phase))
         .unwrap();
-    keys.shard_verifier().verify(&input.instances(), &proof).unwrap();
+    keys.verifying_keys()
+        .verify_shard(&input.instances(), &proof)
+        .unwrap();
     assert_eq!(phases, [entered, &[Phase::Verify]].concat());
 
     let mut forged = input.clone();

@@ -9,7 +9,7 @@ use alloy::{
     providers::{Provider, ProviderBuilder},
     sol_types::SolCall,
 };
-use circuits::{Fr, aggregation::ROOT_INSTANCES, plonk::Shape, preset::Preset};
+use circuits::{Fr, plonk::Shape, preset::Preset};
 use halo2curves::{bn256::Fq, ff::PrimeField};
 use prover::fixtures::{self, Fixture, ROLLUP_ID};
 use serde_json::json;
@@ -40,8 +40,11 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
     let preset = Preset::by_name("tiny").expect("a preset");
     let fixture = fixtures::root_proof(preset).expect("the fixture's proof");
     let keys = fixtures::keys(preset).expect("the fixture's keys");
-    let rendered = verifier::render(&keys);
-    assert_eq!(rendered.proof_bytes, keys.root_verifier().proof_bytes());
+    let rendered = verifier::render(keys.verifying_keys());
+    assert_eq!(
+        rendered.proof_bytes,
+        keys.verifying_keys().aggregation().proof_bytes()
+    );
     let verifier = verifier::compile(&tools, rendered).expect("compiles");
     let rollup = rollup::compile(&tools).expect("compiles");
     Compiled {
@@ -49,7 +52,7 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
         fixture,
         verifier,
         rollup,
-        shape: Shape::new(keys.root_verifier().vk(), ROOT_INSTANCES.len()),
+        shape: keys.verifying_keys().aggregation().shape.clone(),
     }
 });
 

@@ -35,7 +35,7 @@ struct Args {
     /// What to prove.
     #[arg(long, value_enum)]
     circuit: Circuit,
-    /// Sizes of the circuits: tiny, ci or gpu.
+    /// Sizes of the circuits: tiny, ci, server or gpu.
     #[arg(long, default_value = "ci", value_parser = preset)]
     preset: Preset,
     /// Proofs. The first puts the reference string on the device.
@@ -98,7 +98,7 @@ fn shard(args: &Args, keys: &Arc<KeyStore>) -> Result<Value> {
         let (proof, seconds) = prove(&srs, &pk, circuit, &instances, transcript, |transcript| {
             transcript.finalize()
         })?;
-        keys.shard_verifier().verify(&instances, &proof)?;
+        keys.verifying_keys().verify_shard(&instances, &proof)?;
         Ok(seconds)
     })
 }
@@ -110,13 +110,13 @@ fn aggregation(args: &Args, keys: &Arc<KeyStore>) -> Result<Value> {
         keys.aggregation_pk()?,
     );
     measure(args.repeat, || {
-        let circuit = prover_circuit(&args.preset, keys.shard_verifier(), &input)?;
+        let circuit = prover_circuit(&args.preset, keys.verifying_keys().shard(), &input)?;
         let instances = circuit.instances().to_vec();
         let transcript = EvmTranscript::<G1Affine, NativeLoader, Vec<u8>, Vec<u8>>::init(Vec::new());
         let (proof, seconds) = prove(&srs, &pk, circuit, &instances, transcript, |transcript| {
             transcript.finalize()
         })?;
-        keys.root_verifier().verify(&instances, &proof)?;
+        keys.verifying_keys().verify_root(&instances, &proof)?;
         Ok(seconds)
     })
 }

@@ -25,7 +25,7 @@ struct Args {
     /// What to prove.
     #[arg(long, value_enum)]
     circuit: Circuit,
-    /// Sizes of the circuits: tiny, ci or gpu.
+    /// Sizes of the circuits: tiny, ci, server or gpu.
     #[arg(long)]
     preset: Option<String>,
     /// Instead of a preset's name: log2 of the circuit's rows, as some preset has it.

@@ -21,7 +21,7 @@ struct Args {
     /// Stages to run, in order.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["execute", "shard", "aggregation"])]
     stage: Vec<Stage>,
-    /// Sizes of the circuits: tiny, ci or gpu.
+    /// Sizes of the circuits: tiny, ci, server or gpu.
     #[arg(long, default_value = "ci")]
     preset: String,
     /// Transfers to execute natively.
@@ -87,7 +87,8 @@ fn shard(preset: Preset) -> Result<Value> {
     let mut engine = OwnEngine::new(keys.clone(), Arc::new(CpuDevice::new()), OwnOptions::default());
     let mut stopwatch = Stopwatch::default();
     let proof = engine.prove_shard(&inputs[0], &mut |phase| stopwatch.enter(phase))?;
-    circuits::verify::verify_shard(&keys, &inputs[0].instances(), &proof)?;
+    keys.verifying_keys()
+        .verify_shard(&inputs[0].instances(), &proof)?;
     let mut result = stopwatch.result();
     result["k"] = json!(preset.shard.k);
     result["transfers"] = json!(preset.shard.capacity);
@@ -107,7 +108,7 @@ fn aggregation(preset: Preset) -> Result<Value> {
     })?;
     let mut instances = fixture.instances;
     instances[..root.accumulator.len()].copy_from_slice(&root.accumulator);
-    circuits::verify::verify_root(&keys, &instances, &root.proof)?;
+    keys.verifying_keys().verify_root(&instances, &root.proof)?;
     let mut result = stopwatch.result();
     result["k"] = json!(preset.aggregation_k);
     result["children"] = json!(preset.children);

@@ -4,16 +4,20 @@ use std::sync::OnceLock;
 
 use halo2_proofs::{
     circuit::{Layouter, SimpleFloorPlanner, Value},
-    plonk::{Advice, Circuit, Column, ConstraintSystem, Error, Instance, Selector},
+    plonk::{self, Advice, Circuit, Column, ConstraintSystem, Error, Instance, Selector},
     poly::Rotation,
 };
-use halo2curves::{bn256::Fr, ff::Field};
+use halo2curves::{
+    bn256::{Fr, G1Affine},
+    ff::Field,
+};
 
 use crate::{
+    aggregation::ChildProof,
     keys::generate,
+    plonk::{Transcript, VerifyingKey},
     shard::SHARD_INSTANCES,
     srs::{OpeningKey, development},
-    verify::ShardVerifier,
 };
 
 /// The smallest child: 17 instances, each equal to an advice cell and squared by a gate.
@@ -76,13 +80,30 @@ impl Circuit<Fr> for Child {
     }
 }
 
-pub(crate) fn child_verifier() -> &'static ShardVerifier {
-    static VERIFIER: OnceLock<ShardVerifier> = OnceLock::new();
-    VERIFIER.get_or_init(|| {
+pub(crate) fn child_vk() -> &'static plonk::VerifyingKey<G1Affine> {
+    static VK: OnceLock<plonk::VerifyingKey<G1Affine>> = OnceLock::new();
+    VK.get_or_init(|| {
         let srs = development(CHILD_K, true, &|_| ()).unwrap();
         let pk = generate(&srs.params, &Child, "child", false).unwrap();
-        ShardVerifier::new(pk.get_vk().clone(), &opening_key())
+        pk.get_vk().clone()
     })
+}
+
+pub(crate) fn child_key() -> VerifyingKey {
+    shard_key(child_vk())
+}
+
+/// The key of a circuit that stands where shards do.
+pub(crate) fn shard_key(vk: &plonk::VerifyingKey<G1Affine>) -> VerifyingKey {
+    VerifyingKey::new(vk, SHARD_INSTANCES, Transcript::Poseidon, &opening_key())
+}
+
+/// Something of a proof's form: distinct points and scalars that prove nothing.
+pub(crate) fn placeholder(key: &VerifyingKey) -> ChildProof {
+    ChildProof {
+        instances: vec![Fr::ZERO; key.shape.instances],
+        proof: key.shape.placeholder(key.transcript),
+    }
 }
 
 /// The development SRS' verifying part.

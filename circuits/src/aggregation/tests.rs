@@ -3,7 +3,10 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
-use super::{stand_in::child_verifier, *};
+use super::{
+    stand_in::{child_key, placeholder},
+    *,
+};
 
 const CHILDREN: usize = 3;
 
@@ -178,7 +181,7 @@ fn an_input_survives_its_encoding_and_damaged_bytes_are_refused() {
         .into_iter()
         .map(|instances| ChildProof {
             instances,
-            ..child_verifier().placeholder()
+            ..placeholder(&child_key())
         })
         .collect();
     let input = AggregationInput { children };

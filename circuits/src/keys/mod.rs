@@ -37,7 +37,6 @@ use crate::{
     recursion::RecursionCircuit,
     shard::{ShardCircuit, ShardCircuitError},
     srs::{SrsError, SrsSource},
-    verify::{RootVerifier, ShardVerifier},
 };
 use file::Kind;
 use plan::{Halo2Keys, Plan};
@@ -117,8 +116,8 @@ pub enum KeyError {
 pub struct KeyStore {
     plan: Plan,
     verifying: Arc<VerifyingKeys>,
-    shard: ShardVerifier,
-    root: RootVerifier,
+    shard: VerifyingKey<G1Affine>,
+    aggregation: VerifyingKey<G1Affine>,
     loaded: Loaded,
 }
 
@@ -170,7 +169,7 @@ pub fn vk_digest(vk: &VerifyingKey<G1Affine>) -> Digest {
 
 /// The key without what only proving reads: the tables of the FFT, which take hundreds of megabytes, and the
 /// selectors, which the fixed commitments already cover. Digest and transcript stay the same.
-fn verify_only(vk: &VerifyingKey<G1Affine>) -> VerifyingKey<G1Affine> {
+fn without_tables(vk: &VerifyingKey<G1Affine>) -> VerifyingKey<G1Affine> {
     let full = vk.get_domain();
     let domain = EvaluationDomain {
         n: full.n,
@@ -255,21 +254,11 @@ impl KeyStore {
     fn new(plan: Plan, keys: Halo2Keys) -> Self {
         let verifying = plan.verifying(&keys);
         plan.keep(&verifying);
-        let Halo2Keys {
-            opening,
-            shard,
-            aggregation,
-            ..
-        } = keys;
-        let (shard, root) = (
-            ShardVerifier::new(verify_only(&shard), &opening),
-            RootVerifier::new(verify_only(&aggregation), &opening),
-        );
         Self {
             plan,
             verifying: Arc::new(verifying),
-            shard,
-            root,
+            shard: without_tables(&keys.shard),
+            aggregation: without_tables(&keys.aggregation),
             loaded: Loaded::default(),
         }
     }
@@ -294,24 +283,14 @@ impl KeyStore {
         self.verifying.manifest()
     }
 
-    /// The shard circuit's verifying key.
+    /// halo2's verifying key of the shard circuit, which witnesses are laid out by.
     pub fn shard_vk(&self) -> &VerifyingKey<G1Affine> {
-        self.shard.vk()
-    }
-
-    /// The aggregation circuit's verifying key.
-    pub fn aggregation_vk(&self) -> &VerifyingKey<G1Affine> {
-        self.root.vk()
-    }
-
-    /// Verifies shard proofs.
-    pub fn shard_verifier(&self) -> &ShardVerifier {
         &self.shard
     }
 
-    /// Verifies root proofs, and renders their Solidity verifier.
-    pub fn root_verifier(&self) -> &RootVerifier {
-        &self.root
+    /// halo2's verifying key of the aggregation circuit likewise.
+    pub fn aggregation_vk(&self) -> &VerifyingKey<G1Affine> {
+        &self.aggregation
     }
 
     /// The reference string of the shard circuit's size. Read on first use, then shared.

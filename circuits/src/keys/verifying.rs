@@ -12,10 +12,10 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     aggregation::{ROOT_INSTANCES, RootStatement},
     manifest::{Digest, Manifest},
-    plonk::{self, KEY_BYTES_MAX, Transcript, VerifyingKey},
+    plonk::{self, KEY_BYTES_MAX, ProofError, Transcript, VerifyingKey},
     shard::SHARD_INSTANCES,
     srs::SrsId,
-    verify::{VerifyError, verify_root_under},
+    verify::{VerifyError, verify_root},
     whole_file,
 };
 
@@ -164,9 +164,9 @@ impl VerifyingKeys {
     /// Verifies a shard proof. `instances` are the 17 of P-7.3.
     ///
     /// # Errors
-    /// [`VerifyError`] says what is wrong; it does not panic on any bytes.
-    pub fn verify_shard(&self, instances: &[Fr], proof: &[u8]) -> Result<(), VerifyError> {
-        Ok(self.shard.verify(instances, proof)?)
+    /// [`ProofError`] says what is wrong; it does not panic on any bytes.
+    pub fn verify_shard(&self, instances: &[Fr], proof: &[u8]) -> Result<(), ProofError> {
+        self.shard.verify(instances, proof)
     }
 
     /// Verifies a root proof and decides its accumulator; what it states. `instances` are those of P-8.4.
@@ -174,7 +174,7 @@ impl VerifyingKeys {
     /// # Errors
     /// [`VerifyError`] says what is wrong; it does not panic on any bytes.
     pub fn verify_root(&self, instances: &[Fr], proof: &[u8]) -> Result<RootStatement, VerifyError> {
-        verify_root_under(&self.aggregation, instances, proof)
+        verify_root(&self.aggregation, instances, proof)
     }
 }
 

@@ -8,12 +8,15 @@ use halo2curves::{
     group::{cofactor::CofactorGroup, prime::PrimeCurveAffine},
 };
 
+use sha2::{Digest as _, Sha256};
+
 use super::{
     key::VerifyingKey,
     program::{Node, Program, Query, Root},
     proof::{Transcript, field_from_be, proper_point},
     shape::{Parts, Shape},
 };
+use crate::manifest::Digest;
 
 const MAGIC: &[u8; 8] = b"ZKRPVKEY";
 const VERSION: u32 = 1;
@@ -91,8 +94,28 @@ pub enum KeyError {
     },
 }
 
+impl VerifyingKey {
+    /// Its file (section 11 of PROTOCOL.md): one sequence of bytes for each key.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads [`Self::to_bytes`].
+    ///
+    /// # Errors
+    /// [`KeyError`] says what is wrong and where. It takes memory in proportion to the bytes, and does not panic on any.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        decode(bytes)
+    }
+
+    /// SHA-256 of its file.
+    pub fn digest(&self) -> Digest {
+        Digest(Sha256::digest(self.to_bytes()).into())
+    }
+}
+
 /// A key's bytes.
-pub(super) fn encode(key: &VerifyingKey) -> Vec<u8> {
+fn encode(key: &VerifyingKey) -> Vec<u8> {
     let shape = &key.shape;
     let permuted: Vec<Query> = shape.permuted().collect();
     let mut out = Writer(MAGIC.to_vec());
@@ -124,7 +147,7 @@ pub(super) fn encode(key: &VerifyingKey) -> Vec<u8> {
 }
 
 /// A key from its bytes.
-pub(super) fn decode(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
+fn decode(bytes: &[u8]) -> Result<VerifyingKey, KeyError> {
     let mut from = Reader { bytes, offset: 0 };
     if from.take("magic", MAGIC.len()).ok() != Some(MAGIC) {
         return Err(KeyError::Magic);

@@ -17,16 +17,9 @@ use halo2curves::{
 use super::{
     arithmetic::{Arithmetic, Sponge},
     program::{Evaluation, Query},
+    proof::ProofScalars,
     shape::{Base, OpeningSet, Shape, Value},
 };
-
-/// A proof as scalars: instances, the coordinates of its points (as integers, modulo r), its evaluations.
-#[derive(Clone, Debug)]
-pub(crate) struct ProofScalars<S> {
-    pub instances: Vec<S>,
-    pub points: Vec<[S; 2]>,
-    pub scalars: Vec<S>,
-}
 
 /// A proof's `lhs` as scalars; its `rhs` is the last point of its proof.
 #[derive(Clone, Debug)]

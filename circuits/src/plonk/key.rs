@@ -2,10 +2,8 @@
 
 use halo2_proofs::plonk;
 use halo2curves::bn256::{Fr, G1Affine, G2Affine};
-use sha2::{Digest as _, Sha256};
 
 use super::{
-    encoding::{self, KeyError},
     native::{accumulate, accumulate_evm, pairs},
     proof::{Proof, ProofError, Transcript},
     shape::Shape,
@@ -36,24 +34,6 @@ impl VerifyingKey {
             s_g2: opening.s_g2,
             shape: Shape::new(vk, instances),
         }
-    }
-
-    /// Its file (section 11 of PROTOCOL.md): one sequence of bytes for each key.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        encoding::encode(self)
-    }
-
-    /// Reads [`Self::to_bytes`].
-    ///
-    /// # Errors
-    /// [`KeyError`] says what is wrong and where. It takes memory in proportion to the bytes, and does not panic on any.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
-        encoding::decode(bytes)
-    }
-
-    /// SHA-256 of its file.
-    pub fn digest(&self) -> Digest {
-        Digest(Sha256::digest(self.to_bytes()).into())
     }
 
     /// The digest that every transcript under this key begins with, 32 bytes big endian.

@@ -7,6 +7,7 @@
 //! | `program` | a key's polynomials as one list of operations |
 //! | `shape` | what a key fixes: a proof's order, its polynomials, its openings |
 //! | `proof` | a proof's bytes, checked and taken apart |
+//! | `transcript` | how challenges are drawn; the writing of a proof |
 //! | `equation` | the verification of a proof as sums of points, and the fold of proofs |
 //! | `native` | the equation with plain values, held to stock verification by its tests |
 //! | `key`, `encoding` | a verifying key, and its file |
@@ -23,6 +24,7 @@ pub(crate) mod proof;
 mod shape;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transcript;
 
 pub use encoding::{KEY_BYTES_MAX, KeyError};
 pub use key::VerifyingKey;
@@ -30,3 +32,4 @@ pub use native::{Degenerate, accumulate, accumulate_with};
 pub use program::{Node, Program, Query, Root};
 pub use proof::{Proof, ProofError, Transcript};
 pub use shape::{Base, Lookup, OpeningSet, PermutationSet, Points, Shape, Value};
+pub use transcript::{Challenge, ProofWriter};

@@ -3,20 +3,18 @@
 use halo2_proofs::arithmetic::best_multiexp;
 use halo2curves::{
     bn256::{Bn256, Fr, G1, G1Affine},
-    ff::PrimeField,
     group::{Curve, Group},
     pairing::{MillerLoopResult, MultiMillerLoop},
 };
-use num_bigint::BigUint;
-use sha3::{Digest as _, Keccak256};
 
 use super::{
     arithmetic::Native,
     equation::{Absorb, Folded, Terms, challenges, fold, terms, terms_at},
     proof::Proof,
     shape::Shape,
+    transcript::Keccak,
 };
-use crate::{field, srs::OpeningKey};
+use crate::srs::OpeningKey;
 
 /// A challenge meets a point at which the equation divides by 0; no transcript known does that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +47,7 @@ pub fn accumulate_with(
 /// The accumulator of one proof, whose transcript is L1's.
 pub(crate) fn accumulate_evm(shape: &Shape, proof: &Proof) -> Result<[G1Affine; 2], Degenerate> {
     accumulate_terms(shape, std::slice::from_ref(proof), &[], |native, proof| {
-        let challenges = challenges(shape, Keccak::new(proof));
+        let challenges = challenges(shape, Hashed::new(proof));
         terms_at(shape, native, &proof.scalars, challenges)
     })
 }
@@ -103,62 +101,51 @@ fn multiply(shape: &Shape, folded: &Folded<Fr>, proofs: &[Proof]) -> [G1; 2] {
     [best_multiexp(&scalars, &bases), rhs]
 }
 
-/// L1's transcript: what is absorbed before a challenge is hashed behind the hash of what came before; a challenge that
-/// follows another at once has a 1 in between.
-struct Keccak<'a> {
+/// L1's transcript of a proof.
+struct Hashed<'a> {
     proof: &'a Proof,
     points: std::slice::Iter<'a, G1Affine>,
-    buffer: Vec<u8>,
+    keccak: Keccak,
 }
 
-impl<'a> Keccak<'a> {
+impl<'a> Hashed<'a> {
     fn new(proof: &'a Proof) -> Self {
         Self {
             proof,
             points: proof.points.iter(),
-            buffer: vec![],
+            keccak: Keccak::default(),
         }
     }
 
-    fn absorb<F: PrimeField<Repr = [u8; 32]>>(&mut self, element: &F) {
-        self.buffer.extend(element.to_repr().iter().rev());
+    fn absorb(&mut self, values: &[Fr]) {
+        values.iter().for_each(|value| self.keccak.absorb(value));
     }
 }
 
-impl Absorb for Keccak<'_> {
+impl Absorb for Hashed<'_> {
     type Scalar = Fr;
 
     fn key(&mut self, digest: Fr) {
-        self.absorb(&digest);
+        self.keccak.absorb(&digest);
     }
 
     fn instances(&mut self) {
-        let proof = self.proof;
-        proof
-            .scalars
-            .instances
-            .iter()
-            .for_each(|value| self.absorb(value));
+        self.absorb(&self.proof.scalars.instances);
     }
 
     fn points(&mut self, count: usize) {
         for _ in 0..count {
             let point = self.points.next().expect("a proof has the points of its shape");
-            self.absorb(&point.x);
-            self.absorb(&point.y);
+            self.keccak.absorb(&point.x);
+            self.keccak.absorb(&point.y);
         }
     }
 
     fn scalars(&mut self) {
-        let proof = self.proof;
-        proof.scalars.scalars.iter().for_each(|value| self.absorb(value));
+        self.absorb(&self.proof.scalars.scalars);
     }
 
     fn squeeze(&mut self) -> Fr {
-        if self.buffer.len() == 32 {
-            self.buffer.push(1);
-        }
-        self.buffer = Keccak256::digest(&self.buffer).to_vec();
-        field::reduce(&BigUint::from_bytes_be(&self.buffer))
+        self.keccak.squeeze()
     }
 }

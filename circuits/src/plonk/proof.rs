@@ -11,7 +11,7 @@ use halo2curves::{
 };
 use num_bigint::BigUint;
 
-use super::{equation::ProofScalars, shape::Shape};
+use super::shape::Shape;
 use crate::field;
 
 /// Points that close a SHPLONK proof, after the evaluations.
@@ -55,7 +55,7 @@ pub enum ProofError {
     Refused,
 }
 
-/// How a proof is written and hashed.
+/// How a proof is written and hashed; [`super::ProofWriter`] does it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transcript {
     /// Points compressed, elements little endian, hashed with Poseidon: what another circuit verifies.
@@ -76,6 +76,14 @@ pub(crate) struct Layout {
 pub struct Proof {
     pub(crate) points: Vec<G1Affine>,
     pub(crate) scalars: ProofScalars<Fr>,
+}
+
+/// A proof as scalars: instances, the coordinates of its points (as integers, modulo r), its evaluations.
+#[derive(Clone, Debug)]
+pub(crate) struct ProofScalars<S> {
+    pub instances: Vec<S>,
+    pub points: Vec<[S; 2]>,
+    pub scalars: Vec<S>,
 }
 
 impl Transcript {
@@ -114,7 +122,7 @@ impl Transcript {
         }
     }
 
-    fn write_scalar(self, to: &mut Vec<u8>, scalar: &Fr) {
+    pub(crate) fn write_scalar(self, to: &mut Vec<u8>, scalar: &Fr) {
         match self {
             Self::Poseidon => to.extend_from_slice(&scalar.to_repr()),
             Self::Evm => to.extend(scalar.to_repr().into_iter().rev()),
@@ -176,6 +184,18 @@ impl Layout {
     }
 }
 
+impl Shape {
+    /// Something of a proof's form that proves nothing: a witness' stand-in for key generation.
+    pub fn placeholder(&self, transcript: Transcript) -> Vec<u8> {
+        Layout::of(self).placeholder(transcript)
+    }
+
+    /// Bytes of every proof.
+    pub fn proof_bytes(&self, transcript: Transcript) -> usize {
+        Layout::of(self).bytes(transcript)
+    }
+}
+
 impl Proof {
     /// Takes a proof's bytes apart.
     ///
@@ -207,7 +227,7 @@ fn coordinates(point: &G1Affine) -> [Fr; 2] {
     [coordinates.x(), coordinates.y()].map(base_to_scalar)
 }
 
-fn base_to_scalar(value: &Fq) -> Fr {
+pub(crate) fn base_to_scalar(value: &Fq) -> Fr {
     field::reduce(&BigUint::from_bytes_le(&value.to_repr()))
 }
 

@@ -10,10 +10,7 @@ use halo2curves::{
     ff::{Field, PrimeField},
 };
 
-use super::{
-    program::{Program, Query, Root},
-    proof::{Layout, Transcript},
-};
+use super::program::{Program, Query, Root};
 
 /// What is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,16 +251,6 @@ impl Shape {
         };
         shape.sets = sets(shape.claims(random));
         shape
-    }
-
-    /// Something of a proof's form that proves nothing: a witness' stand-in for key generation.
-    pub fn placeholder(&self, transcript: Transcript) -> Vec<u8> {
-        Layout::of(self).placeholder(transcript)
-    }
-
-    /// Bytes of every proof.
-    pub fn proof_bytes(&self, transcript: Transcript) -> usize {
-        Layout::of(self).bytes(transcript)
     }
 
     /// The rotation of the last usable row.

@@ -5,9 +5,8 @@ use halo2curves::{bn256::Fr, ff::Field};
 use super::{ChildError, RecursionCircuit};
 use crate::{
     aggregation::{AggregationInput, ChainError, ChildProof, root_statement},
-    plonk::{Shape, Transcript},
+    plonk::{ProofError, Shape, Transcript, VerifyingKey},
     preset::Preset,
-    verify::{ShardVerifier, VerifyError},
 };
 
 /// Why no aggregation circuit was built.
@@ -22,7 +21,7 @@ pub enum AggregationError {
         /// The child's place.
         child: usize,
         /// What is wrong with it.
-        source: VerifyError,
+        source: ProofError,
     },
 }
 
@@ -41,7 +40,7 @@ pub fn keygen_circuit(preset: &Preset, shard: &Shape) -> RecursionCircuit {
 /// [`AggregationError`] when the children do not chain, or one of them does not verify. Nothing is built before.
 pub fn prover_circuit(
     preset: &Preset,
-    shard: &ShardVerifier,
+    shard: &VerifyingKey,
     input: &AggregationInput,
 ) -> Result<RecursionCircuit, AggregationError> {
     let instances: Vec<&[_]> = input.children.iter().map(|child| &child.instances[..]).collect();
@@ -51,10 +50,6 @@ pub fn prover_circuit(
             .verify(instances, proof)
             .map_err(|source| AggregationError::Child { child, source })?;
     }
-    RecursionCircuit::new(&shard.shape(), &input.children).map_err(|ChildError { child, source }| {
-        AggregationError::Child {
-            child,
-            source: source.into(),
-        }
-    })
+    RecursionCircuit::new(&shard.shape, &input.children)
+        .map_err(|ChildError { child, source }| AggregationError::Child { child, source })
 }

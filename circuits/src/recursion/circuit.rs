@@ -21,8 +21,8 @@ use crate::{
     field,
     plonk::{
         ProofError, Shape, Transcript,
-        equation::{Folded, ProofScalars, fold, terms},
-        proof::{Proof, proper_point},
+        equation::{Folded, fold, terms},
+        proof::{Proof, ProofScalars, proper_point},
     },
     shard::{AFTER, BEFORE},
 };

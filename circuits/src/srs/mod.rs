@@ -285,7 +285,8 @@ impl OpeningKey {
         }
     }
 
-    /// Parameters of size `k` that can verify, but neither commit nor prove.
+    /// Parameters of size `k` that can verify, but neither commit nor prove: for stock verification.
+    #[cfg(test)]
     pub(crate) fn verifier_params(&self, k: u32) -> ParamsKZG<Bn256> {
         params_from_parts(k, vec![self.g1], vec![self.g1], self.g2, self.s_g2)
     }

@@ -1,7 +1,7 @@
 //! The contracts that keys make: written to files, and compared with what is on a chain.
 
 use anyhow::{Context, Result};
-use circuits::keys::KeyStore;
+use circuits::keys::VerifyingKeys;
 use circuits::whole_file::{self, Folder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -12,7 +12,7 @@ use verifier_contracts::solc::Code;
 use verifier_contracts::tools::Tools;
 use verifier_contracts::verifier::{self, CompiledVerifier};
 
-use super::keys::{from_args, l1_tools};
+use super::keys::{ensured, l1_tools};
 use crate::args::{ExportArgs, VerifyDeployedArgs};
 use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
@@ -23,7 +23,7 @@ use crate::proof_file::to_hex;
 /// # Errors
 /// When the compiler refuses or a file cannot be written.
 pub fn export_verifier(args: &ExportArgs, progress: &Progress) -> Result<()> {
-    let keys = from_args(&args.keys, progress)?;
+    let keys = ensured(&args.keys, progress)?;
     let tools = l1_tools(args.tools_dir.as_deref(), &mut |line| progress.say(line))?;
     let (verifier, rollup) = compile(&keys, &tools, progress)?;
     let mut files = vec![
@@ -64,7 +64,7 @@ pub fn export_verifier(args: &ExportArgs, progress: &Progress) -> Result<()> {
             "directory": args.out,
             "sha256": digests,
             "vk_digest": verifier.vk_digest,
-            "proof_bytes": keys.root_verifier().proof_bytes(),
+            "proof_bytes": keys.aggregation().proof_bytes(),
             "runtime_bytes": verifier.code.runtime.len(),
         }));
     }
@@ -91,7 +91,7 @@ fn constructors(verifier: &CompiledVerifier) -> Value {
 /// [`Exit::ProofInvalid`] when anything differs; [`Exit::Unavailable`] when the endpoint does not answer.
 pub async fn verify_deployed(args: VerifyDeployedArgs, progress: &Progress) -> Result<()> {
     let l1 = L1::reader(&args.rpc)?;
-    let keys = from_args(&args.keys, progress)?;
+    let keys = ensured(&args.keys, progress)?;
     let tools = l1_tools(args.tools_dir.as_deref(), &mut |line| progress.say(line))?;
     let (verifier, rollup) = compile(&keys, &tools, progress)?;
     let report = deployed::compare(&l1, args.address.into(), &verifier, &rollup)
@@ -120,7 +120,7 @@ pub async fn verify_deployed(args: VerifyDeployedArgs, progress: &Progress) -> R
     Err(Failure::new(Exit::ProofInvalid, message).into())
 }
 
-fn compile(keys: &KeyStore, tools: &Tools, progress: &Progress) -> Result<(CompiledVerifier, Code)> {
+fn compile(keys: &VerifyingKeys, tools: &Tools, progress: &Progress) -> Result<(CompiledVerifier, Code)> {
     let step = progress.step("compile contracts");
     let verifier = verifier::compile(tools, verifier::render(keys)).context("cannot compile the verifier")?;
     let rollup = rollup::compile(tools).context("cannot compile the rollup contract")?;

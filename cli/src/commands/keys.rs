@@ -103,12 +103,14 @@ pub fn l1_tools(given: Option<&Path>, say: &mut dyn FnMut(&str)) -> Result<Tools
     Ok(Tools::ensure_in(&directory, say)?)
 }
 
-/// Opens the keys that the arguments name.
+/// Opens the keys that the arguments name, to prove with them.
 ///
 /// # Errors
 /// When the SRS is not named, or the keys cannot be made.
 pub fn from_args(args: &KeyArgs, progress: &Progress) -> Result<KeyStore> {
-    open(config(args)?, progress)
+    shown(config(args)?, progress, |config, tell| {
+        KeyStore::open(config, tell)
+    })
 }
 
 /// The same, as far as they verify.
@@ -116,9 +118,7 @@ pub fn from_args(args: &KeyArgs, progress: &Progress) -> Result<KeyStore> {
 /// # Errors
 /// As [`from_args`].
 pub fn ensured(args: &KeyArgs, progress: &Progress) -> Result<Arc<VerifyingKeys>> {
-    shown(config(args)?, progress, |config, tell| {
-        KeyStore::ensure(config, tell)
-    })
+    ensured_of(config(args)?, progress)
 }
 
 /// The verifying keys that the arguments name: those of a folder, or those of the key cache, where all keys are made if need be.
@@ -183,14 +183,15 @@ fn srs_source(args: &SrsArgs) -> Result<SrsSource> {
     }
 }
 
-/// Opens keys and shows what takes long.
+/// Sees to it that keys are there, and opens what verifies.
 ///
 /// # Errors
 /// When they cannot be made.
-pub fn open(config: KeyConfig, progress: &Progress) -> Result<KeyStore> {
-    shown(config, progress, |config, tell| KeyStore::open(config, tell))
+pub fn ensured_of(config: KeyConfig, progress: &Progress) -> Result<Arc<VerifyingKeys>> {
+    shown(config, progress, |config, tell| KeyStore::ensure(config, tell))
 }
 
+/// Opens keys and shows what takes long.
 fn shown<T>(
     config: KeyConfig,
     progress: &Progress,

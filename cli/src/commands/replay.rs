@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use circuits::Fr;
 use circuits::aggregation::{AggregationInput, root_statement};
-use circuits::keys::KeyStore;
-use circuits::verify::{verify_root, verify_shard};
+use circuits::keys::{KeyStore, VerifyingKeys};
 use circuits::witness::ShardInput;
 use proto::v1::{TaskInputHeader, TaskKind};
 use prover::device::{self, DeviceConfig};
@@ -59,7 +58,7 @@ fn replay(args: &ReplayArgs, header: &TaskInputHeader, input: &[u8], progress: &
     });
     let phases = clock.finish();
     let result = match &proven {
-        Ok(proof) => verify(&task, proof, &keys)
+        Ok(proof) => verify(&task, proof, keys.verifying_keys())
             .map_err(|error| Failure::new(Exit::ProofInvalid, format!("{error:#}"))),
         Err(error) => Err(failure(error)),
     };
@@ -97,9 +96,9 @@ fn read(header: &TaskInputHeader, input: &[u8], keys: &KeyStore) -> Result<Task>
 }
 
 /// Verifies a proof as the coordinator does, apart from what made it.
-fn verify(task: &Task, proof: &Proof, keys: &KeyStore) -> Result<()> {
+fn verify(task: &Task, proof: &Proof, keys: &VerifyingKeys) -> Result<()> {
     match task {
-        Task::Shard(input) => verify_shard(keys, &input.instances(), &proof.bytes)?,
+        Task::Shard(input) => keys.verify_shard(&input.instances(), &proof.bytes)?,
         Task::Aggregation(input) => {
             let children: Vec<&[Fr]> = input.children.iter().map(|child| &child.instances[..]).collect();
             let stated = root_statement(&children, children.len())?.to_instances();
@@ -107,7 +106,7 @@ fn verify(task: &Task, proof: &Proof, keys: &KeyStore) -> Result<()> {
                 .accumulator
                 .context("the proof of an aggregation has no accumulator")?;
             let instances: Vec<Fr> = accumulator.into_iter().chain(stated).collect();
-            verify_root(keys, &instances, &proof.bytes)?;
+            keys.verify_root(&instances, &proof.bytes)?;
         }
     }
     Ok(())

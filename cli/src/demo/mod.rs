@@ -209,7 +209,7 @@ impl<'a> Demo<'a> {
                 allow_insecure: true,
                 srs_digest: None,
             };
-            let keys = keys::open(config, &progress)?;
+            let keys = keys::ensured_of(config, &progress)?;
             Ok(verifier::render(&keys))
         });
         let rendered = work.await.context("rendering the verifier panicked")??;

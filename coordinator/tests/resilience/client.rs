@@ -16,10 +16,9 @@ use circuits::{
     aggregation::{RootStatement, root_statement},
     batch::{Batch, execute, shards},
     field,
-    keys::KeyStore,
+    keys::VerifyingKeys,
     preset::Preset,
     state::State,
-    verify::verify_root,
 };
 use coordinator::convert::batch_to_proto;
 use prost::Message;
@@ -52,7 +51,7 @@ pub enum Judge {
     /// Digests of [`standin`].
     StandIn,
     /// The verifying keys.
-    Keys(Arc<KeyStore>),
+    Keys(Arc<VerifyingKeys>),
 }
 
 impl Judge {
@@ -60,7 +59,8 @@ impl Judge {
         use coordinator::Verifier as _;
         match self {
             Judge::StandIn => standin::DigestVerifier.root(instances, proof),
-            Judge::Keys(keys) => verify_root(keys, instances, proof)
+            Judge::Keys(keys) => keys
+                .verify_root(instances, proof)
                 .map(drop)
                 .map_err(|error| error.to_string()),
         }

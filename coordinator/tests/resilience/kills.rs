@@ -58,7 +58,7 @@ pub async fn run(plan: Plan) {
             Clients::write_genesis(&folder.path().join("genesis.json"));
             let keys = tokio::task::spawn_blocking(|| fixtures::keys(TINY)).await;
             let keys = keys.expect("no panic").expect("keys");
-            (Judge::Keys(keys), TINY)
+            (Judge::Keys(keys.verifying_keys().clone()), TINY)
         }
         _ => (Judge::StandIn, standin::PRESET),
     };

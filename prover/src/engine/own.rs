@@ -6,6 +6,7 @@ use accel::Device;
 use circuits::Fr;
 use circuits::aggregation::{AggregationInput, ROOT_INSTANCES};
 use circuits::keys::KeyStore;
+use circuits::plonk::{ProofWriter, Transcript};
 use circuits::recursion::prover_circuit;
 use circuits::shard::{SHARD_INSTANCES, ShardCircuit};
 use circuits::witness::ShardInput;
@@ -13,13 +14,9 @@ use engine::{EngineOptions, Srs, Witness, lagrange_basis};
 use halo2_proofs::plonk::ProvingKey;
 use halo2_proofs::poly::commitment::ParamsProver;
 use halo2_proofs::poly::kzg::commitment::ParamsKZG;
-use halo2_proofs::transcript::{EncodedChallenge, TranscriptWrite, TranscriptWriterBuffer};
 use halo2curves::bn256::{Bn256, G1Affine};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use snark_verifier_sdk::NativeLoader;
-use snark_verifier_sdk::halo2::{POSEIDON_SPEC, PoseidonTranscript};
-use snark_verifier_sdk::snark_verifier::system::halo2::transcript::evm::EvmTranscript;
 
 use super::{
     Engine, EngineError, KEEP_KEYS_FROM_BYTES, Phase, Pipeline, Prepare, Proof, RootProof, Task, guarded,
@@ -38,8 +35,7 @@ pub struct OwnOptions {
     pub debug: bool,
 }
 
-/// The engine of the `engine` crate on a device, for both circuits. Transcripts are those of
-/// [`StockEngine`](super::StockEngine), and so are the verifiers.
+/// The engine of the `engine` crate on a device, for both circuits.
 ///
 /// Unless it is told to keep both, it holds one circuit on the device at a time.
 pub struct OwnEngine<D: Device> {
@@ -123,25 +119,22 @@ impl<D: Device> OwnEngine<D> {
     }
 
     /// The second stage of either circuit: the proof, not yet verified.
-    fn write<E, T>(
+    fn write(
         &self,
         circuit: &Option<engine::Engine<D>>,
         instances: &[Fr],
         witness: Witness,
-        transcript: &mut T,
+        transcript: Transcript,
         progress: &mut dyn FnMut(Phase),
-    ) -> Result<(), EngineError>
-    where
-        E: EncodedChallenge<G1Affine>,
-        T: TranscriptWrite<G1Affine, E>,
-    {
+    ) -> Result<Vec<u8>, EngineError> {
         let engine = circuit.as_ref().expect("the circuit was loaded");
+        let mut proof = ProofWriter::new(transcript);
         // Blinding factors: from the system's entropy.
         let mut rng = StdRng::from_entropy();
-        engine.prove(witness, &[instances], &mut rng, transcript, &mut |phase| {
+        engine.prove(witness, &[instances], &mut rng, &mut proof, &mut |phase| {
             progress(Phase::Proving(phase));
         })?;
-        Ok(())
+        Ok(proof.finish())
     }
 
     fn shard(
@@ -152,13 +145,10 @@ impl<D: Device> OwnEngine<D> {
     ) -> Result<Proof, EngineError> {
         progress(Phase::LoadKeys);
         self.load_shard()?;
-        let mut transcript =
-            PoseidonTranscript::<NativeLoader, Vec<u8>>::from_spec(Vec::new(), POSEIDON_SPEC.clone());
-        self.write(&self.shard, instances, witness, &mut transcript, progress)?;
-        let bytes = transcript.finalize();
+        let bytes = self.write(&self.shard, instances, witness, Transcript::Poseidon, progress)?;
         progress(Phase::Verify);
-        let verified = self.keys.shard_verifier().verify(instances, &bytes);
-        verified.map_err(EngineError::ProofInvalid)?;
+        let verified = self.keys.verifying_keys().verify_shard(instances, &bytes);
+        verified.map_err(|error| EngineError::ProofInvalid(error.into()))?;
         Ok(Proof {
             bytes,
             accumulator: None,
@@ -173,11 +163,9 @@ impl<D: Device> OwnEngine<D> {
     ) -> Result<Proof, EngineError> {
         progress(Phase::LoadKeys);
         self.load_aggregation()?;
-        let mut transcript = EvmTranscript::<G1Affine, NativeLoader, Vec<u8>, Vec<u8>>::init(Vec::new());
-        self.write(&self.aggregation, instances, witness, &mut transcript, progress)?;
-        let bytes = transcript.finalize();
+        let bytes = self.write(&self.aggregation, instances, witness, Transcript::Evm, progress)?;
         progress(Phase::Verify);
-        let verified = self.keys.root_verifier().verify(instances, &bytes);
+        let verified = self.keys.verifying_keys().verify_root(instances, &bytes);
         verified.map_err(EngineError::ProofInvalid)?;
         Ok(Proof {
             bytes,
@@ -234,7 +222,7 @@ impl OwnPreparer {
         progress: &mut dyn FnMut(Phase),
     ) -> Result<Prepared, EngineError> {
         progress(Phase::Witness);
-        let circuit = prover_circuit(self.keys.preset(), self.keys.shard_verifier(), input)
+        let circuit = prover_circuit(self.keys.preset(), self.keys.verifying_keys().shard(), input)
             .map_err(EngineError::Aggregation)?;
         let instances = circuit.instances().to_vec();
         progress(Phase::Proving(engine::Phase::Witness));

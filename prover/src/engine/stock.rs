@@ -1,29 +1,25 @@
-//! halo2-axiom's own prover on the CPU.
+//! halo2-axiom's own prover on the CPU: what benchmarks and tests compare with. Workers do not have it.
 
 use std::sync::Arc;
 
 use circuits::Fr;
 use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput};
 use circuits::keys::KeyStore;
+use circuits::plonk::{Challenge, ProofWriter, Transcript};
 use circuits::recursion::prover_circuit;
 use circuits::shard::ShardCircuit;
 use circuits::witness::ShardInput;
 use halo2_proofs::plonk::{Circuit, ProvingKey, create_proof};
 use halo2_proofs::poly::kzg::commitment::{KZGCommitmentScheme, ParamsKZG};
 use halo2_proofs::poly::kzg::multiopen::ProverSHPLONK;
-use halo2_proofs::transcript::{EncodedChallenge, TranscriptWrite, TranscriptWriterBuffer};
 use halo2curves::bn256::{Bn256, G1Affine};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use snark_verifier_sdk::NativeLoader;
-use snark_verifier_sdk::halo2::{POSEIDON_SPEC, PoseidonTranscript};
-use snark_verifier_sdk::snark_verifier::system::halo2::transcript::evm::EvmTranscript;
 
 use super::{Engine, EngineError, KEEP_KEYS_FROM_BYTES, Phase, RootProof, guarded};
 use crate::memory;
 
-/// The stock prover. Shard proofs have snark-verifier's Poseidon transcript, which the aggregation circuit reads;
-/// the root proof has the EVM's Keccak one. Both open by SHPLONK.
+/// The stock prover, under the transcripts and verifying keys of [`OwnEngine`](super::OwnEngine).
 ///
 /// On a machine with less than 64 GiB it holds one circuit's keys at a time: the aggregation key, of gigabytes, is
 /// read when an aggregation comes and dropped after it.
@@ -61,15 +57,10 @@ impl StockEngine {
             }
         })?;
         progress(Phase::Prove);
-        let mut transcript =
-            PoseidonTranscript::<NativeLoader, Vec<u8>>::from_spec(Vec::new(), POSEIDON_SPEC.clone());
-        create(&srs, &pk, circuit, &instances, &mut transcript)?;
-        let proof = transcript.finalize();
+        let proof = create(&srs, &pk, circuit, &instances, Transcript::Poseidon)?;
         progress(Phase::Verify);
-        self.keys
-            .shard_verifier()
-            .verify(&instances, &proof)
-            .map_err(EngineError::ProofInvalid)?;
+        let verified = self.keys.verifying_keys().verify_shard(&instances, &proof);
+        verified.map_err(|error| EngineError::ProofInvalid(error.into()))?;
         Ok(proof)
     }
 
@@ -82,18 +73,14 @@ impl StockEngine {
         let srs = self.keys.aggregation_srs().map_err(EngineError::Keys)?;
         let pk = self.keys.aggregation_pk().map_err(EngineError::Keys)?;
         progress(Phase::Witness);
-        let circuit = prover_circuit(self.keys.preset(), self.keys.shard_verifier(), input)
+        let circuit = prover_circuit(self.keys.preset(), self.keys.verifying_keys().shard(), input)
             .map_err(EngineError::Aggregation)?;
         let instances = circuit.instances().to_vec();
         progress(Phase::Prove);
-        let mut transcript = EvmTranscript::<G1Affine, NativeLoader, Vec<u8>, Vec<u8>>::init(Vec::new());
-        create(&srs, &pk, circuit, &instances, &mut transcript)?;
-        let proof = transcript.finalize();
+        let proof = create(&srs, &pk, circuit, &instances, Transcript::Evm)?;
         progress(Phase::Verify);
-        self.keys
-            .root_verifier()
-            .verify(&instances, &proof)
-            .map_err(EngineError::ProofInvalid)?;
+        let verified = self.keys.verifying_keys().verify_root(&instances, &proof);
+        verified.map_err(EngineError::ProofInvalid)?;
         let accumulator: [Fr; ACCUMULATOR_LIMBS] = std::array::from_fn(|limb| instances[limb]);
         Ok(RootProof { proof, accumulator })
     }
@@ -125,29 +112,26 @@ impl Engine for StockEngine {
 }
 
 /// halo2's prover for one circuit with one column of instances.
-fn create<C, E, T>(
+fn create<C: Circuit<Fr>>(
     srs: &ParamsKZG<Bn256>,
     pk: &ProvingKey<G1Affine>,
     circuit: C,
     instances: &[Fr],
-    transcript: &mut T,
-) -> Result<(), EngineError>
-where
-    C: Circuit<Fr>,
-    E: EncodedChallenge<G1Affine>,
-    T: TranscriptWrite<G1Affine, E>,
-{
+    transcript: Transcript,
+) -> Result<Vec<u8>, EngineError> {
+    let mut proof = ProofWriter::new(transcript);
     // Blinding factors: from the system's entropy.
     let rng = StdRng::from_entropy();
-    create_proof::<KZGCommitmentScheme<Bn256>, ProverSHPLONK<'_, Bn256>, E, _, T, C>(
+    create_proof::<KZGCommitmentScheme<Bn256>, ProverSHPLONK<'_, Bn256>, Challenge, _, ProofWriter, C>(
         srs,
         pk,
         &[circuit],
         &[&[instances]],
         rng,
-        transcript,
+        &mut proof,
     )
     .map_err(|error| EngineError::Halo2 {
         reason: error.to_string(),
-    })
+    })?;
+    Ok(proof.finish())
 }

@@ -1,10 +1,10 @@
 //! A verifying key with its contract, a true proof under it, and native verification of any other.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy::{primitives::U256, sol_types::SolCall};
 use circuits::{
-    aggregation::ROOT_INSTANCES, plonk::Shape, preset::Preset, srs::OpeningKey, verify::RootVerifier,
+    aggregation::ROOT_INSTANCES, keys::VerifyingKeys, plonk::Shape, preset::Preset, srs::OpeningKey,
 };
 use halo2_proofs::{
     plonk::{VerifyingKey, create_proof, keygen_pk2, verify_proof},
@@ -52,9 +52,9 @@ pub struct Case {
     native: Native,
 }
 
-/// Who judges natively: the service's own verifier of root proofs, or halo2's with every check that the contract makes.
+/// Who judges natively: the service's own verification of root proofs, or halo2's with every check that the contract makes.
 enum Native {
-    Root(Box<RootVerifier>),
+    Root(Arc<VerifyingKeys>),
     Stock(Box<Stock>),
 }
 
@@ -70,22 +70,21 @@ impl Case {
         let preset = Preset::by_name("tiny").expect("a preset");
         let fixture = fixtures::root_proof(preset).expect("the fixture's proof");
         let keys = fixtures::keys(preset).expect("the fixture's keys");
-        let verifier = keys.root_verifier();
+        let verifying = keys.verifying_keys();
         let accumulator = Accumulator {
             first: 0,
             limb_bits: vec![153, 102],
         };
         let names: Vec<&str> = ROOT_INSTANCES.to_vec();
         let instances = fixture.instances.iter().map(to_u256).collect();
-        let shape = Shape::new(verifier.vk(), names.len());
         let key = Key {
-            shape: &shape,
-            gates: &GateNames::of(verifier.vk().cs()),
-            opening: verifier.opening(),
+            shape: &verifying.aggregation().shape,
+            gates: &GateNames::of(keys.aggregation_vk().cs()),
+            opening: &verifying.aggregation().opening_key(),
             instances: &names,
             accumulator: &accumulator,
         };
-        let native = Native::Root(Box::new(verifier.clone()));
+        let native = Native::Root(verifying.clone());
         Self::new(tools, "fixture", &key, native, fixture.proof, instances)
     }
 
@@ -221,7 +220,7 @@ impl Case {
             return false;
         };
         match &self.native {
-            Native::Root(verifier) => verifier.verify(&instances, proof).is_ok(),
+            Native::Root(keys) => keys.verify_root(&instances, proof).is_ok(),
             Native::Stock(stock) => self.stock(stock, proof, &instances),
         }
     }

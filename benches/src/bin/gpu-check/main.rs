@@ -1,5 +1,5 @@
 //! The whole check of a device, in one command that needs no Rust on the machine: what is there, the conformance suite,
-//! random multiplications and transforms against the CPU, proofs accepted by stock's verifier, and how long each takes.
+//! random multiplications and transforms against the CPU, proofs that verify, and how long each takes.
 //!
 //! Each step runs in a process of its own: an exception in ICICLE or a fault of the GPU ends that step alone, and the
 //! report says how it ended and how far it had come. The report is written anew after each step; a table ends it.

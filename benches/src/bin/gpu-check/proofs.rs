@@ -87,11 +87,11 @@ impl Task {
         }
     }
 
-    /// Asks stock halo2's verifier.
+    /// Verifies a proof as the coordinator does.
     fn verify(&self, keys: &KeyStore, instances: &[Fr], proof: &[u8]) -> Result<(), VerifyError> {
         match self {
-            Task::Shard(_) => keys.shard_verifier().verify(instances, proof),
-            Task::Aggregation(_) => keys.root_verifier().verify(instances, proof).map(drop),
+            Task::Shard(_) => Ok(keys.verifying_keys().verify_shard(instances, proof)?),
+            Task::Aggregation(_) => keys.verifying_keys().verify_root(instances, proof).map(drop),
         }
     }
 }
@@ -212,7 +212,7 @@ fn verify(keys: &KeyStore, task: &Task, instances: &[Fr], proof: &[u8]) -> Resul
     /// Places in the proof where one bit is changed.
     const PLACES: usize = 16;
     let accepted = task.verify(keys, instances, proof);
-    accepted.context("stock's verifier refuses the proof")?;
+    accepted.context("verification refuses the proof")?;
     let mut others: Vec<(String, Vec<Fr>, Vec<u8>)> = Vec::new();
     for place in 0..PLACES {
         let (mut changed, at) = (proof.to_vec(), place * proof.len() / PLACES);
@@ -230,7 +230,7 @@ fn verify(keys: &KeyStore, task: &Task, instances: &[Fr], proof: &[u8]) -> Resul
     ensure!(!instances.is_empty(), "a statement without instances");
     for (change, instances, proof) in &others {
         if task.verify(keys, instances, proof).is_ok() {
-            bail!("stock's verifier accepts a proof with {change}");
+            bail!("verification accepts a proof with {change}");
         }
     }
     Ok(others.len())

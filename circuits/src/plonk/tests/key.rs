@@ -1,11 +1,16 @@
 //! A verifying key's file and verification from it alone, held to stock verification over changed proofs of both kinds.
 
-use halo2_proofs::{
-    plonk::verify_proof,
-    poly::kzg::{commitment::KZGCommitmentScheme, multiopen::VerifierSHPLONK, strategy::SingleStrategy},
+use super::{
+    example::{INSTANCES, instances, opening_key, prove, prove_evm, vk},
+    stock,
+};
+use crate::{
+    field,
+    manifest::Digest,
+    plonk::{KeyError, ProofError, Transcript, VerifyingKey, proof::Layout},
 };
 use halo2curves::{
-    bn256::{Bn256, Fq, Fr, G1Affine},
+    bn256::{Fq, Fr, G1Affine},
     ff::{Field, PrimeField},
     group::{Curve, prime::PrimeCurveAffine},
 };
@@ -14,18 +19,6 @@ use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
-use snark_verifier_sdk::{
-    NativeLoader,
-    halo2::{POSEIDON_SPEC, PoseidonTranscript},
-    snark_verifier::system::halo2::transcript::evm::EvmTranscript,
-};
-
-use super::example::{INSTANCES, instances, opening_key, prove, prove_evm, vk};
-use crate::{
-    field,
-    manifest::Digest,
-    plonk::{KeyError, ProofError, Transcript, VerifyingKey, proof::Layout},
-};
 
 const BOTH: [Transcript; 2] = [Transcript::Poseidon, Transcript::Evm];
 
@@ -33,39 +26,6 @@ const BOTH: [Transcript; 2] = [Transcript::Poseidon, Transcript::Evm];
 fn key(transcript: Transcript) -> VerifyingKey {
     let key = VerifyingKey::new(vk(), INSTANCES, transcript, &opening_key());
     VerifyingKey::from_bytes(&key.to_bytes()).unwrap()
-}
-
-/// Stock verification, which reads no further than a proof goes.
-fn stock(transcript: Transcript, instances: &[Fr], proof: &[u8]) -> bool {
-    type Scheme = KZGCommitmentScheme<Bn256>;
-    let params = opening_key().verifier_params(vk().get_domain().k());
-    let strategy = SingleStrategy::new(&params);
-    let instances: &[&[&[Fr]]] = &[&[instances]];
-    match transcript {
-        Transcript::Poseidon => {
-            let mut proof =
-                PoseidonTranscript::<NativeLoader, &[u8]>::from_spec(proof, POSEIDON_SPEC.clone());
-            verify_proof::<Scheme, VerifierSHPLONK<Bn256>, _, _, _>(
-                &params,
-                vk(),
-                strategy,
-                instances,
-                &mut proof,
-            )
-            .is_ok()
-        }
-        Transcript::Evm => {
-            let mut proof = EvmTranscript::<G1Affine, NativeLoader, &[u8], Vec<u8>>::new(proof);
-            verify_proof::<Scheme, VerifierSHPLONK<Bn256>, _, _, _>(
-                &params,
-                vk(),
-                strategy,
-                instances,
-                &mut proof,
-            )
-            .is_ok()
-        }
-    }
 }
 
 fn good(transcript: Transcript, seed: u64) -> (Vec<Fr>, Vec<u8>) {

@@ -1,5 +1,54 @@
-//! Tests of the verification: equation and verifying keys against stock verification.
+//! Tests of the verification: transcripts, equation and verifying keys against stock halo2 and snark-verifier.
+
+use halo2_proofs::{
+    plonk::verify_proof,
+    poly::kzg::{commitment::KZGCommitmentScheme, multiopen::VerifierSHPLONK, strategy::SingleStrategy},
+};
+use halo2curves::bn256::{Bn256, Fr, G1Affine};
+use snark_verifier_sdk::{
+    NativeLoader,
+    halo2::{POSEIDON_SPEC, PoseidonTranscript},
+    snark_verifier::system::halo2::transcript::evm::EvmTranscript,
+};
+
+use self::example::{opening_key, vk};
+use super::Transcript;
 
 mod equation;
 pub(crate) mod example;
 mod key;
+mod proof;
+mod transcript;
+
+/// Stock verification of the example's proofs, which reads no further than a proof goes.
+pub(super) fn stock(transcript: Transcript, instances: &[Fr], proof: &[u8]) -> bool {
+    type Scheme = KZGCommitmentScheme<Bn256>;
+    let params = opening_key().verifier_params(vk().get_domain().k());
+    let strategy = SingleStrategy::new(&params);
+    let instances: &[&[&[Fr]]] = &[&[instances]];
+    match transcript {
+        Transcript::Poseidon => {
+            let mut proof =
+                PoseidonTranscript::<NativeLoader, &[u8]>::from_spec(proof, POSEIDON_SPEC.clone());
+            verify_proof::<Scheme, VerifierSHPLONK<Bn256>, _, _, _>(
+                &params,
+                vk(),
+                strategy,
+                instances,
+                &mut proof,
+            )
+            .is_ok()
+        }
+        Transcript::Evm => {
+            let mut proof = EvmTranscript::<G1Affine, NativeLoader, &[u8], Vec<u8>>::new(proof);
+            verify_proof::<Scheme, VerifierSHPLONK<Bn256>, _, _, _>(
+                &params,
+                vk(),
+                strategy,
+                instances,
+                &mut proof,
+            )
+            .is_ok()
+        }
+    }
+}

@@ -12,11 +12,11 @@ use super::checker::Checker;
 use crate::{
     aggregation::{
         AggregationInput, ChainError, ChildProof, ROOT_INSTANCES, START, root_statement,
-        stand_in::{child_verifier, opening_key},
+        stand_in::{child_key, opening_key, shard_key},
     },
     keys::fingerprint,
     plonk::{
-        Shape, Transcript,
+        ProofError, Shape, Transcript,
         native::accumulate,
         tests::example::{self, instances, shape},
     },
@@ -27,7 +27,7 @@ use crate::{
         keygen_circuit, modulus, prover_circuit,
     },
     shard::{AFTER, BEFORE},
-    verify::{ShardVerifier, VerifyError, decide},
+    verify::decide,
 };
 
 fn prove(instances: &[Fr]) -> ChildProof {
@@ -204,7 +204,7 @@ fn children_are_checked_before_a_circuit_is_built() {
         aggregation_k: 20,
         ..TINY
     };
-    let shard = ShardVerifier::new(example::vk().clone(), &opening_key());
+    let shard = shard_key(example::vk());
     let build = |children: Vec<ChildProof>| {
         prover_circuit(&preset, &shard, &AggregationInput { children })
             .map(|circuit| circuit.instances().to_vec())
@@ -217,14 +217,14 @@ fn children_are_checked_before_a_circuit_is_built() {
     let last = wrong[1].proof.len() - 32;
     wrong[1].proof.copy_within(last - 32..last, last);
     let error = build(wrong).unwrap_err();
-    assert!(of_child_1(VerifyError::Proof)(&error), "{error}");
+    assert!(of_child_1(ProofError::Refused)(&error), "{error}");
     let mut wrong = good.clone();
     let expected = wrong[1].proof.len();
     wrong[1].proof.pop();
     let error = build(wrong).unwrap_err();
     let found = expected - 1;
     assert!(
-        of_child_1(VerifyError::ProofLength { found, expected })(&error),
+        of_child_1(ProofError::Length { found, expected })(&error),
         "{error}"
     );
     let error = build(good[..1].to_vec()).unwrap_err();
@@ -260,7 +260,7 @@ fn keys_are_made_for_one_circuit() {
         ..preset
     };
     assert_ne!(digest(&larger, shape()), own);
-    assert_ne!(digest(&preset, &child_verifier().shape()), own);
+    assert_ne!(digest(&preset, &child_key().shape), own);
     let mut other = shape().clone();
     other.commitments.swap(0, 1);
     assert_ne!(digest(&preset, &other), own);

@@ -11,23 +11,26 @@ use snark_verifier_sdk::halo2::gen_proof_shplonk;
 
 use super::checker::Checker;
 use crate::{
-    aggregation::{ChildProof, root_statement, stand_in::opening_key},
+    aggregation::{
+        ChildProof, root_statement,
+        stand_in::{opening_key, placeholder, shard_key},
+    },
     batch,
     keys::generate,
     operation::RollupId,
-    plonk::native::accumulate,
+    plonk::{VerifyingKey, native::accumulate},
     preset::TINY,
     recursion::{RecursionCircuit, circuit::read},
     sample::{Sample, SampleConfig},
     shard::ShardCircuit,
     srs::development,
-    verify::{ShardVerifier, decide},
+    verify::decide,
 };
 
 struct Keys {
     params: ParamsKZG<Bn256>,
     pk: ProvingKey<G1Affine>,
-    verifier: ShardVerifier,
+    key: VerifyingKey,
 }
 
 fn keys() -> &'static Keys {
@@ -36,8 +39,8 @@ fn keys() -> &'static Keys {
         let params = development(TINY.shard.k, true, &|_| ()).unwrap().params;
         let circuit = ShardCircuit::new(TINY.shard, None).unwrap();
         let pk = generate(&params, &circuit, "shard", true).unwrap();
-        let verifier = ShardVerifier::new(pk.get_vk().clone(), &opening_key());
-        Keys { params, pk, verifier }
+        let key = shard_key(pk.get_vk());
+        Keys { params, pk, key }
     })
 }
 
@@ -73,15 +76,15 @@ fn prove() -> Vec<ChildProof> {
 
 #[test]
 fn two_shards_are_accepted() {
-    let verifier = &keys().verifier;
+    let key = &keys().key;
     let children = prove();
     for child in &children {
-        assert_eq!(verifier.verify(&child.instances, &child.proof), Ok(()));
+        assert_eq!(key.verify(&child.instances, &child.proof), Ok(()));
     }
-    let shape = verifier.shape();
-    let accumulator = accumulate(&shape, &read(&shape, &children).unwrap()).unwrap();
+    let shape = &key.shape;
+    let accumulator = accumulate(shape, &read(shape, &children).unwrap()).unwrap();
     assert_eq!(decide(&opening_key(), &accumulator), Ok(()));
-    let circuit = RecursionCircuit::new(&shape, &children).unwrap();
+    let circuit = RecursionCircuit::new(shape, &children).unwrap();
     let found = Checker::new().failures(&circuit.sheet, circuit.instances());
     assert_eq!(found, BTreeSet::new());
     let instances: Vec<&[Fr]> = children.iter().map(|child| child.instances.as_slice()).collect();
@@ -114,8 +117,8 @@ const PARTS: [(&str, &[&str]); 4] = [
 /// Cells by part for 1, 2 and 13 children.
 #[test]
 fn cells_are_within_the_budget() {
-    let verifier = &keys().verifier;
-    let shape = verifier.shape();
+    let key = &keys().key;
+    let shape = &key.shape;
     let mut costs = serde_json::json!({
         "points_of_a_proof": shape.points.total(),
         "scalars_of_a_proof": shape.scalars,
@@ -124,7 +127,7 @@ fn cells_are_within_the_budget() {
     let mut rows = PARTS.map(|(part, _)| format!("| {part} |"));
     let (mut all, mut each) = ("| all |".to_owned(), "| a child |".to_owned());
     for (children, most) in [(1, 400_000), (2, 650_000), (13, 3_000_000)] {
-        let circuit = RecursionCircuit::new(&shape, &vec![verifier.placeholder(); children]).unwrap();
+        let circuit = RecursionCircuit::new(shape, &vec![placeholder(key); children]).unwrap();
         let cells = circuit.sheet.row();
         assert!(cells <= most, "{cells} cells for {children} children");
         let by_part: BTreeMap<&str, usize> = circuit.cells().into_iter().collect();
