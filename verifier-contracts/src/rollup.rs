@@ -9,7 +9,7 @@ use halo2curves::{bn256::Fr, ff::PrimeField};
 use thiserror::Error;
 
 use crate::{
-    solc::{self, Code, CompileError, Optimizer},
+    solc::{self, Code, CompileError},
     tools::Tools,
 };
 
@@ -34,7 +34,7 @@ pub const SOURCES: [(&str, &str); 3] = [
 /// # Errors
 /// [`CompileError`] when the compiler cannot be run.
 pub fn compile(tools: &Tools) -> Result<Code, CompileError> {
-    solc::compile(tools, &SOURCES, "Rollup.sol", "Rollup", Optimizer::Whole)
+    solc::compile(tools, &SOURCES, "Rollup.sol", "Rollup")
 }
 
 /// A root proof with what L1 needs to check it.

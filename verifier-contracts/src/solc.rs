@@ -71,38 +71,7 @@ pub struct Code {
     pub immutables: BTreeMap<String, Vec<Range<usize>>>,
 }
 
-/// How the compiler optimizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Optimizer {
-    /// With everything that it has, as `foundry.toml` says.
-    Whole,
-    /// Step by step only: for rendered verifiers. What is written there needs no common subexpressions found and no function
-    /// pasted into another: that puts the modulus, a word on the stack, back into the code in a thousand places.
-    Local,
-}
-
-impl Optimizer {
-    fn settings(self) -> serde_json::Value {
-        match self {
-            Self::Whole => json!({ "enabled": true, "runs": 10_000 }),
-            Self::Local => json!({
-                "runs": 10_000,
-                "details": {
-                    "peephole": true,
-                    "jumpdestRemover": true,
-                    "inliner": false,
-                    "orderLiterals": false,
-                    "deduplicate": false,
-                    "cse": false,
-                    "constantOptimizer": false,
-                    "yul": false,
-                },
-            }),
-        }
-    }
-}
-
-/// Compiles `contract` of `file` out of `sources` (file name to content).
+/// Compiles `contract` of `file` out of `sources` (file name to content), with the optimizer as `foundry.toml` has it.
 ///
 /// # Errors
 /// [`CompileError`]; a compiler's warning is no error.
@@ -111,7 +80,6 @@ pub fn compile(
     sources: &[(&str, &str)],
     file: &str,
     contract: &'static str,
-    optimizer: Optimizer,
 ) -> Result<Code, CompileError> {
     let sources: BTreeMap<&str, serde_json::Value> = sources
         .iter()
@@ -128,7 +96,7 @@ pub fn compile(
         "sources": sources,
         "settings": {
             "evmVersion": "cancun",
-            "optimizer": optimizer.settings(),
+            "optimizer": { "enabled": true, "runs": 10_000 },
             "outputSelection": { file: { contract: outputs }, "*": { "": ["ast"] } },
         },
     });

@@ -10,7 +10,7 @@ use halo2_proofs::plonk::{Circuit as _, ConstraintSystem};
 
 use crate::{
     generator::{self, Accumulator, CONTRACT, GateNames, Key, Rendered},
-    solc::{self, Code, CompileError, Optimizer},
+    solc::{self, Code, CompileError},
     tools::Tools,
 };
 
@@ -73,7 +73,7 @@ pub fn render(keys: &VerifyingKeys) -> Rendered {
 /// [`CompileError`], among others when the code exceeds the EVM's limit.
 pub fn compile(tools: &Tools, rendered: Rendered) -> Result<CompiledVerifier, CompileError> {
     let sources = [("IVerifier.sol", INTERFACE), (FILE, rendered.solidity.as_str())];
-    let code = solc::compile(tools, &sources, FILE, CONTRACT, Optimizer::Local)?;
+    let code = solc::compile(tools, &sources, FILE, CONTRACT)?;
     Ok(CompiledVerifier {
         vk_digest: rendered.vk_digest,
         solidity: rendered.solidity,
@@ -91,7 +91,7 @@ impl CompiledVerifier {
             ("contracts/IVerifier.sol", INTERFACE),
             ("test/StandIns.sol", source),
         ];
-        let code = solc::compile(tools, &sources, "test/StandIns.sol", contract, Optimizer::Whole)?;
+        let code = solc::compile(tools, &sources, "test/StandIns.sol", contract)?;
         Ok(Self {
             solidity: source.to_owned(),
             vk_digest: B256::left_padding_from(&STAND_IN_DIGEST),

@@ -13,7 +13,7 @@ use verifier_contracts::{
     anvil::Anvil,
     l1::{ANVIL_KEY, DeployConfig, Deployment, L1, L1Error, TRANSACTION_GAS_MAX, predict_addresses},
     rollup::{self, IRollup, Rejection, RootSubmission, from_u256},
-    solc::{self, CompileError, Optimizer},
+    solc::{self, CompileError},
     tools::Tools,
     verifier::CompiledVerifier,
 };
@@ -272,7 +272,7 @@ fn a_wrong_key_or_address_is_refused_before_anything_is_sent() {
 #[test]
 fn the_compiler_names_what_it_refuses() {
     let tools = tools();
-    let compile = |content| solc::compile(&tools, &[("A.sol", content)], "A.sol", "A", Optimizer::Whole);
+    let compile = |content| solc::compile(&tools, &[("A.sol", content)], "A.sol", "A");
     let head = "// SPDX-License-Identifier: MIT\npragma solidity 0.8.37;\n";
     let broken = format!("{head}contract A {{ uint256 x = y; }}");
     assert!(

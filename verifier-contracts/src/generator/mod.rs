@@ -101,8 +101,8 @@ pub fn render(key: &Key<'_>, head: &[String]) -> Rendered {
     let shape = key.shape;
     let mut memory = Memory::new(shape, key.instances);
     transcript::allocate(&mut memory);
-    let inverted = shplonk::allocate(&mut memory, shape);
-    let inverses = lagrange::allocate(&mut memory, shape, &inverted);
+    let opening = shplonk::allocate(&mut memory, shape);
+    let inverses = lagrange::allocate(&mut memory, shape, opening);
     let gates = NamedGate::all(shape, key.gates);
     constraints::allocate(&mut memory, &gates);
     let (steps, temporaries) = constraints::steps(shape, &gates, &memory);
@@ -128,14 +128,14 @@ pub fn render(key: &Key<'_>, head: &[String]) -> Rendered {
     transcript::canonical(&mut text, &memory, key.accumulator);
     transcript::challenges(&mut text, &memory);
     lagrange::denominators(&mut text, shape);
-    shplonk::interpolation(&mut text, shape, &memory);
     lagrange::invert(&mut text, &inverses);
     lagrange::rows(&mut text, shape);
     for step in steps {
         text.append(step.text);
     }
+    shplonk::first_set(&mut text, shape, &memory);
     shplonk::weights(&mut text, shape, &memory);
-    shplonk::sum_of_points(&mut text, shape, &memory);
+    shplonk::sums_of_points(&mut text, shape, &memory);
     pairing(&mut text, key.opening);
     text.trim();
     text.close();
@@ -209,6 +209,8 @@ fn constants(text: &mut Text, shape: &Shape, memory: &Memory, vk_digest: B256) {
         literal_text(shape.omega)
     ));
     transcript::constants(text, shape);
+    text.line("/// @dev Gas for a sum or multiple of points: far above its price, far below the pairing's.");
+    text.line("uint256 private constant CALL_GAS = 50000;");
     text.line("/// @dev Bytes of a proof, and number of instances.");
     text.line(format!(
         "uint256 private constant PROOF_BYTES = {};",
@@ -256,12 +258,12 @@ fn verify(text: &mut Text, steps: &[constraints::Step]) {
     text.line("if (!_isCanonical(r)) return false;");
     text.line("_drawChallenges(r);");
     text.line("_denominators(r);");
-    text.line("_interpolate(r);");
     text.line("if (!_invert(r)) return false;");
     text.line("_evaluateRows(r);");
     for step in steps {
         text.line(format!("{}(r);", step.name));
     }
+    text.line("_openSet0(r);");
     text.line("_weigh(r);");
     text.line("return _sumPoints(r) && _pair();");
     text.close();
@@ -276,15 +278,7 @@ fn pairing(text: &mut Text, opening: &OpeningKey) {
          ρ, which was drawn after everything: e(SUM + ρ lhs, g2) e(W' + ρ rhs, -s·g2) = 1.",
     );
     text.open("function _pair() private view returns (bool ok) {");
-    text.open("assembly (\"memory-safe\") {");
-    text.line("ok := 1");
-    text.line("mcopy(TERM, LHS_X, 0x40)");
-    shplonk::join(text, "mload(RHO)");
-    text.line("mcopy(PAIRING, SUM, 0x40)");
-    text.line("mcopy(SUM, W_AT_U, 0x40)");
-    text.line("mcopy(TERM, RHS_X, 0x40)");
-    shplonk::join(text, "mload(RHO)");
-    text.line("mcopy(add(PAIRING, 0xc0), SUM, 0x40)");
+    text.open("assembly {");
     for (what, point, first) in [("g2", opening.g2, 2), ("-s·g2", -opening.s_g2, 8)] {
         text.line(format!("// {what}: x and y, the imaginary part first."));
         for (i, word) in g2_words(&point).into_iter().enumerate() {
@@ -296,7 +290,7 @@ fn pairing(text: &mut Text, opening: &OpeningKey) {
             ));
         }
     }
-    text.line("ok := and(ok, staticcall(gas(), 0x08, PAIRING, 0x180, PAIRING, 0x20))");
+    text.line("ok := staticcall(gas(), 0x08, PAIRING, 0x180, PAIRING, 0x20)");
     text.line("ok := and(ok, eq(mload(PAIRING), 1))");
     text.end_step();
 }

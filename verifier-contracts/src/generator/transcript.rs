@@ -1,6 +1,7 @@
 //! The first steps: copy instances and proof, check every element, draw the challenges.
 
 use circuits::plonk::Shape;
+use halo2curves::{bn256::Fr, ff::PrimeField};
 
 use super::{
     Accumulator,
@@ -8,8 +9,8 @@ use super::{
     yul::{Expr, Text, atom, literal, mload},
 };
 
-/// Checks of one loop's body: what the loop itself costs is shared by so many at most.
-const UNROLLED_MAX: usize = 10;
+/// Columns that the conditions of one statement may take.
+const CONDITIONS_WIDTH: usize = 80;
 /// Coordinates of the accumulator: of `lhs`, then of `rhs`.
 const COORDINATES: [&str; 4] = ["LHS_X", "LHS_Y", "RHS_X", "RHS_Y"];
 
@@ -33,7 +34,7 @@ pub(super) fn load(text: &mut Text, shape: &Shape, memory: &Memory) {
         "@dev Copies instances and proof into memory, each part of the proof to where it is hashed.",
     );
     text.open("function _load(bytes calldata proof, uint256[] calldata instances) private pure {");
-    text.open("assembly (\"memory-safe\") {");
+    text.open("assembly {");
     for (i, stretch) in memory.stretches.iter().enumerate() {
         if i == 0 {
             text.line(format!("mstore({:#x}, KEY)", stretch.at));
@@ -54,90 +55,60 @@ pub(super) fn load(text: &mut Text, shape: &Shape, memory: &Memory) {
 pub(super) fn canonical(text: &mut Text, memory: &Memory, accumulator: &Accumulator) {
     text.comment(
         "///",
-        "@dev Whether every element is canonical: instances and evaluations below R, coordinates below Q, points on the curve y² = \
-         x³ + 3 (which the point at infinity, written as zeros, is not), the accumulator's limbs within their bits.",
+        "@dev Whether every scalar is canonical: instances and evaluations below R, the accumulator's limbs within their bits. Of points it is seen \
+         here that none is the one at infinity, which is written as zeros: no other of the curve has y = 0. That coordinates are below Q and on \
+         the curve y² = x³ + 3 is for the precompiles to check, which _sumPoints gives every point as it is.",
     );
     text.open("function _isCanonical(uint256 r) private pure returns (bool ok) {");
-    text.open("assembly (\"memory-safe\") {");
-    text.open("function areOnCurve(at, end) -> all {");
-    text.line("let q := Q");
-    text.line("all := 1");
-    text.open("for { } lt(at, end) { at := add(at, 0x40) } {");
-    text.line("let x := mload(at)");
-    text.line("let y := mload(add(at, 0x20))");
-    text.line("let isBelow := and(lt(x, q), lt(y, q))");
-    text.line("let cube := mulmod(mulmod(x, x, q), x, q)");
-    text.line("all := and(all, and(isBelow, eq(mulmod(y, y, q), addmod(cube, 3, q))))");
-    text.close();
-    text.close();
+    text.open("assembly {");
     text.line("ok := 1");
-    text.comment("//", "Instances.");
-    let first = &memory.stretches[0];
-    below_r(text, first.elements(), first.instances);
-    text.comment("//", "Evaluations.");
-    let evaluations = &memory.stretches[4];
-    below_r(text, evaluations.proof(), evaluations.proof_bytes / WORD);
-    text.comment("//", "Points.");
-    for stretch in memory
-        .stretches
-        .iter()
-        .filter(|stretch| !stretch.points.is_empty())
-    {
-        let (from, to) = (stretch.proof(), stretch.proof() + stretch.proof_bytes);
-        text.line(format!("ok := and(ok, areOnCurve({from:#x}, {to:#x}))"));
-    }
-    text.comment("//", "The accumulator: limbs, lowest first, to coordinates.");
-    limbs(text, accumulator);
-    text.line(format!(
-        "ok := and(ok, areOnCurve({}, add({}, 0x80)))",
-        COORDINATES[0], COORDINATES[0]
-    ));
+    text.line("// Instances.");
+    let limbs = accumulator.first..accumulator.first + COORDINATES.len() * accumulator.limb_bits.len();
+    let below_r = |name: &str| format!("lt(mload({name}), r)");
+    let instances = (0..memory.stretches[0].instances).filter(|i| !limbs.contains(i));
+    check(text, instances.map(|i| below_r(&format!("I{i}"))));
+    text.line("// Evaluations.");
+    check(text, memory.scalars.iter().map(|name| below_r(name)));
+    text.line("// The accumulator: limbs, lowest first, to coordinates.");
+    coordinates(text, accumulator);
+    text.line("// Points.");
+    let ordinates = memory.points.iter().map(|name| format!("add({name}, 0x20)"));
+    let ordinates = ordinates.chain(["LHS_Y", "RHS_Y"].map(str::to_owned));
+    check(text, ordinates.map(|y| format!("gt(mload({y}), 0)")));
     text.end_step();
 }
 
-fn below_r(text: &mut Text, from: usize, count: usize) {
-    let unrolled = (1..=UNROLLED_MAX.min(count))
-        .rev()
-        .find(|by| count.is_multiple_of(*by))
-        .unwrap_or(1);
-    // Where no number of checks divides them all, those that are left over come first.
-    let unrolled = if unrolled == 1 {
-        UNROLLED_MAX.min(count)
-    } else {
-        unrolled
-    };
-    let loose = count % unrolled;
-    for i in 0..loose {
-        is_below(text, &format!("{:#x}", from + WORD * i));
+/// Checks several conditions, as many a statement as fit a line: they stay on the stack.
+fn check(text: &mut Text, conditions: impl Iterator<Item = String>) {
+    let mut line: Vec<String> = vec![];
+    for condition in conditions {
+        let width: usize = line.iter().map(|of| of.len() + "and(, )".len()).sum();
+        if !line.is_empty() && width + condition.len() > CONDITIONS_WIDTH {
+            all_of(text, &std::mem::take(&mut line));
+        }
+        line.push(condition);
     }
-    let (start, end, step) = (from + WORD * loose, from + WORD * count, WORD * unrolled);
-    text.open(format!(
-        "for {{ let at := {start:#x} }} lt(at, {end:#x}) {{ at := add(at, {step:#x}) }} {{"
-    ));
-    is_below(text, "at");
-    for i in 1..unrolled {
-        is_below(text, &format!("add(at, {:#x})", WORD * i));
-    }
-    text.close();
+    all_of(text, &line);
 }
 
-fn is_below(text: &mut Text, place: &str) {
-    text.line(format!("ok := and(ok, lt(mload({place}), r))"));
+fn all_of(text: &mut Text, conditions: &[String]) {
+    let all = conditions.iter().rev();
+    let all = all.fold("ok".to_owned(), |all, one| format!("and({one}, {all})"));
+    text.line(format!("ok := {all}"));
 }
 
-fn limbs(text: &mut Text, accumulator: &Accumulator) {
+fn coordinates(text: &mut Text, accumulator: &Accumulator) {
     for (i, coordinate) in COORDINATES.iter().enumerate() {
         let first = accumulator.first + i * accumulator.limb_bits.len();
         let mut shift = 0;
         let mut value = None;
+        let mut conditions = vec![];
         for (limb, bits) in accumulator.limb_bits.iter().enumerate() {
             let name = mload(format!("I{}", first + limb));
             // What a word cannot hold exceeds every coordinate.
             let bits = (*bits).min(256 - shift);
-            text.line(format!(
-                "ok := and(ok, iszero(shr({bits}, mload(I{}))))",
-                first + limb
-            ));
+            assert!(bits < Fr::NUM_BITS as usize, "a limb within its bits is below R");
+            conditions.push(format!("iszero(shr({bits}, mload(I{})))", first + limb));
             let shifted = match shift {
                 0 => name,
                 _ => Expr::Call("shl", vec![atom(shift.to_string()), name]),
@@ -148,6 +119,7 @@ fn limbs(text: &mut Text, accumulator: &Accumulator) {
             });
             shift += bits;
         }
+        check(text, conditions.into_iter());
         text.store(coordinate, &value.expect("a coordinate has limbs"));
     }
 }

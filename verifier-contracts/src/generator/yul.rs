@@ -183,7 +183,7 @@ impl Text {
     /// Opens an internal function on memory alone, with `r` on the stack.
     pub fn step(&mut self, name: &str) {
         self.open(format!("function {name}(uint256 r) private pure {{"));
-        self.open("assembly (\"memory-safe\") {");
+        self.open("assembly {");
     }
 
     /// Closes a function of [`Self::step`].
