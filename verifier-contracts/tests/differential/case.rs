@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use accel::CpuDevice;
 use alloy::{primitives::U256, sol_types::SolCall};
 use circuits::{
     aggregation::ROOT_INSTANCES, keys::VerifyingKeys, plonk::Shape, preset::Preset, srs::OpeningKey,
 };
+use engine::{Engine, EngineOptions, Srs, lagrange_basis};
 use halo2_proofs::{
-    plonk::{VerifyingKey, create_proof, keygen_pk2, verify_proof},
+    plonk::{ProvingKey, VerifyingKey, create_proof, keygen_pk2, verify_proof},
     poly::{
         commitment::ParamsProver,
         kzg::{
@@ -46,6 +48,8 @@ pub struct Case {
     pub accumulator: Accumulator,
     pub code: Code,
     pub proof: Vec<u8>,
+    /// Another true proof of the same, by halo2's own prover.
+    pub stock_proof: Option<Vec<u8>>,
     pub instances: Vec<U256>,
     /// Gas of the true proof: nothing costs more.
     pub gas: u64,
@@ -115,16 +119,9 @@ impl Case {
         }
         let circuit = RandomCircuit { system, tamper: None };
         let pk = keygen_pk2(&params, &circuit, circuit.system.compress).expect("keys");
-        let mut transcript = EvmTranscript::<G1Affine, NativeLoader, Vec<u8>, Vec<u8>>::init(vec![]);
-        create_proof::<KZGCommitmentScheme<Bn256>, ProverSHPLONK<'_, Bn256>, _, _, _, _>(
-            &params,
-            &pk,
-            &[circuit],
-            &[&[&instances]],
-            StdRng::seed_from_u64(seed),
-            &mut transcript,
-        )
-        .expect("a proof");
+        let proofs =
+            [true, false].map(|by_engine| prove(&params, &pk, &circuit, &instances, seed, by_engine));
+        let [proof, stock_proof] = proofs;
         let opening = OpeningKey {
             g1: G1Affine::generator(),
             g2: params.g2(),
@@ -146,14 +143,9 @@ impl Case {
             params,
             vk: pk.get_vk().clone(),
         }));
-        Self::new(
-            tools,
-            &format!("seed {seed}"),
-            &key,
-            native,
-            transcript.finalize(),
-            words,
-        )
+        let mut case = Self::new(tools, &format!("seed {seed}"), &key, native, proof, words);
+        case.stock_proof = Some(stock_proof);
+        case
     }
 
     fn new(
@@ -173,6 +165,7 @@ impl Case {
             accumulator: key.accumulator.clone(),
             code,
             proof,
+            stock_proof: None,
             instances,
             gas: 0,
             native,
@@ -292,6 +285,42 @@ impl Case {
         let rhs = point(next()?, next()?)?;
         Some([lhs, rhs])
     }
+}
+
+/// A proof by our engine, or by halo2.
+fn prove(
+    params: &ParamsKZG<Bn256>,
+    pk: &ProvingKey<G1Affine>,
+    circuit: &RandomCircuit,
+    instances: &[Fr],
+    seed: u64,
+    by_engine: bool,
+) -> Vec<u8> {
+    let mut transcript = EvmTranscript::<G1Affine, NativeLoader, Vec<u8>, Vec<u8>>::init(vec![]);
+    let mut rng = StdRng::seed_from_u64(seed);
+    if by_engine {
+        let lagrange = lagrange_basis(params);
+        let srs = Srs {
+            powers: params.get_g(),
+            lagrange: &lagrange,
+        };
+        let engine = Engine::new(Arc::new(CpuDevice::new()), srs, pk, EngineOptions::default());
+        engine
+            .expect("an engine")
+            .prove_circuit(circuit, &[instances], &mut rng, &mut transcript, &mut |_| {})
+            .expect("a proof");
+    } else {
+        create_proof::<KZGCommitmentScheme<Bn256>, ProverSHPLONK<'_, Bn256>, _, _, _, _>(
+            params,
+            pk,
+            std::slice::from_ref(circuit),
+            &[&[instances]],
+            rng,
+            &mut transcript,
+        )
+        .expect("a proof");
+    }
+    transcript.finalize()
 }
 
 /// A point of the curve but the identity, from canonical coordinates.

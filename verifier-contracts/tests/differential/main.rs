@@ -16,23 +16,37 @@ use std::{
     thread,
 };
 
+use alloy::{
+    primitives::{Address, Bytes},
+    providers::{Provider, ProviderBuilder},
+    rpc::types::TransactionRequest,
+    sol_types::SolCall,
+};
 use case::Case;
+use circuits::plonk::{Node, Query};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
-use random::System;
+use random::{Factor, System};
 use serde_json::json;
-use verifier_contracts::{solc::RUNTIME_BYTES_MAX, tools::Tools};
+use verifier_contracts::{anvil::Anvil, rollup::IVerifier, solc::RUNTIME_BYTES_MAX, tools::Tools};
 
 /// Mutations in all, at least.
 const MUTATIONS: usize = 10_000;
 
 /// What the drawn circuits are to have, so that they differ in what can go wrong.
-const DRAWN: [fn(&System) -> bool; 4] = [
+const DRAWN: [fn(&System) -> bool; 5] = [
     |system| system.lookups.is_empty() && system.copies.is_empty(),
     |system| system.lookups.len() == 2,
     |system| system.lookups.iter().any(|lookup| lookup.width == 2) && !system.copies.is_empty(),
     |system| system.minimum_degree >= Some(7) && !system.copies.is_empty(),
+    |system| {
+        let mut factors = system.gates.iter().flat_map(|gate| gate.terms.iter().flatten());
+        factors.any(|factor| matches!(factor, Factor::Instance(_, 0)))
+    },
 ];
+
+/// Mutations of each case that anvil judges too.
+const ON_ANVIL: usize = 60;
 
 /// Compiling takes seconds each: side by side.
 static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
@@ -54,13 +68,15 @@ static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
 #[test]
 fn true_proofs_are_taken() {
     for case in CASES.iter() {
-        let called = case.call(&case.proof, &case.instances);
-        assert!(called, "{}: the contract refuses a true proof", case.name);
-        assert!(
-            case.native(&case.proof, &case.instances),
-            "{}: so does native code",
-            case.name
-        );
+        for proof in std::iter::once(&case.proof).chain(&case.stock_proof) {
+            let called = case.call(proof, &case.instances);
+            assert!(called, "{}: the contract refuses a true proof", case.name);
+            assert!(
+                case.native(proof, &case.instances),
+                "{}: so does native code",
+                case.name
+            );
+        }
         assert!(case.code.runtime.len() <= RUNTIME_BYTES_MAX, "{}", case.name);
     }
 }
@@ -82,6 +98,16 @@ fn the_drawn_circuits_have_every_kind_of_argument() {
     assert!(any(|case| case.shape.points.quotient > 4));
     assert!(any(|case| case.accumulator.limb_bits.len() == 2));
     assert!(any(|case| case.accumulator.first > 0));
+    let gates_read = |case: &Case, rotation: i32| {
+        let is_read = |node: &Node| match node {
+            Node::Query(Query::Instance(i)) => case.shape.instance_rotations[*i] == rotation,
+            _ => false,
+        };
+        case.shape.program.nodes().iter().any(is_read)
+    };
+    for rotation in [0, 1] {
+        assert!(CASES.iter().any(|case| gates_read(case, rotation)), "{rotation}");
+    }
 }
 
 /// Where the gas goes, beside the least that the equation allows: its precompiles, each called once a term.
@@ -157,4 +183,44 @@ fn mutated_proofs_and_instances_are_judged_alike() {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(judge))));
     println!("{} mutations, {} taken", planned.len(), taken.into_inner());
+}
+
+/// Some of them once more, on a node.
+#[tokio::test]
+async fn some_mutated_proofs_are_judged_alike_on_anvil() {
+    let tools = Tools::ensure(&mut |line| eprintln!("{line}")).expect("the L1 tools");
+    let anvil = Anvil::spawn(&tools).expect("anvil");
+    let provider = ProviderBuilder::new().connect_http(anvil.url().parse().expect("anvil's URL"));
+    let mut judged = 0;
+    for (place, case) in CASES.iter().enumerate() {
+        let address = Address::repeat_byte(0x20 + place as u8);
+        let code = Bytes::copy_from_slice(&case.code.runtime);
+        let set: Result<(), _> = provider
+            .raw_request("anvil_setCode".into(), (address, code))
+            .await;
+        set.expect("anvil takes code");
+        let take = async |proof: &[u8], instances: &[alloy::primitives::U256]| {
+            let call = IVerifier::verifyCall {
+                proof: proof.to_vec().into(),
+                instances: instances.to_vec(),
+            };
+            let request = TransactionRequest::default()
+                .to(address)
+                .input(call.abi_encode().into());
+            let answer = provider.call(request).await.expect("it never reverts");
+            IVerifier::verifyCall::abi_decode_returns_validate(&answer).expect("a word that is 0 or 1")
+        };
+        assert!(take(&case.proof, &case.instances).await, "{}", case.name);
+        // Evenly among those that are listed, and a few random ones.
+        let step = (mutation::listed(case) + ON_ANVIL).div_ceil(ON_ANVIL);
+        for at in (0..ON_ANVIL).map(|i| i * step) {
+            let mut rng = ChaCha20Rng::seed_from_u64(at as u64);
+            let (what, proof, instances) = mutation::mutate(case, at, &mut rng);
+            let native = case.native(&proof, &instances);
+            let contract = take(&proof, &instances).await;
+            assert_eq!(contract, native, "{}, mutation {at}: {what}", case.name);
+            judged += 1;
+        }
+    }
+    assert!(judged >= 300, "{judged}");
 }
