@@ -17,8 +17,10 @@ pub mod v1 {
 }
 
 mod failure;
+mod text;
 
 pub use failure::{FailureClass, NoClass};
+pub use text::one_line;
 
 /// Most bytes in one chunk, of a submitted batch or of a task's payload.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -33,3 +35,5 @@ pub const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
 pub const NAME_CHARS_MAX: usize = 128;
 /// Most characters of a failure's message; the rest is cut off.
 pub const FAILURE_CHARS_MAX: usize = 1_024;
+/// Most characters of a phase's name; the rest is cut off.
+pub const PHASE_CHARS_MAX: usize = 64;

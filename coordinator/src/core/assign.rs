@@ -124,7 +124,10 @@ impl Core {
             .skip(reserved)
             .find(|task| {
                 self.step_made();
-                let record = &self.tasks[task].record;
+                let (record, evidence) = (&self.tasks[task].record, &self.tasks[task].evidence);
+                if evidence.is_kept_from(&session.worker, now) {
+                    return false;
+                }
                 let avoided = record.avoid_until > now && record.worker.as_ref() == Some(&session.worker);
                 !avoided || !able.another_can(session.keys, task.kind, id)
             })

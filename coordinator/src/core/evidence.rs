@@ -8,11 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Limits,
-    id::{Principal, Witness},
+    id::{Principal, UnixMs, Witness, WorkerId},
 };
 
 /// Phases in which workers were lost that are told apart; an engine has a dozen.
 const PHASES_MAX: usize = 32;
+/// Times that a worker may give a task back and get it again at once.
+const RETURNS_FREE: u32 = 2;
+/// Workers that are remembered for giving a task back.
+const RETURNERS_MAX: usize = 64;
 
 /// Evidence against one task.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +29,8 @@ pub(super) struct Evidence {
     refused: BTreeSet<Witness>,
     /// Failures of identities.
     failures: BTreeMap<Principal, u32>,
+    /// Who gave it back unproven, how often, and until when it is not given to that one.
+    returned: BTreeMap<WorkerId, (u32, UnixMs)>,
 }
 
 impl Evidence {
@@ -82,6 +88,27 @@ impl Evidence {
             self.refused.insert(witness);
         }
         too_many || enough(self.refused.iter(), limits.refusals_max)
+    }
+
+    /// Notes that a worker gave the task back, which counts against nobody. One that does so again and again gets it after growing
+    /// pauses, or it would be leased and given back without end; a worker that is stopped and started again does not notice.
+    pub(super) fn returned(&mut self, worker: WorkerId, now: UnixMs, limits: &Limits) {
+        if self.returned.len() >= RETURNERS_MAX {
+            self.returned.retain(|_, (_, until)| *until > now);
+        }
+        if self.returned.len() >= RETURNERS_MAX && !self.returned.contains_key(&worker) {
+            return;
+        }
+        let (times, until) = self.returned.entry(worker).or_default();
+        *times = times.saturating_add(1);
+        let doublings = times.checked_sub(RETURNS_FREE + 1);
+        let pause = doublings.map_or(0, |doublings| limits.retry_ms(doublings));
+        *until = now.after(pause);
+    }
+
+    /// Whether the task is not given to a worker yet, since it gave it back so often.
+    pub(super) fn is_kept_from(&self, worker: &WorkerId, now: UnixMs) -> bool {
+        self.returned.get(worker).is_some_and(|(_, until)| *until > now)
     }
 
     /// The identity that has said or shown as much against the task as would fail it, were it several.

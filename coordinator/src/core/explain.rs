@@ -308,8 +308,8 @@ impl fmt::Display for Reason {
                 failure,
             } => write!(
                 f,
-                "workers of identity {identity} say or show that {task} cannot be proven ({failure}), and one identity's word fails no \
-                 batch: it is tried again until it is proven or workers of another identity fail at it too; start such a worker, or \
+                "workers of identity {identity} say or show that {task} cannot be proven, and one identity's word fails no batch: it is \
+                 tried again until it is proven or workers of another identity fail at it too (its last attempt: {failure}); start such a worker, or \
                  take the batch back: `rollup-prover cancel {}` if it is the newest, else `rollup-prover rollback --to {number}`",
                 task.batch
             ),

@@ -391,20 +391,19 @@ impl Core {
         self.timers.remove(&(task.deadline, task_id));
         let message: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
         let record = &mut task.record;
-        let wait = self
-            .limits
-            .retry_ms_min
-            .checked_shl(record.failures)
-            .unwrap_or(u64::MAX);
+        let wait = self.limits.retry_ms(record.failures);
         record.last_failure = Some(message.clone());
         record.status = TaskStatus::Ready;
         record.avoid_until = now.after(self.limits.avoid_ms);
         record.not_before = now.after(match class {
             FailureClass::Returned => 0,
-            _ => wait.min(self.limits.retry_ms_max),
+            _ => wait,
         });
         let mut for_good = false;
-        if class != FailureClass::Returned {
+        if class == FailureClass::Returned {
+            let worker = record.worker.clone().expect("a lease has a worker");
+            task.evidence.returned(worker, now, &self.limits);
+        } else {
             record.failures = record.failures.saturating_add(1);
             let witness = record.worker.as_ref().expect("a lease has a worker").witness();
             for_good = task

@@ -112,6 +112,14 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The wait after a failure that followed on so many.
+    pub(crate) fn retry_ms(&self, before: u32) -> u64 {
+        let factor = 1u64.checked_shl(before).unwrap_or(u64::MAX);
+        self.retry_ms_min.saturating_mul(factor).min(self.retry_ms_max)
+    }
+}
+
 /// The result of a step: what to commit, then what to do.
 #[derive(Debug, Default, PartialEq)]
 pub struct Output {

@@ -9,6 +9,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
 use super::{
+    access::gate::Caller,
     prover_service::{page_size, parse},
     shell::{Shell, Unread},
     status::{Unavailable, bad_field, exhausted, no_batch, no_task_input, no_worker},
@@ -44,6 +45,7 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
         &self,
         request: Request<v1::RollbackBatchesRequest>,
     ) -> Result<Response<v1::RollbackBatchesResponse>, Status> {
+        let by = Caller::of(request.extensions()).identity.principal;
         let v1::RollbackBatchesRequest {
             batch_number,
             newest_batch_id,
@@ -56,6 +58,7 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
         tracing::warn!(
             from = batch_number,
             batches = rolled_back.len(),
+            %by,
             "batches rolled back"
         );
         let response = self
@@ -147,6 +150,7 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
         &self,
         request: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
+        let by = Caller::of(request.extensions()).identity.principal;
         let v1::DrainWorkerRequest { worker, identity } = request.into_inner();
         if worker.len() > NAME_CHARS_MAX {
             let found = format!("{} bytes", worker.len());
@@ -163,18 +167,16 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
             })
             .await??;
         let held = held.ok_or_else(|| no_worker(&worker))?;
-        tracing::info!(worker, "worker drains");
+        tracing::info!(worker, %by, "worker drains");
         Ok(Response::new(v1::DrainWorkerResponse {
             task_ids: names(held),
         }))
     }
 
-    async fn pause(
-        &self,
-        _request: Request<v1::PauseRequest>,
-    ) -> Result<Response<v1::PauseResponse>, Status> {
+    async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
         let held = self.set_paused(true).await?;
-        tracing::warn!("paused: no tasks are handed out");
+        let by = Caller::of(request.extensions()).identity.principal;
+        tracing::warn!(%by, "paused: no tasks are handed out");
         Ok(Response::new(v1::PauseResponse {
             task_ids: names(held),
         }))
@@ -182,10 +184,11 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
 
     async fn resume(
         &self,
-        _request: Request<v1::ResumeRequest>,
+        request: Request<v1::ResumeRequest>,
     ) -> Result<Response<v1::ResumeResponse>, Status> {
         self.set_paused(false).await?;
-        tracing::warn!("resumed: tasks are handed out");
+        let by = Caller::of(request.extensions()).identity.principal;
+        tracing::warn!(%by, "resumed: tasks are handed out");
         Ok(Response::new(v1::ResumeResponse {}))
     }
 

@@ -26,7 +26,7 @@ pub(super) use self::{
     damage::Unread,
     rollback::{CancelFailure, RollbackFailure},
 };
-use super::status::Unavailable;
+use super::{status::Unavailable, told::Told};
 use crate::{
     core::{
         Core, Effect, HEARTBEAT_MS, Output,
@@ -45,6 +45,8 @@ pub(super) const OUTBOUND_MAX: usize = 256;
 
 /// Between two tries to write what the store has refused.
 const STORE_RETRY: Duration = Duration::from_secs(1);
+/// Causes of workers' log lines that are told apart: each worker that there may be has one at a time.
+const WORKER_CAUSES_MAX: usize = 1_024;
 /// One try in as many is told.
 const STORE_RETRIES_TOLD: u32 = 60;
 
@@ -105,6 +107,8 @@ pub(crate) struct Shell {
     clock: Clock,
     timer: watch::Sender<Option<UnixMs>>,
     stopping: CancellationToken,
+    /// What workers cause log lines by, as often as they like.
+    told: Told,
     /// Whether the store is waited for.
     suspended: watch::Sender<bool>,
     /// Everything that uses the shell beside the server: when it is empty the store can be let go.
@@ -136,6 +140,7 @@ impl Shell {
             clock,
             timer,
             stopping: CancellationToken::new(),
+            told: Told::of(WORKER_CAUSES_MAX),
             suspended: watch::Sender::new(false),
             tasks: TaskTracker::new(),
         }
@@ -183,6 +188,11 @@ impl Shell {
     /// Fires when the coordinator begins to stop.
     pub(super) fn stopping(&self) -> &CancellationToken {
         &self.stopping
+    }
+
+    /// Whether a log line is to be written of what a worker caused, and how often it did so since the last one.
+    pub(super) fn told(&self, cause: &str) -> Option<u64> {
+        self.told.note(cause, std::time::Instant::now())
     }
 
     /// Begins to stop: no more work is taken or given out.

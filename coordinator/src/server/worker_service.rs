@@ -6,7 +6,8 @@
 use std::{num::NonZeroU64, pin::Pin, sync::Arc, time::Duration};
 
 use proto::{
-    CHUNK_BYTES_MAX, FAILURE_CHARS_MAX, FailureClass, NAME_CHARS_MAX, PAYLOAD_BYTES_MAX, PROOF_BYTES_MAX, v1,
+    CHUNK_BYTES_MAX, FAILURE_CHARS_MAX, FailureClass, NAME_CHARS_MAX, PAYLOAD_BYTES_MAX, PHASE_CHARS_MAX,
+    PROOF_BYTES_MAX, one_line, v1,
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc};
@@ -39,6 +40,9 @@ pub(super) const WRITE_BUFFER: usize = 1;
 const HELLO_WAIT: Duration = Duration::from_secs(10);
 /// Renewals that fit in a lease's time.
 const RENEWALS_PER_LEASE: u64 = 4;
+
+/// Devices of a worker that a log line names.
+const DEVICES_TOLD: usize = 4;
 
 /// Why a session ends that was closed for another.
 const REPLACED: &str = "the worker has opened another session, which takes the place of this one";
@@ -131,6 +135,12 @@ struct Handler {
 }
 
 impl Handler {
+    /// Whether a line is to be written of what a worker does, and how often it was not since the last one.
+    fn told(&self, what: &str, worker: &str) -> Option<u64> {
+        let principal = &self.caller.identity.principal;
+        self.shell.told(&format!("{what} {principal} {worker}"))
+    }
+
     async fn run(mut self) {
         let sender = self.sender.clone();
         let ended = match self.greet().await {
@@ -158,7 +168,9 @@ impl Handler {
                     writer.abort();
                     let _ = writer.await;
                 }
-                tracing::info!(session = id.0, worker = name, "worker left");
+                if let Some(more) = self.told("left", &name) {
+                    tracing::info!(session = id.0, worker = name, more, "worker left");
+                }
                 ended
             }
             Err(status) => Err(status),
@@ -207,14 +219,19 @@ impl Handler {
             SessionRefused::NameTaken { .. } => name_taken(&error.to_string()),
             SessionRefused::Stopping => Unavailable::Stopping.into(),
         })?;
-        let devices: Vec<&str> = hello.devices.iter().map(|device| device.name.as_str()).collect();
-        tracing::info!(
-            session = id.0,
-            worker = hello.worker_name,
-            memory = hello.memory_bytes,
-            ?devices,
-            "worker joined"
-        );
+        let named = hello.devices.iter().take(DEVICES_TOLD);
+        let devices: Vec<&str> = named.map(|device| device.name.as_str()).collect();
+        if let Some(more) = self.told("joined", &hello.worker_name) {
+            tracing::info!(
+                session = id.0,
+                worker = hello.worker_name,
+                identity = %self.caller.identity.principal,
+                memory = hello.memory_bytes,
+                ?devices,
+                more,
+                "worker joined"
+            );
+        }
         let welcome = v1::Welcome {
             session_id: id.0,
             preset,
@@ -296,6 +313,7 @@ impl Handler {
                 let Some(task) = parse(&task_id) else {
                     return Ok(Some(unknown(task_id, fence)));
                 };
+                let phase = one_line(&phase, PHASE_CHARS_MAX);
                 let noted = self
                     .shell
                     .run(move |shell| {
@@ -371,14 +389,16 @@ impl Handler {
             return Ok(Some(unknown(task_id, fence)));
         };
         // It goes into the log too.
-        let message: String = message.chars().take(FAILURE_CHARS_MAX).collect();
+        let message = one_line(&message, FAILURE_CHARS_MAX);
         let failed = self
             .shell
             .run(move |shell| {
                 let failed = shell
                     .step(|core, now| outcome(core.fail(now, id, task, Fence(fence), class, &message)))?;
-                if failed.is_ok() {
-                    tracing::warn!(%task, fence, ?class, message, "a worker gave a task up");
+                if failed.is_ok()
+                    && let Some(more) = shell.told(&format!("gave up {} {task}", id.0))
+                {
+                    tracing::warn!(%task, fence, ?class, message, more, "a worker gave a task up");
                 }
                 Ok::<_, Unavailable>(failed)
             })
@@ -472,7 +492,9 @@ async fn grant(
         payload_bytes: payload.len() as u64,
         payload_sha256: Sha256::digest(&payload).to_vec().into(),
     };
-    tracing::info!(%task, fence = fence.0, bytes = payload.len(), "task leased");
+    if let Some(more) = shell.told(&format!("leased {task}")) {
+        tracing::info!(%task, fence = fence.0, bytes = payload.len(), more, "task leased");
+    }
     line.send(sender, ToWorker::Task(header)).await?;
     for chunk in payload.chunks(CHUNK_BYTES_MAX) {
         let chunk = v1::TaskChunk {

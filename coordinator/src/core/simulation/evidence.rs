@@ -3,8 +3,8 @@
 use super::*;
 use crate::core::explain::Reason;
 
-/// Rounds in which one identity does its worst, far more than any limit.
-const ROUNDS: usize = 30;
+/// Rounds in which one identity does its worst, far more than any limit, and than a wait can double.
+const ROUNDS: usize = 80;
 
 fn status(world: &World, batch: BatchId) -> Option<BatchStatus> {
     world.core.batch(batch).map(|batch| batch.status)
@@ -175,4 +175,36 @@ fn a_stuck_worker_that_is_silent_on_several_leases_counts_once() {
     }
     let record = &world.disk.tasks[&TaskId::shard(batch, 0)];
     assert_eq!((record.status, record.deaths), (TaskStatus::Ready, 1));
+}
+
+#[test]
+fn a_task_that_one_worker_gives_back_again_and_again_comes_to_it_after_growing_pauses() {
+    let (mut world, batch, id) = world_with_batch(1);
+    let mut pauses = Vec::new();
+    for _ in 0..ROUNDS {
+        let asked = world.now;
+        let before = world.grants.len();
+        world.request(id);
+        while world.grants.len() == before {
+            world.pass(1);
+            assert!(
+                asked.until(world.now) <= limits().retry_ms_max,
+                "it comes in the end"
+            );
+        }
+        pauses.push(asked.until(world.now));
+        let (task, fence, _) = world.grants[before].clone();
+        world.fails(id, task, fence, FailureClass::Returned);
+    }
+    assert_eq!(
+        pauses[..3],
+        [0, 0, 0],
+        "a worker that was started again does not notice"
+    );
+    assert!(pauses.is_sorted(), "{pauses:?}");
+    assert_eq!(pauses[ROUNDS - 1], limits().retry_ms_max);
+    // Nobody else waits for that.
+    let other = world.join("other");
+    assert!(world.lease(other).is_some());
+    assert_eq!(status(&world, batch), Some(BatchStatus::Proving));
 }

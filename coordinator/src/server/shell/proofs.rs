@@ -109,7 +109,9 @@ impl Shell {
                 Ok((v1::Verdict::NotNeeded, "the task is done".into()))
             }
             Err(reason) => {
-                tracing::warn!(%task, fence = fence.0, reason, "proof rejected");
+                if let Some(more) = self.told(&format!("rejected {session:?} {task}")) {
+                    tracing::warn!(%task, fence = fence.0, reason, more, "proof rejected");
+                }
                 self.step(|core, now| ((), core.reject(now, session, task, fence, &reason)))?;
                 Ok((v1::Verdict::Rejected, reason))
             }

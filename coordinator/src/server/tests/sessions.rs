@@ -67,3 +67,44 @@ async fn a_worker_is_told_when_its_task_is_not_needed_any_more() {
     );
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_says_is_kept_on_one_line() {
+    let store = store();
+    let service = Service::start(store.path()).await;
+    let id = accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await).batch_id;
+    let mut worker = Worker::join(&service, "one").await;
+    let lease = worker.lease().await;
+    let (task_id, fence) = (lease.task.task_id.clone(), lease.task.fence);
+    let shown = async || service.batch(&id).await.tasks.remove(0);
+    let progress = v1::Progress {
+        task_id: task_id.clone(),
+        fence,
+        phase: "\u{1b}[31mphase\n".to_owned() + &"x".repeat(100),
+        fraction: 0.5,
+    };
+    worker.send(FromWorker::Progress(progress)).await;
+    // An answer that comes after it.
+    let renew = v1::Renew {
+        task_id: task_id.clone(),
+        fence,
+    };
+    worker.send(FromWorker::Renew(renew)).await;
+    assert!(matches!(worker.next().await, Ok(ToWorker::Renewed(_))));
+    let phase = shown().await.phase;
+    assert!(phase.starts_with(" [31mphase xxx"), "{phase:?}");
+    assert_eq!(phase.chars().count(), proto::PHASE_CHARS_MAX);
+
+    let fail = v1::Fail {
+        task_id: task_id.clone(),
+        fence,
+        class: v1::FailureClass::Resource.into(),
+        message: "bad\n2026-01-01T00:00:00Z  INFO batch accepted\u{202e}".into(),
+    };
+    worker.send(FromWorker::Fail(fail.clone())).await;
+    worker.send(FromWorker::Fail(fail)).await;
+    assert!(matches!(worker.next().await, Ok(ToWorker::LeaseLost(_))));
+    let said = shown().await.last_failure;
+    assert_eq!(said, "bad 2026-01-01T00:00:00Z  INFO batch accepted ");
+    service.stop().await;
+}
