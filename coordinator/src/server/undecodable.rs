@@ -17,8 +17,14 @@ use tonic::{
 
 use super::status::bad_stream;
 
-/// What the decoder's errors begin with.
-const DECODER_SAYS: &str = "failed to decode Protobuf message";
+/// What is said of requests that are no messages: what each such error begins with. One is INTERNAL by gRPC's own rule and stays so: a
+/// message that says to be compressed in a request that names no compression.
+const DECODER_SAYS: [&str; 4] = [
+    "failed to decode Protobuf message",
+    "protocol error: received message with invalid compression flag",
+    "Unexpected EOF decoding stream",
+    "Missing request message",
+];
 
 /// What its errors about a message beyond the limit begin with.
 const TOO_LONG_SAYS: &str = "Error, decoded message length too large";
@@ -28,7 +34,7 @@ pub(super) fn unread(status: Status) -> Status {
     if status.code() == Code::OutOfRange && status.message().starts_with(TOO_LONG_SAYS) {
         return bad_stream("MESSAGE_TOO_LARGE", status.message());
     }
-    if status.code() == Code::Internal && status.message().starts_with(DECODER_SAYS) {
+    if status.code() == Code::Internal && DECODER_SAYS.iter().any(|said| status.message().starts_with(said)) {
         bad_stream("MALFORMED_MESSAGE", status.message())
     } else {
         status
@@ -78,9 +84,11 @@ mod tests {
 
     #[test]
     fn only_what_does_not_decode_is_the_callers_fault() {
-        let decoder = Status::internal(format!("{DECODER_SAYS}: invalid varint"));
-        assert_eq!(unread(decoder).code(), Code::InvalidArgument);
-        for other in [Status::internal("a defect"), Status::unknown(DECODER_SAYS)] {
+        for said in DECODER_SAYS {
+            let decoder = Status::internal(format!("{said}: invalid varint"));
+            assert_eq!(unread(decoder).code(), Code::InvalidArgument);
+        }
+        for other in [Status::internal("a defect"), Status::unknown(DECODER_SAYS[0])] {
             let code = other.code();
             assert_eq!(unread(other).code(), code);
         }
