@@ -11,14 +11,21 @@ use anyhow::{Context, Result, ensure};
 /// # Errors
 /// When the file cannot be read, or has more bytes than `most`.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let unread = || format!("cannot read {}", path.display());
+    let check = |found: u64| {
+        ensure!(
+            found <= most,
+            "{} is too large: expected at most {most} bytes, found more",
+            path.display()
+        );
+        Ok(())
+    };
+    let file = File::open(path).with_context(unread)?;
+    // Of what is no regular file this is 0, and its end comes when it comes.
+    check(file.metadata().with_context(unread)?.len())?;
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes));
-    let found = read.with_context(|| format!("cannot read {}", path.display()))?;
-    ensure!(
-        found as u64 <= most,
-        "{} is too large: expected at most {most} bytes, found more",
-        path.display()
-    );
+    let mut some = file.take(most.saturating_add(1));
+    check(some.read_to_end(&mut bytes).with_context(unread)? as u64)?;
     Ok(bytes)
 }
 

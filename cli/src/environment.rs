@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 
 use clap::builder::Resettable;
 use clap::{Arg, ArgAction, Command};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Words that say no to a flag, in any case; with their opposites, what `BoolishValueParser` takes.
 const NO: [&str; 6] = ["n", "no", "f", "false", "off", "0"];
@@ -12,6 +14,37 @@ const NO: [&str; 6] = ["n", "no", "f", "false", "off", "0"];
 /// A variable's value, if there is one.
 pub fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Which log lines are written, as `RUST_LOG` says, or else of `level` and above.
+///
+/// # Errors
+/// What is wrong with the variable.
+pub fn log_filter(level: &str) -> Result<EnvFilter, String> {
+    let Some(value) = variable(EnvFilter::DEFAULT_ENV) else {
+        // It warns of what a peer does, as often as the peer likes.
+        return Ok(EnvFilter::new(format!("{level},h2=error")));
+    };
+    filter(&value).map_err(|problem| format!("{}: {problem}", EnvFilter::DEFAULT_ENV))
+}
+
+fn filter(value: &OsStr) -> Result<EnvFilter, String> {
+    let text = value.to_str().ok_or("expected text in UTF-8")?;
+    if let Some(word) = text.split(',').map(str::trim).find(|word| is_no_level(word)) {
+        // Taken as the name of a part, it would silence all others.
+        return Err(format!(
+            "{word:?} is no level: expected off, error, warn, info, debug or trace, or several PART=LEVEL, such as info,coordinator=debug"
+        ));
+    }
+    EnvFilter::builder()
+        .parse(text)
+        .map_err(|error| error.to_string())
+}
+
+/// Whether a part of a filter is a bare word, and none of the levels.
+fn is_no_level(word: &str) -> bool {
+    let names_a_part = word.is_empty() || word.contains(['=', '[']);
+    !names_a_part && word != "off" && word.parse::<LevelFilter>().is_err()
 }
 
 /// A command line that does not look at variables which say nothing.
@@ -56,6 +89,33 @@ mod tests {
             let value = OsStr::new(value);
             assert_eq!(says_nothing(value, true), to_a_flag, "{value:?}");
             assert_eq!(says_nothing(value, false), to_others, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_filter_that_would_silence_everything_by_a_typing_error_is_refused() {
+        for value in [
+            "info",
+            "INFO",
+            "off",
+            "3",
+            "info,coordinator=debug",
+            "warn,h2=trace",
+            "coordinator[step{task=1}]=trace",
+            "info,",
+        ] {
+            assert!(filter(OsStr::new(value)).is_ok(), "{value}");
+        }
+        for (value, told) in [
+            ("inof", "\"inof\" is no level"),
+            ("info,coordinator", "\"coordinator\" is no level"),
+            ("info,coordinator=loud", "loud"),
+            ("warn, h2=trace", ""),
+            ("[[[", ""),
+            ("\u{1b}[31m", ""),
+        ] {
+            let problem = filter(OsStr::new(value)).expect_err(value);
+            assert!(problem.contains(told), "{value}: {problem}");
         }
     }
 }

@@ -25,8 +25,9 @@ use std::fs::File;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
 use rustix::process::{Resource, getrlimit};
-use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Command, LogFormat};
 use progress::Progress;
@@ -42,7 +43,9 @@ fn main() -> ExitCode {
         return output::report(&anyhow::anyhow!(lacks));
     }
     let progress = Progress::for_stderr();
-    start_log(cli.log_format, &cli.command, &progress);
+    if let Err(problem) = start_log(cli.log_format, &cli.command, &progress) {
+        Cli::command().error(ErrorKind::InvalidValue, problem).exit();
+    }
     match run(cli.command, cli.log_format, &progress) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output::report(&error),
@@ -111,14 +114,14 @@ fn check_descriptors() -> Result<()> {
 }
 
 /// Logs go to standard error. Where bars are drawn they say what the demo does, so only warnings are logged there.
-fn start_log(format: LogFormat, command: &Command, progress: &Progress) {
+///
+/// # Errors
+/// What is wrong with `RUST_LOG`.
+fn start_log(format: LogFormat, command: &Command, progress: &Progress) -> Result<(), String> {
     let quiet = progress.is_drawn() && !command.is_service();
     let default = if quiet { "warn" } else { "info" };
-    let filter = environment::variable(EnvFilter::DEFAULT_ENV)
-        .and_then(|_| EnvFilter::try_from_default_env().ok())
-        .unwrap_or_else(|| EnvFilter::new(default));
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(environment::log_filter(default)?)
         // They would be told on standard error, by a macro that panics where it cannot be written.
         .log_internal_errors(false)
         .with_writer(progress.writer());
@@ -126,4 +129,5 @@ fn start_log(format: LogFormat, command: &Command, progress: &Progress) {
         LogFormat::Text => log.with_ansi(progress.is_drawn()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
+    Ok(())
 }

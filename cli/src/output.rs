@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+/// Most characters of an error that are told; those of ours are far shorter.
+const ERROR_CHARS_MAX: usize = 4_096;
+
 /// Exit codes beyond 0 (done), 1 (anything else went wrong) and 2 (the command line is wrong).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -63,6 +66,7 @@ pub fn json(value: &impl Serialize) -> Result<()> {
 /// When standard output is closed.
 pub fn line(text: impl Display) -> Result<()> {
     let mut out = io::stdout().lock();
+    let text = visible(&text.to_string());
     writeln!(out, "{text}")
         .and_then(|()| out.flush())
         .context("cannot write to standard output")
@@ -111,13 +115,26 @@ fn remedy(sentence: &str) -> Option<&'static str> {
 /// Tells a person a line on standard error. Where that cannot be written, as on a full disk or into a pipe that nobody reads any more,
 /// there is nobody to tell so, and the work goes on.
 pub fn tell(line: impl Display) {
-    let line = format!("{line}\n");
+    let line = format!("{}\n", visible(&line.to_string()));
     let _ = io::stderr().write_all(line.as_bytes());
+}
+
+/// Every line of the text with nothing in it that steers a terminal: much of what is told are words of coordinators, workers and L1
+/// endpoints.
+fn visible(text: &str) -> String {
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| proto::one_line(line, usize::MAX))
+        .collect();
+    lines.join("\n")
 }
 
 /// Tells the error and its causes on one line of standard error; returns the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    tell(format_args!("error: {}", sentence(error)));
+    tell(format_args!(
+        "error: {}",
+        proto::one_line(&sentence(error), ERROR_CHARS_MAX)
+    ));
     let exit = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<Failure>())
@@ -178,5 +195,10 @@ mod tests {
             let again = sentence(&anyhow::anyhow!(told.clone()).context("cannot prove here"));
             assert_eq!(again, format!("cannot prove here: {told}"));
         }
+    }
+
+    #[test]
+    fn the_words_of_others_do_not_steer_a_terminal() {
+        assert_eq!(visible("one\n\u{1b}[31mtwo\u{202e}\r"), "one\n [31mtwo  ");
     }
 }

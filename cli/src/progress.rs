@@ -1,5 +1,6 @@
 //! Progress of long work: bars on a terminal, one log line for each step elsewhere.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -146,7 +147,8 @@ pub struct LogWriter {
 
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let write = || io::stderr().write_all(line);
+        let told = on_one_line(line);
+        let write = || io::stderr().write_all(&told);
         // Whoever reads the log may be gone, and its disk full: the service goes on without.
         let _ = match &self.bars {
             Some(bars) => bars.suspend(write),
@@ -161,10 +163,49 @@ impl Write for LogWriter {
     }
 }
 
+/// An event as one line, whatever texts of others are in it: what a line break would begin, nobody has logged.
+fn on_one_line(event: &[u8]) -> Cow<'_, [u8]> {
+    let text = event.strip_suffix(b"\n").unwrap_or(event);
+    if !text.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        return Cow::Borrowed(event);
+    }
+    let mut line = Vec::with_capacity(event.len());
+    for byte in text {
+        match byte {
+            b'\n' => line.extend_from_slice(b"\\n"),
+            b'\r' => line.extend_from_slice(b"\\r"),
+            other => line.push(*other),
+        }
+    }
+    line.extend_from_slice(&event[text.len()..]);
+    Cow::Owned(line)
+}
+
 impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = LogWriter;
 
     fn make_writer(&'a self) -> Self::Writer {
         self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_is_in_it() {
+        for (event, line) in [
+            (&b"one\n"[..], &b"one\n"[..]),
+            (
+                b"a worker said bad\nINFO fake\n",
+                b"a worker said bad\\nINFO fake\n",
+            ),
+            (b"a\r\nb", b"a\\r\\nb"),
+            (b"\n\n", b"\\n\n"),
+            (b"", b""),
+        ] {
+            assert_eq!(&*on_one_line(event), line);
+        }
     }
 }

@@ -84,6 +84,11 @@ fn an_operator_sees_what_waits_and_why_and_takes_it_back() {
         (info["preset"].as_str(), info["next_batch_number"].as_u64()),
         (Some("tiny"), Some(1))
     );
+    assert_eq!(
+        info["chain_id"].as_str(),
+        Some("31337"),
+        "text, as in a proof file"
+    );
     let list = service.ask(&["list"]);
     assert_eq!(list["batches"][0]["batch_id"].as_str(), Some(id.as_str()));
     assert_eq!(service.reason(&id), "no_worker");

@@ -88,3 +88,47 @@ fn key_making_that_waits_for_its_turn_ends_by_the_signal() {
         assert_eq!(status.signal(), Some(number));
     }
 }
+
+#[test]
+fn a_coordinator_whose_genesis_does_not_come_ends_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (pipe, data) = (directory.path().join("genesis"), directory.path().join("data"));
+    run(Command::new("mkfifo").arg(&pipe), "");
+    for signal in ["-TERM", "-INT"] {
+        let mut command = program();
+        command.args(["coordinator", "--listen", "127.0.0.1:0", "--chain-id", "1"]);
+        command.args(["--contract", support::CONTRACT]).args(KEYS);
+        command.arg("--genesis").arg(&pipe).arg("--data-dir").arg(&data);
+        let mut role = Running(command.spawn().unwrap());
+        // This waits until the coordinator has the other end.
+        let _nothing = File::options().write(true).open(&pipe).unwrap();
+        run(Command::new("kill").args([signal, &role.0.id().to_string()]), "");
+        let sent = Instant::now();
+        let status = wait_for("the role to end", START_MAX, || role.0.try_wait().unwrap());
+        assert!(sent.elapsed() < END_MAX, "{:?}", sent.elapsed());
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_genesis_file_without_an_end_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("genesis");
+    File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let mut command = program();
+    command.args([
+        "coordinator",
+        "--listen",
+        "127.0.0.1:0",
+        "--chain-id",
+        "1",
+        "--data-dir",
+    ]);
+    command
+        .arg(directory.path().join("data"))
+        .args(["--contract", support::CONTRACT]);
+    let output = command.args(KEYS).arg("--genesis").arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("genesis is too large: expected at most"), "{said}");
+}

@@ -117,7 +117,8 @@ fn info_json(info: &GetInfoResponse) -> Value {
         "srs_digest": to_hex(&info.srs_digest),
         "shard_vk_digest": to_hex(&info.shard_vk_digest),
         "aggregation_vk_digest": to_hex(&info.aggregation_vk_digest),
-        "chain_id": info.chain_id,
+        // Text, as in a proof file: not every reader of JSON has numbers of 64 bits.
+        "chain_id": info.chain_id.to_string(),
         "contract": to_hex(&info.contract),
         "genesis_root": to_hex(&info.genesis_root),
         "head_root": to_hex(&info.head_root),

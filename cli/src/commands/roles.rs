@@ -1,7 +1,6 @@
 //! The long-running roles: coordinator and worker.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +20,15 @@ use crate::args::{
     CoordinatorArgs, DeviceArgs, KeyArgs, LogFormat, ProverProcessArgs, ProvingArgs, SrsArgs,
     VerifyingKeyArgs, WorkerArgs,
 };
+use crate::bounded;
 use crate::guard;
 use crate::health;
 use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
 use crate::signals::Signals;
 
+/// Most bytes of a genesis file: some three million accounts.
+const GENESIS_BYTES_MAX: u64 = 1 << 30;
 /// Longest time that a task may stand still: no phase reported and no processor time used.
 const STALL_MAX: Duration = Duration::from_secs(120);
 /// Longest time of one phase: the quotient at the largest preset on a slow machine, with room.
@@ -54,7 +56,7 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
     let keys = args.keys.clone();
     let manifest = tokio::select! {
         // The keys are not kept: the prover process opens them too.
-        keys = open_keys(move |progress| keys::ensured(&keys, progress), progress) => keys?.manifest().clone(),
+        keys = open_beside(move |progress| keys::ensured(&keys, progress), progress) => keys?.manifest().clone(),
         () = &mut shutdown => return Ok(()),
     };
     let config = WorkerConfig {
@@ -168,11 +170,12 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
         guard::exit_on_stdin_eof()?;
     }
     let mut signals = Signals::take()?;
-    let path = args.genesis.display();
-    let text = fs::read_to_string(&args.genesis).with_context(|| format!("cannot read {path}"))?;
-    let genesis = Genesis::from_json(&text).with_context(|| format!("{path} is no genesis file"))?;
-    let keys = tokio::select! {
-        keys = open_keys(move |progress| open_keyring(&args.keys, &args.previous_keys, progress), progress) => keys?,
+    let open = move |progress: &Progress| {
+        let genesis = read_genesis(&args.genesis)?;
+        Ok((genesis, open_keyring(&args.keys, &args.previous_keys, progress)?))
+    };
+    let (genesis, keys) = tokio::select! {
+        opened = open_beside(open, progress) => opened?,
         () = signals.either() => return Ok(()),
     };
     let rollup_id = RollupId {
@@ -190,15 +193,23 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     Ok(coordinator::run(config, keys, async move { signals.either().await }).await?)
 }
 
-/// Opens verifying keys beside the async runtime: it takes minutes where keys are to be made, and any time while another process
-/// makes them. Whoever does not wait for the end leaves it to a thread that ends with the process.
-async fn open_keys<T: Send + 'static>(
+/// The genesis state that a file holds.
+fn read_genesis(path: &Path) -> Result<Genesis> {
+    let text = String::from_utf8(bounded::read(path, GENESIS_BYTES_MAX)?);
+    let named = || format!("{} is no genesis file", path.display());
+    Genesis::from_json(&text.with_context(named)?).with_context(named)
+}
+
+/// Opens what a role needs beside the async runtime: it takes minutes where keys are to be made, any time while another process
+/// makes them, and for ever where a pipe is read that nobody writes. Whoever does not wait for the end leaves it to a thread that ends
+/// with the process.
+async fn open_beside<T: Send + 'static>(
     open: impl FnOnce(&Progress) -> Result<T> + Send + 'static,
     progress: &Progress,
 ) -> Result<T> {
     let progress = progress.clone();
-    let keys = tokio::task::spawn_blocking(move || open(&progress)).await;
-    keys.context("opening the keys panicked")?
+    let opened = tokio::task::spawn_blocking(move || open(&progress)).await;
+    opened.context("opening keys and genesis panicked")?
 }
 
 /// A coordinator's keys, the earlier ones that it serves too included.
