@@ -16,7 +16,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use proto::connection::CoordinatorUrl;
 use prover::device::{CUDA, DeviceChoice};
 
-use crate::connection::CoordinatorUrlParser;
+use crate::connection::{CoordinatorUrlParser, L1UrlParser};
 use crate::environment;
 
 /// ZK-rollup prover service: a batch of transfers goes in, one SNARK that L1 accepts comes out.
@@ -503,7 +503,7 @@ pub struct ExportArgs {
 #[derive(Debug, Clone, Args)]
 pub struct VerifyDeployedArgs {
     /// The chain's JSON-RPC endpoint.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = L1UrlParser)]
     pub rpc: String,
     /// The rollup contract (0x and 40 hex digits).
     #[arg(long, value_parser = parse_address)]

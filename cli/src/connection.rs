@@ -1,11 +1,13 @@
-//! How the command line says which coordinator to speak with.
+//! How the command line says which coordinator, and which L1, to speak with.
 
+use std::error::Error;
 use std::ffi::OsStr;
 
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
 use proto::connection::{ConnectError, Connector, CoordinatorUrl, Credentials, UrlError};
+use verifier_contracts::l1;
 
 use crate::args::CredentialArgs;
 
@@ -23,10 +25,31 @@ impl TypedValueParser for CoordinatorUrlParser {
         value: &OsStr,
     ) -> Result<CoordinatorUrl, clap::Error> {
         let url = value.to_str().ok_or(UrlError::Malformed).and_then(str::parse);
-        url.map_err(|error| {
-            clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).with_cmd(command)
-        })
+        url.map_err(|error| refused(&error, command))
     }
+}
+
+/// Reads the address of an L1 endpoint from the command line, likewise.
+#[derive(Debug, Clone, Copy)]
+pub struct L1UrlParser;
+
+impl TypedValueParser for L1UrlParser {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        let url = value.to_str().unwrap_or_default();
+        let checked = l1::endpoint(url).map(|_| url.to_owned());
+        checked.map_err(|error| refused(&error, command))
+    }
+}
+
+fn refused(error: &dyn Error, command: &Command) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).with_cmd(command)
 }
 
 impl CredentialArgs {

@@ -244,3 +244,33 @@ fn without_npm_the_tools_folder_is_named_and_nothing_is_left() {
         "only the node"
     );
 }
+
+#[test]
+fn a_log_filter_that_does_not_read_is_refused_by_name() {
+    for (value, told) in [("inof", "\"inof\" is no level"), ("info,h2=loud", "RUST_LOG: ")] {
+        let mut command = program();
+        command.args([
+            "keygen",
+            "--preset",
+            "tiny",
+            "--insecure-dev-srs",
+            "--keys-dir",
+            NO_FOLDER,
+        ]);
+        let (code, said) = failure(command.env("RUST_LOG", value));
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("RUST_LOG") && said.contains(told), "{said}");
+    }
+}
+
+#[test]
+fn an_l1_endpoint_that_is_none_is_refused_and_not_repeated() {
+    for url in ["", "l1", "ftp://name:password@127.0.0.1"] {
+        let mut command = program();
+        command.args(["verify-deployed", "--insecure-dev-srs", "--rpc", url]);
+        let (code, said) = failure(command.args(["--address", &format!("0x{}", "e7".repeat(20))]));
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("begins with http:// or https://"), "{said}");
+        assert!(!said.contains("password"), "{said}");
+    }
+}

@@ -1,5 +1,7 @@
 //! The driver of the rollup contract on an L1: deploy, submit, read.
 
+use std::{error::Error, time::Duration};
+
 use alloy::{
     eips::BlockId,
     network::{EthereumWallet, TransactionBuilder},
@@ -8,7 +10,10 @@ use alloy::{
     rpc::types::{TransactionReceipt, TransactionRequest},
     signers::local::PrivateKeySigner,
     sol_types::{SolCall, SolEvent, SolValue},
-    transports::TransportError,
+    transports::{
+        TransportError,
+        http::reqwest::{Client, Url},
+    },
 };
 use halo2curves::bn256::Fr;
 use thiserror::Error;
@@ -22,6 +27,11 @@ use crate::{
 /// Most gas that one transaction may use since Osaka (EIP-7825).
 pub const TRANSACTION_GAS_MAX: u64 = 1 << 24;
 
+/// Longest time for a connection with an endpoint.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Longest time for one answer of it.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
 /// The private key of the first development account of anvil. Everybody knows it: for local chains only.
 pub const ANVIL_KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 
@@ -31,15 +41,14 @@ pub enum L1Error {
     /// The private key is not one.
     #[error("the L1 account's private key is not 32 bytes of hexadecimal in the curve's range")]
     Key,
-    /// The endpoint's address cannot be parsed.
-    #[error("`{url}` is not an L1 endpoint's address")]
-    Url {
-        /// The address.
-        url: String,
-    },
+    /// The endpoint's address is none. It is not repeated: a password or a provider's key may be in it.
+    #[error(
+        "an L1 endpoint's address is a URL that begins with http:// or https://, such as http://127.0.0.1:8545"
+    )]
+    Url,
     /// The endpoint cannot be reached, or refused the call for a reason of its own.
     #[error("the L1 endpoint: {0}")]
-    Endpoint(#[from] TransportError),
+    Endpoint(String),
     /// The contract refused.
     #[error("the rollup contract refused: {0}")]
     Rejected(Rejection),
@@ -67,6 +76,50 @@ pub enum L1Error {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl From<TransportError> for L1Error {
+    /// What went wrong, down to its cause, without the endpoint's address.
+    fn from(error: TransportError) -> Self {
+        let mut told = without_url(&error.to_string());
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let said = without_url(&cause.to_string());
+            if !told.contains(&said) {
+                told = format!("{told}: {said}");
+            }
+            source = cause.source();
+        }
+        Self::Endpoint(told)
+    }
+}
+
+/// The text without the address that the HTTP client puts into its errors: providers' keys are in it.
+fn without_url(text: &str) -> String {
+    const BEFORE: &str = " for url (";
+    match text.split_once(BEFORE) {
+        Some((before, rest)) => {
+            let after = rest.split_once(')').map_or("", |(_, after)| after);
+            format!("{before}{}", without_url(after))
+        }
+        None => text.to_owned(),
+    }
+}
+
+/// An endpoint's address.
+///
+/// # Errors
+/// [`L1Error::Url`] unless HTTP can be spoken there.
+pub fn endpoint(url: &str) -> Result<Url, L1Error> {
+    let parsed: Url = url.parse().map_err(|_| L1Error::Url)?;
+    let is_http = matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
+    is_http.then_some(parsed).ok_or(L1Error::Url)
+}
+
+/// An HTTP client that waits for no endpoint without end.
+fn client(builder: alloy::transports::http::reqwest::ClientBuilder) -> Client {
+    let bounded = builder.connect_timeout(CONNECT_MAX).timeout(ANSWER_MAX);
+    bounded.build().expect("times alone were set")
 }
 
 /// Where a deployer's next two contracts will be.
@@ -102,10 +155,9 @@ impl L1 {
     pub fn connect(url: &str, private_key: &str) -> Result<Self, L1Error> {
         let signer: PrivateKeySigner = private_key.parse().map_err(|_| L1Error::Key)?;
         let account = signer.address();
-        let parsed = url.parse().map_err(|_| L1Error::Url { url: url.to_owned() })?;
         let provider = ProviderBuilder::new()
             .wallet(EthereumWallet::from(signer))
-            .connect_http(parsed)
+            .with_reqwest(endpoint(url)?, client)
             .erased();
         Ok(Self { provider, account })
     }
@@ -115,9 +167,10 @@ impl L1 {
     /// # Errors
     /// [`L1Error::Url`]; nothing is asked of the endpoint yet.
     pub fn reader(url: &str) -> Result<Self, L1Error> {
-        let parsed = url.parse().map_err(|_| L1Error::Url { url: url.to_owned() })?;
         Ok(Self {
-            provider: ProviderBuilder::new().connect_http(parsed).erased(),
+            provider: ProviderBuilder::new()
+                .with_reqwest(endpoint(url)?, client)
+                .erased(),
             account: Address::ZERO,
         })
     }
@@ -486,6 +539,6 @@ fn refusal(error: TransportError) -> L1Error {
         .and_then(|response| response.as_revert_data())
     {
         Some(data) => L1Error::Rejected(Rejection::decode(&data)),
-        None => L1Error::Endpoint(error),
+        None => error.into(),
     }
 }

@@ -265,8 +265,33 @@ fn a_wrong_key_or_address_is_refused_before_anything_is_sent() {
     ));
     assert!(matches!(
         L1::connect("not an address", ANVIL_KEY),
-        Err(L1Error::Url { .. })
+        Err(L1Error::Url)
     ));
+    for (url, taken) in [
+        ("http://127.0.0.1:8545", true),
+        ("https://l1.example/v3/key", true),
+        ("ftp://127.0.0.1", false),
+        ("data:text", false),
+        ("http://", false),
+        ("", false),
+    ] {
+        assert_eq!(L1::reader(url).is_ok(), taken, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_of_an_endpoint_has_the_cause_and_neither_password_nor_key() {
+    // Nobody listens there: the port was free a moment ago, and is not given out again at once.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let l1 = L1::reader(&format!("http://name:password@{port}/v3/secret-key")).unwrap();
+    let told = l1.chain_id().await.expect_err("nobody is there").to_string();
+    assert!(told.contains("Connection refused"), "{told}");
+    for secret in ["password", "secret-key", "http://"] {
+        assert!(!told.contains(secret), "{told}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{ClientArgs, KeyArgs, ProvingArgs};
+use crate::connection::L1UrlParser;
 
 /// Arguments of `list`.
 #[derive(Debug, Clone, Args)]
@@ -43,7 +44,7 @@ pub struct RollbackArgs {
     #[arg(long)]
     pub yes: bool,
     /// JSON-RPC endpoint of L1. The rollup contract is asked first, and nothing is taken back that it has accepted.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = L1UrlParser)]
     pub l1: Option<String>,
     /// The coordinator.
     #[command(flatten)]
