@@ -260,17 +260,22 @@ impl EngineError {
 
     /// The error and its causes, as one line that says each once.
     pub fn with_causes(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = self.source();
-        while let Some(cause) = source {
-            let said = cause.to_string();
-            if !text.ends_with(&said) {
-                text.push_str(&format!(": {said}"));
-            }
-            source = cause.source();
-        }
-        text
+        told_once(self)
     }
+}
+
+/// An error and its causes. One that stands within what was said, wherever, is not said again.
+fn told_once(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(&format!(": {said}"));
+        }
+        source = cause.source();
+    }
+    text
 }
 
 fn engine_class(error: &engine::EngineError) -> FailureClass {
@@ -324,6 +329,23 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_within_an_errors_text_is_not_said_again() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("keys: {source}; make some")]
+        struct Within {
+            source: std::io::Error,
+        }
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        assert_eq!(told_once(&Within { source }), "keys: entity not found; make some");
+        let device = DeviceError::Failed {
+            operation: "sum",
+            reason: "none".into(),
+        };
+        let error = EngineError::Engine(engine::EngineError::Device(device));
+        assert_eq!(error.with_causes().matches("none").count(), 1, "{error:?}");
+    }
 
     #[test]
     fn a_panic_is_the_tasks_failure() {

@@ -1,5 +1,6 @@
 //! One session with the coordinator: from the connection until it ends.
 
+use std::error::Error;
 use std::time::Duration;
 
 use proto::connection::{ConnectError, Connector};
@@ -61,8 +62,14 @@ impl Ended {
 
     /// What happened, on one line that says each cause once.
     pub(super) fn told(&self) -> String {
+        if let Ended::Status(status) = self
+            && let Some(cause) = deepest(status.source())
+        {
+            // Its own text repeats in full what each layer of HTTP/2 makes of the cause.
+            return format!("the connection with the coordinator was lost: {cause}");
+        }
         let mut told = self.to_string();
-        let mut cause = std::error::Error::source(self);
+        let mut cause = Error::source(self);
         while let Some(error) = cause {
             // A connection that breaks has a source; the coordinator's own words have none.
             let text = error
@@ -84,6 +91,14 @@ impl Ended {
             tonic::Code::FailedPrecondition | tonic::Code::InvalidArgument | tonic::Code::Unimplemented
         )
     }
+}
+
+/// What an error of the transport came from.
+fn deepest<'a>(mut error: Option<&'a (dyn Error + 'static)>) -> Option<&'a (dyn Error + 'static)> {
+    while let Some(deeper) = error.and_then(Error::source) {
+        error = Some(deeper);
+    }
+    error
 }
 
 /// An open session.
