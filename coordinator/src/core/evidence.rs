@@ -15,6 +15,8 @@ use super::{
 const PHASES_MAX: usize = 32;
 /// Times that a worker may give a task back and get it again at once.
 const RETURNS_FREE: u32 = 2;
+/// Longest pause after that: machines that are evicted again and again do work in between.
+const RETURN_PAUSE_MS_MAX: u64 = 5_000;
 /// Workers that are remembered for giving a task back.
 const RETURNERS_MAX: usize = 64;
 
@@ -102,7 +104,7 @@ impl Evidence {
         let (times, until) = self.returned.entry(worker).or_default();
         *times = times.saturating_add(1);
         let doublings = times.checked_sub(RETURNS_FREE + 1);
-        let pause = doublings.map_or(0, |doublings| limits.retry_ms(doublings));
+        let pause = doublings.map_or(0, |doublings| limits.retry_ms(doublings).min(RETURN_PAUSE_MS_MAX));
         *until = now.after(pause);
     }
 
