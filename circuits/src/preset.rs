@@ -37,14 +37,14 @@ pub const CI: Preset = Preset {
     name: "ci",
     shard: ShardParams { k: 17, capacity: 25 },
     children: 2,
-    aggregation_k: 20,
+    aggregation_k: 19,
 };
 
 /// For a server of 8 to 32 cores and 64 GB.
 pub const SERVER: Preset = Preset {
     name: "server",
     shard: ShardParams { k: 19, capacity: 110 },
-    children: 4,
+    children: 5,
     aggregation_k: 20,
 };
 

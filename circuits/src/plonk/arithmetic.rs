@@ -5,10 +5,15 @@ use halo2curves::{
     ff::{Field, PrimeField},
 };
 
-use crate::poseidon;
+use num_bigint::{BigInt, Sign};
+
+use crate::{field, poseidon};
 
 /// Elements of a transcript's Poseidon state.
 pub(crate) const WIDTH: usize = 3;
+
+/// A weight's bits, its sign aside (P-8.5).
+const WEIGHT_BITS: usize = 128;
 
 /// An interpreter of the equation's scalars: field elements, or cells of a circuit.
 pub(crate) trait Arithmetic {
@@ -24,7 +29,11 @@ pub(crate) trait Arithmetic {
     /// `1 / a`. An interpreter refuses the whole equation when `a` is 0.
     fn invert(&mut self, a: &Self::Scalar) -> Self::Scalar;
 
-    /// The Poseidon permutation of a transcript.
+    /// The weight that a challenge is (P-8.5), an odd number between `±2^128`: of an odd integer that the challenge is modulo r, what
+    /// its lowest 32 signed odd digits to the base 16 are together.
+    fn weight(&mut self, challenge: &Self::Scalar) -> Self::Scalar;
+
+    /// The Poseidon permutation of a transcript, between states to which the first round's constants are added.
     fn permute(&mut self, state: [Self::Scalar; WIDTH]) -> [Self::Scalar; WIDTH];
 
     /// `a b`.
@@ -102,9 +111,26 @@ impl Arithmetic for Native {
         inverse.unwrap_or(Fr::ZERO)
     }
 
-    fn permute(&mut self, mut state: [Fr; WIDTH]) -> [Fr; WIDTH] {
+    fn weight(&mut self, challenge: &Fr) -> Fr {
+        let integer = BigInt::from(field::to_integer(challenge));
+        let odd = if integer.bit(0) {
+            integer
+        } else {
+            integer - BigInt::from(field::modulus())
+        };
+        // The digits' sum is less than 2^128 in size, and what is above it an odd multiple of 2^128.
+        let half: BigInt = BigInt::from(1) << WEIGHT_BITS;
+        let turn: BigInt = &half << 1;
+        let low: BigInt = ((odd % &turn) + &turn) % turn - half;
+        let size = field::reduce(low.magnitude());
+        if low.sign() == Sign::Minus { -size } else { size }
+    }
+
+    fn permute(&mut self, state: [Fr; WIDTH]) -> [Fr; WIDTH] {
+        let constants = &poseidon::spec3().round_constants[0];
+        let mut state = std::array::from_fn(|i| state[i] - constants[i]);
         poseidon::permute(poseidon::spec3(), &mut state);
-        state
+        std::array::from_fn(|i| state[i] + constants[i])
     }
 }
 
@@ -112,6 +138,7 @@ impl Arithmetic for Native {
 /// is padded with a 1, so that no two sequences have one image.
 #[derive(Clone, Debug)]
 pub(crate) struct Sponge<S> {
+    /// With the next permutation's first constants added.
     state: [S; WIDTH],
     buffer: Vec<S>,
 }
@@ -121,10 +148,10 @@ impl<S: Clone> Sponge<S> {
 
     /// An empty sponge: capacity `2^64`, as the Poseidon paper has it for inputs of any length and one output.
     pub fn new<A: Arithmetic<Scalar = S>>(a: &mut A) -> Self {
-        let capacity = a.constant(Fr::from_u128(1 << 64));
-        let zero = a.constant(Fr::ZERO);
+        let start = [Fr::from_u128(1 << 64), Fr::ZERO, Fr::ZERO];
+        let constants = &poseidon::spec3().round_constants[0];
         Self {
-            state: [capacity, zero.clone(), zero],
+            state: std::array::from_fn(|i| a.constant(start[i] + constants[i])),
             buffer: vec![],
         }
     }
@@ -143,7 +170,8 @@ impl<S: Clone> Sponge<S> {
         if buffer.len().is_multiple_of(Self::RATE) {
             self.round(a, &[]);
         }
-        self.state[1].clone()
+        let one = a.constant(Fr::ONE);
+        a.add_scaled(&self.state[1], &one, -poseidon::spec3().round_constants[0][1])
     }
 
     fn round<A: Arithmetic<Scalar = S>>(&mut self, a: &mut A, inputs: &[S]) {

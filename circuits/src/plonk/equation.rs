@@ -108,9 +108,10 @@ pub(crate) fn terms_at<A: Arithmetic>(
 }
 
 /// Folds proofs, and accumulators that are among their instances: `lhs = Σ wᵢ lhsᵢ`, `rhs = Σ wᵢ rhsᵢ` with `w₀ = 1` and each
-/// other weight a challenge of its own, drawn from what depends on every word and instance of every proof.
+/// other weight made of a challenge of its own, drawn from what depends on every word and instance of every proof.
 ///
-/// If one pairing fails, the folded pairing holds with probability at most `1/r`. Panics without a proof.
+/// If one pairing fails, the folded pairing holds with probability at most `2^(n - 128)` for `n` weights (P-10.6). Panics without
+/// a proof.
 pub(crate) fn fold<A: Arithmetic>(
     a: &mut A,
     read: Vec<Terms<A::Scalar>>,
@@ -122,8 +123,12 @@ pub(crate) fn fold<A: Arithmetic>(
     for terms in &read {
         sponge.absorb(std::slice::from_ref(&terms.digest));
     }
-    let weights: Vec<A::Scalar> = read[1..].iter().map(|_| sponge.squeeze(a)).collect();
-    let accumulators = (0..accumulators).map(|_| sponge.squeeze(a)).collect();
+    let mut weight = || {
+        let challenge = sponge.squeeze(a);
+        a.weight(&challenge)
+    };
+    let weights: Vec<A::Scalar> = read[1..].iter().map(|_| weight()).collect();
+    let accumulators = (0..accumulators).map(|_| weight()).collect();
     let seed = sponge.squeeze(a);
     let mut read = read.into_iter();
     let first = read.next().expect("there is a proof to fold");

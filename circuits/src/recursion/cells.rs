@@ -38,6 +38,10 @@ impl Arithmetic for Sheet {
         inverse
     }
 
+    fn weight(&mut self, challenge: &Var) -> Var {
+        self.weight_of(challenge)
+    }
+
     fn permute(&mut self, state: [Var; WIDTH]) -> [Var; WIDTH] {
         self.permutation(&state)
     }

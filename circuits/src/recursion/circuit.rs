@@ -3,7 +3,7 @@
 
 use halo2_proofs::{
     circuit::{Cell as Halo2Cell, Layouter, Region, SimpleFloorPlanner, Value},
-    plonk::{Any, Circuit, Column, ConstraintSystem, Error},
+    plonk::{Circuit, ConstraintSystem, Error},
 };
 use halo2curves::{
     bn256::{Fq, Fr, G1Affine},
@@ -12,9 +12,9 @@ use halo2curves::{
 
 use super::{
     config::{CHAIN, GATES, RecursionConfig},
-    curve::{INSTANCE_LIMBS, Point, Table},
+    curve::{INSTANCE_LIMBS, Point, Table, Term},
     modulus::{self, DIGIT_BITS, LIMB_BITS},
-    sheet::{Cell, Place, Sheet, Var},
+    sheet::{CONSTANTS, Sheet, Var},
 };
 use crate::{
     aggregation::{ACCUMULATOR_LIMBS, ChildProof, ROOT_FROM_FIRST, ROOT_FROM_LAST, SHARED, START},
@@ -24,7 +24,7 @@ use crate::{
         equation::{Folded, fold, terms},
         proof::{Proof, ProofScalars, proper_point},
     },
-    shard::{AFTER, BEFORE},
+    shard::{AFTER, BEFORE, SHARD_INSTANCES},
 };
 
 /// What a recursion's children are (P-8.13).
@@ -60,7 +60,6 @@ pub struct ChildError {
 #[derive(Clone, Debug)]
 pub struct RecursionCircuit {
     pub(super) sheet: Sheet,
-    instances: Vec<Fr>,
 }
 
 impl RecursionCircuit {
@@ -83,20 +82,29 @@ impl RecursionCircuit {
         scope: Scope,
         children: &[ChildProof],
     ) -> Result<Self, ChildError> {
-        let (sheet, instances) = lay_out(shape, kind, scope, &read(shape, children)?);
-        Ok(Self { sheet, instances })
+        let children = read(shape, children)?;
+        // Laid out once to count the constants, which come first.
+        let instances = ACCUMULATOR_LIMBS
+            + match scope {
+                Scope::Batch => ROOT_FROM_FIRST.len() + ROOT_FROM_LAST.len(),
+                Scope::Segment => SHARD_INSTANCES,
+            };
+        let room = Sheet::with_room(instances, CONSTANTS);
+        let counted = lay_out(shape, kind, scope, &children, room);
+        let room = Sheet::with_room(instances, counted.constants());
+        let sheet = lay_out(shape, kind, scope, &children, room);
+        Ok(Self { sheet })
     }
 
     /// A circuit of any sheet, without instances.
     #[cfg(test)]
     pub(super) fn of_sheet(sheet: Sheet) -> Self {
-        let instances = vec![];
-        Self { sheet, instances }
+        Self { sheet }
     }
 
     /// The values of the instances: of a batch, [`crate::aggregation::ROOT_INSTANCES`].
     pub fn instances(&self) -> &[Fr] {
-        &self.instances
+        &self.sheet.instances
     }
 
     /// Cells in use, by part of the statement.
@@ -137,8 +145,7 @@ pub(super) fn read(shape: &Shape, children: &[ChildProof]) -> Result<Vec<Proof>,
     children.iter().enumerate().map(read).collect()
 }
 
-fn lay_out(shape: &Shape, kind: ChildKind, scope: Scope, children: &[Proof]) -> (Sheet, Vec<Fr>) {
-    let mut sheet = Sheet::default();
+fn lay_out(shape: &Shape, kind: ChildKind, scope: Scope, children: &[Proof], mut sheet: Sheet) -> Sheet {
     let children: Vec<ChildCells> = children.iter().map(|child| sheet.child(kind, child)).collect();
     sheet.label("P-8.2: the chain");
     sheet.chain(scope, &children);
@@ -178,7 +185,7 @@ fn lay_out(shape: &Shape, kind: ChildKind, scope: Scope, children: &[Proof]) -> 
     sheet.flush_quotients(true);
     // What a gate or a chain of the last cells may reach.
     sheet.skip(CHAIN);
-    (sheet, exposed.into_iter().map(|var| var.value).collect())
+    sheet
 }
 
 /// The points that instances of P-8.4 hold, if they are points.
@@ -256,7 +263,7 @@ impl Sheet {
     /// The two sums.
     fn accumulate(&mut self, shape: &Shape, children: &[ChildCells], folded: &Folded<Var>) -> [Point; 2] {
         self.label("P-8.12: the helper point");
-        let helper = self.hash_to_curve(&folded.seed);
+        let helper = self.helper(&folded.seed);
         let generator = G1Affine::generator();
         self.label("P-8.11: tables of points");
         let tables: Vec<Vec<Table>> = children
@@ -265,18 +272,21 @@ impl Sheet {
                 child
                     .points
                     .iter()
-                    .map(|point| self.table(point, &helper))
+                    .map(|point| self.table(point, &helper[0]))
                     .collect()
             })
             .collect();
         let accumulators: Vec<[Table; 2]> = children
             .iter()
             .filter_map(|child| child.accumulator.as_ref())
-            .map(|sides| [0, 1].map(|side| self.table(&sides[side], &helper)))
+            .map(|sides| [0, 1].map(|side| self.table(&sides[side], &helper[0])))
             .collect();
         let weighted = |side: usize| {
             let tables = accumulators.iter().map(move |sides| &sides[side]);
-            tables.zip(folded.accumulators.iter().copied())
+            let weights = folded.accumulators.iter().copied();
+            tables
+                .zip(weights)
+                .map(|(table, weight)| Term::short(table, weight))
         };
         let bases = shape.commitments.iter().chain([&generator]).zip(&folded.key);
         // A fixed column of zeros is committed to as the identity, which adds nothing.
@@ -289,8 +299,9 @@ impl Sheet {
             .iter()
             .flatten()
             .zip(folded.proofs.iter().flatten().copied());
-        let terms: Vec<(&Table, Var)> = proofs
+        let terms: Vec<Term<'_>> = proofs
             .chain(key.iter().map(|(table, scalar)| (table, *scalar)))
+            .map(|(table, scalar)| Term::whole(table, scalar))
             .chain(weighted(0))
             .collect();
         let lhs = self.sum(&terms, &[], &helper);
@@ -298,8 +309,9 @@ impl Sheet {
         let last = |child: &ChildCells| child.points[child.points.len() - 1].clone();
         let first = last(&children[0]);
         let points = tables[1..].iter().map(|tables| &tables[tables.len() - 1]);
-        let terms: Vec<(&Table, Var)> = points
+        let terms: Vec<Term<'_>> = points
             .zip(folded.weights.iter().copied())
+            .map(|(table, weight)| Term::short(table, weight))
             .chain(weighted(1))
             .collect();
         let rhs = match terms[..] {
@@ -333,30 +345,18 @@ impl Circuit<Fr> for RecursionCircuit {
                 })
             },
         )?;
-        let instances = layouter.assign_region(
+        layouter.assign_region(
             || "recursion",
-            |mut region| assign(&self.sheet, &config, &mut region),
-        )?;
-        for (cell, row) in instances {
-            layouter.constrain_instance(cell, config.instance, row);
-        }
-        Ok(())
+            |mut region| {
+                assign(&self.sheet, &config, &mut region);
+                Ok(())
+            },
+        )
     }
 }
 
-fn halo2_cell(column: impl Into<Column<Any>>, cell: &Cell) -> Halo2Cell {
-    Halo2Cell {
-        row_offset: cell.row,
-        column: column.into(),
-    }
-}
-
-/// Writes the sheet into halo2's region. Returns the cells that meet an instance.
-fn assign(
-    sheet: &Sheet,
-    config: &RecursionConfig,
-    region: &mut Region<'_, Fr>,
-) -> Result<Vec<(Halo2Cell, usize)>, Error> {
+/// Writes the sheet into halo2's region.
+fn assign(sheet: &Sheet, config: &RecursionConfig, region: &mut Region<'_, Fr>) {
     for (row, value) in sheet.advice.iter().enumerate() {
         region.assign_advice(config.a, row, Value::known(*value));
     }
@@ -368,24 +368,23 @@ fn assign(
         region.assign_fixed(config.digit, *row, digit);
         region.assign_fixed(config.next, *row, next);
     }
+    let mut taken = vec![false; sheet.row()];
     for gate in GATES {
         for row in &sheet.on[gate as usize] {
-            config.selector(gate).enable(region, *row)?;
+            let was_taken = std::mem::replace(&mut taken[*row], true);
+            assert!(!was_taken, "two gates at row {row}");
+            for (column, value) in config.switches.iter().zip(gate.switches()) {
+                region.assign_fixed(*column, *row, Fr::from(value));
+            }
         }
     }
-    let cell_of = |cell: &Cell| match cell.place {
-        Place::Advice => Some(halo2_cell(config.a, cell)),
-        Place::Instance => None,
+    let cell = |row: &usize| Halo2Cell {
+        row_offset: *row,
+        column: config.a.into(),
     };
-    let mut instances = vec![];
     for (a, b, _) in &sheet.copies {
-        match (cell_of(a), cell_of(b)) {
-            (Some(a), Some(b)) => region.constrain_equal(a, b),
-            (Some(a), None) => instances.push((a, b.row)),
-            _ => unreachable!("an instance stands on the right of a copy"),
-        }
+        region.constrain_equal(cell(a), cell(b));
     }
-    Ok(instances)
 }
 
 /// Of a looked-up digit: what its cell and the chain's next are multiplied by.

@@ -7,11 +7,11 @@
 //! | `added` | what `arith` adds: the circuit's constants; Poseidon's round constants |
 //! | `digit`, `next` | the range lookup's coefficients: `digit·a(0) + next·a(10)` is in the table |
 //! | `table` | `0 … 2^17 - 1` |
+//! | `switches` | which gate is on: see [`Gate::switches`] |
 
 use halo2_proofs::{
     plonk::{
-        Advice, Column, ConstraintSystem, Constraints, Expression, Fixed, Instance, Selector, TableColumn,
-        VirtualCells,
+        Advice, Column, ConstraintSystem, Constraints, Expression, Fixed, Instance, TableColumn, VirtualCells,
     },
     poly::Rotation,
 };
@@ -23,18 +23,25 @@ use crate::{plonk::arithmetic::WIDTH, poseidon};
 /// Cells from a chain's cell to its next: see [`super::range`].
 pub(super) const CHAIN: usize = 10;
 
-/// Cells of an addition, by offset from its row.
+/// Cells of an addition, by offset from its row. The first point lies before it, where an addition writes its third, so that
+/// additions in a row need no copies.
 pub(super) mod add {
-    pub const X: usize = 0;
-    pub const Y: usize = 5;
-    pub const X2: usize = 7;
-    pub const Y2: usize = 12;
-    pub const SIGN: usize = 14;
-    pub const Y3: usize = 15;
+    use super::{CHAIN, LIMBS};
+    use crate::recursion::modulus::LIMB_DIGITS;
+
+    pub const X2: usize = 0;
+    pub const Y2: usize = 5;
+    pub const SIGN: usize = 7;
     /// Quotients of the slope: by q, by m; then those of x.
-    pub const QUOTIENTS: usize = 17;
-    pub const SLOPE: usize = 21;
-    pub const X3: usize = 26;
+    pub const QUOTIENTS: usize = 8;
+    pub const Y3: usize = 12;
+    pub const SLOPE: usize = 14;
+    pub const X3: usize = 19;
+    /// All, with the digits of slope and x3.
+    pub const CELLS: usize = X3 + LIMBS + CHAIN * (LIMB_DIGITS - 1);
+    /// Rows from the first point's x, and from its y, to the addition's.
+    pub const X_BEFORE: usize = CELLS - X3;
+    pub const Y_BEFORE: usize = CELLS - Y3;
 }
 
 /// Cells of a selection, by offset: 8 entries, the bits of 4 windows, 4 entries chosen.
@@ -53,7 +60,12 @@ pub(super) mod digit {
     pub const NEXT: usize = 5;
 }
 
-/// What a selector switches on.
+/// Partial rounds that one gate makes. They are 57 in all.
+pub(super) const PARTIAL: usize = 3;
+/// Cells that a gate of partial rounds reads.
+pub(super) const PARTIAL_CELLS: usize = WIDTH + 2 * PARTIAL - 1 + WIDTH;
+
+/// What is switched on at a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Gate {
     /// Three identities modulo q, of which an addition of points is one use.
@@ -66,21 +78,57 @@ pub(super) enum Gate {
     Arith,
     /// Poseidon: a full round.
     Full,
-    /// Poseidon: a partial round.
+    /// Poseidon: [`PARTIAL`] partial rounds.
     Partial,
+    /// A cell is the instance of its row.
+    Instance,
 }
 
-/// All gates, in the order of their selectors.
-pub(super) const GATES: [Gate; 6] = [
+/// Columns that say which gate is on.
+pub(super) const SWITCHES: usize = 3;
+
+impl Gate {
+    /// What the switches hold where the gate is on. Where none is, they hold 0.
+    pub fn switches(self) -> [u64; SWITCHES] {
+        match self {
+            Self::Add => [1, 0, 0],
+            Self::Digit => [2, 0, 0],
+            Self::Arith => [3, 0, 0],
+            Self::Full => [0, 1, 0],
+            Self::Partial => [0, 2, 0],
+            Self::Select => [0, 0, 1],
+            Self::Instance => [1, 1, 0],
+        }
+    }
+
+    /// What is not 0 where the gate is on, and 0 where none is or another; its degree and the gate's are 5 at most together.
+    pub fn selector(self, switches: [E; SWITCHES]) -> E {
+        let [a, b, c] = switches;
+        let less = |value: u64, of: &E| constant(value) - of.clone();
+        match self {
+            Self::Add => a.clone() * (less(2, &a) - b) * less(3, &a),
+            Self::Digit => a.clone() * less(1, &a) * less(3, &a),
+            Self::Arith => a.clone() * less(1, &a) * less(2, &a),
+            Self::Full => b.clone() * (less(2, &b) - a),
+            Self::Partial => b.clone() * less(1, &b),
+            Self::Select => c,
+            Self::Instance => a * b,
+        }
+    }
+}
+
+/// All gates, in the order in which they are made.
+pub(super) const GATES: [Gate; 7] = [
     Gate::Add,
     Gate::Select,
     Gate::Digit,
     Gate::Arith,
     Gate::Full,
     Gate::Partial,
+    Gate::Instance,
 ];
 
-/// Columns and selectors.
+/// Columns.
 #[derive(Clone, Debug)]
 pub struct RecursionConfig {
     pub(super) a: Column<Advice>,
@@ -89,7 +137,7 @@ pub struct RecursionConfig {
     pub(super) next: Column<Fixed>,
     pub(super) table: TableColumn,
     pub(super) instance: Column<Instance>,
-    pub(super) selectors: [Selector; GATES.len()],
+    pub(super) switches: [Column<Fixed>; SWITCHES],
 }
 
 type E = Expression<Fr>;
@@ -148,10 +196,9 @@ impl RecursionConfig {
             next: meta.fixed_column(),
             table: meta.lookup_table_column(),
             instance: meta.instance_column(),
-            selectors: GATES.map(|_| meta.selector()),
+            switches: [0; SWITCHES].map(|_| meta.fixed_column()),
         };
         meta.enable_equality(config.a);
-        meta.enable_equality(config.instance);
         meta.lookup("digit", |cells| {
             let [digit, next] =
                 [config.digit, config.next].map(|column| cells.query_fixed(column, Rotation::cur()));
@@ -165,43 +212,60 @@ impl RecursionConfig {
         meta.create_gate("arith", |cells| {
             let [a, b, c, d] = [0, 1, 2, 3].map(|row| config.a(cells, row));
             let added = cells.query_fixed(config.added, Rotation::cur());
-            let selector = cells.query_selector(config.selector(Gate::Arith));
+            let selector = config.on(cells, Gate::Arith);
             Constraints::with_selector(selector, [("a + b c + added = d", a + b * c + added - d)])
         });
-        config.round(meta, "full", Gate::Full, WIDTH);
-        config.round(meta, "partial", Gate::Partial, 1);
+        config.full(meta);
+        config.partial(meta);
+        meta.create_gate("instance", |cells| {
+            let a = config.a(cells, 0);
+            let instance = cells.query_instance(config.instance, Rotation::cur());
+            let selector = config.on(cells, Gate::Instance);
+            Constraints::with_selector(selector, [("the cell is the instance", a - instance)])
+        });
         config
     }
 
-    pub(super) fn selector(&self, gate: Gate) -> Selector {
-        self.selectors[gate as usize]
+    fn on(&self, cells: &mut VirtualCells<Fr>, gate: Gate) -> E {
+        gate.selector(
+            self.switches
+                .map(|column| cells.query_fixed(column, Rotation::cur())),
+        )
     }
 
     fn a(&self, cells: &mut VirtualCells<Fr>, row: usize) -> E {
         cells.query_advice(self.a, Rotation(row as i32))
     }
 
+    fn before(&self, cells: &mut VirtualCells<Fr>, rows: usize) -> E {
+        cells.query_advice(self.a, Rotation(-(rows as i32)))
+    }
+
     /// `λ (x2 - x) + y - s y2 ≡ 0`, `λ² - x - x2 - x3 ≡ 0` (mod q) and `y3 = λ (x - x3) - y`, with `s` the sign.
     ///
     /// ```text
-    ///   0…4   x           5 6   y: modulo r, modulo m
-    ///   7…11  x2         12 13  y2                       14  sign: 1 is +, 0 is -
-    ///  15 16  y3         17 18  quotients of the first   19 20  of the second
-    ///  21…25  λ          26…30  x3
+    /// -32 -31  y: modulo r, modulo m    -25…-21  x
+    ///   0…4   x2          5 6   y2                        7     sign: 1 is +, 0 is -
+    ///   8 9   quotients of the first   10 11  of the second
+    ///  12 13  y3         14…18  λ      19…23  x3    24…43  digits of λ and x3
     /// ```
     ///
     /// Each identity holds modulo r and modulo m (`modulus` says why that is enough); `y3` is not reduced.
     fn add(&self, meta: &mut ConstraintSystem<Fr>) {
         meta.create_gate("add", |cells| {
-            let selector = cells.query_selector(self.selector(Gate::Add));
+            let selector = self.on(cells, Gate::Add);
             let mut at = |from: usize, count: usize| -> Vec<E> {
                 (from..from + count).map(|row| self.a(cells, row)).collect()
             };
-            let (x, x2, x3) = (at(add::X, LIMBS), at(add::X2, LIMBS), at(add::X3, LIMBS));
-            let (y, y2, y3) = (at(add::Y, 2), at(add::Y2, 2), at(add::Y3, 2));
+            let (x2, x3) = (at(add::X2, LIMBS), at(add::X3, LIMBS));
+            let (y2, y3) = (at(add::Y2, 2), at(add::Y3, 2));
             let slope = at(add::SLOPE, LIMBS);
             let sign = at(add::SIGN, 1)[0].clone() * Fr::from(2) - constant(1);
             let quotients = at(add::QUOTIENTS, 4);
+            let mut before = |rows: usize, count: usize| -> Vec<E> {
+                (0..count).map(|i| self.before(cells, rows - i)).collect()
+            };
+            let (x, y) = (before(add::X_BEFORE, LIMBS), before(add::Y_BEFORE, 2));
             let offset = Expression::Constant(modulus::quotient_offset());
             let quotients: Vec<E> = quotients.into_iter().map(|of| of - offset.clone()).collect();
             let minus = |a: &[E], b: &[E]| -> Vec<E> {
@@ -241,7 +305,7 @@ impl RecursionConfig {
     /// Each window's entry is the one that its bits name, least significant first.
     fn select(&self, meta: &mut ConstraintSystem<Fr>) {
         meta.create_gate("select", |cells| {
-            let selector = cells.query_selector(self.selector(Gate::Select));
+            let selector = self.on(cells, Gate::Select);
             let mut at = |from: usize, count: usize| -> Vec<E> {
                 (from..from + count).map(|row| self.a(cells, row)).collect()
             };
@@ -265,7 +329,7 @@ impl RecursionConfig {
     /// `next = 16 prefix ± (1 + 2 b0 + 4 b1 + 8 b2)`.
     fn digit(&self, meta: &mut ConstraintSystem<Fr>) {
         meta.create_gate("digit", |cells| {
-            let selector = cells.query_selector(self.selector(Gate::Digit));
+            let selector = self.on(cells, Gate::Digit);
             let [prefix, sign, b0, b1, b2, next] =
                 [0, digit::SIGN, digit::BITS, 3, 4, digit::NEXT].map(|row| self.a(cells, row));
             let mut constraints: Vec<(&'static str, E)> = [&sign, &b0, &b1, &b2]
@@ -278,29 +342,63 @@ impl RecursionConfig {
         });
     }
 
-    /// A round of Poseidon of width 3 (P-2.1 with `t = 3`, 57 partial rounds), of which `boxes` elements pass an S-box.
+    /// A full round of Poseidon of width 3 (P-2.1 with `t = 3`, 57 partial rounds).
     ///
     /// ```text
-    ///   0…2  the round's inputs x, constants added       then  u = x² of each that passes an S-box: its output is u² x
-    ///   then the next round's inputs, constants added    added 0…2  their constants
+    ///   0…2  the round's inputs x, constants added       3…5  u = x²: an S-box's output is u² x
+    ///   6…8  the next round's inputs, constants added    added 0…2  their constants
     /// ```
-    fn round(&self, meta: &mut ConstraintSystem<Fr>, name: &'static str, gate: Gate, boxes: usize) {
-        let mds = &poseidon::spec3().mds;
-        meta.create_gate(name, |cells| {
-            let selector = cells.query_selector(self.selector(gate));
-            let mut outputs: Vec<E> = (0..WIDTH).map(|row| self.a(cells, row)).collect();
+    fn full(&self, meta: &mut ConstraintSystem<Fr>) {
+        meta.create_gate("full", |cells| {
+            let selector = self.on(cells, Gate::Full);
             let mut constraints: Vec<(&'static str, E)> = vec![];
-            for (i, output) in outputs.iter_mut().enumerate().take(boxes) {
-                let square = self.a(cells, WIDTH + i);
-                constraints.push(("u = x²", output.clone().square() - square.clone()));
-                *output = square.clone() * square * output.clone();
-            }
-            for (i, row) in mds.iter().enumerate() {
-                let next = self.a(cells, WIDTH + boxes + i);
+            let outputs: Vec<E> = (0..WIDTH)
+                .map(|i| {
+                    let [input, square] = [i, WIDTH + i].map(|row| self.a(cells, row));
+                    power(input, square, &mut constraints)
+                })
+                .collect();
+            for (i, row) in poseidon::spec3().mds.iter().enumerate() {
+                let next = self.a(cells, 2 * WIDTH + i);
                 let added = cells.query_fixed(self.added, Rotation(i as i32));
                 constraints.push(("the next input", next - linear(row, &outputs) - added));
             }
             Constraints::with_selector(selector, constraints)
         });
     }
+
+    /// Partial rounds, [`PARTIAL`] of them: element 0 alone passes an S-box, behind which its constant is added.
+    ///
+    /// ```text
+    ///   0…2  the first round's inputs    3  u = x²    4 5, 6 7  x and u of the others
+    ///   8…10 the next round's inputs     added 0…2  the constants
+    /// ```
+    fn partial(&self, meta: &mut ConstraintSystem<Fr>) {
+        meta.create_gate("partial", |cells| {
+            let selector = self.on(cells, Gate::Partial);
+            let mut constraints: Vec<(&'static str, E)> = vec![];
+            let mut state: Vec<E> = (0..WIDTH).map(|row| self.a(cells, row)).collect();
+            for round in 0..PARTIAL {
+                let square = self.a(cells, WIDTH + 2 * round);
+                let added = cells.query_fixed(self.added, Rotation(round as i32));
+                state[0] = power(state[0].clone(), square, &mut constraints) + added;
+                let mixed = poseidon::spec3().mds.iter().map(|row| linear(row, &state));
+                state = mixed.collect();
+                // The others stay expressions until the last round.
+                let held = if round + 1 < PARTIAL { 1 } else { WIDTH };
+                for (i, value) in state.iter_mut().enumerate().take(held) {
+                    let next = self.a(cells, WIDTH + 2 * round + 1 + i);
+                    constraints.push(("the next input", next.clone() - value.clone()));
+                    *value = next;
+                }
+            }
+            Constraints::with_selector(selector, constraints)
+        });
+    }
+}
+
+/// `x⁵` by the cell `u = x²`.
+fn power(x: E, square: E, constraints: &mut Vec<(&'static str, E)>) -> E {
+    constraints.push(("u = x²", x.clone().square() - square.clone()));
+    square.clone() * square * x
 }

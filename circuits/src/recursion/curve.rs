@@ -13,8 +13,9 @@
 //! - Odd multiples of a point: `(2i-1)P` and `2P` differ, since a point that is not the identity has the prime order r, and
 //!   neither the identity nor a point off the curve has coordinates that [`Sheet::point`] accepts.
 //!
-//! There is no doubling gate: a sum begins with H and keeps the weight 1, since `2P - H = P + (P - H)`, two additions of points
-//! of different weights. At its end H is taken away.
+//! There is no doubling gate: a sum S that begins with H is doubled as `(S + Q) + S`, with Q an odd multiple of a point, so that its two
+//! points differ by Q. This takes up Q on the way, and doubles the weight, which stays a power of 2. Where no Q is due, or the weight
+//! `w` is the largest that there is room for, it is `(S - (2w - 1) H) + S`, of weight 1. At the end the weight is taken away.
 
 use halo2curves::{
     CurveAffine,
@@ -27,15 +28,15 @@ use num_bigint::BigUint;
 use super::{
     foreign::{Element, Lazy, Operands, Slope},
     modulus,
-    scalar::WINDOWS,
+    scalar::{SHORT_WINDOWS, WINDOW_BITS, WINDOWS},
     sheet::{Sheet, Var},
 };
 use crate::field;
 
 /// Entries of a table: `1, 3, …, 15` times a point.
 pub(super) const ENTRIES: usize = 8;
-/// Bits of a window.
-const WINDOW_BITS: usize = 4;
+/// Multiples of the helper point. A sum's weight is below 2 to this power.
+const HELPERS: usize = 12;
 
 /// A point that is not the identity, with its weight (see the module's text).
 #[derive(Clone, Debug)]
@@ -47,6 +48,39 @@ pub(super) struct Point {
 
 /// Odd multiples of a point.
 pub(super) type Table = [Point; ENTRIES];
+
+/// The helper point H, and `3 H, 7 H, …, (2^i - 1) H`.
+pub(super) type Helper = [Point; HELPERS];
+
+/// A scalar and the odd multiples of a point.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Term<'a> {
+    table: &'a Table,
+    scalar: Var,
+    windows: usize,
+}
+
+impl<'a> Term<'a> {
+    /// Of any scalar.
+    pub fn whole(table: &'a Table, scalar: Var) -> Self {
+        let windows = WINDOWS;
+        Self {
+            table,
+            scalar,
+            windows,
+        }
+    }
+
+    /// Of a weight.
+    pub fn short(table: &'a Table, scalar: Var) -> Self {
+        let windows = SHORT_WINDOWS;
+        Self {
+            table,
+            scalar,
+            windows,
+        }
+    }
+}
 
 /// A multiple of a point for one window, by a sign and an entry.
 #[derive(Clone, Debug)]
@@ -199,37 +233,98 @@ impl Sheet {
         }
     }
 
-    /// `Σ scalars · tables + Σ once`; `helper` has weight 1. So has the sum on its way, until the helper is taken away.
-    pub fn sum(&mut self, terms: &[(&Table, Var)], once: &[Point], helper: &Point) -> Point {
-        let chosen: Vec<Vec<Chosen>> = terms
-            .iter()
-            .map(|(table, scalar)| self.choose(table, scalar))
-            .collect();
-        let minus_helper = self.with_sign(helper, false);
-        let mut sum = helper.clone();
-        for window in 0..WINDOWS {
-            if window > 0 {
-                for _ in 0..WINDOW_BITS {
-                    let without = self.add(&sum, &minus_helper);
-                    sum = self.plus(&sum, &without);
-                }
+    /// The helper point of a seed, and its multiples.
+    pub fn helper(&mut self, seed: &Var) -> Helper {
+        let first = self.hash_to_curve(seed);
+        let other = self.constant_point(&G1Affine::generator());
+        let above = self.plus(&first, &other);
+        let other = self.with_sign(&other, false);
+        let below = self.add(&first, &other);
+        // The two differ by twice the generator, which is not the identity.
+        let above = self.with_sign(&above, true);
+        let double = self.add_distinct(&below, &above);
+        let third = self.plus(&double, &first);
+        let mut helpers = vec![first, third];
+        while helpers.len() < HELPERS {
+            let last = helpers[helpers.len() - 1].clone();
+            let next = self.plus(&last, &helpers[0]);
+            helpers.push(self.plus(&next, &last));
+        }
+        self.flush_quotients(false);
+        helpers.try_into().expect("as many as were made")
+    }
+
+    /// `Σ scalars · tables + Σ once`. Windows of whole scalars end at different bits, so that every doubling has one to take up.
+    pub fn sum(&mut self, terms: &[Term<'_>], once: &[Point], helper: &Helper) -> Point {
+        let mut due: Vec<Vec<Chosen>> = vec![];
+        for (i, term) in terms.iter().enumerate() {
+            // What is short is not short any more when it is halved.
+            let shift = if term.windows == WINDOWS {
+                i % WINDOW_BITS
+            } else {
+                0
+            };
+            for (window, chosen) in self.choose(term, shift).into_iter().rev().enumerate() {
+                let bit = WINDOW_BITS * window + shift;
+                due.resize_with(due.len().max(bit + 1), Vec::new);
+                due[bit].push(chosen);
             }
-            for chosen in &chosen {
-                sum = self.add(&sum, &chosen[window]);
+        }
+        let mut sum = helper[0].clone();
+        // The sum's weight is 2 to this power.
+        let mut level = 0;
+        for (i, due) in due.into_iter().rev().enumerate() {
+            let mut due = due.into_iter();
+            if i > 0 {
+                sum = self.double(&sum, &mut due, helper, &mut level);
+            }
+            for chosen in due {
+                sum = self.add(&sum, &chosen);
             }
         }
         for point in once {
             sum = self.plus(&sum, point);
         }
-        let sum = self.add(&sum, &minus_helper);
+        // `2^level = (2^level - 1) + 1`.
+        for of in [level.checked_sub(1), Some(0)].into_iter().flatten() {
+            let taken = self.with_sign(&helper[of], false);
+            sum = self.add(&sum, &taken);
+        }
         assert_eq!(sum.weight, Fr::ZERO, "what the sum began with is taken away");
+        self.flush_quotients(false);
         sum
     }
 
-    /// A point's multiples for every window of a scalar, most significant first.
-    fn choose(&mut self, table: &Table, scalar: &Var) -> Vec<Chosen> {
-        let digits = self.digits_of(scalar);
-        let mut points = vec![vec![]; WINDOWS];
+    /// Twice a sum, and what is due if it is taken up.
+    fn double(
+        &mut self,
+        sum: &Point,
+        due: &mut impl Iterator<Item = Chosen>,
+        helper: &Helper,
+        level: &mut usize,
+    ) -> Point {
+        let has_room = *level + 1 < HELPERS;
+        let taken_up = has_room.then(|| due.next()).flatten();
+        let (other, next) = match taken_up {
+            Some(chosen) => (chosen, *level + 1),
+            None => (self.with_sign(&helper[*level], false), 0),
+        };
+        let through = self.add(sum, &other);
+        *level = next;
+        let sum = self.with_sign(sum, true);
+        // They differ by `other`, which is not the identity.
+        self.add_distinct(&through, &sum)
+    }
+
+    /// A point's multiples for every window of a scalar's share of `2^shift`, most significant first.
+    fn choose(&mut self, term: &Term<'_>, shift: usize) -> Vec<Chosen> {
+        let Term {
+            table,
+            scalar,
+            windows,
+        } = term;
+        let digits = self.shifted_digits_of(scalar, *windows, shift);
+        let mut points = vec![vec![]; *windows];
         let integers: Vec<usize> = digits.iter().map(|digit| digit.value.entry).collect();
         for value in 0..modulus::LIMBS + 2 {
             let entries: [Var; ENTRIES] = std::array::from_fn(|entry| {

@@ -164,22 +164,17 @@ impl Sheet {
             .require_identity();
         let ([chord, square], exact) = operands.exact();
 
+        self.lead(x, y);
         let row = self.row();
         self.enable(Gate::Add, row);
-        x.limbs
-            .iter()
-            .chain(&y.cells)
-            .chain(&x2.limbs)
-            .chain(&y2.cells)
-            .for_each(|var| {
-                self.copy(var);
-            });
-        self.copy(sign);
-        let cells = exact.scalars().map(|value| self.witness(value));
+        x2.limbs.iter().chain(&y2.cells).chain([sign]).for_each(|var| {
+            self.copy(var);
+        });
         for quotient in chord.quotients().into_iter().chain(square.quotients()) {
             let quotient = self.witness(quotient);
             self.require_quotient(quotient);
         }
+        let cells = exact.scalars().map(|value| self.witness(value));
         debug_assert_eq!(self.row(), row + add::SLOPE);
         let x3 = match operands.slope {
             Slope::Old(old) => {
@@ -190,7 +185,7 @@ impl Sheet {
             }
             Slope::New(slope) => self.element_pair([slope, operands.x3])[1],
         };
-        self.flush_quotients(false);
+        debug_assert_eq!(self.row(), row + add::CELLS);
         Third {
             x3,
             y3: Lazy {
@@ -199,6 +194,27 @@ impl Sheet {
                 bound: Bound::product().plus(&y.bound),
             },
         }
+    }
+
+    /// Sees to it that an addition laid out next reads `x` and `y`: they are what the addition before it wrote, or are copied.
+    fn lead(&mut self, x: &Element, y: &Lazy) {
+        let row = self.row();
+        let lie = |vars: &[Var], before: usize| {
+            let found = vars.iter().map(|var| var.row + before);
+            (row..).zip(found).all(|(expected, found)| expected == found)
+        };
+        if lie(&x.limbs, add::X_BEFORE) && lie(&y.cells, add::Y_BEFORE) {
+            return;
+        }
+        self.flush_quotients(false);
+        y.cells.iter().for_each(|var| {
+            self.copy(var);
+        });
+        self.skip(add::Y_BEFORE - y.cells.len() - add::X_BEFORE);
+        x.limbs.iter().for_each(|var| {
+            self.copy(var);
+        });
+        self.skip(add::X_BEFORE - LIMBS);
     }
 
     /// A new element beside five cells that were laid out last and need no range.

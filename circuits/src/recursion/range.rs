@@ -33,7 +33,7 @@ impl Sheet {
 
     /// Requires a cell to hold a single digit.
     pub fn require_digit(&mut self, var: &Var) {
-        self.digits.push((var.cell.row, false));
+        self.digits.push((var.row, false));
     }
 
     /// Requires a quotient's cell to have its digits, in a block of ten that is laid out when it is full.

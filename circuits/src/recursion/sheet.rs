@@ -10,29 +10,15 @@ use halo2curves::{bn256::Fr, ff::Field};
 use super::config::{GATES, Gate};
 use crate::field;
 
-/// Constants that a sheet has room for.
-const CONSTANTS: usize = 1 << 12;
-/// Cells of a constant: see [`Sheet::constant`].
-const CONSTANT_CELLS: usize = 3;
+/// Constants that a sheet has room for where nobody counted them.
+pub(super) const CONSTANTS: usize = 1 << 12;
+/// Cells of 0 before the constants, which the first ones read: see [`Sheet::constant`].
+const ZEROS: usize = 3;
 
-/// A column that takes part in equalities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Place {
-    Advice,
-    Instance,
-}
-
-/// A cell by column and absolute row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Cell {
-    pub place: Place,
-    pub row: usize,
-}
-
-/// A cell with the value that the prover means it to hold.
+/// A cell, by its row, with the value that the prover means it to hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Var {
-    pub cell: Cell,
+    pub row: usize,
     pub value: Fr,
     /// Whether it is one of the circuit's constants.
     pub is_constant: bool,
@@ -41,45 +27,62 @@ pub(super) struct Var {
 /// All cells of one recursion.
 #[derive(Clone, Debug)]
 pub(super) struct Sheet {
-    /// Values of `a`.
+    /// Values of `a`. The first rows are the instances'.
     pub advice: Vec<Fr>,
+    pub instances: Vec<Fr>,
     /// Values of `c` that are not 0.
     pub added: BTreeMap<usize, Fr>,
     /// Rows at which each gate is on, by [`Gate`].
     pub on: [Vec<usize>; GATES.len()],
     /// Rows whose digit is looked up, and whether the chain goes on.
     pub digits: Vec<(usize, bool)>,
-    /// Pairs of cells that must be equal, and the part of the statement that says so.
-    pub copies: Vec<(Cell, Cell, &'static str)>,
+    /// Pairs of rows whose cells must be equal, and the part of the statement that says so.
+    pub copies: Vec<(usize, usize, &'static str)>,
     /// First row of each named part of the statement, in order.
     pub labels: Vec<(usize, &'static str)>,
     constants: HashMap<[u8; 32], Var>,
+    /// Constants that there is room for.
+    room: usize,
     /// Quotients whose ranges are not laid out yet: see [`super::range`].
     pub(super) waiting: Vec<Var>,
 }
 
 impl Default for Sheet {
-    /// A sheet with the constant 0: four equal cells `z` with `z + z z = z`.
     fn default() -> Self {
-        let mut sheet = Self {
-            advice: vec![Fr::ZERO; CONSTANT_CELLS * CONSTANTS + 1],
-            added: BTreeMap::new(),
-            on: Default::default(),
-            digits: vec![],
-            copies: vec![],
-            labels: vec![(0, "constants")],
-            constants: HashMap::new(),
-            waiting: vec![],
-        };
-        sheet.enable(Gate::Arith, 0);
-        let cells = [0, 1, 2, 3].map(|row| sheet.fixed(row, Fr::ZERO));
-        cells[..3].iter().for_each(|cell| sheet.equal(cell, &cells[3]));
-        sheet.constants.insert(field::to_be(&Fr::ZERO), cells[3]);
-        sheet
+        Self::with_room(0, CONSTANTS)
     }
 }
 
 impl Sheet {
+    /// A sheet for so many instances and constants, with the constant 0: four equal cells `z` with `z + z z = z`.
+    pub fn with_room(instances: usize, room: usize) -> Self {
+        let mut sheet = Self {
+            advice: vec![Fr::ZERO; instances + ZEROS + room],
+            instances: vec![Fr::ZERO; instances],
+            added: BTreeMap::new(),
+            on: Default::default(),
+            digits: vec![],
+            copies: vec![],
+            labels: vec![(0, "P-8.4: root instances"), (instances, "constants")],
+            constants: HashMap::new(),
+            room,
+            waiting: vec![],
+        };
+        (0..instances).for_each(|row| sheet.enable(Gate::Instance, row));
+        sheet.enable(Gate::Arith, instances);
+        let cells = [0, 1, 2, 3].map(|row| sheet.fixed(instances + row, Fr::ZERO));
+        cells[..ZEROS]
+            .iter()
+            .for_each(|cell| sheet.equal(cell, &cells[3]));
+        sheet.constants.insert(field::to_be(&Fr::ZERO), cells[ZEROS]);
+        sheet
+    }
+
+    /// Constants in use.
+    pub fn constants(&self) -> usize {
+        self.constants.len()
+    }
+
     /// The next free row.
     pub fn row(&self) -> usize {
         self.advice.len()
@@ -97,13 +100,10 @@ impl Sheet {
 
     /// A new cell that nothing constrains yet: the caller must.
     pub fn witness(&mut self, value: Fr) -> Var {
-        let cell = Cell {
-            place: Place::Advice,
-            row: self.row(),
-        };
+        let row = self.row();
         self.advice.push(value);
         Var {
-            cell,
+            row,
             value,
             is_constant: false,
         }
@@ -124,50 +124,37 @@ impl Sheet {
     /// Requires two cells to be equal.
     pub fn equal(&mut self, a: &Var, b: &Var) {
         let label = self.labels.last().map_or("", |(_, name)| name);
-        self.copies.push((a.cell, b.cell, label));
+        self.copies.push((a.row, b.row, label));
     }
 
     /// Requires a cell to equal an instance.
     pub fn equal_instance(&mut self, a: &Var, row: usize) {
-        let instance = Var {
-            cell: Cell {
-                place: Place::Instance,
-                row,
-            },
-            ..*a
-        };
+        self.instances[row] = a.value;
+        let instance = self.fixed(row, a.value);
         self.equal(a, &instance);
     }
 
-    /// A constant of the circuit: the constant before it, plus `0·0`, plus what [`Gate::Arith`] adds at its row.
+    /// A constant of the circuit: `a + b c` of the three cells before it, which are constants, plus what [`Gate::Arith`] adds.
     pub fn constant(&mut self, value: Fr) -> Var {
         if let Some(known) = self.constants.get(&field::to_be(&value)) {
             return *known;
         }
         let count = self.constants.len();
-        assert!(count < CONSTANTS, "more constants than rows kept for them");
-        let row = CONSTANT_CELLS * count;
+        assert!(count < self.room, "more constants than rows kept for them");
+        let row = self.instances.len() + count;
+        let before: [Fr; ZEROS] = std::array::from_fn(|i| self.advice[row + i]);
         self.enable(Gate::Arith, row);
-        let before = self.advice[row];
-        self.set_added(row, value - before);
-        let zero = self.constants[&field::to_be(&Fr::ZERO)];
-        for factor in [row + 1, row + 2] {
-            let factor = self.fixed(factor, Fr::ZERO);
-            self.copies.push((factor.cell, zero.cell, "constants"));
-        }
-        let var = self.fixed(row + CONSTANT_CELLS, value);
+        self.set_added(row, value - (before[0] + before[1] * before[2]));
+        let var = self.fixed(row + ZEROS, value);
         self.constants.insert(field::to_be(&value), var);
         var
     }
 
-    /// Sets a cell among the constants.
+    /// Sets a cell among the first ones.
     fn fixed(&mut self, row: usize, value: Fr) -> Var {
         self.advice[row] = value;
         Var {
-            cell: Cell {
-                place: Place::Advice,
-                row,
-            },
+            row,
             value,
             is_constant: true,
         }
@@ -183,11 +170,7 @@ impl Sheet {
     /// The cell `a + b c`. When `a` is the cell laid out last, it is the gate's first cell itself.
     pub fn mul_add(&mut self, a: &Var, b: &Var, c: &Var) -> Var {
         let value = a.value + b.value * c.value;
-        let last = Cell {
-            place: Place::Advice,
-            row: self.row().wrapping_sub(1),
-        };
-        if a.cell != last {
+        if a.row + 1 != self.row() {
             self.copy(a);
         }
         self.enable(Gate::Arith, self.row() - 1);

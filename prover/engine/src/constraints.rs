@@ -232,11 +232,7 @@ mod tests {
     fn the_recursions_quotient_has_so_many_products() {
         let mut cs = ConstraintSystem::default();
         RecursionCircuit::configure(&mut cs);
-        // No row has two gates.
-        let gates = cs.num_selectors();
-        let on = (0..gates).map(|gate| (0..gates).map(|row| gate == row).collect());
-        let (cs, _) = cs.compress_selectors(on.collect());
-        let permuted = [Poly::Advice(0), Poly::Instance(0)];
+        let permuted = [Poly::Advice(0)];
         let layout = Layout {
             cs: &cs,
             permuted: &permuted,

@@ -10,9 +10,9 @@ use crate::{
     field,
     recursion::{
         circuit::lookup_coefficients,
-        config::{CHAIN, GATES, Gate, RecursionConfig},
+        config::{CHAIN, GATES, Gate, RecursionConfig, add},
         modulus::DIGIT_BITS,
-        sheet::{Cell, Place, Sheet},
+        sheet::Sheet,
     },
 };
 
@@ -21,13 +21,21 @@ pub struct Constraint {
     pub name: String,
     pub gate: Gate,
     poly: Expression<Fr>,
+    /// What the switches hold where the gate is on, by column.
+    switches: HashMap<usize, Fr>,
     /// Rotations of `a` that it reads.
-    pub reads: BTreeSet<usize>,
+    pub reads: BTreeSet<i32>,
 }
 
 /// All constraints of the circuit.
 pub struct Checker {
     pub constraints: Vec<Constraint>,
+}
+
+/// A row so many rows on.
+pub fn at(row: usize, rotation: i32) -> usize {
+    let row = row.checked_add_signed(rotation as isize);
+    row.expect("a gate reads rows that there are")
 }
 
 fn walk(poly: &Expression<Fr>, visit: &mut impl FnMut(&Expression<Fr>)) {
@@ -46,25 +54,24 @@ impl Checker {
     pub fn new() -> Self {
         let mut cs = ConstraintSystem::default();
         let config = RecursionConfig::configure(&mut cs);
-        let gate_of: HashMap<usize, Gate> = GATES
-            .iter()
-            .map(|gate| (config.selector(*gate).index(), *gate))
-            .collect();
         let mut constraints = vec![];
-        for gate in cs.gates() {
+        assert_eq!(cs.gates().len(), GATES.len());
+        for (gate, on) in cs.gates().iter().zip(GATES) {
+            assert_eq!(gate.name(), format!("{on:?}").to_lowercase());
+            let columns = config.switches.map(|column| column.index());
+            let switches: HashMap<usize, Fr> = columns.into_iter().zip(on.switches().map(Fr::from)).collect();
             for (i, poly) in gate.polynomials().iter().enumerate() {
-                let (mut on, mut reads) = (None, BTreeSet::new());
-                walk(poly, &mut |node| match node {
-                    Expression::Selector(selector) => on = Some(gate_of[&selector.index()]),
-                    Expression::Advice(query) => {
-                        reads.insert(query.rotation().0 as usize);
+                let mut reads = BTreeSet::new();
+                walk(poly, &mut |node| {
+                    if let Expression::Advice(query) = node {
+                        reads.insert(query.rotation().0);
                     }
-                    _ => {}
                 });
                 constraints.push(Constraint {
                     name: format!("{}: {}", gate.name(), gate.constraint_name(i)),
-                    gate: on.expect("a gate has a selector"),
+                    gate: on,
                     poly: poly.clone(),
+                    switches: switches.clone(),
                     reads,
                 });
             }
@@ -74,6 +81,11 @@ impl Checker {
 
     /// Names of all that fails, with the part of the statement it belongs to.
     pub fn failures(&self, sheet: &Sheet, instances: &[Fr]) -> BTreeSet<String> {
+        let mut sheet = std::borrow::Cow::Borrowed(sheet);
+        if sheet.instances != instances {
+            sheet.to_mut().instances = instances.to_vec();
+        }
+        let sheet = sheet.as_ref();
         let gates = self.constraints.par_iter().flat_map(|constraint| {
             sheet.on[constraint.gate as usize].par_iter().filter_map(|&row| {
                 let holds = constraint.holds(sheet, row);
@@ -85,7 +97,7 @@ impl Checker {
             (!holds).then(|| format!("digit @ {}", part(sheet, *row)))
         });
         let copies = sheet.copies.par_iter().filter_map(|(a, b, label)| {
-            (value(sheet, instances, a) != value(sheet, instances, b)).then(|| format!("copy @ {label}"))
+            (sheet.advice[*a] != sheet.advice[*b]).then(|| format!("copy @ {label}"))
         });
         gates.chain(digits).chain(copies).collect()
     }
@@ -97,18 +109,21 @@ impl Constraint {
         self.value(sheet, row) == Fr::ZERO
     }
 
-    /// The polynomial's value, its selector aside.
+    /// The polynomial's value where its gate is on.
     pub fn value(&self, sheet: &Sheet, row: usize) -> Fr {
         let constant = |row: usize| sheet.added.get(&row).copied().unwrap_or(Fr::ZERO);
         self.poly.evaluate(
             &|constant| constant,
             &|_| Fr::ONE,
-            &|query| {
-                assert_eq!(query.column_index(), 0, "gates read constants only");
-                constant(row + query.rotation().0 as usize)
+            &|query| match self.switches.get(&query.column_index()) {
+                Some(value) => *value,
+                None => {
+                    assert_eq!(query.column_index(), 0, "gates read switches and constants only");
+                    constant(at(row, query.rotation().0))
+                }
             },
-            &|query| sheet.advice[row + query.rotation().0 as usize],
-            &|_| unreachable!("no gate reads the instance column"),
+            &|query| sheet.advice[at(row, query.rotation().0)],
+            &|query| sheet.instances[at(row, query.rotation().0)],
             &|_| unreachable!("no challenges"),
             &|a| -a,
             &|a, b| a + b,
@@ -127,13 +142,6 @@ fn is_digit(sheet: &Sheet, row: usize, next: bool) -> bool {
 fn part(sheet: &Sheet, row: usize) -> &'static str {
     let next = sheet.labels.partition_point(|(start, _)| *start <= row);
     next.checked_sub(1).map_or("", |i| sheet.labels[i].1)
-}
-
-fn value(sheet: &Sheet, instances: &[Fr], cell: &Cell) -> Fr {
-    match cell.place {
-        Place::Advice => sheet.advice[cell.row],
-        Place::Instance => instances[cell.row],
-    }
 }
 
 /// Which constraints read a cell, found fast.
@@ -157,10 +165,7 @@ impl<'a> Incidence<'a> {
             checker,
             gates,
             digits: sheet.digits.iter().copied().collect(),
-            copied: cells
-                .filter(|cell| cell.place == Place::Advice)
-                .map(|cell| cell.row)
-                .collect(),
+            copied: cells.copied().collect(),
         }
     }
 
@@ -201,9 +206,10 @@ impl<'a> Incidence<'a> {
     }
 
     fn constraints_of(&self, row: usize) -> impl Iterator<Item = (&'a Constraint, usize)> {
-        let from = row.saturating_sub(40);
-        self.gates.range(from..=row).flat_map(move |(at, gates)| {
-            let rotation = row - at;
+        // No gate reads further.
+        let near = row.saturating_sub(add::CELLS)..=row + add::Y_BEFORE;
+        self.gates.range(near).flat_map(move |(at, gates)| {
+            let rotation = row as i32 - *at as i32;
             let gates = gates.clone();
             self.checker
                 .constraints

@@ -99,7 +99,7 @@ fn two_children_are_accepted() {
         let found = failures(&circuit, &other);
         assert_eq!(
             found,
-            BTreeSet::from(["copy @ P-8.4: root instances".to_owned()]),
+            BTreeSet::from(["instance: the cell is the instance @ P-8.4: root instances".to_owned()]),
             "{row}"
         );
     }

@@ -2,30 +2,32 @@
 
 use std::collections::BTreeSet;
 
-use halo2_proofs::{dev::MockProver, plonk::ConstraintSystem};
+use halo2_proofs::{
+    dev::MockProver,
+    plonk::{ConstraintSystem, Expression},
+};
 use halo2curves::{
     CurveAffine,
     bn256::{Fq, Fr, G1, G1Affine},
     ff::{Field, PrimeField},
     group::Curve,
 };
-use num_bigint::BigUint;
+use num_bigint::{BigInt, BigUint, Sign};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use super::checker::Checker;
+use super::checker::{Checker, at};
 use crate::{
     field,
-    plonk::arithmetic::Arithmetic,
-    poseidon,
+    plonk::arithmetic::{Arithmetic, Native},
     recursion::{
         RecursionCircuit, RecursionConfig,
-        config::CHAIN,
-        curve::Point,
+        config::{CHAIN, GATES, Gate, SWITCHES},
+        curve::{ENTRIES, Helper, Point, Term},
         foreign::{Element, Operands, Slope},
         modulus::{self, Bound, Exact, LIMBS},
         scalar,
-        sheet::Sheet,
+        sheet::{Sheet, Var},
     },
 };
 
@@ -263,31 +265,49 @@ fn scalars_have_the_digits_that_they_say() {
     values.extend((0..20).map(|_| Fr::random(&mut rng)));
     let mut sheet = Sheet::default();
     for value in values {
-        let digits = scalar::digits_of(&value);
+        let digits = scalar::digits_of(&value, scalar::WINDOWS);
         let sum = digits.iter().fold(Fr::ZERO, |sum, digit| {
             let size = Fr::from(2 * digit.entry as u64 + 1);
             sum * Fr::from(16) + if digit.positive { size } else { -size }
         });
         assert_eq!(sum, value);
         let var = sheet.witness(value);
-        sheet.digits_of(&var);
+        for shift in 0..scalar::WINDOW_BITS {
+            sheet.shifted_digits_of(&var, scalar::WINDOWS, shift);
+        }
     }
     assert_eq!(failures(&mut sheet), none());
 }
 
-fn helper(sheet: &mut Sheet) -> Point {
+fn helper(sheet: &mut Sheet) -> Helper {
     let seed = sheet.witness(Fr::from(rng().r#gen::<u64>()));
-    sheet.hash_to_curve(&seed)
+    sheet.helper(&seed)
+}
+
+#[test]
+fn the_helpers_multiples() {
+    let mut sheet = Sheet::default();
+    let helper = helper(&mut sheet);
+    for (i, point) in helper.iter().enumerate() {
+        let multiple = Fr::from((1 << (i + 1)) - 1);
+        assert_eq!(point.weight, multiple);
+        assert_eq!(point.value(), (helper[0].value() * multiple).to_affine());
+    }
+    assert_eq!(failures(&mut sheet), none());
 }
 
 /// A sum of two multiples, one of them of a constant, and a point: every gate of field and curve.
 fn small_sum(scalars: [Fr; 2]) -> (Sheet, G1Affine) {
-    let mut sheet = Sheet::default();
+    let mut sheet = Sheet::with_room(2, 1 << 11);
+    let instances = [3, 4].map(|value| sheet.witness(Fr::from(value)));
+    for (row, var) in instances.iter().enumerate() {
+        sheet.equal_instance(var, row);
+    }
     sheet.label("point");
     let helper = helper(&mut sheet);
     let (first, _) = sheet.point(&point(1));
     let (second, _) = sheet.point(&point(5));
-    let table = sheet.table(&first, &helper);
+    let table = sheet.table(&first, &helper[0]);
     for (entry, point_of) in table.iter().enumerate() {
         let multiple = point(1) * Fr::from(2 * entry as u64 + 1);
         assert_eq!(point_of.value(), multiple.to_affine());
@@ -296,7 +316,10 @@ fn small_sum(scalars: [Fr; 2]) -> (Sheet, G1Affine) {
     let scalars = scalars.map(|scalar| sheet.witness(scalar));
     sheet.label("sum");
     let sum = sheet.sum(
-        &[(&table, scalars[0]), (&constant, scalars[1])],
+        &[
+            Term::whole(&table, scalars[0]),
+            Term::whole(&constant, scalars[1]),
+        ],
         &[second],
         &helper,
     );
@@ -318,7 +341,51 @@ fn sums_of_multiples() {
         let (sheet, sum) = small_sum(scalars);
         let plain = point(1) * scalars[0] + point(2) * scalars[1] + point(5);
         assert_eq!(sum, plain.to_affine());
-        assert_eq!(checker.failures(&sheet, &[]), none());
+        assert_eq!(checker.failures(&sheet, &sheet.instances), none());
+    }
+}
+
+/// Terms enough that every doubling has one to take up, and weights among them.
+#[test]
+fn sums_of_many_multiples_and_of_weights() {
+    let mut rng = rng();
+    let mut sheet = Sheet::default();
+    let helper = helper(&mut sheet);
+    let tables: Vec<[Point; ENTRIES]> = (0..6).map(|i| sheet.constant_table(&point(10 + i))).collect();
+    let scalars: Vec<Fr> = (0..6).map(|_| Fr::random(&mut rng)).collect();
+    let cells: Vec<Var> = scalars.iter().map(|scalar| sheet.witness(*scalar)).collect();
+    let weights: Vec<Var> = cells.iter().map(|challenge| sheet.weight_of(challenge)).collect();
+    for (challenge, weight) in scalars.iter().zip(&weights) {
+        assert_eq!(Native::default().weight(challenge), weight.value);
+    }
+    let whole = |i: usize| Term::whole(&tables[i], cells[i]);
+    let short = |i: usize| Term::short(&tables[i], weights[i]);
+    for is_short in [[false; 6], [true; 6], [false, true, true, false, true, false]] {
+        let terms = [0, 1, 2, 3, 4, 5].map(|i| if is_short[i] { short(i) } else { whole(i) });
+        let sum = sheet.sum(&terms, &[], &helper);
+        let scalar = |i: usize| if is_short[i] { weights[i].value } else { scalars[i] };
+        let plain: G1 = (0..6).map(|i| point(10 + i as u64) * scalar(i)).sum();
+        assert_eq!(sum.value(), plain.to_affine());
+    }
+    assert_eq!(failures(&mut sheet), none());
+}
+
+#[test]
+fn weights_are_odd_and_short() {
+    let mut rng = rng();
+    let mut values = vec![Fr::ZERO, Fr::ONE, -Fr::ONE, Fr::from(2), -Fr::from(2)];
+    values.extend((0..50).map(|_| Fr::random(&mut rng)));
+    for value in values {
+        let digits = scalar::digits_of(&value, scalar::WINDOWS);
+        let low = &digits[scalar::WINDOWS - scalar::SHORT_WINDOWS..];
+        let sum = low.iter().fold(BigInt::ZERO, |sum, digit| {
+            let size = 2 * digit.entry as i64 + 1;
+            sum * 16 + if digit.positive { size } else { -size }
+        });
+        assert!(sum.bit(0) && sum.magnitude().bits() <= 128);
+        let size = field::reduce(sum.magnitude());
+        let weight = if sum.sign() == Sign::Minus { -size } else { size };
+        assert_eq!(Native::default().weight(&value), weight);
     }
 }
 
@@ -337,11 +404,10 @@ fn the_permutation_is_poseidons() {
     let mut rng = rng();
     let mut sheet = Sheet::default();
     for _ in 0..3 {
-        let mut state = [0; 3].map(|_| Fr::random(&mut rng));
+        let state = [0; 3].map(|_| Fr::random(&mut rng));
         let vars = state.map(|value| sheet.witness(value));
         let permuted = sheet.permute(vars);
-        poseidon::permute(poseidon::spec3(), &mut state);
-        assert_eq!(permuted.map(|var| var.value), state);
+        assert_eq!(permuted.map(|var| var.value), Native::default().permute(state));
     }
     assert_eq!(failures(&mut sheet), none());
 }
@@ -360,21 +426,23 @@ pub fn every_gate() -> Sheet {
 fn agrees_with_mock_prover() {
     let checker = Checker::new();
     let sheet = every_gate();
-    let run = |sheet: &Sheet| {
+    let run = |sheet: &Sheet, instances: &[Fr]| {
         let circuit = RecursionCircuit::of_sheet(sheet.clone());
-        let prover = MockProver::run(18, &circuit, vec![vec![]]).expect("runs");
+        let prover = MockProver::run(18, &circuit, vec![instances.to_vec()]).expect("runs");
         prover.verify().is_ok()
     };
-    assert_eq!(checker.failures(&sheet, &[]), none());
-    assert!(run(&sheet));
+    let instances = &sheet.instances;
+    assert_eq!(checker.failures(&sheet, instances), none());
+    assert!(run(&sheet, instances));
+    assert!(!run(&sheet, &[instances[0], instances[1] + Fr::ONE]));
     // A change in each kind of gate, and one that only a lookup or a copy sees.
     let rows: Vec<usize> = sheet.on.iter().map(|rows| rows[rows.len() / 2]).collect();
     let digit = sheet.digits[sheet.digits.len() / 2].0;
     for row in rows.into_iter().chain([digit]) {
         let mut changed = sheet.clone();
         changed.advice[row] += Fr::ONE;
-        assert!(!checker.failures(&changed, &[]).is_empty(), "row {row}");
-        assert!(!run(&changed), "row {row}");
+        assert!(!checker.failures(&changed, instances).is_empty(), "row {row}");
+        assert!(!run(&changed, instances), "row {row}");
     }
 }
 
@@ -393,17 +461,40 @@ fn degree_is_five_and_rotations_are_few() {
     assert_eq!(cs.num_advice_columns(), 1);
     assert_eq!(cs.advice_queries().len(), 31);
     assert_eq!(cs.lookups().len(), 1);
-    assert_eq!(cs.permutation().get_columns().len(), 2);
-    // Selectors that exclude each other share columns: three for six gates, beside `added`, the lookup's two and the table.
-    let sheet = every_gate();
-    let selectors = sheet.on.iter().map(|rows| {
-        let mut on = vec![false; sheet.row()];
-        rows.iter().for_each(|row| on[*row] = true);
-        on
-    });
-    let (cs, _) = cs.compress_selectors(selectors.collect());
+    assert_eq!(cs.permutation().get_columns().len(), 1);
+    assert_eq!(cs.num_selectors(), 0);
+    // The switches, `added`, the lookup's two and the table.
     assert_eq!(cs.num_fixed_columns(), 7);
-    assert_eq!(cs.degree(), 5);
+}
+
+#[test]
+fn one_gate_is_on_where_the_switches_say_so() {
+    let value = |gate: Gate, switches: [u64; SWITCHES]| {
+        let selector = gate.selector(switches.map(|value| Expression::Constant(Fr::from(value))));
+        let never = |_| unreachable!("constants alone");
+        selector.evaluate(
+            &|constant| constant,
+            &|_| never(()),
+            &|_| never(()),
+            &|_| never(()),
+            &|_| never(()),
+            &|_| never(()),
+            &|a| -a,
+            &|a, b| a + b,
+            &|a, b| a * b,
+            &|a, scale| a * scale,
+        )
+    };
+    for gate in GATES {
+        assert_eq!(value(gate, [0; SWITCHES]), Fr::ZERO);
+        for on in GATES {
+            assert_eq!(
+                value(gate, on.switches()) != Fr::ZERO,
+                gate == on,
+                "{gate:?} at {on:?}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -411,13 +502,14 @@ fn every_constraint_can_fail() {
     let sheet = every_gate();
     let checker = Checker::new();
     let mut scratch = sheet.clone();
+    assert!(sheet.on.iter().all(|rows| !rows.is_empty()));
     for constraint in &checker.constraints {
         let row = sheet.on[constraint.gate as usize][0];
         assert!(constraint.holds(&sheet, row), "{}", constraint.name);
         let breaks = constraint.reads.iter().any(|rotation| {
-            scratch.advice[row + rotation] += Fr::from(5);
+            scratch.advice[at(row, *rotation)] += Fr::from(5);
             let holds = constraint.holds(&scratch, row);
-            scratch.advice[row + rotation] -= Fr::from(5);
+            scratch.advice[at(row, *rotation)] -= Fr::from(5);
             !holds
         });
         assert!(breaks, "{}", constraint.name);
@@ -435,7 +527,7 @@ fn a_helper_follows_from_its_seed() {
     assert!(field::to_integer(&(x - Fr::from(9))) < BigUint::from(20u8));
     let mut other = sheet.clone();
     assert_eq!(failures(&mut sheet), none());
-    other.advice[seed.cell.row] += Fr::ONE;
+    other.advice[seed.row] += Fr::ONE;
     let found: Vec<String> = failures(&mut other).into_iter().collect();
     assert_eq!(found, ["copy @ seed"]);
 }

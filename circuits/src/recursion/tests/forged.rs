@@ -19,11 +19,12 @@ use crate::{
     plonk::arithmetic::{Arithmetic, WIDTH},
     poseidon,
     recursion::{
-        config::{Gate, add, digit, select},
+        config::{Gate, PARTIAL, PARTIAL_CELLS, add, digit, select},
         curve::Point,
         foreign::{Operands, Slope},
         modulus::{self, Exact, LIMBS},
-        sheet::{Place, Sheet},
+        scalar::{self, SHORT_WINDOWS, WINDOWS},
+        sheet::Sheet,
     },
 };
 
@@ -37,10 +38,8 @@ fn set(sheet: &mut Sheet, row: usize, value: Fr) {
     loop {
         let before = rows.len();
         for (a, b, _) in &sheet.copies {
-            if [a, b].iter().all(|cell| cell.place == Place::Advice)
-                && (rows.contains(&a.row) || rows.contains(&b.row))
-            {
-                rows.extend([a.row, b.row]);
+            if rows.contains(a) || rows.contains(b) {
+                rows.extend([a, b]);
             }
         }
         if rows.len() == before {
@@ -87,8 +86,8 @@ fn chain_of(sheet: &Sheet, row: usize) -> usize {
     sheet
         .copies
         .iter()
-        .find(|(_, b, _)| b.place == Place::Advice && b.row == row)
-        .map(|(a, _, _)| a.row)
+        .find(|(_, b, _)| *b == row)
+        .map(|(a, _, _)| *a)
         .expect("a quotient is copied to its chain")
 }
 
@@ -126,7 +125,8 @@ fn minus(a: &[i64; LIMBS], b: &[i64; LIMBS]) -> [i64; LIMBS] {
 
 /// Makes what follows from slope and x3 follow: the quotients of x where they exist, and y3.
 fn follow(sheet: &mut Sheet, row: usize, with_quotients: bool) {
-    let [x, x2, slope, x3] = [add::X, add::X2, add::SLOPE, add::X3].map(|at| limbs_at(sheet, row + at));
+    let [x2, slope, x3] = [add::X2, add::SLOPE, add::X3].map(|at| limbs_at(sheet, row + at));
+    let x = limbs_at(sheet, row - add::X_BEFORE);
     if with_quotients {
         let square = [x, x2, x3]
             .iter()
@@ -142,7 +142,7 @@ fn follow(sheet: &mut Sheet, row: usize, with_quotients: bool) {
         .into_iter()
         .enumerate()
     {
-        let y = sheet.advice[row + add::Y + side];
+        let y = sheet.advice[row - add::Y_BEFORE + side];
         set(sheet, row + add::Y3 + side, product - y);
     }
 }
@@ -167,8 +167,9 @@ fn quotient(value: &BigInt) -> Option<Fr> {
 #[test]
 fn a_slope_that_holds_modulo_m_is_refused_modulo_r() {
     let (mut sheet, row) = addition();
-    let [x, x2] = [add::X, add::X2].map(|at| limbs_at(&sheet, row + at));
-    let [y, y2] = [add::Y, add::Y2].map(|at| BigInt::from(field::to_integer(&sheet.advice[row + at + 1])));
+    let [x, x2] = [row - add::X_BEFORE, row + add::X2].map(|row| limbs_at(&sheet, row));
+    let [y, y2] = [row - add::Y_BEFORE, row + add::Y2]
+        .map(|row| BigInt::from(field::to_integer(&sheet.advice[row + 1])));
     let inverse = q_modulo_m().modpow(&((BigInt::from(1u8) << 126usize) - 1), &m());
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let (slope, quotients) = (0..1 << 16)
@@ -313,7 +314,7 @@ fn a_limb_of_more_than_51_bits_is_refused() {
     let value = modulus::base_from_integer(&(BigUint::from(5u8) << 51usize));
     let element = sheet.element(value);
     assert_eq!(failures(&mut sheet), none());
-    let [low, high] = [0, 1].map(|limb| element.limbs[limb].cell.row);
+    let [low, high] = [0, 1].map(|limb| element.limbs[limb].row);
     let carried = Fr::from(1 << 51);
     let (low_value, high_value) = (sheet.advice[low] + carried, sheet.advice[high] - Fr::ONE);
     set_chain(&mut sheet, low, 10, modulus::LIMB_DIGITS, low_value);
@@ -331,7 +332,7 @@ fn an_element_plus_q_is_another_form_of_the_same_element() {
     let mask = (BigUint::from(1u8) << 51usize) - 1u8;
     for (limb, var) in element.limbs.iter().enumerate() {
         let value = field::reduce(&((&integer >> (51 * limb)) & &mask));
-        set_chain(&mut sheet, var.cell.row, 10, modulus::LIMB_DIGITS, value);
+        set_chain(&mut sheet, var.row, 10, modulus::LIMB_DIGITS, value);
     }
     assert_eq!(failures(&mut sheet), none());
 }
@@ -341,7 +342,7 @@ fn digits_and_entries() {
     let mut sheet = Sheet::default();
     let scalar = sheet.witness(Fr::from(1_234_567));
     sheet.label("test");
-    let digits = sheet.digits_of(&scalar);
+    let digits = sheet.digits_of(&scalar, WINDOWS);
     let entries = [0u64, 1, 2, 3, 4, 5, 6, 7].map(|value| sheet.witness(Fr::from(100 + value)));
     sheet.select(&entries, &digits);
     assert_eq!(failures(&mut sheet), none());
@@ -355,7 +356,7 @@ fn digits_and_entries() {
         set(&mut sheet, row + cell, value);
         let prefix = sheet.advice[row + digit::NEXT] + sign * Fr::from(2 * weight);
         sheet.advice[row + digit::NEXT] = prefix;
-        let scalar = sheet.advice[scalar.cell.row] + sign * Fr::from(2 * weight);
+        let scalar = sheet.advice[scalar.row] + sign * Fr::from(2 * weight);
         set(&mut sheet, row + digit::NEXT, scalar);
         let found = check(&sheet);
         assert!(found.contains("digit: a bit is 0 or 1 @ test"), "{found:?}");
@@ -379,7 +380,7 @@ fn a_bit_is_refused_alone() {
     let mut valid = Sheet::default();
     let scalar = valid.witness(Fr::from(1_234_567));
     valid.label("test");
-    valid.digits_of(&scalar);
+    valid.digits_of(&scalar, WINDOWS);
     assert_eq!(failures(&mut valid), none());
     let row = valid.on[Gate::Digit as usize][63];
     let digit = |sheet: &Sheet| {
@@ -398,26 +399,51 @@ fn a_bit_is_refused_alone() {
     }
 }
 
+fn mix(state: &[Fr; WIDTH]) -> [Fr; WIDTH] {
+    let rows = poseidon::spec3().mds;
+    rows.map(|row| row.iter().zip(state).map(|(a, b)| a * b).sum())
+}
+
+/// Lays out anew what follows a gate's inputs. Of partial rounds, the input of one may be kept as it is.
+fn continue_gate(sheet: &mut Sheet, gate: Gate, row: usize, kept: Option<usize>) {
+    let added = [0, 1, 2].map(|i| sheet.added.get(&(row + i)).copied().unwrap_or(Fr::ZERO));
+    let mut state: [Fr; WIDTH] = std::array::from_fn(|i| sheet.advice[row + i]);
+    let power = |sheet: &mut Sheet, input: Fr, at: usize| {
+        sheet.advice[row + at] = input.square();
+        input.square().square() * input
+    };
+    let outputs = if gate == Gate::Full {
+        for (i, value) in state.iter_mut().enumerate() {
+            *value = power(sheet, *value, WIDTH + i);
+        }
+        let mixed = mix(&state);
+        state = std::array::from_fn(|i| mixed[i] + added[i]);
+        2 * WIDTH
+    } else {
+        for round in 0..PARTIAL {
+            state[0] = power(sheet, state[0], WIDTH + 2 * round) + added[round];
+            state = mix(&state);
+            let next = row + WIDTH + 2 * round + 1;
+            if kept == Some(round + 1) {
+                state[0] = sheet.advice[next];
+            }
+            sheet.advice[next] = state[0];
+        }
+        PARTIAL_CELLS - WIDTH
+    };
+    sheet.advice[row + outputs..][..WIDTH].copy_from_slice(&state);
+}
+
 /// Lays out anew what follows a round's inputs, from a row on that a gate of the permutation is on at.
 fn continue_rounds(sheet: &mut Sheet, from: usize) {
-    let mut rounds: Vec<(usize, usize)> = vec![];
-    for (gate, boxes) in [(Gate::Full, WIDTH), (Gate::Partial, 1)] {
+    let mut rounds: Vec<(usize, Gate)> = vec![];
+    for gate in [Gate::Full, Gate::Partial] {
         let rows = sheet.on[gate as usize].iter().filter(|row| **row >= from);
-        rounds.extend(rows.map(|row| (*row, boxes)));
+        rounds.extend(rows.map(|row| (*row, gate)));
     }
-    rounds.sort_unstable();
-    for (row, boxes) in rounds {
-        let mut outputs: [Fr; WIDTH] = std::array::from_fn(|i| sheet.advice[row + i]);
-        for (i, output) in outputs.iter_mut().enumerate().take(boxes) {
-            let square = output.square();
-            sheet.advice[row + WIDTH + i] = square;
-            *output *= square.square();
-        }
-        for (i, matrix) in poseidon::spec3().mds.iter().enumerate() {
-            let mixed: Fr = matrix.iter().zip(&outputs).map(|(a, b)| a * b).sum();
-            let added = sheet.added.get(&(row + i)).copied().unwrap_or(Fr::ZERO);
-            sheet.advice[row + WIDTH + boxes + i] = mixed + added;
-        }
+    rounds.sort_unstable_by_key(|(row, _)| *row);
+    for (row, gate) in rounds {
+        continue_gate(sheet, gate, row, None);
     }
 }
 
@@ -431,21 +457,58 @@ fn a_round_is_refused_alone() {
     let mut same = valid.clone();
     continue_rounds(&mut same, 0);
     assert_eq!(same.advice, valid.advice);
-    for (gate, name, boxes) in [(Gate::Full, "full", WIDTH), (Gate::Partial, "partial", 1)] {
+    for (gate, name, squares, outputs) in [
+        (Gate::Full, "full", [3, 4, 5], 2 * WIDTH),
+        (Gate::Partial, "partial", [3, 5, 7], PARTIAL_CELLS - WIDTH),
+    ] {
         let row = valid.on[gate as usize][2];
-        for square in 0..boxes {
+        for square in squares {
             // The other root of u²: the output is the same.
             let mut sheet = valid.clone();
-            sheet.advice[row + WIDTH + square] *= -Fr::ONE;
+            sheet.advice[row + square] *= -Fr::ONE;
             assert_eq!(check(&sheet), only(&[&format!("{name}: u = x²")]));
         }
         for output in 0..WIDTH {
             let mut sheet = valid.clone();
-            let next = row + WIDTH + boxes;
+            let next = row + outputs;
             sheet.advice[next + output] += Fr::ONE;
             continue_rounds(&mut sheet, next);
             assert_eq!(check(&sheet), only(&[&format!("{name}: the next input")]));
         }
+    }
+    // The inputs of the rounds within a gate.
+    for round in 1..PARTIAL {
+        let row = valid.on[Gate::Partial as usize][2];
+        let mut sheet = valid.clone();
+        sheet.advice[row + WIDTH + 2 * round - 1] += Fr::ONE;
+        continue_gate(&mut sheet, Gate::Partial, row, Some(round));
+        continue_rounds(&mut sheet, row + PARTIAL_CELLS - WIDTH);
+        assert_eq!(check(&sheet), only(&["partial: the next input"]));
+    }
+}
+
+/// An instance and its cell, with all that is copied from it; the constants move with no instance.
+#[test]
+fn an_instance_is_the_cell_at_its_row() {
+    let mut sheet = Sheet::with_room(3, 1 << 5);
+    sheet.label("test");
+    for row in 0..3 {
+        let value = sheet.witness(Fr::from(7 + row as u64));
+        sheet.equal_instance(&value, row);
+    }
+    sheet.skip(40);
+    let instances = sheet.instances.clone();
+    let checker = Checker::new();
+    assert_eq!(checker.failures(&sheet, &instances), none());
+    let expected = BTreeSet::from(["instance: the cell is the instance @ P-8.4: root instances".to_owned()]);
+    for row in 0..3 {
+        let mut other = instances.clone();
+        other[row] += Fr::ONE;
+        assert_eq!(checker.failures(&sheet, &other), expected);
+        let mut other = sheet.clone();
+        let value = other.advice[row] + Fr::ONE;
+        set(&mut other, row, value);
+        assert_eq!(checker.failures(&other, &instances), expected);
     }
 }
 
@@ -464,7 +527,7 @@ fn arithmetic_and_hashes() {
         set(&mut sheet, row, value);
         check(&sheet)
     };
-    assert_eq!(changed(product.cell.row), only(&["arith: a + b c + added = d"]));
+    assert_eq!(changed(product.row), only(&["arith: a + b c + added = d"]));
     // A square, an input of a round and the output of the one before it, an output that nobody reads.
     for (gate, name) in [(Gate::Full, "full"), (Gate::Partial, "partial")] {
         let at = sheet.on[gate as usize][2] + 3;
@@ -475,6 +538,10 @@ fn arithmetic_and_hashes() {
     assert_eq!(
         changed(partial + 1),
         only(&["full: the next input", "partial: the next input"])
+    );
+    assert_eq!(
+        changed(partial + 4),
+        only(&["partial: the next input", "partial: u = x²"])
     );
     let last = *sheet.on[Gate::Full as usize].last().unwrap();
     for output in [6, 7, 8] {
@@ -493,7 +560,7 @@ fn a_constant_is_no_choice() {
     let arith: BTreeSet<String> = ["arith: a + b c + added = d @ constants".to_owned()].into();
     for var in [five, nine, sheet.constant(Fr::ZERO)] {
         let mut other = sheet.clone();
-        set(&mut other, var.cell.row, var.value + Fr::ONE);
+        set(&mut other, var.row, var.value + Fr::ONE);
         assert_eq!(check(&other), arith);
     }
 }
@@ -505,4 +572,44 @@ fn zero_has_no_inverse() {
     let zero = sheet.witness(Fr::ZERO);
     sheet.invert(&zero);
     assert_eq!(failures(&mut sheet), only(&["arith: a + b c + added = d"]));
+}
+
+/// A challenge plus an odd multiple of r has other digits. A weight's challenge may have those of an integer below `2^254` in size alone.
+#[test]
+fn a_weights_challenge_has_two_forms() {
+    let challenge = Fr::from(6);
+    let integer = |times: i64| BigInt::from(6) + BigInt::from(field::modulus()) * times;
+    // Lays out a challenge, then sets its digits to those of one of its integers.
+    let forms: Vec<(i64, BTreeSet<String>)> = (-7..7)
+        .filter(|times| integer(*times).bit(0))
+        .filter(|times| integer(*times).magnitude().bits() <= 256)
+        .map(|times| {
+            let mut sheet = Sheet::default();
+            let var = sheet.witness(challenge);
+            sheet.label("test");
+            let weight = sheet.weight_of(&var);
+            let rows = sheet.on[Gate::Digit as usize].clone();
+            let mut prefix = Fr::ZERO;
+            for (row, value) in rows.iter().zip(scalar::digits(integer(times), WINDOWS)) {
+                let bits = [0, 1, 2].map(|bit| Fr::from((value.entry >> bit & 1) as u64));
+                sheet.advice[row + digit::SIGN] = Fr::from(u64::from(value.positive));
+                sheet.advice[row + digit::BITS..][..3].copy_from_slice(&bits);
+                let size = Fr::from(2 * value.entry as u64 + 1);
+                prefix = prefix * Fr::from(16) + if value.positive { size } else { -size };
+                set(&mut sheet, row + digit::NEXT, prefix);
+            }
+            let above = sheet.advice[rows[SHORT_WINDOWS]];
+            let power = Fr::from(2).pow_vartime([128]);
+            sheet.advice[weight.row] = challenge - above * power;
+            sheet.skip(40);
+            (times, check(&sheet))
+        })
+        .collect();
+    let holds = |times: i64| forms.iter().any(|(of, failed)| *of == times && failed.is_empty());
+    assert!(holds(-1) && forms.len() == 6);
+    for (times, failed) in &forms {
+        let short = integer(*times).magnitude().bits() <= 254;
+        let expected = if short { none() } else { only(&["copy"]) };
+        assert_eq!(*failed, expected, "{times}");
+    }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use halo2curves::{bn256::Fr, ff::Field};
 
 use super::{
-    checker::{Checker, Constraint, Incidence},
+    checker::{Checker, Constraint, Incidence, at},
     circuit::whole,
 };
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
     recursion::{
         config::{CHAIN, GATES, Gate, add, digit},
         modulus::{Exact, LIMBS},
-        scalar::WINDOWS,
-        sheet::{Place, Sheet},
+        scalar::{SHORT_WINDOWS, WINDOWS},
+        sheet::Sheet,
     },
 };
 
@@ -33,10 +33,8 @@ impl Classes {
     fn new(sheet: &Sheet) -> Self {
         let mut classes = Self((0..sheet.row()).collect());
         for (a, b, _) in &sheet.copies {
-            if a.place == Place::Advice && b.place == Place::Advice {
-                let (a, b) = (classes.of(a.row), classes.of(b.row));
-                classes.0[a.max(b)] = a.min(b);
-            }
+            let (a, b) = (classes.of(*a), classes.of(*b));
+            classes.0[a.max(b)] = a.min(b);
         }
         for row in 0..sheet.row() {
             classes.0[row] = classes.of(row);
@@ -62,6 +60,8 @@ struct Resolver<'a> {
     gates: Vec<(usize, Gate)>,
     /// Rows whose digit is looked up, and whether the chain goes on.
     digits: BTreeMap<usize, bool>,
+    /// A cell of the constant 0.
+    zero: usize,
     /// First cells of elements that no addition makes, in order: points, the helper's, reduced ones.
     bare: Vec<usize>,
     /// How many things are free, by the reason.
@@ -71,7 +71,9 @@ struct Resolver<'a> {
 impl<'a> Resolver<'a> {
     fn new(sheet: &'a Sheet) -> Self {
         let of = |gate: Gate| sheet.on[gate as usize].iter().map(move |row| (*row, gate));
-        let mut gates: Vec<(usize, Gate)> = GATES.into_iter().flat_map(of).collect();
+        // What comes out may not be known beforehand.
+        let inner = GATES.into_iter().filter(|gate| *gate != Gate::Instance);
+        let mut gates: Vec<(usize, Gate)> = inner.flat_map(of).collect();
         gates.sort_unstable_by_key(|(row, gate)| (*row, *gate as usize));
         let digits: BTreeMap<usize, bool> = sheet.digits.iter().copied().collect();
         let made: BTreeSet<usize> = sheet.on[Gate::Add as usize]
@@ -92,10 +94,12 @@ impl<'a> Resolver<'a> {
             }
             row += if is_element { LIMBS } else { 1 };
         }
+        let classes = Classes::new(sheet);
         Self {
             scratch: sheet.clone(),
             checker: Checker::new(),
-            classes: Classes::new(sheet),
+            zero: classes.0[sheet.instances.len()],
+            classes,
             known: vec![false; sheet.row()],
             gates,
             digits,
@@ -131,7 +135,7 @@ impl<'a> Resolver<'a> {
     /// The cell that a constraint forces at a row: the only unknown, of degree 1.
     fn forced(&mut self, constraint: usize, row: usize) -> Option<usize> {
         let constraint: &Constraint = &self.checker.constraints[constraint];
-        let mut unknown = constraint.reads.iter().map(|read| row + read).filter(|row| {
+        let mut unknown = constraint.reads.iter().map(|read| at(row, *read)).filter(|row| {
             let class = self.classes.0[*row];
             !self.known[class]
         });
@@ -159,7 +163,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn is_zero_constant(&self, from: usize) -> bool {
-        (from..from + LIMBS).all(|row| self.classes.0[row] == self.classes.0[0])
+        (from..from + LIMBS).all(|row| self.classes.0[row] == self.zero)
     }
 
     fn element(&self, from: usize) -> halo2curves::bn256::Fq {
@@ -169,13 +173,20 @@ impl<'a> Resolver<'a> {
 
     /// What an addition makes of known operands.
     fn addition(&mut self, row: usize) -> bool {
-        if !self.knows_all(row, add::SIGN + 1) {
+        let first = [(row - add::X_BEFORE, LIMBS), (row - add::Y_BEFORE, 2)];
+        let second = [(row + add::X2, LIMBS), (row + add::Y2, 2), (row + add::SIGN, 1)];
+        if !first
+            .iter()
+            .chain(&second)
+            .all(|(from, count)| self.knows_all(*from, *count))
+        {
             return false;
         }
         let mut moved = false;
         if !self.knows_all(row + add::SLOPE, LIMBS) {
-            if self.element(row + add::X) == self.element(row + add::X2) {
-                let zeros = [add::X, add::X2].map(|at| self.is_zero_constant(row + at));
+            let points = [row - add::X_BEFORE, row + add::X2];
+            if self.element(points[0]) == self.element(points[1]) {
+                let zeros = points.map(|x| self.is_zero_constant(x));
                 assert_eq!(
                     zeros, [true; 2],
                     "only where a reduction is meant is the slope free"
@@ -198,8 +209,9 @@ impl<'a> Resolver<'a> {
     /// A reduction: the element before it has the value of a known integer.
     fn reduction(&mut self) -> bool {
         let waits = |row: &&usize| {
-            let zeros = [add::X, add::X2].map(|at| self.is_zero_constant(**row + at));
-            zeros == [true; 2] && self.knows_all(**row + add::Y, 2) && !self.knows_all(**row + add::Y2, 2)
+            let zeros = [**row - add::X_BEFORE, **row + add::X2].map(|x| self.is_zero_constant(x));
+            let y = **row - add::Y_BEFORE;
+            zeros == [true; 2] && self.knows_all(y, 2) && !self.knows_all(**row + add::Y2, 2)
         };
         let Some(row) = self.sheet.on[Gate::Add as usize].iter().find(waits).copied() else {
             return false;
@@ -220,11 +232,10 @@ impl<'a> Resolver<'a> {
     /// The digits of known scalars.
     fn scalars(&mut self) -> bool {
         let mut moved = false;
-        for digits in self.sheet.on[Gate::Digit as usize].clone().chunks(WINDOWS) {
-            let (first, last) = (digits[0], digits[WINDOWS - 1]);
-            assert_eq!(last, first + digit::NEXT * (WINDOWS - 1), "one scalar's windows");
+        for digits in scalars(self.sheet) {
+            let (first, last) = (digits[0], digits[digits.len() - 1]);
             assert_eq!(
-                self.classes.0[first], self.classes.0[0],
+                self.classes.0[first], self.zero,
                 "a prefix begins with the constant 0"
             );
             if !self.knows(last + digit::NEXT) || self.knows_all(first + digit::SIGN, 4) {
@@ -266,11 +277,17 @@ impl<'a> Resolver<'a> {
     }
 }
 
+/// The rows of each scalar's windows.
+fn scalars(sheet: &Sheet) -> Vec<&[usize]> {
+    let rows = &sheet.on[Gate::Digit as usize];
+    rows.chunk_by(|row, next| *next == row + digit::NEXT).collect()
+}
+
 /// Resolves a circuit of one child. Returns the cells that are read and do not follow.
 fn loose(resolver: &mut Resolver<'_>) -> Vec<usize> {
     let (sheet, shape) = (resolver.sheet, shape());
     // The constant 0, the only number with `z + z z = z`.
-    resolver.know(0);
+    resolver.know(sheet.instances.len());
     // The child: two elements for each point, then its instances and scalars.
     let of = |name: &str| sheet.labels.iter().position(|(_, label)| *label == name).unwrap();
     let end = sheet.labels[of("P-8.10: a child's points") + 1].0;
@@ -309,8 +326,13 @@ fn every_cell_follows_from_the_children_or_is_free_by_design() {
     let reduced = resolver.bare.len() - 2 * shape().points.total() - HELPER;
     assert_eq!(resolver.free["reduced elements: x or x + q"], reduced);
     assert_eq!(resolver.free["slopes of reductions"], reduced);
-    let scalars = circuit.sheet.on[Gate::Digit as usize].len() / WINDOWS;
-    assert_eq!(resolver.free["scalars, in digits"], scalars);
+    let scalars = scalars(&circuit.sheet);
+    assert!(
+        scalars
+            .iter()
+            .all(|digits| [WINDOWS, SHORT_WINDOWS].contains(&digits.len()))
+    );
+    assert_eq!(resolver.free["scalars, in digits"], scalars.len());
     assert_eq!(resolver.free.len(), 4, "nothing else is free");
 }
 
