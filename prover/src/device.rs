@@ -20,7 +20,7 @@ use crate::worker::DeviceInfo;
 /// the scalar that GPUs keep beside the point.
 const SHARD_VECTORS: u64 = 77;
 /// The same of the aggregation circuit.
-const AGGREGATION_VECTORS: u64 = 59;
+const AGGREGATION_VECTORS: u64 = 57;
 /// Bytes of a scalar on a device.
 const SCALAR_BYTES: u64 = 32;
 

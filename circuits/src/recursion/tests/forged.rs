@@ -420,8 +420,8 @@ fn continue_gate(sheet: &mut Sheet, gate: Gate, row: usize, kept: Option<usize>)
         state = std::array::from_fn(|i| mixed[i] + added[i]);
         2 * WIDTH
     } else {
-        for round in 0..PARTIAL {
-            state[0] = power(sheet, state[0], WIDTH + 2 * round) + added[round];
+        for (round, constant) in added.iter().enumerate() {
+            state[0] = power(sheet, state[0], WIDTH + 2 * round) + constant;
             state = mix(&state);
             let next = row + WIDTH + 2 * round + 1;
             if kept == Some(round + 1) {
