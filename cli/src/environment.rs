@@ -38,7 +38,7 @@ fn filter(value: &OsStr) -> Result<EnvFilter, String> {
     }
     EnvFilter::builder()
         .parse(text)
-        .map_err(|error| error.to_string())
+        .map_err(|error| format!("{text:?} does not read: {error}"))
 }
 
 /// Whether a part of a filter is a bare word, and none of the levels.
