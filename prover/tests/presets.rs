@@ -33,7 +33,7 @@ fn files_bytes(preset: &Preset, keys: &VerifyingKeys) -> u64 {
 }
 
 /// Log2 of the aggregation's rows at `ci` when the demo that is kept was run.
-const MEASURED_AGGREGATION_K: u32 = 20;
+const MEASURED_AGGREGATION_K: u32 = 19;
 
 /// Seconds of a batch's shards and of its aggregation on two cores: as the demo took them at `ci`, by the number of rows.
 fn seconds(preset: &Preset) -> [f64; 2] {
