@@ -219,6 +219,52 @@ fn seen_nodes(indices: &[AccountIndex]) -> Vec<Vec<bool>> {
     heights
 }
 
+/// How a [`Path`] is serialized: the 32 big-endian bytes of each sibling, level 0 first.
+pub(crate) mod path_bytes {
+    use super::{ARITY, DEPTH, Path};
+    use crate::field;
+    use halo2curves::bn256::Fr;
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+    use std::fmt;
+
+    const BYTES: usize = DEPTH * (ARITY - 1) * 32;
+
+    struct PathBytes;
+
+    impl Visitor<'_> for PathBytes {
+        type Value = Path;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            write!(f, "the {BYTES} bytes of a path")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Path, E> {
+            if bytes.len() != BYTES {
+                return Err(E::invalid_length(bytes.len(), &self));
+            }
+            let mut path = [[Fr::zero(); ARITY - 1]; DEPTH];
+            for (sibling, chunk) in path.iter_mut().flatten().zip(bytes.chunks_exact(32)) {
+                let word = <&[u8; 32]>::try_from(chunk).map_err(E::custom)?;
+                *sibling = field::from_be(word).map_err(E::custom)?;
+            }
+            Ok(path)
+        }
+    }
+
+    pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = [0; BYTES];
+        for (chunk, sibling) in bytes.chunks_exact_mut(32).zip(path.iter().flatten()) {
+            chunk.copy_from_slice(&field::to_be(sibling));
+        }
+        serializer.serialize_bytes(&bytes)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Path, D::Error> {
+        deserializer.deserialize_bytes(PathBytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ pub struct LeafUpdate {
     /// The account that is written. In a no-op its leaf counts as 0.
     pub after: Account,
     /// Siblings of the index, level 0 first, as in [`tree::Tree::path`]. The update changes none of them.
-    #[serde(with = "encoding::path")]
+    #[serde(with = "tree::path_bytes")]
     pub path: Path,
 }
 

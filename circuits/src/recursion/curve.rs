@@ -28,13 +28,11 @@ use num_bigint::BigUint;
 use super::{
     foreign::{Element, Lazy, Operands, Slope},
     modulus,
-    scalar::{SHORT_WINDOWS, WINDOW_BITS, WINDOWS},
+    scalar::{ENTRIES, SHORT_WINDOWS, WINDOW_BITS, WINDOWS},
     sheet::{Sheet, Var},
 };
 use crate::field;
 
-/// Entries of a table: `1, 3, …, 15` times a point.
-pub(super) const ENTRIES: usize = 8;
 /// Multiples of the helper point. A sum's weight is below 2 to this power.
 const HELPERS: usize = 12;
 

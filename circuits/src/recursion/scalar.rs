@@ -5,7 +5,6 @@ use num_bigint::{BigInt, Sign};
 
 use super::{
     config::{Gate, digit, select},
-    curve::ENTRIES,
     sheet::{Sheet, Var},
 };
 use crate::field;
@@ -16,6 +15,8 @@ pub(super) const WINDOWS: usize = 64;
 pub(super) const SHORT_WINDOWS: usize = 32;
 /// Bits of a window.
 pub(super) const WINDOW_BITS: usize = 4;
+/// Entries of a table, one for each odd digit of a window but for its sign: `1, 3, …, 15` times a point.
+pub(super) const ENTRIES: usize = 1 << (WINDOW_BITS - 1);
 
 /// A digit: `±(2 entry + 1)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

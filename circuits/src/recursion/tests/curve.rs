@@ -23,7 +23,7 @@ use crate::{
     recursion::{
         RecursionCircuit, RecursionConfig,
         config::{CHAIN, GATES, Gate, SWITCHES},
-        curve::{ENTRIES, Helper, Point, Term},
+        curve::{Helper, Point, Term},
         foreign::{Element, Operands, Slope},
         modulus::{self, Bound, Exact, LIMBS},
         scalar,
@@ -351,7 +351,7 @@ fn sums_of_many_multiples_and_of_weights() {
     let mut rng = rng();
     let mut sheet = Sheet::default();
     let helper = helper(&mut sheet);
-    let tables: Vec<[Point; ENTRIES]> = (0..6).map(|i| sheet.constant_table(&point(10 + i))).collect();
+    let tables: Vec<[Point; scalar::ENTRIES]> = (0..6).map(|i| sheet.constant_table(&point(10 + i))).collect();
     let scalars: Vec<Fr> = (0..6).map(|_| Fr::random(&mut rng)).collect();
     let cells: Vec<Var> = scalars.iter().map(|scalar| sheet.witness(*scalar)).collect();
     let weights: Vec<Var> = cells.iter().map(|challenge| sheet.weight_of(challenge)).collect();
