@@ -3,14 +3,14 @@
 use crate::cpu_seconds;
 use anyhow::{Context, Result};
 use circuits::aggregation::{AggregationInput, ChildProof};
-use circuits::batch::{execute, shards};
 use circuits::keys::{KeyConfig, KeyPhase, KeyStore};
-use circuits::operation::RollupId;
 use circuits::preset::Preset;
-use circuits::sample::{Sample, SampleConfig};
 use circuits::srs::SrsSource;
-use circuits::witness::ShardInput;
 use prover::engine::{CpuDevice, Engine, OwnEngine, OwnOptions, Phase};
+use rules::batch::{execute, shards};
+use rules::operation::RollupId;
+use rules::sample::{Sample, SampleConfig};
+use rules::witness::ShardInput;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

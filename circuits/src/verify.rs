@@ -5,7 +5,6 @@ use halo2curves::bn256::{Fq, Fr, G1Affine};
 
 use crate::{
     aggregation::{ACCUMULATOR_LIMBS, LOW_BITS, RootStatement},
-    field,
     plonk::{
         ProofError, VerifyingKey,
         native::pairs,
@@ -13,6 +12,7 @@ use crate::{
     },
     srs::OpeningKey,
 };
+use rules::field;
 
 /// Bytes of a scalar.
 const SCALAR_BYTES: usize = 32;

@@ -15,11 +15,12 @@ use circuits::{
         AGGREGATION_KEY_FILE, FileError, KeyConfig, KeyError, KeyPhase, KeyStore, MANIFEST_FILE,
         SHARD_KEY_FILE, VerifyingKeys, default_dir, vk_digest,
     },
-    manifest::{Digest, Manifest, PROTOCOL_VERSION},
+    manifest::Manifest,
     preset::{CI, TINY},
     srs::{SrsError, SrsSource, development},
 };
 use halo2_proofs::{SerdeFormat, poly::commitment::ParamsProver as _};
+use rules::{PROTOCOL_VERSION, digest::Digest};
 use tempfile::TempDir;
 
 fn config(dir: &Path) -> KeyConfig {

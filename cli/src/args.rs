@@ -9,12 +9,12 @@ pub use tls::{CONNECTION_VARIABLES, CredentialArgs, ServerTlsArgs};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use circuits::manifest::Digest;
 use circuits::preset::{self, Preset};
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use proto::connection::CoordinatorUrl;
 use prover::device::{CUDA, DeviceChoice};
+use rules::digest::Digest;
 
 use crate::connection::{CoordinatorUrlParser, L1UrlParser};
 use crate::environment;

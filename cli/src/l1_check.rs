@@ -6,9 +6,9 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use circuits::aggregation::RootStatement;
 use circuits::keys::VerifyingKeys;
-use circuits::operation::{RollupId, TIME_BITS};
-use circuits::stream::{DaMode, derive_x, evaluate_posted};
-use circuits::{Fr, field};
+use rules::operation::{RollupId, TIME_BITS};
+use rules::stream::{DaMode, derive_x, evaluate_posted};
+use rules::{Fr, field};
 
 use crate::proof_file::{ProofFile, bytes, element, to_hex};
 
@@ -162,7 +162,7 @@ impl Claim {
 
 #[cfg(test)]
 mod tests {
-    use circuits::stream::posted_bytes;
+    use rules::stream::posted_bytes;
 
     use super::*;
 

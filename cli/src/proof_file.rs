@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use circuits::operation::RollupId;
-use circuits::{Fr, field, whole_file};
+use circuits::whole_file;
 use proto::v1::GetProofResponse;
+use rules::operation::RollupId;
+use rules::{Fr, field};
 use serde::{Deserialize, Serialize};
 
 use crate::bounded;

@@ -5,9 +5,9 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use circuits::Fr;
 use circuits::preset::Preset;
 use prover::fixtures;
+use rules::Fr;
 use serde_json::Value;
 use support::{KEYS, program};
 use verifier_contracts::anvil::Anvil;

@@ -5,8 +5,8 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use circuits::Fr;
-use circuits::field;
+use rules::Fr;
+use rules::field;
 use serde_json::Value;
 use support::{KEYS, Service, expect_success, program, run, start, wait_for};
 use verifier_contracts::anvil::Anvil;
@@ -221,7 +221,7 @@ fn nothing_that_l1_has_accepted_is_rolled_back() {
         let mut rows: Vec<Fr> = (100..117).map(Fr::from).collect();
         rows[9] = Fr::from(deployment.l1().block_time().await.unwrap());
         (rows[11], rows[12]) = (old_root, new_root);
-        let posted = circuits::stream::posted_bytes(&[1]);
+        let posted = rules::stream::posted_bytes(&[1]);
         let submission = RootSubmission::new(0, &rows, vec![], posted, vec![1; PROOF_BYTES]).unwrap();
         deployment.submit_batch(&submission).await.unwrap();
     });

@@ -7,10 +7,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use circuits::Fr;
 use circuits::keys::{AGGREGATION_KEY_FILE, MANIFEST_FILE, SHARD_KEY_FILE};
-use circuits::manifest::{Digest, Manifest};
+use circuits::manifest::Manifest;
 use circuits::plonk::VerifyingKey;
+use rules::Fr;
+use rules::digest::Digest;
 use serde_json::Value;
 use support::{CONTRACT, KEYS, Service, program, run, wait_for};
 

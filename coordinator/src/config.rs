@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use circuits::{
+use rules::{
     genesis::{Genesis, GenesisError},
     operation::RollupId,
     state::State,

@@ -1,17 +1,16 @@
 //! Batches between the wire and the state machine's types.
 
-use circuits::{
-    Fr,
+use proto::v1;
+use rules::{
+    Fr, PROTOCOL_VERSION,
     account::{AccountIndex, INDEX_BITS, TokenId},
     amount::{Amount, AmountError, EXPONENT_BITS, Fee},
     babyjub::Point,
     batch::Batch,
     eddsa::Signature,
     field,
-    manifest::PROTOCOL_VERSION,
     operation::{Expiry, RollupId, SignedTransfer, TIME_BITS, Transfer},
 };
-use proto::v1;
 
 /// A field of a batch that is missing or out of range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -191,8 +190,8 @@ fn wrong(field: &'static str, expected: impl ToString, found: impl ToString) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use circuits::sample::{Sample, SampleConfig};
     use prost::Message;
+    use rules::sample::{Sample, SampleConfig};
 
     const ROLLUP: RollupId = RollupId {
         chain_id: 31_337,

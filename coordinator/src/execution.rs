@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use circuits::{
+    aggregation::{ChainError, RootStatement, root_statement},
+    preset::Preset,
+};
+use rules::{
     Fr,
     account::{Account, AccountIndex},
-    aggregation::{ChainError, RootStatement, root_statement},
     batch::{Batch, BatchError, Executed, ShardsError, execute, shards},
     field::{self, NonCanonical},
-    preset::Preset,
     state::State,
     stream::posted_bytes,
     witness::{ShardInput, ShardInputError},
@@ -225,12 +227,12 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use circuits::{
+    use circuits::preset::TINY;
+    use fuzzer::{Target, Verdict};
+    use rules::{
         operation::RollupId,
-        preset::TINY,
         sample::{Sample, SampleConfig},
     };
-    use fuzzer::{Target, Verdict};
 
     use super::*;
 

@@ -3,11 +3,8 @@
 
 use std::sync::Arc;
 
-use circuits::{
-    keys::VerifyingKeys,
-    manifest::{Manifest, PROTOCOL_VERSION},
-    preset::Preset,
-};
+use circuits::{keys::VerifyingKeys, manifest::Manifest, preset::Preset};
+use rules::PROTOCOL_VERSION;
 
 use crate::{
     core::id::KeyId,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use circuits::{Fr, keys::VerifyingKeys};
+use circuits::keys::VerifyingKeys;
+use rules::Fr;
 
 /// Verifies proofs. Blocking; milliseconds.
 ///

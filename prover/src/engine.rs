@@ -9,10 +9,10 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use accel::DeviceError;
-use circuits::Fr;
 use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput};
 use circuits::recursion::AggregationError;
-use circuits::witness::ShardInput;
+use rules::Fr;
+use rules::witness::ShardInput;
 
 mod own;
 #[cfg(feature = "stock")]

@@ -9,17 +9,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use circuits::Fr;
 use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput, ChildProof, root_statement};
-use circuits::batch::{self, Batch};
-use circuits::genesis::Genesis;
 use circuits::keys::{KeyConfig, KeyError, KeyStore, VerifyingKeys, default_dir};
-use circuits::operation::RollupId;
 use circuits::preset::Preset;
-use circuits::sample::{Sample, SampleConfig};
 use circuits::srs::SrsSource;
 use circuits::whole_file;
-use circuits::witness::ShardInput;
+use rules::Fr;
+use rules::batch::{self, Batch};
+use rules::genesis::Genesis;
+use rules::operation::RollupId;
+use rules::sample::{Sample, SampleConfig};
+use rules::witness::ShardInput;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -182,7 +182,7 @@ fn prove(keys: &Arc<KeyStore>, fixture: &Fixture) -> Result<Proofs, FixtureError
     }
     let shards = children.iter().map(|child| child.proof.clone()).collect();
     let root = engine.prove_aggregation(&AggregationInput { children }, &mut |_| {})?;
-    let accumulator = root.accumulator.iter().map(circuits::field::to_be).collect();
+    let accumulator = root.accumulator.iter().map(rules::field::to_be).collect();
     Ok(Proofs {
         version: VERSION,
         shards,
@@ -206,7 +206,7 @@ impl Fixture {
         let limbs = proofs
             .accumulator
             .iter()
-            .map(circuits::field::from_be)
+            .map(rules::field::from_be)
             .collect::<Result<Vec<Fr>, _>>();
         let Ok(mut instances) = limbs else { return false };
         instances.extend(statement.to_instances());

@@ -3,11 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use circuits::{
-    Fr,
     aggregation::{
         ACCUMULATOR_LIMBS, AggregationInput, ChainError, LOW_BITS, RootStatement, SHARD_INSTANCE_NAMES,
     },
-    field,
     keys::{KeyStore, VerifyingKeys},
     plonk::{ProofError, VerifyingKey},
     preset::TINY,
@@ -22,6 +20,7 @@ use halo2curves::{
 };
 use num_bigint::BigUint;
 use prover::fixtures::{self, Fixture};
+use rules::{Fr, field};
 
 /// Bytes of a word of a proof: a scalar, a compressed point, or half of an uncompressed one.
 const WORD: usize = 32;

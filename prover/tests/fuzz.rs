@@ -4,7 +4,6 @@
 use circuits::plonk::ProofError;
 use circuits::preset::TINY;
 use circuits::verify::{VerifyError, instances_from_be};
-use circuits::{Fr, field};
 use fuzzer::Target;
 use halo2_proofs::plonk::{VerifyingKey, verify_proof};
 use halo2_proofs::poly::kzg::commitment::{KZGCommitmentScheme, ParamsKZG};
@@ -13,6 +12,7 @@ use halo2_proofs::poly::kzg::strategy::SingleStrategy;
 use halo2_proofs::transcript::{EncodedChallenge, TranscriptReadBuffer};
 use halo2curves::bn256::{Bn256, G1Affine};
 use prover::fixtures;
+use rules::{Fr, field};
 use serde_json::Value;
 use snark_verifier_sdk::NativeLoader;
 use snark_verifier_sdk::halo2::{POSEIDON_SPEC, PoseidonTranscript};

@@ -1,17 +1,17 @@
 //! The `tiny` preset's keys are pinned by digest, and one shard proof and one root proof with their instances: a change
 //! of the statement, the layout or the transcript shows here, and is accepted by running with `UPDATE_PINNED=1`.
 
-use circuits::field;
 use circuits::preset::TINY;
 use prover::fixtures;
+use rules::field;
 use serde_json::{Value, json};
 use std::path::Path;
 
-fn words(instances: &[circuits::Fr]) -> Value {
+fn words(instances: &[rules::Fr]) -> Value {
     instances.iter().map(field::to_hex).collect::<Vec<_>>().into()
 }
 
-fn read(pinned: &Value, key: &str) -> (Vec<circuits::Fr>, Vec<u8>) {
+fn read(pinned: &Value, key: &str) -> (Vec<rules::Fr>, Vec<u8>) {
     let instances = pinned[key]["instances"].as_array().expect("instances");
     let instances = instances
         .iter()
@@ -48,7 +48,7 @@ fn keys_and_proofs_are_those_that_were_reviewed() {
         .verify_shard(&instances, &proof)
         .expect("the pinned shard proof");
     let mut other = instances.clone();
-    other[0] += circuits::Fr::one();
+    other[0] += rules::Fr::one();
     assert!(verifying.verify_shard(&other, &proof).is_err());
 
     let (instances, proof) = read(&pinned, "root");
@@ -56,6 +56,6 @@ fn keys_and_proofs_are_those_that_were_reviewed() {
         .verify_root(&instances, &proof)
         .expect("the pinned root proof");
     let mut other = instances.clone();
-    other[16] += circuits::Fr::one();
+    other[16] += rules::Fr::one();
     assert!(verifying.verify_root(&other, &proof).is_err());
 }

@@ -1,13 +1,13 @@
 //! Real proofs at the smallest preset: our engine's beside the stock one's, and the fixture that other crates' tests
 //! share.
 
-use circuits::Fr;
 use circuits::aggregation::AggregationInput;
 use circuits::preset::TINY;
 use engine::Phase as Proving;
 use prover::device::MemoryNeeds;
 use prover::engine::{CpuDevice, Engine, FailureClass, OwnEngine, OwnOptions, Phase, Pipeline, StockEngine};
 use prover::fixtures;
+use rules::Fr;
 use std::sync::Arc;
 
 #[test]

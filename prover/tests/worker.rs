@@ -5,7 +5,6 @@ mod stage;
 use std::sync::mpsc as sync_mpsc;
 use std::time::{Duration, Instant};
 
-use circuits::Fr;
 use circuits::aggregation::AggregationInput;
 use proto::connection::{Connector, Credentials};
 use proto::v1::session_request::Message as FromWorker;
@@ -14,6 +13,7 @@ use proto::v1::{FailureClass, LeaseLost, TaskKind, Verdict};
 use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task as Proving};
 use prover::worker::{self, DeviceInfo, Place, WorkerError};
 use rcgen::{CertificateParams, KeyPair};
+use rules::Fr;
 use tonic::Code;
 
 use stage::{Scene, Stage};

@@ -9,9 +9,10 @@ use alloy::{
     providers::{Provider, ProviderBuilder},
     sol_types::SolCall,
 };
-use circuits::{Fr, plonk::Shape, preset::Preset};
+use circuits::{plonk::Shape, preset::Preset};
 use halo2curves::{bn256::Fq, ff::PrimeField};
 use prover::fixtures::{self, Fixture, ROLLUP_ID};
+use rules::Fr;
 use serde_json::json;
 use verifier_contracts::{
     anvil::Anvil,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use alloy::primitives::{Address, U256};
-use circuits::{
+use rules::{
     Fr,
     operation::RollupId,
     stream::{DaMode, derive_x, evaluate_posted, posted_bytes},

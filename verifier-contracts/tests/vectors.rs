@@ -1,6 +1,6 @@
 //! Vectors of the native implementation for the Solidity tests, in `test/vectors.json`.
 
-use circuits::{
+use rules::{
     Fr,
     batch::{ReplayError, replay_words},
     field,

@@ -4,7 +4,6 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use benches::proving::{aggregation_input, keys, shard_inputs};
 use benches::{cpu_seconds, peak_memory_bytes, report};
-use circuits::Fr;
 use circuits::keys::{KEYS_VARIABLE, KeyStore, default_dir};
 use circuits::preset::Preset;
 use circuits::recursion::prover_circuit;
@@ -19,6 +18,7 @@ use halo2_axiom_gpu::transcript::{EncodedChallenge, TranscriptWrite, TranscriptW
 use openvm_cuda_common::memory_manager::device_memory_used;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rules::Fr;
 use serde_json::{Value, json};
 use snark_verifier_sdk::NativeLoader;
 use snark_verifier_sdk::halo2::{POSEIDON_SPEC, PoseidonTranscript};

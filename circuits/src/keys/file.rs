@@ -8,7 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{manifest::Digest, whole_file};
+use crate::whole_file;
+use rules::digest::Digest;
 
 const MAGIC: &[u8; 8] = b"ZKRPKEY1";
 const HEADER_BYTES: usize = 8 + 4 + 32 + 8 + 32 + 32;

@@ -12,7 +12,7 @@ use halo2_proofs::{
 };
 use halo2curves::{bn256::Fr, ff::PrimeField};
 
-use crate::manifest::Digest;
+use rules::digest::Digest;
 
 /// The digest of a circuit of `2^k` rows.
 ///

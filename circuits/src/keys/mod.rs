@@ -32,7 +32,7 @@ pub use generate::generate;
 pub use verifying::{AGGREGATION_KEY_FILE, MANIFEST_FILE, SHARD_KEY_FILE, VerifyingKeys, VerifyingKeysError};
 
 use crate::{
-    manifest::{Digest, Manifest},
+    manifest::Manifest,
     preset::Preset,
     recursion::RecursionCircuit,
     shard::{ShardCircuit, ShardCircuitError},
@@ -40,6 +40,7 @@ use crate::{
 };
 use file::Kind;
 use plan::{Halo2Keys, Plan};
+use rules::digest::Digest;
 
 /// Selectors that exclude each other share fixed columns: whoever verifies a proof pays for each of them.
 pub const COMPRESS_SELECTORS: bool = true;

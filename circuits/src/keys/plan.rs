@@ -27,13 +27,14 @@ use super::{
 };
 use crate::{
     aggregation::ROOT_INSTANCES,
-    manifest::{Digest, Manifest, PROTOCOL_VERSION},
+    manifest::Manifest,
     plonk::{Shape, Transcript, VerifyingKey},
     preset::Preset,
     recursion::{RecursionCircuit, keygen_circuit},
     shard::{SHARD_INSTANCES, ShardCircuit},
     srs::{OpeningKey, Srs, SrsError, SrsId},
 };
+use rules::{PROTOCOL_VERSION, digest::Digest};
 
 /// What is to be opened, and all that the keys follow from.
 #[derive(Debug)]

@@ -11,13 +11,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     aggregation::{ROOT_INSTANCES, RootStatement},
-    manifest::{Digest, Manifest},
+    manifest::Manifest,
     plonk::{self, KEY_BYTES_MAX, ProofError, Transcript, VerifyingKey},
     shard::SHARD_INSTANCES,
     srs::SrsId,
     verify::{VerifyError, verify_root},
     whole_file,
 };
+use rules::digest::Digest;
 
 /// The file of the shard circuit's verifying key.
 pub const SHARD_KEY_FILE: &str = "shard.verifying-key";

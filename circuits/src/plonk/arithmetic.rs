@@ -7,7 +7,7 @@ use halo2curves::{
 
 use num_bigint::{BigInt, Sign};
 
-use crate::{field, poseidon};
+use rules::{field, poseidon};
 
 /// Elements of a transcript's Poseidon state.
 pub(crate) const WIDTH: usize = 3;

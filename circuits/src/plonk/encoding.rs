@@ -16,7 +16,7 @@ use super::{
     proof::{Transcript, field_from_be, proper_point},
     shape::{Parts, Shape},
 };
-use crate::manifest::Digest;
+use rules::digest::Digest;
 
 const MAGIC: &[u8; 8] = b"ZKRPVKEY";
 const VERSION: u32 = 1;

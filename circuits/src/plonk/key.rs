@@ -8,7 +8,8 @@ use super::{
     proof::{Proof, ProofError, Transcript},
     shape::Shape,
 };
-use crate::{manifest::Digest, srs::OpeningKey};
+use crate::srs::OpeningKey;
+use rules::digest::Digest;
 
 /// What a proof is verified with: its shape, how it is written and hashed, and the reference string's secret in G2.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl VerifyingKey {
 
     /// The digest that every transcript under this key begins with, 32 bytes big endian.
     pub fn transcript_digest(&self) -> Digest {
-        Digest(crate::field::to_be(&self.shape.digest))
+        Digest(rules::field::to_be(&self.shape.digest))
     }
 
     /// The verifier's part of the reference string.

@@ -12,7 +12,7 @@ use halo2curves::{
 use num_bigint::BigUint;
 
 use super::shape::Shape;
-use crate::field;
+use rules::field;
 
 /// Points that close a SHPLONK proof, after the evaluations.
 const OPENING_POINTS: usize = 2;

@@ -15,7 +15,7 @@ use super::{
     arithmetic::{Native, Sponge},
     proof::{Transcript, base_to_scalar},
 };
-use crate::field;
+use rules::field;
 
 /// L1's hash: what is absorbed before a challenge is hashed behind the hash of what came before; a challenge that
 /// follows another at once has a 1 in between.

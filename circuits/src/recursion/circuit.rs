@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     aggregation::{ACCUMULATOR_LIMBS, ChildProof, ROOT_FROM_FIRST, ROOT_FROM_LAST, SHARED, START},
-    field,
     plonk::{
         ProofError, Shape, Transcript,
         equation::{Folded, fold, terms},
@@ -26,6 +25,7 @@ use crate::{
     },
     shard::{AFTER, BEFORE, SHARD_INSTANCES},
 };
+use rules::field;
 
 /// What a recursion's children are (P-8.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

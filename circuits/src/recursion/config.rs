@@ -18,7 +18,8 @@ use halo2_proofs::{
 use halo2curves::{bn256::Fr, ff::Field};
 
 use super::modulus::{self, LIMBS, PRODUCTS};
-use crate::{plonk::arithmetic::WIDTH, poseidon};
+use crate::plonk::arithmetic::WIDTH;
+use rules::poseidon;
 
 /// Cells from a chain's cell to its next: see [`super::range`].
 pub(super) const CHAIN: usize = 10;

@@ -31,7 +31,7 @@ use super::{
     scalar::{ENTRIES, SHORT_WINDOWS, WINDOW_BITS, WINDOWS},
     sheet::{Sheet, Var},
 };
-use crate::field;
+use rules::field;
 
 /// Multiples of the helper point. A sum's weight is below 2 to this power.
 const HELPERS: usize = 12;

@@ -8,10 +8,8 @@ use super::{
     config::{Gate, PARTIAL, PARTIAL_CELLS},
     sheet::{Sheet, Var},
 };
-use crate::{
-    plonk::arithmetic::WIDTH,
-    poseidon::{self, Spec},
-};
+use crate::plonk::arithmetic::WIDTH;
+use rules::poseidon::{self, Spec};
 
 type State = [Fr; WIDTH];
 

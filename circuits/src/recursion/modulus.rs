@@ -20,7 +20,7 @@ use halo2curves::{
 };
 use num_bigint::{BigInt, BigUint, Sign};
 
-use crate::field;
+use rules::field;
 
 /// Limbs of an element.
 pub(super) const LIMBS: usize = 5;

@@ -11,7 +11,7 @@ use super::{
     modulus::{DIGIT_BITS, QUOTIENT_DIGITS},
     sheet::{Sheet, Var},
 };
-use crate::field;
+use rules::field;
 
 impl Sheet {
     /// Requires the ten cells that were laid out last to have `digits` digits. `None` leaves a chain's cells blank.

@@ -7,7 +7,7 @@ use super::{
     config::{Gate, digit, select},
     sheet::{Sheet, Var},
 };
-use crate::field;
+use rules::field;
 
 /// Windows of a scalar, of [`WINDOW_BITS`] each.
 pub(super) const WINDOWS: usize = 64;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use halo2curves::{bn256::Fr, ff::Field};
 
 use super::config::{GATES, Gate};
-use crate::field;
+use rules::field;
 
 /// Constants that a sheet has room for where nobody counted them.
 pub(super) const CONSTANTS: usize = 1 << 12;

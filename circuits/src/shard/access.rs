@@ -7,10 +7,10 @@ use super::config::{DIGIT_BITS, Gate, INDEX_ABOVE, INDEX_HERE, U, X};
 use super::hash::var;
 use super::raw::RawUpdate;
 use super::sheet::{Sheet, Var};
-use crate::Fr;
-use crate::poseidon;
-use crate::tree::DEPTH;
 use halo2_proofs::arithmetic::Field;
+use rules::Fr;
+use rules::poseidon;
+use rules::tree::DEPTH;
 
 /// The cells of one update. Token, owner and L1 address are the same before and after.
 #[derive(Clone, Copy, Debug)]

@@ -12,14 +12,14 @@
 //! ranges, and the signature's scalar multiplication.
 
 use super::linear::{PartialRounds, Window};
-use crate::Fr;
-use crate::babyjub;
-use crate::poseidon::{self, Spec};
 use halo2_proofs::arithmetic::Field;
 use halo2_proofs::plonk::{
     Advice, Column, ConstraintSystem, Constraints, Expression, Fixed, Instance, Selector, VirtualCells,
 };
 use halo2_proofs::poly::Rotation;
+use rules::Fr;
+use rules::babyjub;
+use rules::poseidon::{self, Spec};
 
 /// Rows of a double full round of width 9: nine of state, five that hold the nine squares of the second round's inputs.
 pub(super) const DOUBLE_ROUND_ROWS: usize = 14;

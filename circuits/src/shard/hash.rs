@@ -5,9 +5,9 @@ use super::config::{
 };
 use super::linear::{PartialRounds, Window};
 use super::sheet::{Cell, Place, Sheet, Var};
-use crate::Fr;
-use crate::poseidon::{self, Spec};
 use halo2_proofs::arithmetic::Field;
+use rules::Fr;
+use rules::poseidon::{self, Spec};
 use std::sync::OnceLock;
 
 /// Where a block of width 9 lies.

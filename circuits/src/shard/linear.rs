@@ -6,9 +6,9 @@
 //! state obeys `s' = A s + m y_r`, and since `A` satisfies its own characteristic equation the `x_r` obey a linear
 //! recurrence with constant coefficients. The circuit therefore stores two cells a partial round and never the state.
 
-use crate::Fr;
-use crate::poseidon::Spec;
 use halo2_proofs::arithmetic::Field;
+use rules::Fr;
+use rules::poseidon::Spec;
 
 /// A linear form over a window of S-box inputs `x` and outputs `y`.
 #[derive(Clone, Debug)]

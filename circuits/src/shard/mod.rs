@@ -28,16 +28,16 @@ mod transfer;
 
 pub use config::ShardConfig;
 
-use crate::Fr;
-use crate::operation::RollupId;
 pub use crate::preset::ShardParams;
-use crate::tree::DEPTH;
-use crate::witness::{RunningState, ShardInput, StepWitness};
 use config::GATES;
 use halo2_proofs::arithmetic::Field;
 use halo2_proofs::circuit::{Cell as Halo2Cell, Layouter, Region, SimpleFloorPlanner, Value};
 use halo2_proofs::plonk::{Any, Circuit, Column, ConstraintSystem, Error};
 use raw::RawStep;
+use rules::Fr;
+use rules::operation::RollupId;
+use rules::tree::DEPTH;
+use rules::witness::{RunningState, ShardInput, StepWitness};
 use sheet::{CONSTANT_ROWS, Place, Sheet, Var};
 use stream::{GROUP, Running};
 use thiserror::Error as ThisError;

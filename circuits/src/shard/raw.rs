@@ -1,11 +1,11 @@
 //! A step's witness as field elements and integers, without the ranges that the native types enforce, so that the
 //! layout can be given values that no native type would hold.
 
-use crate::Fr;
-use crate::account::Account;
-use crate::babyjub::Point;
-use crate::tree::Path;
-use crate::witness::{LeafUpdate, StepWitness};
+use rules::Fr;
+use rules::account::Account;
+use rules::babyjub::Point;
+use rules::tree::Path;
+use rules::witness::{LeafUpdate, StepWitness};
 
 /// One update of one leaf.
 #[derive(Clone, Debug)]

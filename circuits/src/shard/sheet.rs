@@ -4,8 +4,8 @@
 //! and a test can change any cell of a valid witness before it is proven or checked.
 
 use super::config::{GATES, Gate, Z};
-use crate::Fr;
 use halo2_proofs::arithmetic::Field;
+use rules::Fr;
 use std::collections::HashMap;
 
 /// Rows at the top of `rc` that hold the circuit's constants; lanes begin below.
@@ -151,7 +151,7 @@ impl Sheet {
 
     fn constant(&mut self, value: Fr) -> Var {
         let next = self.constants.len();
-        let row = *self.constants.entry(crate::field::to_be(&value)).or_insert(next);
+        let row = *self.constants.entry(rules::field::to_be(&value)).or_insert(next);
         assert!(
             row < CONSTANT_ROWS,
             "the shard circuit has more constants than rows kept for them"
@@ -254,7 +254,7 @@ impl Sheet {
     }
 
     fn shifted(&mut self, a: Var, parts: usize) -> Vec<Var> {
-        let mut rest = crate::field::to_be(&a.value);
+        let mut rest = rules::field::to_be(&a.value);
         rest.reverse();
         let mut chain = vec![self.put(a.into())];
         for _ in 0..parts {
@@ -264,7 +264,7 @@ impl Sheet {
             }
             let mut be = rest;
             be.reverse();
-            let value = crate::field::from_be(&be).expect("a shifted canonical integer is canonical");
+            let value = rules::field::from_be(&be).expect("a shifted canonical integer is canonical");
             chain.push(self.witness(value));
         }
         chain

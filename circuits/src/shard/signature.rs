@@ -3,10 +3,10 @@
 use super::config::{Gate, STEP_ROWS, Z, step};
 use super::hash::var;
 use super::sheet::{ONE, Sheet, Term, Var, ZERO};
-use crate::Fr;
-use crate::babyjub::{self, BASE8, Point};
-use crate::field;
 use halo2_proofs::arithmetic::Field;
+use rules::Fr;
+use rules::babyjub::{self, BASE8, Point};
+use rules::field;
 
 /// Bits of each scalar in the pass: those of the challenge.
 const SCALAR_BITS: usize = 254;

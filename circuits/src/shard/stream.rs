@@ -3,9 +3,9 @@
 use super::hash::Block9;
 use super::sheet::{Sheet, Term, Var, ZERO};
 use super::transfer::Word;
-use crate::Fr;
-use crate::poseidon;
 use halo2_proofs::arithmetic::Field;
+use rules::Fr;
+use rules::poseidon;
 
 /// Operations in a group.
 pub(super) const GROUP: usize = 5;

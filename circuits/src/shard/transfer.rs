@@ -4,11 +4,11 @@ use super::access::Access;
 use super::hash::Block9;
 use super::raw::{RawFloat, RawStep};
 use super::sheet::{ONE, Sheet, Term, Var, ZERO};
-use crate::Fr;
-use crate::amount::{Amount, EXPONENT_BITS, Fee};
-use crate::operation::TIME_BITS;
-use crate::poseidon;
 use halo2_proofs::arithmetic::Field;
+use rules::Fr;
+use rules::amount::{Amount, EXPONENT_BITS, Fee};
+use rules::operation::TIME_BITS;
+use rules::poseidon;
 
 /// Chunks of two bits in a balance (P-3.1).
 const BALANCE_PARTS: usize = 64;

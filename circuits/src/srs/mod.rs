@@ -23,10 +23,8 @@ use halo2_proofs::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    manifest::Digest,
-    ptau::{PTAU_MAGIC, ptau_k},
-};
+use crate::ptau::{PTAU_MAGIC, ptau_k};
+use rules::digest::Digest;
 
 pub(crate) use check::{G1_BYTES, G2_BYTES, check_lagrange, check_powers, parse_g1, parse_g2};
 pub use development::{DEVELOPMENT_SEED, development, development_id};

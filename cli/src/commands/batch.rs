@@ -3,14 +3,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use circuits::field;
-use circuits::operation::RollupId;
 use circuits::preset::Preset;
-use circuits::sample::{Sample, SampleConfig};
 use circuits::whole_file;
 use coordinator::{BATCH_BYTES_MAX, convert::batch_to_proto};
 use prost::Message;
 use proto::v1::{Batch, BatchInfo, BatchStatus, TaskKind, TaskStatus};
+use rules::field;
+use rules::operation::RollupId;
+use rules::sample::{Sample, SampleConfig};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

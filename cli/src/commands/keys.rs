@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use circuits::keys::{KeyConfig, KeyError, KeyPhase, KeyStore, VerifyingKeys, user_cache};
-use circuits::manifest::{Manifest, PROTOCOL_VERSION};
+use circuits::manifest::Manifest;
 use circuits::srs::SrsSource;
 use circuits::whole_file::Folder;
+use rules::PROTOCOL_VERSION;
 use serde_json::json;
 use verifier_contracts::tools::{self, Tools};
 

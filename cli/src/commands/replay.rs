@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use circuits::Fr;
 use circuits::aggregation::{AggregationInput, root_statement};
 use circuits::keys::{KeyStore, VerifyingKeys};
-use circuits::witness::ShardInput;
 use proto::v1::{TaskInputHeader, TaskKind};
 use prover::device::{self, DeviceConfig};
 use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task, guarded};
+use rules::Fr;
+use rules::witness::ShardInput;
 use serde_json::{Value, json};
 
 use super::batch::client;

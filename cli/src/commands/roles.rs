@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use accel::machine;
 use anyhow::{Context, Result};
-use circuits::genesis::Genesis;
-use circuits::manifest::PROTOCOL_VERSION;
-use circuits::operation::RollupId;
 use prover::device::{self, DeviceConfig};
 use prover::memory;
 use prover::worker::{self, Place, WorkerConfig, WorkerError};
+use rules::PROTOCOL_VERSION;
+use rules::genesis::Genesis;
+use rules::operation::RollupId;
 use tokio::sync::watch;
 
 use super::keys;

@@ -1,8 +1,8 @@
 //! Taking back batches that L1 will not accept, proven ones included.
 
 use anyhow::{Context, Result, ensure};
-use circuits::field;
 use proto::v1::{BatchInfo, BatchStatus, GetInfoResponse};
+use rules::field;
 use serde_json::{Value, json};
 use verifier_contracts::l1::{Deployment, L1};
 

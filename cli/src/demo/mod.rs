@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use circuits::keys::KeyConfig;
-use circuits::operation::RollupId;
 use circuits::preset::Preset;
-use circuits::sample::{Sample, SampleConfig};
 use circuits::srs::SrsSource;
-use circuits::{Fr, field};
 use coordinator::convert::batch_to_proto;
 use prost::Message;
 use proto::connection::{Connector, Credentials};
 use proto::v1::BatchInfo;
+use rules::operation::RollupId;
+use rules::sample::{Sample, SampleConfig};
+use rules::{Fr, field};
 use verifier_contracts::generator::Rendered;
 use verifier_contracts::l1::Deployment;
 use verifier_contracts::tools::Tools;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
-use circuits::genesis::Genesis;
-use circuits::operation::RollupId;
 use circuits::whole_file::{self, Folder};
 use proto::connection::CoordinatorUrl;
 use prover::device::DeviceChoice;
+use rules::genesis::Genesis;
+use rules::operation::RollupId;
 use tokio::process::{Child, Command};
 use verifier_contracts::anvil::Anvil;
 use verifier_contracts::l1::{ANVIL_KEY, L1};

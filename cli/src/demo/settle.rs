@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use circuits::{Fr, field};
 use proto::v1::GetProofResponse;
+use rules::{Fr, field};
 use verifier_contracts::generator::Rendered;
 use verifier_contracts::l1::{Accepted, DeployConfig, Deployment, L1, L1Error};
 use verifier_contracts::rollup::{self, RootSubmission};

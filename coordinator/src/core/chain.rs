@@ -1,6 +1,6 @@
 //! The chain of batches: what may be appended, taken back, or tried again, and how a batch is finished.
 
-use circuits::account::{Account, AccountIndex};
+use rules::account::{Account, AccountIndex};
 
 use super::{
     Core, Evidence, Head, LeaseEnd, Output, Task,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use circuits::account::{Account, AccountIndex};
+use rules::account::{Account, AccountIndex};
 use serde::{Deserialize, Serialize};
 
 use super::id::{BatchId, Fence, KeyId, StateRoot, TaskId, Tenant, UnixMs, WorkerId};

@@ -2,7 +2,7 @@
 //!
 //! Whether L1 has accepted a batch is not known here: who rolls back answers for that.
 
-use circuits::account::{Account, AccountIndex};
+use rules::account::{Account, AccountIndex};
 
 use super::{
     Core, Output,

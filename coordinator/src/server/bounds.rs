@@ -110,7 +110,7 @@ pub(crate) fn of_all(config: &Config) -> Bounds {
 
 #[cfg(test)]
 mod tests {
-    use circuits::{
+    use rules::{
         operation::RollupId,
         sample::{Sample, SampleConfig},
     };

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use circuits::manifest::PROTOCOL_VERSION;
 use proto::{NAME_CHARS_MAX, v1};
+use rules::PROTOCOL_VERSION;
 use tonic::Status;
 
 use super::status::{bad_field, worker_mismatch};

@@ -19,7 +19,7 @@ mod worker_service;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use circuits::{field, manifest::Manifest, preset::Preset, state::State};
+use circuits::{manifest::Manifest, preset::Preset};
 use proto::{
     CHUNK_BYTES_MAX, PROOF_BYTES_MAX,
     pem::FileError,
@@ -28,6 +28,7 @@ use proto::{
         prover_service_server::ProverServiceServer, worker_service_server::WorkerServiceServer,
     },
 };
+use rules::{field, state::State};
 use tokio::{net::TcpListener, sync::watch, task};
 use tokio_util::sync::CancellationToken;
 use tonic::{server::NamedService, service::Routes, transport::Server};

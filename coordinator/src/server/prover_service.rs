@@ -2,8 +2,9 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use circuits::{batch::Batch, field, manifest::Manifest, operation::RollupId, preset::Preset};
+use circuits::{manifest::Manifest, preset::Preset};
 use proto::{CHUNK_BYTES_MAX, v1};
+use rules::{batch::Batch, field, operation::RollupId};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};

@@ -15,8 +15,8 @@ use std::{
     time::Duration,
 };
 
-use circuits::{batch::Batch, field, state::State};
 use proto::v1;
+use rules::{batch::Batch, field, state::State};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;

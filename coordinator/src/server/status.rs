@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use circuits::{
+use rules::{
     batch::{BatchError, Violation},
     field,
 };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use circuits::batch::Batch;
 use prost::Message;
 use proto::{CHUNK_BYTES_MAX, NAME_CHARS_MAX, v1};
+use rules::batch::Batch;
 use sha2::{Digest, Sha256};
 use tonic::{Status, Streaming};
 
@@ -221,11 +221,11 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use circuits::{
+    use fuzzer::Target;
+    use rules::{
         operation::RollupId,
         sample::{Sample, SampleConfig},
     };
-    use fuzzer::Target;
 
     use super::*;
     use crate::convert::batch_to_proto;

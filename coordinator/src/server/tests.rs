@@ -18,17 +18,9 @@ use std::{
 };
 
 use circuits::{
-    Fr,
-    account::{Account, AccountIndex},
     aggregation::{ACCUMULATOR_LIMBS, AggregationInput, root_statement},
-    batch::Batch,
-    field,
-    manifest::{Digest as KeyDigest, Manifest, PROTOCOL_VERSION},
-    operation::RollupId,
+    manifest::Manifest,
     preset::{Preset, ShardParams},
-    sample::{Sample, SampleConfig},
-    state::State,
-    witness::ShardInput,
 };
 use prost::Message;
 use proto::{
@@ -37,6 +29,17 @@ use proto::{
         self, prover_service_client::ProverServiceClient, session_request::Message as FromWorker,
         session_response::Message as ToWorker, worker_service_client::WorkerServiceClient,
     },
+};
+use rules::{
+    Fr, PROTOCOL_VERSION,
+    account::{Account, AccountIndex},
+    batch::Batch,
+    digest::Digest as KeyDigest,
+    field,
+    operation::RollupId,
+    sample::{Sample, SampleConfig},
+    state::State,
+    witness::ShardInput,
 };
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -640,7 +643,7 @@ async fn a_batch_that_breaks_a_rule_is_refused_and_leaves_no_trace() {
             .metadata
             .contains_key("expected")
     );
-    let nobody = circuits::account::AccountIndex::new(1 << 32).expect("in range");
+    let nobody = rules::account::AccountIndex::new(1 << 32).expect("in range");
     let result = submit(&|batch| batch.operations[0].transfer.from = nobody).await;
     refused(result, bad, "SENDER_UNKNOWN", "batch.operations[0].transfer.from");
     let result = submit(&|batch| batch.new_root += Fr::one()).await;

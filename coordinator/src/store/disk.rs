@@ -12,7 +12,7 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use circuits::account::{Account, AccountIndex};
+use rules::account::{Account, AccountIndex};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -442,7 +442,7 @@ fn corrupt(what: &str) -> StoreError {
 mod tests {
     use super::*;
     use crate::core::id::BatchId;
-    use circuits::sample::{Sample, SampleConfig};
+    use rules::sample::{Sample, SampleConfig};
 
     fn identity() -> Identity {
         Identity {

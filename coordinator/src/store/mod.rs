@@ -9,7 +9,7 @@ mod disk;
 
 use std::path::PathBuf;
 
-use circuits::account::{Account, AccountIndex};
+use rules::account::{Account, AccountIndex};
 use serde::{Deserialize, Serialize};
 
 use crate::core::{

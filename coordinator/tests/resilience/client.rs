@@ -12,13 +12,9 @@ use std::{
 };
 
 use circuits::{
-    Fr,
     aggregation::{RootStatement, root_statement},
-    batch::{Batch, execute, shards},
-    field,
     keys::VerifyingKeys,
     preset::Preset,
-    state::State,
 };
 use coordinator::convert::batch_to_proto;
 use prost::Message;
@@ -28,6 +24,12 @@ use proto::{
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
+use rules::{
+    Fr,
+    batch::{Batch, execute, shards},
+    field,
+    state::State,
+};
 use sha2::{Digest, Sha256};
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};

@@ -9,10 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circuits::{
-    account::{Account, AccountIndex},
-    field,
-};
 use coordinator::{
     core::record::{ArtifactKey, BatchRecord, TaskRecord},
     store::{DiskStore, Identity, SCHEMA, Store},
@@ -21,6 +17,10 @@ use nix::errno::Errno;
 use proto::v1::{self, BatchStatus, prover_service_client::ProverServiceClient};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha20Rng;
+use rules::{
+    account::{Account, AccountIndex},
+    field,
+};
 use tokio::{task::block_in_place, time::sleep};
 use tonic::Code;
 

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use circuits::{aggregation::AggregationInput, field, manifest::PROTOCOL_VERSION, witness::ShardInput};
+use circuits::aggregation::AggregationInput;
 use proto::{
     connection::Channel,
     v1::{
@@ -14,6 +14,7 @@ use proto::{
 use prover::engine::Task;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
+use rules::{PROTOCOL_VERSION, field, witness::ShardInput};
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},

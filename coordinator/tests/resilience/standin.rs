@@ -4,19 +4,22 @@
 use std::{net::SocketAddr, path::Path, process::Command, thread, time::Duration};
 
 use circuits::{
-    Fr,
     aggregation::{ACCUMULATOR_LIMBS, AggregationInput, root_statement},
-    field,
-    manifest::{Digest as KeyDigest, Manifest, PROTOCOL_VERSION},
-    operation::RollupId,
+    manifest::Manifest,
     preset::{Preset, ShardParams},
-    sample::{Sample, SampleConfig},
 };
 use coordinator::{Config, Coordinator, Verifier, core::Limits};
 use proto::connection::{Connector, Credentials};
 use prover::{
     engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task},
     worker::{self, DeviceInfo, Place, WorkerConfig},
+};
+use rules::{
+    Fr, PROTOCOL_VERSION,
+    digest::Digest as KeyDigest,
+    field,
+    operation::RollupId,
+    sample::{Sample, SampleConfig},
 };
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};

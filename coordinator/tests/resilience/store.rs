@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use circuits::account::{Account, AccountIndex};
 use coordinator::{
     core::{
         id::{BatchId, Fence, TaskId},
@@ -21,6 +20,7 @@ use coordinator::{
 use nix::errno::Errno;
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha20Rng;
+use rules::account::{Account, AccountIndex};
 
 use crate::{
     processes::this,

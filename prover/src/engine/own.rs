@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use accel::Device;
-use circuits::Fr;
 use circuits::aggregation::{AggregationInput, ROOT_INSTANCES};
 use circuits::keys::KeyStore;
 use circuits::plonk::{ProofWriter, Transcript};
 use circuits::recursion::prover_circuit;
 use circuits::shard::{SHARD_INSTANCES, ShardCircuit};
-use circuits::witness::ShardInput;
 use engine::{EngineOptions, Srs, Witness, lagrange_basis};
 use halo2_proofs::plonk::ProvingKey;
 use halo2_proofs::poly::commitment::ParamsProver;
@@ -17,6 +15,8 @@ use halo2_proofs::poly::kzg::commitment::ParamsKZG;
 use halo2curves::bn256::{Bn256, G1Affine};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rules::Fr;
+use rules::witness::ShardInput;
 
 use super::{
     Engine, EngineError, KEEP_KEYS_FROM_BYTES, Phase, Pipeline, Prepare, Proof, RootProof, Task, guarded,

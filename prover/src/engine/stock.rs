@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use circuits::Fr;
 use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput};
 use circuits::keys::KeyStore;
 use circuits::plonk::{Challenge, ProofWriter, Transcript};
 use circuits::recursion::prover_circuit;
 use circuits::shard::ShardCircuit;
-use circuits::witness::ShardInput;
 use halo2_proofs::plonk::{Circuit, ProvingKey, create_proof};
 use halo2_proofs::poly::kzg::commitment::{KZGCommitmentScheme, ParamsKZG};
 use halo2_proofs::poly::kzg::multiopen::ProverSHPLONK;
 use halo2curves::bn256::{Bn256, G1Affine};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rules::Fr;
+use rules::witness::ShardInput;
 
 use super::{Engine, EngineError, KEEP_KEYS_FROM_BYTES, Phase, RootProof, guarded};
 use crate::memory;

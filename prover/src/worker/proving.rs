@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use circuits::aggregation::AggregationInput;
-use circuits::field;
-use circuits::witness::ShardInput;
+use rules::field;
+use rules::witness::ShardInput;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 

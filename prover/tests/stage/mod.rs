@@ -6,8 +6,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use circuits::Fr;
-use circuits::witness::{RunningState, ShardInput};
 use proto::connection::{Connector, Credentials};
 use proto::v1::session_request::Message as FromWorker;
 use proto::v1::session_response::Message as ToWorker;
@@ -17,6 +15,8 @@ use proto::v1::{
     Welcome,
 };
 use prover::worker::{self, Place, WorkerConfig, WorkerError};
+use rules::Fr;
+use rules::witness::{RunningState, ShardInput};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};

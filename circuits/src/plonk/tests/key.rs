@@ -4,11 +4,7 @@ use super::{
     example::{INSTANCES, instances, opening_key, prove, prove_evm, vk},
     stock,
 };
-use crate::{
-    field,
-    manifest::Digest,
-    plonk::{KeyError, ProofError, Transcript, VerifyingKey, proof::Layout},
-};
+use crate::plonk::{KeyError, ProofError, Transcript, VerifyingKey, proof::Layout};
 use halo2curves::{
     bn256::{Fq, Fr, G1Affine},
     ff::{Field, PrimeField},
@@ -18,6 +14,7 @@ use num_bigint::BigUint;
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
+use rules::{digest::Digest, field};
 use sha2::{Digest as _, Sha256};
 
 const BOTH: [Transcript; 2] = [Transcript::Poseidon, Transcript::Evm];

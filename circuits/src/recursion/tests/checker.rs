@@ -6,15 +6,13 @@ use halo2_proofs::plonk::{ConstraintSystem, Expression};
 use halo2curves::{bn256::Fr, ff::Field};
 use rayon::prelude::*;
 
-use crate::{
-    field,
-    recursion::{
-        circuit::lookup_coefficients,
-        config::{CHAIN, GATES, Gate, RecursionConfig, add},
-        modulus::DIGIT_BITS,
-        sheet::Sheet,
-    },
+use crate::recursion::{
+    circuit::lookup_coefficients,
+    config::{CHAIN, GATES, Gate, RecursionConfig, add},
+    modulus::DIGIT_BITS,
+    sheet::Sheet,
 };
+use rules::field;
 
 /// One polynomial of one gate.
 pub struct Constraint {

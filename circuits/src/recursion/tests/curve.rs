@@ -18,7 +18,6 @@ use rand_chacha::ChaCha20Rng;
 
 use super::checker::{Checker, at};
 use crate::{
-    field,
     plonk::arithmetic::{Arithmetic, Native},
     recursion::{
         RecursionCircuit, RecursionConfig,
@@ -30,6 +29,7 @@ use crate::{
         sheet::{Sheet, Var},
     },
 };
+use rules::field;
 
 pub fn none() -> BTreeSet<String> {
     BTreeSet::new()
@@ -351,7 +351,8 @@ fn sums_of_many_multiples_and_of_weights() {
     let mut rng = rng();
     let mut sheet = Sheet::default();
     let helper = helper(&mut sheet);
-    let tables: Vec<[Point; scalar::ENTRIES]> = (0..6).map(|i| sheet.constant_table(&point(10 + i))).collect();
+    let tables: Vec<[Point; scalar::ENTRIES]> =
+        (0..6).map(|i| sheet.constant_table(&point(10 + i))).collect();
     let scalars: Vec<Fr> = (0..6).map(|_| Fr::random(&mut rng)).collect();
     let cells: Vec<Var> = scalars.iter().map(|scalar| sheet.witness(*scalar)).collect();
     let weights: Vec<Var> = cells.iter().map(|challenge| sheet.weight_of(challenge)).collect();

@@ -15,9 +15,7 @@ use super::{
     curve::{failures, none, point},
 };
 use crate::{
-    field,
     plonk::arithmetic::{Arithmetic, WIDTH},
-    poseidon,
     recursion::{
         config::{Gate, PARTIAL, PARTIAL_CELLS, add, digit, select},
         curve::Point,
@@ -27,6 +25,7 @@ use crate::{
         sheet::Sheet,
     },
 };
+use rules::{field, poseidon};
 
 fn only(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| format!("{name} @ test")).collect()

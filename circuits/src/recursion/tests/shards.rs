@@ -15,16 +15,18 @@ use crate::{
         ChildProof, root_statement,
         stand_in::{opening_key, placeholder, shard_key},
     },
-    batch,
     keys::generate,
-    operation::RollupId,
     plonk::{VerifyingKey, native::accumulate},
     preset::{self, TINY},
     recursion::{RecursionCircuit, circuit::read},
-    sample::{Sample, SampleConfig},
     shard::ShardCircuit,
     srs::development,
     verify::decide,
+};
+use rules::{
+    batch,
+    operation::RollupId,
+    sample::{Sample, SampleConfig},
 };
 
 struct Keys {

@@ -167,7 +167,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn element(&self, from: usize) -> halo2curves::bn256::Fq {
-        let limb = |i: usize| crate::field::to_integer(&self.sheet.advice[from + i]);
+        let limb = |i: usize| rules::field::to_integer(&self.sheet.advice[from + i]);
         Exact::element(&std::array::from_fn(|i| i64::try_from(limb(i)).expect("a limb"))).to_base()
     }
 

@@ -1,11 +1,11 @@
 //! Evaluates every gate and copy of a sheet, and names what fails. `agrees_with_mock_prover` holds it to halo2's own check.
 
-use crate::Fr;
 use crate::shard::config::{GATES, Gate, ShardConfig};
 use crate::shard::sheet::{Cell, Place, Sheet};
 use halo2_proofs::arithmetic::Field;
 use halo2_proofs::plonk::{ConstraintSystem, Expression};
 use rayon::prelude::*;
+use rules::Fr;
 use std::collections::{BTreeSet, HashMap};
 
 /// One polynomial of one gate.

@@ -3,14 +3,14 @@
 
 use super::checker::Checker;
 use super::world::*;
-use crate::Fr;
-use crate::babyjub::{self, BASE8, Point};
-use crate::eddsa::{self, PublicKey, Signature};
-use crate::field;
-use crate::poseidon;
 use crate::shard::sheet::Sheet;
 use halo2curves::ff::PrimeField;
 use num_bigint::BigUint;
+use rules::Fr;
+use rules::babyjub::{self, BASE8, Point};
+use rules::eddsa::{self, PublicKey, Signature};
+use rules::field;
+use rules::poseidon;
 
 /// What fails when `plan` is the first operation of a shard.
 fn failures_of(world: &mut World, plan: &Plan) -> Vec<String> {
@@ -334,7 +334,7 @@ fn updates_follow_each_other() {
     let mut world = World::new();
     let stale = world
         .tree
-        .path(crate::account::AccountIndex::new(BOB).expect("in range"));
+        .path(rules::account::AccountIndex::new(BOB).expect("in range"));
     let found = failures_after(&mut world, &Plan::default(), |step| step.updates[1].path = stale);
     assert_eq!(found, ["copy @ P-4.5: three updates in sequence"]);
 }

@@ -2,11 +2,11 @@
 
 use super::checker::Checker;
 use super::world::*;
-use crate::Fr;
 use crate::shard::ShardCircuit;
 use crate::shard::config::ShardConfig;
 use halo2_proofs::dev::MockProver;
 use halo2_proofs::plonk::ConstraintSystem;
+use rules::Fr;
 use serde_json::json;
 use std::collections::BTreeMap;
 

@@ -3,12 +3,12 @@
 
 use super::checker::Checker;
 use super::world::{PARAMS, TIME, rollup};
-use crate::batch::{execute, shards};
-use crate::preset::ShardParams;
-use crate::sample::{Sample, SampleConfig};
+use crate::preset::{self, ShardParams};
 use crate::shard::{ShardCircuit, ShardCircuitError};
-use crate::witness::ShardInput;
 use proptest::prelude::*;
+use rules::batch::{execute, shards};
+use rules::sample::{Sample, SampleConfig};
+use rules::witness::ShardInput;
 
 fn satisfied(checker: &Checker, input: &ShardInput) {
     let circuit = ShardCircuit::new(PARAMS, Some(input)).expect("fits");
@@ -80,4 +80,11 @@ fn sizes_are_refused_by_name() {
         ),
         "{small:?}"
     );
+}
+
+#[test]
+fn the_operations_of_every_preset_fit_its_shard() {
+    for preset in preset::ALL {
+        ShardCircuit::new(preset.shard, None).unwrap();
+    }
 }

@@ -2,10 +2,10 @@
 
 use super::checker::{Checker, Incidence};
 use super::gates::valid;
-use crate::Fr;
 use crate::shard::sheet::Sheet;
 use halo2_proofs::arithmetic::Field;
 use rayon::prelude::*;
+use rules::Fr;
 use std::collections::BTreeSet;
 
 /// Cells that nothing reads: blank by design, they have no part in the statement.

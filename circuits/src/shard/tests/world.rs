@@ -1,17 +1,17 @@
 //! A state whose operations need not be valid: it updates its tree with whatever it is told, so that a forged
 //! witness is consistent in all but the rule under test.
 
-use crate::Fr;
-use crate::account::{Account, AccountIndex, TokenId};
-use crate::eddsa::{PrivateKey, Signature};
-use crate::operation::{RollupId, dummy_account, dummy_key};
-use crate::poseidon;
 use crate::preset::ShardParams;
 use crate::shard::raw::{RawFloat, RawStep, RawUpdate};
 use crate::shard::sheet::Sheet;
 use crate::shard::{AFTER, lay_out};
-use crate::tree::Tree;
 use halo2_proofs::arithmetic::Field;
+use rules::Fr;
+use rules::account::{Account, AccountIndex, TokenId};
+use rules::eddsa::{PrivateKey, Signature};
+use rules::operation::{RollupId, dummy_account, dummy_key};
+use rules::poseidon;
+use rules::tree::Tree;
 use std::collections::BTreeMap;
 
 /// The smallest circuit.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use circuits::{
+use rules::{
     account::{Account, AccountIndex},
     batch::take_back_words,
     field,

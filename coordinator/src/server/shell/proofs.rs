@@ -1,11 +1,8 @@
 //! What is proven, and whether a proof is right: payloads and statements from the store, proofs for it.
 
-use circuits::{
-    Fr,
-    aggregation::{ACCUMULATOR_LIMBS, AggregationInput, ChildProof},
-    field,
-};
+use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput, ChildProof};
 use proto::v1;
+use rules::{Fr, field};
 
 use super::{Shell, Unread, damage::Failure};
 use crate::{

@@ -75,7 +75,7 @@ pub fn spec6() -> &'static Spec<6> {
 }
 
 /// The width of a shard proof's transcript, the least: 57 partial rounds.
-pub(crate) fn spec3() -> &'static Spec<3> {
+pub fn spec3() -> &'static Spec<3> {
     static SPEC: OnceLock<Spec<3>> = OnceLock::new();
     SPEC.get_or_init(|| Spec::generate(57))
 }

@@ -1,14 +1,14 @@
 //! Every rule of a batch is broken alone and refused by its exact error (P-4.4, P-3.6), and the state stays as it was.
 
-use circuits::Fr;
-use circuits::account::{Account, AccountIndex, IndexRange, TokenId};
-use circuits::amount::{Amount, AmountError, Fee};
-use circuits::babyjub::{self, Point};
-use circuits::batch::{self, Batch, BatchError, Violation};
-use circuits::eddsa::{PrivateKey, PublicKey, Signature, SignatureError};
-use circuits::genesis::{Genesis, GenesisAccount, GenesisError};
-use circuits::operation::{Effect, Expiry, ExpiryRange, RollupId, SignedTransfer, Transfer, WordError};
-use circuits::state::State;
+use rules::Fr;
+use rules::account::{Account, AccountIndex, IndexRange, TokenId};
+use rules::amount::{Amount, AmountError, Fee};
+use rules::babyjub::{self, Point};
+use rules::batch::{self, Batch, BatchError, Violation};
+use rules::eddsa::{PrivateKey, PublicKey, Signature, SignatureError};
+use rules::genesis::{Genesis, GenesisAccount, GenesisError};
+use rules::operation::{Effect, Expiry, ExpiryRange, RollupId, SignedTransfer, Transfer, WordError};
+use rules::state::State;
 
 const TIME: u64 = 1_800_000_000;
 const ROLLUP: RollupId = RollupId {

@@ -1,17 +1,17 @@
 //! Batches: their form, their execution, and the shards they are proven in.
 
-use crate::account::{Account, AccountIndex};
+use crate::account::{self, Account, AccountIndex};
 use crate::eddsa;
 use crate::encoding;
 use crate::field;
 use crate::operation::{Effect, RollupId, SignedTransfer, TIME_BITS, WordError};
 use crate::state::State;
 use crate::stream::{self, DaMode, GROUP_WORDS, PostedError, RunningStream};
+use crate::threads;
 use crate::transition::{Change, Overlay};
 use crate::tree::Path;
 use crate::witness::{LeafUpdate, RunningState, SHARD_STEPS_MAX, ShardInput, StepWitness};
 use halo2curves::bn256::Fr;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use thiserror::Error;
@@ -285,11 +285,7 @@ pub fn execute(state: &mut State, batch: &Batch) -> Result<Executed, BatchError>
 /// As [`execute`], without [`BatchError::NewRoot`].
 pub fn new_root(state: &State, batch: &Batch) -> Result<Fr, BatchError> {
     let (_, touched) = run(state, batch)?;
-    let leaves: Vec<_> = touched
-        .par_iter()
-        .map(|(index, account)| (*index, account.leaf()))
-        .collect();
-    Ok(state.tree().update(&leaves).root())
+    Ok(state.tree().update(&account::leaves(&touched)).root())
 }
 
 type Touched = Vec<(AccountIndex, Account)>;
@@ -312,18 +308,17 @@ fn run(state: &State, batch: &Batch) -> Result<(Vec<[Change; 3]>, Touched), Batc
     }
     // No operation creates an account or changes an owner, so signatures can be checked ahead of the sequence, in
     // parallel. A sender without an account fails rule 1 before its signature counts.
-    let signatures: Vec<_> = batch
-        .operations
-        .par_iter()
-        .map(|operation| match state.get(operation.transfer.from) {
+    let signatures = threads::each(batch.operations.len(), |place| {
+        let operation = &batch.operations[place];
+        match state.get(operation.transfer.from) {
             Some(sender) => eddsa::verify(
                 &sender.owner,
                 &operation.message(&batch.rollup_id),
                 &operation.signature,
             ),
             None => Ok(()),
-        })
-        .collect();
+        }
+    });
     let mut overlay = Overlay::new(state);
     let mut changes = Vec::with_capacity(batch.operations.len());
     for (operation, (signed, signature)) in batch.operations.iter().zip(signatures).enumerate() {

@@ -1,17 +1,17 @@
 //! Properties of whole batches: value is conserved, paths chain, posted words rebuild the state, shards chain, and
 //! encodings round-trip and refuse everything else.
 
-use circuits::account::TokenId;
-use circuits::batch::{self, Batch, BatchError, ReplayError, ShardsError};
-use circuits::genesis::Genesis;
-use circuits::operation::{RollupId, SignedTransfer};
-use circuits::sample::{Sample, SampleConfig};
-use circuits::state::State;
-use circuits::stream::{self, PostedError};
-use circuits::tree::root_of;
-use circuits::witness::{LeafUpdate, RunningState, ShardInput, ShardInputError, StepWitness};
-use circuits::{Fr, eddsa};
 use proptest::prelude::*;
+use rules::account::TokenId;
+use rules::batch::{self, Batch, BatchError, ReplayError, ShardsError};
+use rules::genesis::Genesis;
+use rules::operation::{RollupId, SignedTransfer};
+use rules::sample::{Sample, SampleConfig};
+use rules::state::State;
+use rules::stream::{self, PostedError};
+use rules::tree::root_of;
+use rules::witness::{LeafUpdate, RunningState, ShardInput, ShardInputError, StepWitness};
+use rules::{Fr, eddsa};
 use std::collections::BTreeMap;
 
 const TIME: u64 = 1_800_000_000;
@@ -193,7 +193,7 @@ fn samples_exercise_what_they_promise() {
 #[test]
 fn no_ops_satisfy_every_check_but_the_leaf() {
     let (state, ..) = executed(2, 3);
-    let path = state.tree().path(circuits::account::AccountIndex::NONE);
+    let path = state.tree().path(rules::account::AccountIndex::NONE);
     let noop = StepWitness::noop(&path, &ROLLUP);
     assert_eq!(noop.operation, SignedTransfer::dummy(&ROLLUP));
     assert_eq!(noop.operation.word(), 0);
@@ -295,7 +295,7 @@ fn json_values_out_of_range_are_refused() {
         ("/batch/operations/0/transfer/nonce", serde_json::json!("-1")),
         (
             "/batch/operations/0/signature/r8/x",
-            serde_json::json!(circuits::field::modulus().to_string()),
+            serde_json::json!(rules::field::modulus().to_string()),
         ),
         (
             "/batch/operations/0/signature/s",

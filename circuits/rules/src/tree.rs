@@ -2,8 +2,8 @@
 
 use crate::account::AccountIndex;
 use crate::poseidon::hash8;
+use crate::threads;
 use halo2curves::bn256::Fr;
-use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -141,10 +141,11 @@ impl Tree {
                     .or_insert_with(|| self.children(level, number >> 3));
                 parent[number as usize % ARITY] = value;
             }
-            changed = nodes
-                .par_iter()
-                .map(|(number, children)| (*number, hash8(children)))
-                .collect();
+            let nodes: Vec<_> = nodes.iter().collect();
+            changed = threads::each(nodes.len(), |place| {
+                let (number, children) = nodes[place];
+                (*number, hash8(children))
+            });
         }
         let root = changed.first().map_or(self.root, |(_, root)| *root);
         TreeUpdate { levels, root }
@@ -158,10 +159,7 @@ impl Tree {
         let seen = seen_nodes(indices);
         let mut levels: [Level; DEPTH] = Default::default();
         let mut paths = vec![[[Fr::zero(); ARITY - 1]; DEPTH]; indices.len()];
-        let mut nodes: Vec<Fr> = (0..indices.len())
-            .into_par_iter()
-            .map(|i| if seen[0][i] { leaf(i) } else { Fr::zero() })
-            .collect();
+        let mut nodes = threads::each(indices.len(), |i| if seen[0][i] { leaf(i) } else { Fr::zero() });
         for (level, overlay) in levels.iter_mut().enumerate() {
             let mut parents = Vec::with_capacity(indices.len());
             for ((index, path), node) in indices.iter().zip(&mut paths).zip(nodes) {
@@ -173,8 +171,10 @@ impl Tree {
                 children[digit(*index, level)] = node;
                 parents.push(*children);
             }
-            let hash = |(children, seen): (_, &bool)| if *seen { hash8(children) } else { Fr::zero() };
-            nodes = parents.par_iter().zip(&seen[level + 1]).map(hash).collect();
+            let seen = &seen[level + 1];
+            nodes = threads::each(indices.len(), |i| {
+                if seen[i] { hash8(&parents[i]) } else { Fr::zero() }
+            });
         }
         let root = nodes.last().copied().unwrap_or(self.root);
         TracedUpdate {

@@ -6,12 +6,12 @@ use crate::amount::{Amount, Fee};
 use crate::batch::Batch;
 use crate::eddsa::PrivateKey;
 use crate::genesis::{Genesis, GenesisAccount};
-use crate::operation::{Expiry, RollupId, SignedTransfer, TIME_BITS, Transfer};
+use crate::operation::{Expiry, RollupId, TIME_BITS, Transfer};
 use crate::state::State;
+use crate::threads;
 use crate::transition::Overlay;
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
-use rayon::prelude::*;
 
 /// Balance of every account at genesis, in smallest units.
 const GENESIS_BALANCE: u128 = 1_000_000_000_000;
@@ -56,7 +56,7 @@ impl Sample {
         let mut rng = ChaCha20Rng::seed_from_u64(config.seed);
         let mut seeds = vec![[0; 32]; config.users as usize + 1];
         seeds.iter_mut().for_each(|seed| rng.fill_bytes(seed));
-        let mut keys: Vec<PrivateKey> = seeds.par_iter().map(PrivateKey::from_bytes).collect();
+        let mut keys = threads::each(seeds.len(), |place| PrivateKey::from_bytes(&seeds[place]));
         let operator = keys.pop().expect("there is one key more than users");
         let mut accounts = Vec::new();
         let mut add = |index, token, key: &PrivateKey, l1_address| {
@@ -154,13 +154,11 @@ impl Sample {
             unsigned.push(transfer);
         }
         let touched = overlay.into_changed();
-        let sign = |transfer: &Transfer| -> SignedTransfer {
-            transfer.sign(
-                self.key(transfer.from).expect("senders are the sample's"),
-                &rollup_id,
-            )
-        };
-        let operations = unsigned.par_iter().map(sign).collect();
+        let operations = threads::each(unsigned.len(), |place| {
+            let transfer = unsigned[place];
+            let key = self.key(transfer.from).expect("senders are the sample's");
+            transfer.sign(key, &rollup_id)
+        });
         let old_root = self.state.root();
         self.state.overwrite(&touched);
         let number = self.batches;

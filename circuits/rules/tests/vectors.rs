@@ -1,11 +1,11 @@
 //! Poseidon, EdDSA, words, messages and leaves against circomlibjs (`vectors/generate.mjs` makes the file).
 
-use circuits::account::{Account, AccountIndex};
-use circuits::eddsa::{self, PrivateKey, PublicKey, Signature, SignatureError};
-use circuits::operation::{Effect, RollupId, Transfer};
-use circuits::tree::Tree;
-use circuits::{Fr, field, poseidon};
 use halo2curves::ff::PrimeField;
+use rules::account::{Account, AccountIndex};
+use rules::eddsa::{self, PrivateKey, PublicKey, Signature, SignatureError};
+use rules::operation::{Effect, RollupId, Transfer};
+use rules::tree::Tree;
+use rules::{Fr, field, poseidon};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

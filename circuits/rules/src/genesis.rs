@@ -3,7 +3,7 @@
 use crate::account::{Account, AccountIndex, TokenId, USER_INDEX_MIN};
 use crate::eddsa::SignatureError;
 use crate::state::State;
-use rayon::prelude::*;
+use crate::threads;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use thiserror::Error;
@@ -121,11 +121,9 @@ impl Genesis {
             return Err(GenesisError::Version { found: self.version });
         }
         let mut seen = HashSet::with_capacity(self.accounts.len());
-        let owners: Vec<_> = self
-            .accounts
-            .par_iter()
-            .map(|entry| entry.account.owner.validate())
-            .collect();
+        let owners = threads::each(self.accounts.len(), |place| {
+            self.accounts[place].account.owner.validate()
+        });
         for ((position, entry), owner) in self.accounts.iter().enumerate().zip(owners) {
             check(position, entry)?;
             let index = entry.index;

@@ -1,7 +1,7 @@
 //! Accounts and their leaves (P-3.1 … P-3.5).
 
 use crate::eddsa::PublicKey;
-use crate::{encoding, poseidon};
+use crate::{encoding, poseidon, threads};
 use halo2curves::bn256::Fr;
 use halo2curves::ff::PrimeField;
 use serde::{Deserialize, Serialize};
@@ -124,6 +124,14 @@ impl Account {
     pub fn l1_address_fr(&self) -> Fr {
         address_to_fr(&self.l1_address)
     }
+}
+
+/// The leaves of accounts, beside their indices.
+pub(crate) fn leaves(accounts: &[(AccountIndex, Account)]) -> Vec<(AccountIndex, Fr)> {
+    threads::each(accounts.len(), |place| {
+        let (index, account) = &accounts[place];
+        (*index, account.leaf())
+    })
 }
 
 /// A big-endian 160-bit integer.

@@ -1,9 +1,8 @@
 //! The rollup's state: accounts and their tree (section 3).
 
-use crate::account::{Account, AccountIndex};
+use crate::account::{self, Account, AccountIndex};
 use crate::tree::{Tree, TreeUpdate};
 use halo2curves::bn256::Fr;
-use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// Accounts by index, and the Merkle tree of their leaves.
@@ -25,11 +24,7 @@ impl State {
 
     /// Sets accounts without any check, as when a stored state catches up with the accounts that a batch touched.
     pub fn overwrite(&mut self, accounts: &[(AccountIndex, Account)]) {
-        let leaves: Vec<_> = accounts
-            .par_iter()
-            .map(|(index, account)| (*index, account.leaf()))
-            .collect();
-        let update = self.tree.update(&leaves);
+        let update = self.tree.update(&account::leaves(accounts));
         self.commit(accounts, update);
     }
 

@@ -1,7 +1,7 @@
 // Makes circomlibjs.json, the vectors that native_vectors.rs reads. In an empty folder, with Node 20:
 //
 //   npm install circomlibjs@0.1.7 @zk-kit/eddsa-poseidon@1.1.0
-//   cp <repository>/circuits/tests/vectors/generate.mjs . && node generate.mjs > circomlibjs.json
+//   cp <repository>/circuits/rules/tests/vectors/generate.mjs . && node generate.mjs > circomlibjs.json
 //
 // Hashes, keys, signatures and verdicts come from circomlibjs; zk-kit must agree on every key and signature. Words,
 // messages and leaves are composed here from PROTOCOL.md, not from the Rust code.
