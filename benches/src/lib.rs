@@ -8,7 +8,7 @@ pub mod sample;
 
 use accel::machine::{self, ProcessMemory};
 use anyhow::{Context, Result};
-use circuits::whole_file;
+use keys::whole_file;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use std::path::Path;

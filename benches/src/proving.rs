@@ -3,15 +3,15 @@
 use crate::cpu_seconds;
 use anyhow::{Context, Result};
 use circuits::aggregation::{AggregationInput, ChildProof};
-use circuits::keys::{KeyConfig, KeyPhase, KeyStore};
 use circuits::preset::Preset;
-use circuits::srs::SrsSource;
+use keys::{KeyConfig, KeyPhase, KeyStore};
 use prover::engine::{CpuDevice, Engine, OwnEngine, OwnOptions, Phase};
 use rules::batch::{execute, shards};
 use rules::operation::RollupId;
 use rules::sample::{Sample, SampleConfig};
 use rules::witness::ShardInput;
 use serde_json::{Map, Value, json};
+use srs::SrsSource;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;

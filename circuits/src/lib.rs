@@ -3,17 +3,13 @@
 //! PROTOCOL.md is the specification; clauses are cited as `P-3.2`. The crate `rules` is its plain reading, and the oracle that
 //! the circuits are tested against.
 
-// They panic where the stream cannot be written; whoever calls is told by an error or `tracing`.
+// They panic where the stream cannot be written; whoever calls is told by an error.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod aggregation;
-pub mod keys;
-pub mod manifest;
+pub mod fingerprint;
 pub mod plonk;
 pub mod preset;
-pub mod ptau;
 pub mod recursion;
 pub mod shard;
-pub mod srs;
 pub mod verify;
-pub mod whole_file;

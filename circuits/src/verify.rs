@@ -10,9 +10,9 @@ use crate::{
         native::pairs,
         proof::{field_from_be, field_from_le, proper_point},
     },
-    srs::OpeningKey,
 };
 use rules::field;
+use srs::OpeningKey;
 
 /// Bytes of a scalar.
 const SCALAR_BYTES: usize = 32;

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use circuits::aggregation::RootStatement;
-use circuits::keys::VerifyingKeys;
+use keys::VerifyingKeys;
 use rules::operation::{RollupId, TIME_BITS};
 use rules::stream::{DaMode, derive_x, evaluate_posted};
 use rules::{Fr, field};

@@ -145,7 +145,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use circuits::keys::{FileError, KeyError};
+    use keys::{FileError, KeyError};
 
     #[test]
     fn a_cause_is_said_once_however_deep() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use circuits::whole_file;
+use keys::whole_file;
 use proto::v1::GetProofResponse;
 use rules::operation::RollupId;
 use rules::{Fr, field};

@@ -12,9 +12,9 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use circuits::keys::{KeyConfig, KeyStore, default_dir};
 use circuits::preset::TINY;
-use circuits::srs::SrsSource;
+use keys::{KeyConfig, KeyStore, default_dir};
+use srs::SrsSource;
 use support::{CONTRACT, KEYS, program, run};
 
 /// Longest time until a role starts or gives up.
@@ -28,7 +28,7 @@ fn limited(limit: &str) -> Command {
     let mut command = Command::new("sh");
     let script = format!("ulimit {limit}; exec \"$@\"");
     command.args(["-c", &script, "sh"]).arg(program().get_program());
-    command.env(circuits::keys::KEYS_VARIABLE, default_dir());
+    command.env(keys::KEYS_VARIABLE, default_dir());
     command
 }
 

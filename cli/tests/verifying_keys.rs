@@ -7,9 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use circuits::keys::{AGGREGATION_KEY_FILE, MANIFEST_FILE, SHARD_KEY_FILE};
-use circuits::manifest::Manifest;
 use circuits::plonk::VerifyingKey;
+use keys::manifest::Manifest;
+use keys::{AGGREGATION_KEY_FILE, MANIFEST_FILE, SHARD_KEY_FILE};
 use rules::Fr;
 use rules::digest::Digest;
 use serde_json::Value;

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use circuits::{keys::VerifyingKeys, manifest::Manifest, preset::Preset};
+use circuits::preset::Preset;
+use keys::{VerifyingKeys, manifest::Manifest};
 use rules::PROTOCOL_VERSION;
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use circuits::keys::VerifyingKeys;
+use keys::VerifyingKeys;
 use rules::Fr;
 
 /// Verifies proofs. Blocking; milliseconds.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use accel::icicle::OpenError;
 use accel::{CpuDevice, Device, DeviceError, IcicleConfig, IcicleDevice};
-use circuits::keys::KeyStore;
 use circuits::preset::Preset;
 use engine::MemoryNeed;
+use keys::KeyStore;
 use serde::Serialize;
 
 use crate::engine::{EngineError, OwnEngine, OwnOptions, OwnPreparer, Phase, Pipeline, Prepared, Proof};

@@ -191,7 +191,7 @@ pub enum EngineError {
     Aggregation(#[source] AggregationError),
     /// The keys cannot be loaded.
     #[error("the keys cannot be loaded")]
-    Keys(#[source] circuits::keys::KeyError),
+    Keys(#[source] keys::KeyError),
     /// halo2 refused the circuit or its witness.
     #[error("halo2 could not prove: {reason}")]
     Halo2 {

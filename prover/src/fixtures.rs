@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput, ChildProof, root_statement};
-use circuits::keys::{KeyConfig, KeyError, KeyStore, VerifyingKeys, default_dir};
 use circuits::preset::Preset;
-use circuits::srs::SrsSource;
-use circuits::whole_file;
+use keys::whole_file;
+use keys::{KeyConfig, KeyError, KeyStore, VerifyingKeys, default_dir};
 use rules::Fr;
 use rules::batch::{self, Batch};
 use rules::genesis::Genesis;
@@ -22,6 +21,7 @@ use rules::sample::{Sample, SampleConfig};
 use rules::witness::ShardInput;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use srs::SrsSource;
 
 use crate::engine::{CpuDevice, Engine, EngineError, OwnEngine, OwnOptions};
 

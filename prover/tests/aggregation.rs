@@ -6,11 +6,9 @@ use circuits::{
     aggregation::{
         ACCUMULATOR_LIMBS, AggregationInput, ChainError, LOW_BITS, RootStatement, SHARD_INSTANCE_NAMES,
     },
-    keys::{KeyStore, VerifyingKeys},
     plonk::{ProofError, VerifyingKey},
     preset::TINY,
     recursion::{AggregationError, prover_circuit},
-    srs::OpeningKey,
     verify::{VerifyError, decide_accumulator, verify_root},
 };
 use halo2_proofs::poly::commitment::ParamsProver;
@@ -18,9 +16,11 @@ use halo2curves::{
     bn256::Fq,
     ff::{Field, PrimeField},
 };
+use keys::{KeyStore, VerifyingKeys};
 use num_bigint::BigUint;
 use prover::fixtures::{self, Fixture};
 use rules::{Fr, field};
+use srs::OpeningKey;
 
 /// Bytes of a word of a proof: a scalar, a compressed point, or half of an uncompressed one.
 const WORD: usize = 32;

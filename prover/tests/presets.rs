@@ -1,8 +1,8 @@
 //! The table of presets in ARCHITECTURE.md: what a preset takes, computed from the circuits' shapes where it was not measured.
 
-use circuits::keys::VerifyingKeys;
 use circuits::plonk::VerifyingKey;
 use circuits::preset::{ALL, CI, Preset, TINY};
+use keys::VerifyingKeys;
 use prover::device::MemoryNeeds;
 use prover::fixtures;
 use serde_json::{Value, json};

@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-use circuits::{keys::user_cache, whole_file::Folder};
+use keys::{user_cache, whole_file::Folder};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 

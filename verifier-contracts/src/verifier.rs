@@ -3,10 +3,10 @@
 use alloy::primitives::B256;
 use circuits::{
     aggregation::{COORDINATE_BITS, LOW_BITS, ROOT_INSTANCES},
-    keys::VerifyingKeys,
     recursion::RecursionCircuit,
 };
 use halo2_proofs::plonk::{Circuit as _, ConstraintSystem};
+use keys::VerifyingKeys;
 
 use crate::{
     generator::{self, Accumulator, CONTRACT, GateNames, Key, Rendered},

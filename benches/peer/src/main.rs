@@ -4,7 +4,6 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use benches::proving::{aggregation_input, keys, shard_inputs};
 use benches::{cpu_seconds, peak_memory_bytes, report};
-use circuits::keys::{KEYS_VARIABLE, KeyStore, default_dir};
 use circuits::preset::Preset;
 use circuits::recursion::prover_circuit;
 use circuits::shard::ShardCircuit;
@@ -15,6 +14,7 @@ use halo2_axiom_gpu::plonk::{self, ProvingKey, create_proof};
 use halo2_axiom_gpu::poly::kzg::commitment::{KZGCommitmentScheme, ParamsKZG};
 use halo2_axiom_gpu::poly::kzg::multiopen::ProverSHPLONK;
 use halo2_axiom_gpu::transcript::{EncodedChallenge, TranscriptWrite, TranscriptWriterBuffer};
+use keys::{KEYS_VARIABLE, KeyStore, default_dir};
 use openvm_cuda_common::memory_manager::device_memory_used;
 use rand::SeedableRng;
 use rand::rngs::StdRng;

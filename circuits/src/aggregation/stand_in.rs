@@ -14,11 +14,11 @@ use halo2curves::{
 
 use crate::{
     aggregation::ChildProof,
-    keys::generate,
     plonk::{Transcript, VerifyingKey},
     shard::SHARD_INSTANCES,
-    srs::{OpeningKey, development},
 };
+use halo2_proofs::plonk::keygen_pk2;
+use srs::{OpeningKey, development};
 
 /// The smallest child: 17 instances, each equal to an advice cell and squared by a gate.
 #[derive(Clone)]
@@ -84,7 +84,7 @@ pub(crate) fn child_vk() -> &'static plonk::VerifyingKey<G1Affine> {
     static VK: OnceLock<plonk::VerifyingKey<G1Affine>> = OnceLock::new();
     VK.get_or_init(|| {
         let srs = development(CHILD_K, true, &|_| ()).unwrap();
-        let pk = generate(&srs.params, &Child, "child", false).unwrap();
+        let pk = keygen_pk2(&srs.params, &Child, false).unwrap();
         pk.get_vk().clone()
     })
 }

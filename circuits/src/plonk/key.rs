@@ -8,8 +8,8 @@ use super::{
     proof::{Proof, ProofError, Transcript},
     shape::Shape,
 };
-use crate::srs::OpeningKey;
 use rules::digest::Digest;
+use srs::OpeningKey;
 
 /// What a proof is verified with: its shape, how it is written and hashed, and the reference string's secret in G2.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use super::{
     shape::Shape,
     transcript::Keccak,
 };
-use crate::srs::OpeningKey;
+use srs::OpeningKey;
 
 /// A challenge meets a point at which the equation divides by 0; no transcript known does that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use circuits::preset::Preset;
-use circuits::whole_file;
 use coordinator::{BATCH_BYTES_MAX, convert::batch_to_proto};
+use keys::whole_file;
 use prost::Message;
 use proto::v1::{Batch, BatchInfo, BatchStatus, TaskKind, TaskStatus};
 use rules::field;

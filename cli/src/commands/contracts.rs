@@ -1,8 +1,8 @@
 //! The contracts that keys make: written to files, and compared with what is on a chain.
 
 use anyhow::{Context, Result};
-use circuits::keys::VerifyingKeys;
-use circuits::whole_file::{self, Folder};
+use keys::VerifyingKeys;
+use keys::whole_file::{self, Folder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use verifier_contracts::deployed;

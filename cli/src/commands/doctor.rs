@@ -10,7 +10,7 @@ use accel::icicle::{self, Report};
 use accel::machine;
 use anyhow::{Context, Result};
 use circuits::preset::{ALL, Preset};
-use circuits::whole_file;
+use keys::whole_file;
 use prover::device::{DeviceChoice, MemoryNeeds, unused_gpus};
 use prover::memory;
 use serde::Serialize;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use circuits::keys::{KeyConfig, KeyError, KeyPhase, KeyStore, VerifyingKeys, user_cache};
-use circuits::manifest::Manifest;
-use circuits::srs::SrsSource;
-use circuits::whole_file::Folder;
+use keys::manifest::Manifest;
+use keys::whole_file::Folder;
+use keys::{KeyConfig, KeyError, KeyPhase, KeyStore, VerifyingKeys, user_cache};
 use rules::PROTOCOL_VERSION;
 use serde_json::json;
+use srs::SrsSource;
 use verifier_contracts::tools::{self, Tools};
 
 use crate::args::{ExportKeysArgs, KeyArgs, KeygenArgs, SrsArgs, VerifyArgs, VerifyingKeyArgs};
@@ -196,7 +196,7 @@ pub fn ensured_of(config: KeyConfig, progress: &Progress) -> Result<Arc<Verifyin
 fn shown<T>(
     config: KeyConfig,
     progress: &Progress,
-    open: impl FnOnce(KeyConfig, circuits::keys::Progress<'_>) -> Result<T, KeyError>,
+    open: impl FnOnce(KeyConfig, keys::Progress<'_>) -> Result<T, KeyError>,
 ) -> Result<T> {
     let preset = config.preset.name;
     // The phase at hand. Key generation tells of it from its threads.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::keys::{KeyStore, VerifyingKeys};
 use anyhow::{Context, Result, anyhow, ensure};
 use circuits::aggregation::{AggregationInput, root_statement};
-use circuits::keys::{KeyStore, VerifyingKeys};
 use proto::v1::{TaskInputHeader, TaskKind};
 use prover::device::{self, DeviceConfig};
 use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task, guarded};

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use accel::machine::{self, Process, ProcessMemory};
 use anyhow::{Context, Result, bail};
-use circuits::whole_file;
+use keys::whole_file;
 use serde::Serialize;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use accel::machine;
 use anyhow::{Context, Result};
-use circuits::whole_file;
+use keys::whole_file;
 use serde::Serialize;
 
 /// The report of one run of the demo.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
-use circuits::whole_file::{self, Folder};
+use keys::whole_file::{self, Folder};
 use proto::connection::CoordinatorUrl;
 use prover::device::DeviceChoice;
 use rules::genesis::Genesis;

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use accel::machine::{self, Process};
-use circuits::keys::{KEYS_VARIABLE, default_dir};
+use keys::{KEYS_VARIABLE, default_dir};
 use serde_json::Value;
 
 /// The binary under test.

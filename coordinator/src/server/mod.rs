@@ -19,7 +19,8 @@ mod worker_service;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use circuits::{manifest::Manifest, preset::Preset};
+use circuits::preset::Preset;
+use keys::manifest::Manifest;
 use proto::{
     CHUNK_BYTES_MAX, PROOF_BYTES_MAX,
     pem::FileError,

@@ -2,7 +2,8 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use circuits::{manifest::Manifest, preset::Preset};
+use circuits::preset::Preset;
+use keys::manifest::Manifest;
 use proto::{CHUNK_BYTES_MAX, v1};
 use rules::{batch::Batch, field, operation::RollupId};
 use tokio::sync::mpsc;

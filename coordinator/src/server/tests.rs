@@ -17,9 +17,9 @@ use std::{
     time::Duration,
 };
 
+use ::keys::manifest::Manifest;
 use circuits::{
     aggregation::{ACCUMULATOR_LIMBS, AggregationInput, root_statement},
-    manifest::Manifest,
     preset::{Preset, ShardParams},
 };
 use prost::Message;

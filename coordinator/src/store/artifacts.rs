@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use circuits::whole_file;
+use keys::whole_file;
 
 use super::StoreError;
 use crate::core::record::ArtifactKey;

@@ -13,10 +13,10 @@ use std::{
 
 use circuits::{
     aggregation::{RootStatement, root_statement},
-    keys::VerifyingKeys,
     preset::Preset,
 };
 use coordinator::convert::batch_to_proto;
+use keys::VerifyingKeys;
 use prost::Message;
 use proto::{
     connection::{Channel, Connector},

@@ -5,10 +5,10 @@ use std::{net::SocketAddr, path::Path, process::Command, thread, time::Duration}
 
 use circuits::{
     aggregation::{ACCUMULATOR_LIMBS, AggregationInput, root_statement},
-    manifest::Manifest,
     preset::{Preset, ShardParams},
 };
 use coordinator::{Config, Coordinator, Verifier, core::Limits};
+use keys::manifest::Manifest;
 use proto::connection::{Connector, Credentials};
 use prover::{
     engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task},

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use accel::Device;
 use circuits::aggregation::{AggregationInput, ROOT_INSTANCES};
-use circuits::keys::KeyStore;
 use circuits::plonk::{ProofWriter, Transcript};
 use circuits::recursion::prover_circuit;
 use circuits::shard::{SHARD_INSTANCES, ShardCircuit};
@@ -13,6 +12,7 @@ use halo2_proofs::plonk::ProvingKey;
 use halo2_proofs::poly::commitment::ParamsProver;
 use halo2_proofs::poly::kzg::commitment::ParamsKZG;
 use halo2curves::bn256::{Bn256, G1Affine};
+use keys::KeyStore;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rules::Fr;

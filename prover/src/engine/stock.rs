@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput};
-use circuits::keys::KeyStore;
 use circuits::plonk::{Challenge, ProofWriter, Transcript};
 use circuits::recursion::prover_circuit;
 use circuits::shard::ShardCircuit;
@@ -11,6 +10,7 @@ use halo2_proofs::plonk::{Circuit, ProvingKey, create_proof};
 use halo2_proofs::poly::kzg::commitment::{KZGCommitmentScheme, ParamsKZG};
 use halo2_proofs::poly::kzg::multiopen::ProverSHPLONK;
 use halo2curves::bn256::{Bn256, G1Affine};
+use keys::KeyStore;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rules::Fr;

@@ -21,11 +21,11 @@ mod yul;
 
 use alloy::primitives::{B256, keccak256};
 use circuits::plonk::Shape;
-use circuits::srs::OpeningKey;
 use halo2curves::{
     bn256::{Fq2, Fr, G1Affine, G2Affine},
     ff::{Field, PrimeField},
 };
+use srs::OpeningKey;
 
 use halo2_proofs::plonk::ConstraintSystem;
 

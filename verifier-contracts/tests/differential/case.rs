@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use accel::CpuDevice;
 use alloy::{primitives::U256, sol_types::SolCall};
-use circuits::{
-    aggregation::ROOT_INSTANCES, keys::VerifyingKeys, plonk::Shape, preset::Preset, srs::OpeningKey,
-};
+use circuits::{aggregation::ROOT_INSTANCES, plonk::Shape, preset::Preset};
 use engine::{Engine, EngineOptions, Srs, lagrange_basis};
 use halo2_proofs::{
     plonk::{ProvingKey, VerifyingKey, create_proof, keygen_pk2, verify_proof},
@@ -26,9 +24,11 @@ use halo2curves::{
     group::{Curve, Group, prime::PrimeCurveAffine},
     pairing::{MillerLoopResult, MultiMillerLoop},
 };
+use keys::VerifyingKeys;
 use prover::fixtures;
 use rand::{SeedableRng, rngs::StdRng};
 use snark_verifier_sdk::{NativeLoader, snark_verifier::system::halo2::transcript::evm::EvmTranscript};
+use srs::OpeningKey;
 use verifier_contracts::{
     generator::{self, Accumulator, GateNames, Key},
     rollup::{IVerifier, from_u256, to_u256},

@@ -13,9 +13,9 @@ mod tables;
 
 use anyhow::{Context, Result, ensure};
 use benches::device::DeviceName;
-use circuits::keys::default_dir;
 use circuits::preset::{GPU, Preset, TINY};
 use clap::Parser;
+use keys::default_dir;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use step::Step;
@@ -59,7 +59,7 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     table_mib: u64,
     /// Folder of the keys, which are made if need be; default: as for the prover.
-    #[arg(long, env = circuits::keys::KEYS_VARIABLE)]
+    #[arg(long, env = keys::KEYS_VARIABLE)]
     keys_dir: Option<PathBuf>,
     /// Steps to leave out.
     #[arg(long, value_enum, value_delimiter = ',')]

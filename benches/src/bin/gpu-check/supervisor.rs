@@ -102,7 +102,7 @@ fn run(args: &Args, step: Step, limit: Duration) -> Result<Outcome> {
         .args(std::env::args_os().skip(1))
         .args(["--step", &step.name()])
         .args(["--step-seconds", &limit.as_secs_f64().to_string()])
-        .env(circuits::keys::KEYS_VARIABLE, args.keys_dir())
+        .env(keys::KEYS_VARIABLE, args.keys_dir())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -17,7 +17,10 @@ use snark_verifier_sdk::{
     },
 };
 
-use super::example::{instances, opening_key, prove, shape, vk};
+use super::{
+    example::{instances, opening_key, prove, shape, vk},
+    verifier_params,
+};
 use crate::{
     aggregation::stand_in::{child_key, child_vk, placeholder},
     plonk::{
@@ -61,7 +64,7 @@ fn snark_verifiers(vk: &VerifyingKey<G1Affine>, (instances, proof): &Pair) -> [G
     let mut transcript = PoseidonTranscript::<NativeLoader, &[u8]>::from_spec(proof, POSEIDON_SPEC.clone());
     let key = KzgSuccinctVerifyingKey::from(G1Affine::generator());
     let config = Config::kzg().with_num_instance(vec![instances.len()]);
-    let protocol = &compile(&opening_key().verifier_params(vk.get_domain().k()), vk, config);
+    let protocol = &compile(&verifier_params(vk.get_domain().k()), vk, config);
     let instances = [instances.clone()];
     let proof =
         PlonkSuccinctVerifier::<SHPLONK>::read_proof(&key, protocol, &instances, &mut transcript).unwrap();

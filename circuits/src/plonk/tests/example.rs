@@ -18,11 +18,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use snark_verifier_sdk::{evm::gen_evm_proof_shplonk, halo2::gen_proof_shplonk};
 
-use crate::{
-    keys::generate,
-    plonk::Shape,
-    srs::{OpeningKey, development},
-};
+use crate::plonk::Shape;
+use halo2_proofs::plonk::keygen_pk2;
+use srs::{OpeningKey, development};
 
 /// Instances of a proof of [`OURS`].
 pub const INSTANCES: usize = 17;
@@ -178,7 +176,7 @@ fn keys(variant: Variant) -> &'static Keys {
             instances: vec![Fr::ZERO; variant.instances],
             factor: variant.factor,
         };
-        let pk = generate(&params, &circuit, "example", true).unwrap();
+        let pk = keygen_pk2(&params, &circuit, true).unwrap();
         Keys { params, pk }
     })
 }

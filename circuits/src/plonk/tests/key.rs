@@ -178,7 +178,7 @@ fn a_file_is_one_sequence_of_bytes() {
         assert_eq!(read, made);
         assert_eq!(read.to_bytes(), bytes);
         assert_eq!(read.digest(), Digest(Sha256::digest(&bytes).into()));
-        assert_eq!(read.transcript_digest(), crate::keys::vk_digest(vk()));
+        assert_eq!(read.transcript_digest(), crate::fingerprint::vk_digest(vk()));
         assert_eq!(read.opening_key(), opening_key());
         for length in 0..bytes.len() {
             assert!(VerifyingKey::from_bytes(&bytes[..length]).is_err(), "{length}");

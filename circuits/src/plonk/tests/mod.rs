@@ -2,7 +2,11 @@
 
 use halo2_proofs::{
     plonk::verify_proof,
-    poly::kzg::{commitment::KZGCommitmentScheme, multiopen::VerifierSHPLONK, strategy::SingleStrategy},
+    poly::kzg::{
+        commitment::{KZGCommitmentScheme, ParamsKZG},
+        multiopen::VerifierSHPLONK,
+        strategy::SingleStrategy,
+    },
 };
 use halo2curves::bn256::{Bn256, Fr, G1Affine};
 use snark_verifier_sdk::{
@@ -10,6 +14,8 @@ use snark_verifier_sdk::{
     halo2::{POSEIDON_SPEC, PoseidonTranscript},
     snark_verifier::system::halo2::transcript::evm::EvmTranscript,
 };
+
+use srs::params_from_parts;
 
 use self::example::{opening_key, vk};
 use super::Transcript;
@@ -20,10 +26,16 @@ mod key;
 mod proof;
 mod transcript;
 
+/// Parameters of size `k` that can verify, but neither commit nor prove.
+fn verifier_params(k: u32) -> ParamsKZG<Bn256> {
+    let key = opening_key();
+    params_from_parts(k, vec![key.g1], vec![key.g1], key.g2, key.s_g2)
+}
+
 /// Stock verification of the example's proofs, which reads no further than a proof goes.
 pub(super) fn stock(transcript: Transcript, instances: &[Fr], proof: &[u8]) -> bool {
     type Scheme = KZGCommitmentScheme<Bn256>;
-    let params = opening_key().verifier_params(vk().get_domain().k());
+    let params = verifier_params(vk().get_domain().k());
     let strategy = SingleStrategy::new(&params);
     let instances: &[&[&[Fr]]] = &[&[instances]];
     match transcript {

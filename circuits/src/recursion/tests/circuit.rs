@@ -14,7 +14,7 @@ use crate::{
         AggregationInput, ChainError, ChildProof, ROOT_INSTANCES, START, root_statement,
         stand_in::{child_key, opening_key, shard_key},
     },
-    keys::fingerprint,
+    fingerprint::fingerprint,
     plonk::{
         ProofError, Shape, Transcript,
         native::accumulate,

@@ -15,19 +15,19 @@ use crate::{
         ChildProof, root_statement,
         stand_in::{opening_key, placeholder, shard_key},
     },
-    keys::generate,
     plonk::{VerifyingKey, native::accumulate},
     preset::{self, TINY},
     recursion::{RecursionCircuit, circuit::read},
     shard::ShardCircuit,
-    srs::development,
     verify::decide,
 };
+use halo2_proofs::plonk::keygen_pk2;
 use rules::{
     batch,
     operation::RollupId,
     sample::{Sample, SampleConfig},
 };
+use srs::development;
 
 struct Keys {
     params: ParamsKZG<Bn256>,
@@ -40,7 +40,7 @@ fn keys() -> &'static Keys {
     KEYS.get_or_init(|| {
         let params = development(TINY.shard.k, true, &|_| ()).unwrap().params;
         let circuit = ShardCircuit::new(TINY.shard, None).unwrap();
-        let pk = generate(&params, &circuit, "shard", true).unwrap();
+        let pk = keygen_pk2(&params, &circuit, true).unwrap();
         let key = shard_key(pk.get_vk());
         Keys { params, pk, key }
     })

@@ -12,7 +12,6 @@ use snark_verifier_sdk::halo2::gen_proof_shplonk;
 use super::circuit::{chained, failures};
 use crate::{
     aggregation::{ChildProof, ROOT_INSTANCES, root_statement, stand_in::opening_key},
-    keys::generate,
     plonk::{
         Shape, accumulate_with,
         tests::example::{self, LONG, OURS, Variant},
@@ -22,9 +21,10 @@ use crate::{
         circuit::{accumulator_of, read},
         sheet::Sheet,
     },
-    srs::development,
     verify::decide,
 };
+use halo2_proofs::plonk::keygen_pk2;
+use srs::development;
 
 fn proofs(variant: Variant, statements: &[Vec<Fr>]) -> Vec<ChildProof> {
     let prove = |instances: &Vec<Fr>| ChildProof {
@@ -158,7 +158,7 @@ fn a_recursion_of_a_real_recursion() {
     let inner = segment(example::shape(), &children);
     let instances = inner.instances().to_vec();
     let params = development(19, true, &|_| ()).unwrap().params;
-    let pk = generate(&params, &inner, "segment", true).unwrap();
+    let pk = keygen_pk2(&params, &inner, true).unwrap();
     let shape = Shape::new(pk.get_vk(), instances.len());
     let child = ChildProof {
         proof: gen_proof_shplonk(&params, &pk, inner, vec![instances.clone()], None),

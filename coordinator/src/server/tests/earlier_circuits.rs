@@ -2,14 +2,13 @@
 
 use std::fs;
 
+use ::keys::{
+    AGGREGATION_KEY_FILE, MANIFEST_FILE, SHARD_KEY_FILE, VerifyingKeys, VerifyingKeysError, generate,
+};
 use circuits::{
     aggregation::{ROOT_INSTANCES, SHARD_INSTANCE_NAMES},
-    keys::{
-        AGGREGATION_KEY_FILE, MANIFEST_FILE, SHARD_KEY_FILE, VerifyingKeys, VerifyingKeysError, generate,
-    },
     plonk::{Transcript, VerifyingKey},
     preset::TINY,
-    srs::{Srs, development},
 };
 use halo2_proofs::{
     circuit::{Layouter, SimpleFloorPlanner, Value},
@@ -24,6 +23,7 @@ use halo2curves::{
     ff::{Field as _, PrimeField as _},
 };
 use snark_verifier_sdk::{evm::gen_evm_proof_shplonk, halo2::gen_proof_shplonk};
+use srs::{Srs, development};
 
 use super::{operator::proof, *};
 use crate::{
@@ -201,7 +201,8 @@ impl<const POWER: usize> Prover<POWER> {
     }
 
     async fn join(&self, service: &Service, name: &str) -> Worker {
-        let digest = |pk: &ProvingKey<G1Affine>| circuits::keys::vk_digest(pk.get_vk()).0.to_vec().into();
+        let digest =
+            |pk: &ProvingKey<G1Affine>| circuits::fingerprint::vk_digest(pk.get_vk()).0.to_vec().into();
         let hello = v1::Hello {
             shard_vk_digest: digest(&self.shard),
             aggregation_vk_digest: digest(&self.aggregation),

@@ -18,11 +18,11 @@ pub struct Manifest {
     pub children: usize,
     /// True when the trapdoor of the reference string is published: anyone can forge proofs. Development only.
     pub insecure_srs: bool,
-    /// Digest of the structured reference string ([`crate::srs::SrsId`]).
+    /// Digest of the structured reference string ([`srs::SrsId`]).
     pub srs_digest: Digest,
     /// Digest of everything that fixes the shard circuit: gates, columns, fixed cells, copies.
     pub shard_circuit_digest: Digest,
-    /// Digest of the shard verifying key ([`crate::keys::vk_digest`]).
+    /// Digest of the shard verifying key ([`circuits::fingerprint::vk_digest`]).
     pub shard_vk_digest: Digest,
     /// Log2 of the aggregation circuit's rows.
     pub aggregation_k: u32,

@@ -1,4 +1,4 @@
-//! Makes what the cache does not hold: reference strings and keys. The only place that instantiates halo2's key generation.
+//! Makes keys, and keeps reference strings in the cache. The only place, tests aside, that instantiates halo2's key generation.
 
 use std::{io::Write, path::Path};
 
@@ -12,47 +12,12 @@ use halo2curves::{
     serde::SerdeObject,
 };
 use rayon::prelude::*;
+use srs::{G1_BYTES, G2_BYTES, Srs, SrsId, params_from_parts};
 
-use super::{
-    KeyError, KeyPhase, Progress,
+use crate::{
+    config::KeyError,
     file::{self, FileError, Kind},
 };
-use crate::{
-    ptau::{ptau_id, read_ptau},
-    srs::{
-        G1_BYTES, G2_BYTES, Srs, SrsError, SrsId, SrsSource, development, development_id, halo2_id,
-        params_from_parts, read_halo2,
-    },
-};
-
-/// Which SRS the source holds, without reading it whole. The development SRS is refused in a file as it is by name.
-pub(super) fn srs_id(source: &SrsSource, allow_insecure: bool) -> Result<SrsId, SrsError> {
-    let (path, id) = match source {
-        SrsSource::Development => return development_id(allow_insecure),
-        SrsSource::Ptau(path) => (path, ptau_id(path)?),
-        SrsSource::Halo2(path) => (path, halo2_id(path)?),
-    };
-    if id.insecure && !allow_insecure {
-        return Err(SrsError::InsecureFile { path: path.clone() });
-    }
-    Ok(id)
-}
-
-/// The SRS of size `2^k`, from the source; checked.
-pub(super) fn make_srs(
-    source: &SrsSource,
-    k: u32,
-    allow_insecure: bool,
-    progress: Progress<'_>,
-) -> Result<Srs, SrsError> {
-    match source {
-        SrsSource::Development => development(k, allow_insecure, &|fraction| {
-            progress(KeyPhase::Srs { k }, fraction)
-        }),
-        SrsSource::Ptau(path) => read_ptau(path, k),
-        SrsSource::Halo2(path) => read_halo2(path, k),
-    }
-}
 
 /// Keys of a circuit. With `compress_selectors`, selectors that exclude each other share fixed columns where the degree
 /// allows: fewer commitments for whoever verifies the proofs.
@@ -72,7 +37,7 @@ pub fn generate<C: Circuit<Fr>>(
 }
 
 /// Writes an SRS to the cache: both bases, then the two points in G2, in raw form.
-pub(super) fn write_srs(path: &Path, srs: &Srs) -> Result<(), FileError> {
+pub(crate) fn write_srs(path: &Path, srs: &Srs) -> Result<(), FileError> {
     file::write(
         path,
         Kind::Srs { k: srs.params.k() },
@@ -82,7 +47,7 @@ pub(super) fn write_srs(path: &Path, srs: &Srs) -> Result<(), FileError> {
 }
 
 /// Reads an SRS from the cache. Its points were checked when it was written; its digest says that they are the same.
-pub(super) fn read_srs(path: &Path, k: u32, id: SrsId) -> Result<Srs, FileError> {
+pub(crate) fn read_srs(path: &Path, k: u32, id: SrsId) -> Result<Srs, FileError> {
     let corrupt = FileError::corrupt(path);
     let io = FileError::io(path);
     let mut reader = file::open(path, Kind::Srs { k }, id.digest)?;

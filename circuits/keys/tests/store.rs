@@ -11,16 +11,16 @@ use std::{
 };
 
 use circuits::{
-    keys::{
-        AGGREGATION_KEY_FILE, FileError, KeyConfig, KeyError, KeyPhase, KeyStore, MANIFEST_FILE,
-        SHARD_KEY_FILE, VerifyingKeys, default_dir, vk_digest,
-    },
-    manifest::Manifest,
+    fingerprint::vk_digest,
     preset::{CI, TINY},
-    srs::{SrsError, SrsSource, development},
 };
 use halo2_proofs::{SerdeFormat, poly::commitment::ParamsProver as _};
+use keys::{
+    AGGREGATION_KEY_FILE, FileError, KeyConfig, KeyError, KeyPhase, KeyStore, MANIFEST_FILE, SHARD_KEY_FILE,
+    VerifyingKeys, default_dir, manifest::Manifest,
+};
 use rules::{PROTOCOL_VERSION, digest::Digest};
+use srs::{SrsError, SrsSource, development};
 use tempfile::TempDir;
 
 fn config(dir: &Path) -> KeyConfig {
@@ -234,7 +234,7 @@ fn another_reference_string_than_the_pinned_one_is_refused() {
 fn a_reference_string_that_is_too_small_is_refused_before_anything_is_made() {
     let source = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/snarkjs-7.ptau");
+    let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("../srs/tests/vectors/snarkjs-7.ptau");
     for (srs, held) in [
         (SrsSource::of_file(&vector).unwrap(), 7),
         (development_file(source.path()), 4),

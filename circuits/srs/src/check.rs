@@ -15,12 +15,12 @@ use halo2curves::{
 use rand::rngs::OsRng;
 use rayon::prelude::*;
 
-use super::{OpeningKey, SrsError};
+use crate::{error::SrsError, opening::OpeningKey};
 
 /// Bytes of an uncompressed point of G1: x, y, each in Montgomery form, little endian.
-pub(crate) const G1_BYTES: usize = 64;
+pub const G1_BYTES: usize = 64;
 /// Bytes of an uncompressed point of G2.
-pub(crate) const G2_BYTES: usize = 128;
+pub const G2_BYTES: usize = 128;
 
 /// Points of G1 from Montgomery little-endian coordinates, each checked. `bytes` is a whole number of points.
 pub(crate) fn parse_g1(part: &'static str, bytes: &[u8]) -> Result<Vec<G1Affine>, SrsError> {

@@ -9,16 +9,16 @@ use std::{
 use halo2curves::bn256::Fr;
 use sha2::{Digest as _, Sha256};
 
-use crate::{
+use circuits::{
     aggregation::{ROOT_INSTANCES, RootStatement},
-    manifest::Manifest,
     plonk::{self, KEY_BYTES_MAX, ProofError, Transcript, VerifyingKey},
     shard::SHARD_INSTANCES,
-    srs::SrsId,
     verify::{VerifyError, verify_root},
-    whole_file,
 };
 use rules::digest::Digest;
+use srs::SrsId;
+
+use crate::{manifest::Manifest, whole_file};
 
 /// The file of the shard circuit's verifying key.
 pub const SHARD_KEY_FILE: &str = "shard.verifying-key";

@@ -10,10 +10,11 @@ use std::{
 use halo2_proofs::arithmetic::g_to_lagrange;
 use halo2curves::{bn256::G1Affine, group::prime::PrimeCurveAffine};
 
-use super::{
-    K_MAX, OpeningKey, Srs, SrsError, SrsId,
+use crate::{
     check::{G1_BYTES, G2_BYTES, check_lagrange, check_powers, parse_g1, parse_g2},
-    params_from_parts,
+    error::SrsError,
+    opening::OpeningKey,
+    parameters::{K_MAX, Srs, SrsId, params_from_parts},
 };
 
 const FORMAT: &str = "raw halo2 parameters";

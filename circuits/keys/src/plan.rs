@@ -16,25 +16,25 @@ use halo2curves::{
     serde::SerdeObject,
 };
 
-use super::{
-    COMPRESS_SELECTORS, KeyConfig, KeyError, KeyPhase, Progress,
-    file::{self, FileError, Kind},
-    fingerprint,
-    generate::{generate, make_srs, read_srs, srs_id, write_srs},
-    lock::Lock,
-    verifying::VerifyingKeys,
-    vk_digest,
-};
-use crate::{
+use circuits::{
     aggregation::ROOT_INSTANCES,
-    manifest::Manifest,
+    fingerprint::{fingerprint, vk_digest},
     plonk::{Shape, Transcript, VerifyingKey},
     preset::Preset,
     recursion::{RecursionCircuit, keygen_circuit},
     shard::{SHARD_INSTANCES, ShardCircuit},
-    srs::{OpeningKey, Srs, SrsError, SrsId},
 };
 use rules::{PROTOCOL_VERSION, digest::Digest};
+use srs::{OpeningKey, Srs, SrsError, SrsId};
+
+use crate::{
+    config::{COMPRESS_SELECTORS, KeyConfig, KeyError, KeyPhase, Progress},
+    file::{self, FileError, Kind},
+    generate::{generate, read_srs, write_srs},
+    lock::Lock,
+    manifest::Manifest,
+    verifying::VerifyingKeys,
+};
 
 /// What is to be opened, and all that the keys follow from.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Plan {
             aggregation_k,
             ..
         } = config.preset;
-        let srs = srs_id(&config.srs, config.allow_insecure)?;
+        let srs = config.srs.id(config.allow_insecure)?;
         if let Some(expected) = config.srs_digest {
             expect_srs(expected, srs)?;
         }
@@ -412,7 +412,10 @@ impl Plan {
             return Ok(srs);
         }
         progress(KeyPhase::Srs { k }, 0.0);
-        let made = make_srs(&self.config.srs, k, self.config.allow_insecure, progress)?;
+        let config = &self.config;
+        let made = config.srs.read(k, config.allow_insecure, &|fraction| {
+            progress(KeyPhase::Srs { k }, fraction)
+        })?;
         // The file may be another by now than the one that the plan was made for.
         expect_srs(self.srs.digest, made.id)?;
         write_srs(&path, &made)?;

@@ -1,4 +1,4 @@
-//! A digest of everything that fixes a circuit: its constraint system and all that synthesis fixes (selectors, fixed
+//! What circuits and their keys are known by. A circuit's is a digest of everything that fixes it: its constraint system and all that synthesis fixes (selectors, fixed
 //! cells, copies). It costs one synthesis, no commitment, so a cache of keys can be trusted to belong to the code that reads it.
 
 use std::fmt::Write as _;
@@ -7,10 +7,13 @@ use halo2_proofs::{
     circuit::Value,
     plonk::{
         Advice, Any, Assigned, Assignment, Challenge, Circuit, Column, ConstraintSystem, Error, Fixed,
-        FloorPlanner, Instance, Selector,
+        FloorPlanner, Instance, Selector, VerifyingKey,
     },
 };
-use halo2curves::{bn256::Fr, ff::PrimeField};
+use halo2curves::{
+    bn256::{Fr, G1Affine},
+    ff::PrimeField,
+};
 
 use rules::digest::Digest;
 
@@ -31,6 +34,14 @@ pub fn fingerprint<C: Circuit<Fr>>(k: u32, circuit: &C) -> Result<Digest, Error>
     C::FloorPlanner::synthesize(&mut recorder, circuit, config, cs.constants().clone())?;
     recorder.hasher.update(&recorder.buffer);
     Ok(Digest(*recorder.hasher.finalize().as_bytes()))
+}
+
+/// The digest of a verifying key: the value that halo2 puts first into every transcript under it, 32 bytes big endian.
+/// It is a hash of the gates, the columns and all commitments of the key.
+pub fn vk_digest(vk: &VerifyingKey<G1Affine>) -> Digest {
+    let mut bytes = vk.transcript_repr().to_repr();
+    bytes.reverse();
+    Digest(bytes)
 }
 
 /// Hashes what an assignment fixes; advice is not looked at.

@@ -2,10 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use circuits::{
-    ptau::{ptau_id, ptau_k, read_ptau},
-    srs::{Srs, SrsError, SrsSource, development, development_id, halo2_id, halo2_k, read_halo2},
-};
 use halo2_proofs::{
     SerdeFormat,
     poly::{commitment::ParamsProver, kzg::commitment::ParamsKZG},
@@ -19,6 +15,10 @@ use halo2curves::{
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
+use srs::{
+    Srs, SrsError, SrsSource, development, development_id, halo2_id, halo2_k, ptau_id, ptau_k, read_halo2,
+    read_ptau,
+};
 use tempfile::TempDir;
 
 const POWER: u32 = 7;

@@ -20,14 +20,16 @@ use halo2curves::{
 };
 use num_bigint::BigUint;
 
-use crate::srs::{
-    G1_BYTES, G2_BYTES, K_MAX, OpeningKey, Srs, SrsError, SrsId, check_lagrange, check_powers,
-    params_from_parts, parse_g1, parse_g2,
+use crate::{
+    check::{G1_BYTES, G2_BYTES, check_lagrange, check_powers, parse_g1, parse_g2},
+    error::SrsError,
+    opening::OpeningKey,
+    parameters::{K_MAX, Srs, SrsId, params_from_parts},
 };
 
 const FORMAT: &str = "ptau";
 /// How a file begins.
-pub const PTAU_MAGIC: [u8; 4] = *b"ptau";
+pub(crate) const PTAU_MAGIC: [u8; 4] = *b"ptau";
 /// Sections that any version of snarkjs writes are fewer than this.
 const SECTIONS_MAX: u32 = 32;
 /// The modulus of BN254's base field, as section 1 writes it: hexadecimal, big endian.

@@ -10,8 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{KeyPhase, Progress, file::FileError};
-use crate::whole_file::Folder;
+use crate::{
+    config::{KeyPhase, Progress},
+    file::FileError,
+    whole_file::Folder,
+};
 
 /// How often a folder may go between two looks at it before that is an error.
 const GONE_MAX: u32 = 10_000;

@@ -1,19 +1,17 @@
 //! The development SRS: powers of a published number, made in parallel. Whoever reads this file can forge proofs for it.
 
-use std::sync::OnceLock;
-
 use halo2curves::{
-    bn256::{Fq, Fr, G1, G1Affine, G2Affine},
-    ff::{Field, FromUniformBytes, PrimeField},
+    bn256::{Fq, Fr, G1, G1Affine},
+    ff::{Field, PrimeField},
     group::{Curve, Group, prime::PrimeCurveAffine},
 };
 use rayon::prelude::*;
-use sha2::{Digest as _, Sha512};
 
-use super::{OpeningKey, Srs, SrsError, SrsId, params_from_parts};
-
-/// The secret of the development SRS is SHA-512 of this text, reduced modulo r.
-pub const DEVELOPMENT_SEED: &str = "zk-rollup-prover/insecure-development-srs/v1";
+use crate::{
+    error::SrsError,
+    parameters::{Srs, SrsId, params_from_parts},
+    secret::{development_key, secret},
+};
 
 /// Bits of a scalar that one table lookup covers.
 const WINDOW_BITS: usize = 13;
@@ -59,23 +57,6 @@ pub fn development_id(allow_insecure: bool) -> Result<SrsId, SrsError> {
         return Err(SrsError::Insecure);
     }
     Ok(SrsId::new(&development_key()))
-}
-
-/// What verifies proofs under the development SRS.
-pub(super) fn development_key() -> OpeningKey {
-    static KEY: OnceLock<OpeningKey> = OnceLock::new();
-    *KEY.get_or_init(|| {
-        let g2 = G2Affine::generator();
-        OpeningKey {
-            g1: G1Affine::generator(),
-            g2,
-            s_g2: (g2 * secret()).to_affine(),
-        }
-    })
-}
-
-fn secret() -> Fr {
-    Fr::from_uniform_bytes(&Sha512::digest(DEVELOPMENT_SEED).into())
 }
 
 /// `1, s, …, s^(n-1)`.
@@ -213,8 +194,8 @@ fn invert_all<F: Field>(elements: &mut [F]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{check_lagrange, check_powers};
     use super::*;
+    use crate::check::{check_lagrange, check_powers};
     use halo2_proofs::poly::{commitment::Params as _, commitment::ParamsProver};
     use halo2_proofs::{SerdeFormat, poly::kzg::commitment::ParamsKZG};
     use halo2curves::bn256::Bn256;
