@@ -10,7 +10,7 @@ interface IRollup {
     /// @param newRoot State root that the batch leads to.
     /// @param commitmentA Commitment to stream A (P-6.3).
     /// @param commitmentB Commitment to stream B (P-6.3).
-    /// @param accumulator Limbs of the KZG accumulator, instances 0 to 11 (P-8.4).
+    /// @param accumulator Limbs of the KZG accumulator, instances 0 to 7 (P-8.4).
     struct BatchHeader {
         uint64 number;
         uint64 time;
@@ -38,6 +38,10 @@ interface IRollup {
     /// @notice The genesis root is not below `r` (P-9.3). What a submission says is the verifier's to check.
     /// @param instance Its place among the instances of P-8.4.
     error NotCanonical(uint256 instance, uint256 value);
+    /// @notice No true proof could be accepted under such a gas cap, or in no transaction (P-9.6).
+    error GasCapOutOfRange(uint256 least, uint256 most, uint256 given);
+    /// @notice Batches would be too old before they are proven (P-9.4).
+    error MaxBatchAgeTooShort(uint256 least, uint256 given);
     /// @notice The batch is not the next one (P-9.2).
     error WrongBatchNumber(uint64 expected, uint64 given);
     /// @notice The batch does not start from the current state (P-9.2).

@@ -20,8 +20,16 @@ contract Rollup is IRollup {
     /// @dev Instances of a root proof (P-8.4), and those of them that are the accumulator's limbs: they come first.
     uint256 internal constant INSTANCES = 17;
     uint256 internal constant LIMBS = 8;
+    /// @dev The instance that is the state root before a batch (P-8.4).
+    uint256 internal constant OLD_ROOT = 11;
     /// @dev More than what calling the verifier costs besides the gas that it is given.
     uint256 internal constant CALL_GAS = 5_000;
+    /// @dev Least gas cap: a verification of the presets' keys takes less, but not by much.
+    uint256 internal constant GAS_CAP_MIN = 300_000;
+    /// @dev Greatest gas cap: the half of what a transaction may have (EIP-7825), so that data finds room beside it.
+    uint256 internal constant GAS_CAP_MAX = 2 ** 23;
+    /// @dev Least maximum age, in seconds: a batch is proven and included in minutes.
+    uint256 internal constant BATCH_AGE_MIN = 600;
 
     /// @inheritdoc IRollup
     address public immutable verifier;
@@ -55,7 +63,11 @@ contract Rollup is IRollup {
     ) {
         if (block.chainid > type(uint64).max) revert ChainIdTooLarge(block.chainid);
         if (verifier_.code.length == 0) revert VerifierHasNoCode(verifier_);
-        if (genesisRoot >= R) revert NotCanonical(15, genesisRoot);
+        if (verifierGasCap_ < GAS_CAP_MIN || verifierGasCap_ > GAS_CAP_MAX) {
+            revert GasCapOutOfRange(GAS_CAP_MIN, GAS_CAP_MAX, verifierGasCap_);
+        }
+        if (maxBatchAge_ < BATCH_AGE_MIN) revert MaxBatchAgeTooShort(BATCH_AGE_MIN, maxBatchAge_);
+        if (genesisRoot >= R) revert NotCanonical(OLD_ROOT, genesisRoot);
         bytes32 found = IVerifier(verifier_).vkDigest();
         if (found != vkDigest_) revert WrongVerifyingKey(vkDigest_, found);
         verifier = verifier_;
@@ -100,7 +112,7 @@ contract Rollup is IRollup {
         }
         rows[8] = rollupId;
         rows[9] = header.time;
-        rows[11] = header.oldRoot;
+        rows[OLD_ROOT] = header.oldRoot;
         rows[12] = header.newRoot;
         rows[13] = header.commitmentA;
         rows[15] = header.commitmentB;

@@ -52,7 +52,7 @@ pub struct RootSubmission {
     pub commitment_a: Fr,
     /// Commitment to stream B.
     pub commitment_b: Fr,
-    /// Limbs of the accumulator: instances 0 to 11.
+    /// Limbs of the accumulator: instances 0 to 7.
     pub accumulator: [Fr; ACCUMULATOR_LIMBS],
     /// Posted bytes of stream A: empty in version 1.
     pub data_a: Vec<u8>,
@@ -143,6 +143,12 @@ pub enum Rejection {
     /// P-9.3.
     #[error("instance {instance} is not below the field's modulus: {value}")]
     NotCanonical { instance: U256, value: U256 },
+    /// P-9.6.
+    #[error("the verifier's gas cap {given} is not between {least} and {most}")]
+    GasCapOutOfRange { least: U256, most: U256, given: U256 },
+    /// P-9.4.
+    #[error("the maximum age of a batch is {given} seconds, at least {least} are needed")]
+    MaxBatchAgeTooShort { least: U256, given: U256 },
     /// P-9.2.
     #[error("the next batch is {expected}, not {given}")]
     WrongBatchNumber { expected: u64, given: u64 },
@@ -202,6 +208,15 @@ impl Rejection {
             E::NotCanonical(e) => Self::NotCanonical {
                 instance: e.instance,
                 value: e.value,
+            },
+            E::GasCapOutOfRange(e) => Self::GasCapOutOfRange {
+                least: e.least,
+                most: e.most,
+                given: e.given,
+            },
+            E::MaxBatchAgeTooShort(e) => Self::MaxBatchAgeTooShort {
+                least: e.least,
+                given: e.given,
             },
             E::WrongBatchNumber(e) => Self::WrongBatchNumber {
                 expected: e.expected,

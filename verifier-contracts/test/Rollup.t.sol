@@ -4,7 +4,15 @@ pragma solidity 0.8.37;
 import {IRollup} from "../contracts/IRollup.sol";
 import {Rollup} from "../contracts/Rollup.sol";
 import {IVerifier} from "../contracts/IVerifier.sol";
-import {AcceptsAll, AcceptsOne, AnswersBytes, BurnsAll, RejectsAll, RevertsAll} from "./StandIns.sol";
+import {
+    AcceptsAll,
+    AcceptsOne,
+    AnswersBytes,
+    BurnsAll,
+    NeedsGas,
+    RejectsAll,
+    RevertsAll
+} from "./StandIns.sol";
 import {Vm, vm} from "./Vm.sol";
 
 /// @title Every rule of PROTOCOL.md section 9 that needs no real proof, each broken alone.
@@ -59,7 +67,7 @@ contract RollupTest {
 
     function test_a_genesis_root_that_is_not_canonical_is_refused() public {
         address verifier = address(new AcceptsAll());
-        vm.expectRevert(abi.encodeWithSelector(IRollup.NotCanonical.selector, 15, R));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotCanonical.selector, 11, R));
         new Rollup(verifier, VK_DIGEST, R, GAS_CAP, AGE_MAX);
         new Rollup(verifier, VK_DIGEST, R - 1, GAS_CAP, AGE_MAX);
     }
@@ -69,6 +77,49 @@ contract RollupTest {
         bytes32 other = bytes32(uint256(VK_DIGEST) ^ 1);
         vm.expectRevert(abi.encodeWithSelector(IRollup.WrongVerifyingKey.selector, other, VK_DIGEST));
         new Rollup(verifier, other, GENESIS, GAS_CAP, AGE_MAX);
+    }
+
+    /// @dev A contract that could accept nothing, for ever, is not made.
+    function test_a_gas_cap_under_which_nothing_is_accepted_is_refused() public {
+        address verifier = address(new AcceptsAll());
+        uint256[5] memory caps = [uint256(0), 299_999, 2 ** 23 + 1, 2 ** 255, type(uint256).max];
+        for (uint256 i = 0; i < caps.length; i++) {
+            bytes memory refusal =
+                abi.encodeWithSelector(IRollup.GasCapOutOfRange.selector, 300_000, 2 ** 23, caps[i]);
+            vm.expectRevert(refusal);
+            new Rollup(verifier, VK_DIGEST, GENESIS, caps[i], AGE_MAX);
+        }
+        vm.assertEq(new Rollup(verifier, VK_DIGEST, GENESIS, 300_000, AGE_MAX).verifierGasCap(), 300_000);
+        vm.assertEq(new Rollup(verifier, VK_DIGEST, GENESIS, 2 ** 23, AGE_MAX).verifierGasCap(), 2 ** 23);
+    }
+
+    function test_a_maximum_age_that_no_proof_meets_is_refused() public {
+        address verifier = address(new AcceptsAll());
+        uint256[2] memory ages = [uint256(0), 599];
+        for (uint256 i = 0; i < ages.length; i++) {
+            vm.expectRevert(abi.encodeWithSelector(IRollup.MaxBatchAgeTooShort.selector, 600, ages[i]));
+            new Rollup(verifier, VK_DIGEST, GENESIS, GAS_CAP, ages[i]);
+        }
+        vm.assertEq(new Rollup(verifier, VK_DIGEST, GENESIS, GAS_CAP, 600).maxBatchAge(), 600);
+    }
+
+    /// @dev No age is too old for the largest one, at which nothing overflows.
+    function test_the_largest_maximum_age_takes_a_batch_of_any_age() public {
+        rollup = new Rollup(address(new AcceptsAll()), VK_DIGEST, GENESIS, GAS_CAP, type(uint256).max);
+        IRollup.BatchHeader memory header = _header();
+        header.time = 0;
+        _submit(header);
+        vm.assertEq(rollup.nextBatchNumber(), 1);
+    }
+
+    function test_an_address_that_answers_no_digest_is_no_verifier() public {
+        uint256[2] memory lengths = [uint256(0), 31];
+        for (uint256 i = 0; i < lengths.length; i++) {
+            address other = address(new AnswersBytes(lengths[i]));
+            // Too little for a digest: the compiler's own check of an answer, which says nothing.
+            vm.expectRevert(bytes(""));
+            _deploy(other);
+        }
     }
 
     // Acceptance.
@@ -334,6 +385,31 @@ contract RollupTest {
         vm.assertEq(accepted ? 1 : 0, 0);
         vm.assertEq(uint32(bytes4(answer)), uint32(IRollup.TooLittleGas.selector));
         vm.assertEq(rollup.nextBatchNumber(), 0);
+    }
+
+    /// @dev Whatever gas a caller leaves, a true proof is accepted or the call fails for want of gas: a rejection says that the
+    /// proof is bad. The verifier takes all but some thousands of the cap.
+    function test_at_no_gas_is_a_true_proof_rejected() public {
+        IRollup.BatchHeader memory header = _header();
+        bytes memory call = abi.encodeCall(IRollup.submitBatch, (header, "", data, proof));
+        vm.etch(rollup.verifier(), address(new NeedsGas(GAS_CAP - 2_000)).code);
+        uint256 snapshot = vm.snapshotState();
+        uint256 refused = 0;
+        uint256 taken = 0;
+        // From below the cap to more than the whole call takes; the steps are smaller than what calling the verifier costs.
+        for (uint256 gas_ = GAS_CAP - 20_000; gas_ < GAS_CAP + 160_000; gas_ += 331) {
+            (bool accepted, bytes memory answer) = address(rollup).call{gas: gas_}(call);
+            if (accepted) {
+                taken++;
+            } else {
+                refused++;
+                bool starved =
+                    answer.length == 0 || uint32(bytes4(answer)) == uint32(IRollup.TooLittleGas.selector);
+                vm.assertEq(starved ? 1 : 0, 1);
+            }
+            vm.revertToState(snapshot);
+        }
+        vm.assertEq(refused > 10 && taken > 10 ? 1 : 0, 1);
     }
 
     // Evaluation and challenge (P-6.4, P-6.6).

@@ -50,6 +50,19 @@ contract BurnsAll is StandIn {
     }
 }
 
+/// @title Stands in for a verifier that accepts if it is given so much gas, and rejects otherwise.
+contract NeedsGas is StandIn {
+    uint256 internal immutable NEEDED;
+
+    constructor(uint256 needed) {
+        NEEDED = needed;
+    }
+
+    function verify(bytes calldata, uint256[] calldata) external view returns (bool) {
+        return gasleft() >= NEEDED;
+    }
+}
+
 /// @title Stands in for something else than a verifier, that answers every call with so many bytes of ones.
 contract AnswersBytes {
     uint256 internal immutable LENGTH;
