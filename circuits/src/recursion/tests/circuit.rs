@@ -74,9 +74,14 @@ pub fn whole() -> RecursionCircuit {
     RecursionCircuit::new(shape(), &children()[..1]).unwrap()
 }
 
+/// A valid circuit of two.
+pub fn two() -> RecursionCircuit {
+    RecursionCircuit::new(shape(), children()).unwrap()
+}
+
 #[test]
 fn two_children_are_accepted() {
-    let circuit = RecursionCircuit::new(shape(), children()).unwrap();
+    let circuit = two();
     let instances = circuit.instances();
     assert_eq!(instances.len(), ROOT_INSTANCES.len());
     assert_eq!(failures(&circuit, instances), BTreeSet::new());

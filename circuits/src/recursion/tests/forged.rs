@@ -305,6 +305,36 @@ fn a_slope_or_an_x_of_choice_is_refused() {
     assert_eq!(changed(add::X3), named(&slope[2..]));
 }
 
+/// Without the ranges of quotients a prover chooses the slope: modulo r there are quotients for any value.
+#[test]
+fn a_quotient_of_more_than_119_bits_is_refused() {
+    let (mut sheet, row) = addition();
+    let slope = integer(&limbs_at(&sheet, row + add::SLOPE)) ^ BigUint::from(1u8);
+    set_limbs(&mut sheet, row + add::SLOPE, &slope);
+    let [x, x2, slope] =
+        [row - add::X_BEFORE, row + add::X2, row + add::SLOPE].map(|row| limbs_at(&sheet, row));
+    let [x_value, x2_value, slope_value] = [x, x2, slope].map(|limbs| Exact::element(&limbs).to_base());
+    let x3 = modulus::limbs(&(slope_value.square() - x_value - x2_value));
+    set_limbs(&mut sheet, row + add::X3, &integer(&x3));
+    follow(&mut sheet, row, true);
+    assert_eq!(
+        check(&sheet),
+        only(&["add: slope modulo m", "add: slope modulo r"])
+    );
+    let chord = Exact::product(&slope, &minus(&x2, &x)).scalars();
+    let [value, image] = [0, 1].map(|side| {
+        chord[side] + sheet.advice[row - add::Y_BEFORE + side] - sheet.advice[row + add::Y2 + side]
+    });
+    let k = value * modulus::q(0).invert().unwrap();
+    let l = (image - k * modulus::q(1)) * modulus::m().invert().unwrap();
+    for (at, quotient) in [k, l].into_iter().enumerate() {
+        let quotient = quotient + modulus::quotient_offset();
+        assert!(field::to_integer(&quotient).bits() > 119);
+        set_quotient(&mut sheet, row + add::QUOTIENTS + at, quotient);
+    }
+    assert_eq!(check(&sheet), only(&["digit"]));
+}
+
 #[test]
 fn a_limb_of_more_than_51_bits_is_refused() {
     // The same element in limbs that carry otherwise: every identity holds, the range does not.

@@ -4,6 +4,7 @@ mod checker;
 mod circuit;
 mod curve;
 mod forged;
+mod ranges;
 mod shards;
 mod stack;
 mod sweep;

@@ -27,10 +27,10 @@ use crate::{
 const HELPER: usize = 2;
 
 /// Cells by class: those that copies make equal are one.
-struct Classes(Vec<usize>);
+pub struct Classes(Vec<usize>);
 
 impl Classes {
-    fn new(sheet: &Sheet) -> Self {
+    pub fn new(sheet: &Sheet) -> Self {
         let mut classes = Self((0..sheet.row()).collect());
         for (a, b, _) in &sheet.copies {
             let (a, b) = (classes.of(*a), classes.of(*b));
@@ -42,7 +42,7 @@ impl Classes {
         classes
     }
 
-    fn of(&self, mut row: usize) -> usize {
+    pub fn of(&self, mut row: usize) -> usize {
         while self.0[row] != row {
             row = self.0[row];
         }
