@@ -7,6 +7,7 @@ use halo2_proofs::{
         multiopen::VerifierSHPLONK,
         strategy::SingleStrategy,
     },
+    transcript::{EncodedChallenge, TranscriptRead},
 };
 use halo2curves::bn256::{Bn256, Fr, G1Affine};
 use snark_verifier_sdk::{
@@ -34,33 +35,29 @@ fn verifier_params(k: u32) -> ParamsKZG<Bn256> {
 
 /// Stock verification of the example's proofs, which reads no further than a proof goes.
 pub(super) fn stock(transcript: Transcript, instances: &[Fr], proof: &[u8]) -> bool {
-    type Scheme = KZGCommitmentScheme<Bn256>;
-    let params = verifier_params(vk().get_domain().k());
-    let strategy = SingleStrategy::new(&params);
-    let instances: &[&[&[Fr]]] = &[&[instances]];
     match transcript {
-        Transcript::Poseidon => {
-            let mut proof =
-                PoseidonTranscript::<NativeLoader, &[u8]>::from_spec(proof, POSEIDON_SPEC.clone());
-            verify_proof::<Scheme, VerifierSHPLONK<Bn256>, _, _, _>(
-                &params,
-                vk(),
-                strategy,
-                instances,
-                &mut proof,
-            )
-            .is_ok()
-        }
-        Transcript::Evm => {
-            let mut proof = EvmTranscript::<G1Affine, NativeLoader, &[u8], Vec<u8>>::new(proof);
-            verify_proof::<Scheme, VerifierSHPLONK<Bn256>, _, _, _>(
-                &params,
-                vk(),
-                strategy,
-                instances,
-                &mut proof,
-            )
-            .is_ok()
-        }
+        Transcript::Poseidon => accepts(
+            instances,
+            PoseidonTranscript::<NativeLoader, &[u8]>::from_spec(proof, POSEIDON_SPEC.clone()),
+        ),
+        Transcript::Evm => accepts(
+            instances,
+            EvmTranscript::<G1Affine, NativeLoader, &[u8], Vec<u8>>::new(proof),
+        ),
     }
+}
+
+fn accepts<E: EncodedChallenge<G1Affine>>(
+    instances: &[Fr],
+    mut proof: impl TranscriptRead<G1Affine, E>,
+) -> bool {
+    let params = verifier_params(vk().get_domain().k());
+    verify_proof::<KZGCommitmentScheme<Bn256>, VerifierSHPLONK<Bn256>, _, _, _>(
+        &params,
+        vk(),
+        SingleStrategy::new(&params),
+        &[&[instances]],
+        &mut proof,
+    )
+    .is_ok()
 }
