@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use circuits::preset::{self, Preset};
-use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use proto::connection::CoordinatorUrl;
 use prover::device::{CUDA, DeviceChoice};
@@ -34,8 +34,10 @@ pub struct Cli {
 impl Cli {
     /// Reads the command line and the environment. Ends the process when they make no sense, or only help is asked for.
     pub fn read() -> Self {
-        let matches = environment::heed(Self::command()).get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let mut command = environment::heed(Self::command());
+        let matches = command.try_get_matches_from_mut(std::env::args_os());
+        let cli = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        cli.unwrap_or_else(|error| environment::named(error, command).exit())
     }
 }
 
@@ -154,7 +156,7 @@ pub struct SrsArgs {
     pub srs: Option<PathBuf>,
     /// Use a deterministic SRS whose secret everybody knows, or allow the file to hold it. INSECURE: proofs made with it
     /// prove nothing.
-    #[arg(long, env = "ROLLUP_PROVER_INSECURE_DEV_SRS", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "ROLLUP_PROVER_INSECURE_DEV_SRS", value_parser = environment::yes_or_no)]
     pub insecure_dev_srs: bool,
     /// Refuse any other SRS than the one of this digest: the manifest's `srs_digest`, from a source that you trust.
     #[arg(long, value_name = "HEX", env = "ROLLUP_PROVER_SRS_DIGEST")]

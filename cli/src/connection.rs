@@ -10,6 +10,7 @@ use proto::connection::{ConnectError, Connector, CoordinatorUrl, Credentials, Ur
 use verifier_contracts::l1;
 
 use crate::args::CredentialArgs;
+use crate::environment;
 
 /// Reads a [`CoordinatorUrl`] from the command line. clap's own message would repeat the value.
 #[derive(Debug, Clone, Copy)]
@@ -21,11 +22,11 @@ impl TypedValueParser for CoordinatorUrlParser {
     fn parse_ref(
         &self,
         command: &Command,
-        _argument: Option<&Arg>,
+        argument: Option<&Arg>,
         value: &OsStr,
     ) -> Result<CoordinatorUrl, clap::Error> {
         let url = value.to_str().ok_or(UrlError::Malformed).and_then(str::parse);
-        url.map_err(|error| refused(&error, command))
+        url.map_err(|error| refused(&error, command, argument, value))
     }
 }
 
@@ -39,17 +40,20 @@ impl TypedValueParser for L1UrlParser {
     fn parse_ref(
         &self,
         command: &Command,
-        _argument: Option<&Arg>,
+        argument: Option<&Arg>,
         value: &OsStr,
     ) -> Result<String, clap::Error> {
         let url = value.to_str().unwrap_or_default();
         let checked = l1::endpoint(url).map(|_| url.to_owned());
-        checked.map_err(|error| refused(&error, command))
+        checked.map_err(|error| refused(&error, command, argument, value))
     }
 }
 
-fn refused(error: &dyn Error, command: &Command) -> clap::Error {
-    clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")).with_cmd(command)
+/// What is wrong, behind the variable that the value is from, if it is from one.
+fn refused(error: &dyn Error, command: &Command, argument: Option<&Arg>, value: &OsStr) -> clap::Error {
+    let variable = argument.and_then(|argument| environment::source(argument, value));
+    let variable = variable.map(|name| format!("{name}: ")).unwrap_or_default();
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{variable}{error}\n")).with_cmd(command)
 }
 
 impl CredentialArgs {

@@ -4,12 +4,14 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 
 use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Command};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// Words that say no to a flag, in any case; with their opposites, what `BoolishValueParser` takes.
+/// Words that say no to a flag, in any case, and those that say yes.
 const NO: [&str; 6] = ["n", "no", "f", "false", "off", "0"];
+const YES: [&str; 6] = ["y", "yes", "t", "true", "on", "1"];
 
 /// A variable's value, if there is one.
 pub fn variable(name: &str) -> Option<OsString> {
@@ -45,6 +47,63 @@ fn filter(value: &OsStr) -> Result<EnvFilter, String> {
 fn is_no_level(word: &str) -> bool {
     let names_a_part = word.is_empty() || word.contains(['=', '[']);
     !names_a_part && word != "off" && word.parse::<LevelFilter>().is_err()
+}
+
+/// Reads a flag's variable; empty ones and those that say no were not looked at (see [`heed`]).
+///
+/// # Errors
+/// Says which words are understood.
+pub fn yes_or_no(value: &str) -> Result<bool, String> {
+    let is_among = |words: [&str; 6]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
+    match (is_among(YES), is_among(NO)) {
+        (true, _) => Ok(true),
+        (_, true) => Ok(false),
+        _ => Err("expected yes, true, on or 1, or else no, false, off or 0".to_owned()),
+    }
+}
+
+/// The variable that an argument's value is from: it is set to that, and the command line does not have the argument.
+pub fn source(argument: &Arg, value: &OsStr) -> Option<String> {
+    let variable = argument.get_env()?;
+    let flag = format!("--{}", argument.get_long()?);
+    let is_given = env::args_os().any(|given| {
+        let given = given.to_string_lossy();
+        given
+            .strip_prefix(flag.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    });
+    let is_it = !is_given && env::var_os(variable).is_some_and(|set| set == value);
+    is_it.then(|| variable.to_string_lossy().into_owned())
+}
+
+/// The error with the variable that a refused value is from, in the place of the argument that nobody typed.
+pub fn named(mut error: clap::Error, mut command: Command) -> clap::Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let (Some(shown), Some(value)) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue)) else {
+        return error;
+    };
+    // Subcommands that were not called are not complete, and their arguments cannot be shown.
+    command.build();
+    if let Some(variable) = find(&command, &shown, OsStr::new(&value)) {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
+    }
+    error
+}
+
+/// The variable of the argument that is shown so, of the command or one of its subcommands.
+fn find(command: &Command, shown: &str, value: &OsStr) -> Option<String> {
+    let mut arguments = command
+        .get_arguments()
+        .filter(|argument| argument.to_string() == shown);
+    let own = arguments.find_map(|argument| source(argument, value));
+    own.or_else(|| {
+        command
+            .get_subcommands()
+            .find_map(|inner| find(inner, shown, value))
+    })
 }
 
 /// A command line that does not look at variables which say nothing.

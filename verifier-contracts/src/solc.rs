@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Write},
+    io::{self, Write as _},
     ops::Range,
     process::{Command, Stdio},
 };
@@ -20,12 +20,12 @@ pub const RUNTIME_BYTES_MAX: usize = 24_576;
 #[derive(Debug, Error)]
 pub enum CompileError {
     /// The compiler did not run to its end.
-    #[error("the Solidity compiler failed ({status}): {stderr}")]
+    #[error("the Solidity compiler failed ({status}): {said}")]
     Failed {
         /// Its exit status.
         status: String,
         /// The beginning of what it said.
-        stderr: String,
+        said: String,
     },
     /// The compiler could not be started or spoken to.
     #[error("the Solidity compiler cannot be run: {0}")]
@@ -123,27 +123,33 @@ pub fn compile_input(
 }
 
 fn run(tools: &Tools, request: &[u8]) -> Result<Vec<u8>, CompileError> {
-    let mut compiler = Command::new("node")
-        .arg(tools.solc())
-        .arg("--standard-json")
+    let mut compiler = Command::new("node");
+    answer(compiler.arg(tools.solc()).arg("--standard-json"), request)
+}
+
+/// What a program answers to that input. One that ends early is reported by what it said, not by the pipe that it closed.
+fn answer(program: &mut Command, request: &[u8]) -> Result<Vec<u8>, CompileError> {
+    let mut running = program
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
     // The wrapper reads all its input before it writes anything, so this cannot deadlock. Dropping the pipe ends it.
-    compiler
+    let written = running
         .stdin
         .take()
         .expect("stdin was piped above")
-        .write_all(request)?;
-    let output = compiler.wait_with_output()?;
-    if !output.status.success() {
-        return Err(CompileError::Failed {
-            status: output.status.to_string(),
-            stderr: excerpt(&output.stderr),
-        });
+        .write_all(request);
+    let output = running.wait_with_output()?;
+    if output.status.success() && written.is_ok() {
+        return Ok(output.stdout);
     }
-    Ok(output.stdout)
+    let said = [&output.stderr, &output.stdout].map(|bytes| excerpt(bytes));
+    let said = said.into_iter().find(|said| !said.is_empty());
+    Err(CompileError::Failed {
+        status: output.status.to_string(),
+        said: said.unwrap_or_else(|| "it said nothing".to_owned()),
+    })
 }
 
 #[derive(Deserialize)]
@@ -244,5 +250,41 @@ fn variable(tree: &serde_json::Value, id: u64) -> Option<&str> {
         }
         serde_json::Value::Array(nodes) => nodes.iter().find_map(|child| variable(child, id)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// More than a pipe holds, so that a program which does not read it leaves the writer with a broken one.
+    static REQUEST: [u8; 1 << 20] = [b' '; 1 << 20];
+
+    fn failure(script: &str) -> String {
+        let mut program = Command::new("sh");
+        let error = answer(program.args(["-c", script]), &REQUEST).expect_err("it fails");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_compiler_that_ends_before_it_has_read_is_reported_by_what_it_said() {
+        for (script, said) in [
+            ("echo no memory >&2; exit 3", "(exit status: 3): no memory"),
+            ("echo no module; exit 1", "(exit status: 1): no module"),
+            ("kill -9 $$", "(signal: 9 (SIGKILL)): it said nothing"),
+            ("echo done", "(exit status: 0): done"),
+            ("cat >/dev/null; echo late >&2; exit 4", "(exit status: 4): late"),
+        ] {
+            let error = failure(script);
+            assert_eq!(error, format!("the Solidity compiler failed {said}"), "{script}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_what_the_compiler_writes() {
+        let mut program = Command::new("sh");
+        let answer = answer(program.args(["-c", "cat | wc -c; echo a warning >&2"]), &REQUEST);
+        let answer = String::from_utf8(answer.expect("it succeeds")).expect("text");
+        assert_eq!(answer.trim(), REQUEST.len().to_string());
     }
 }
