@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-/// @title A verifier of root proofs under one verifying key. It needs nothing from its caller: whatever it is given, in whatever
-/// length, it answers, and a bad proof costs no more gas than a good one.
+/// @title A verifier of root proofs under one verifying key. It needs nothing from its caller: whatever proof and instances it is
+/// given, in whatever number, it answers, and a bad proof costs no more gas than a good one. Data that encodes no such call reverts, without a reason.
 interface IVerifier {
     /// @notice Whether `proof` proves `instances`, the accumulator that they hold included. `false` too for anything that is not
     /// the one encoding of a proof and instances.

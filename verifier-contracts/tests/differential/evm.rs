@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy::primitives::{Address, Bytes};
 use revm::{
-    Context, InspectEvm, Inspector, MainBuilder, MainContext,
+    Context, ExecuteEvm, InspectEvm, Inspector, MainBuilder, MainContext,
     bytecode::{Bytecode, opcode},
     context::{
         TxEnv,
@@ -19,7 +19,10 @@ use revm::{
 };
 
 /// Gas of a call: more than any verification takes, so that running out of it is seen.
-const GAS: u64 = 10_000_000;
+pub const GAS: u64 = 10_000_000;
+/// Where the contract is, and one that calls it.
+const CONTRACT: Address = Address::repeat_byte(0x11);
+const CALLER: Address = Address::repeat_byte(0x12);
 
 /// What a call did.
 #[derive(Debug)]
@@ -34,34 +37,69 @@ pub struct Called {
 
 /// Calls the contract of that runtime code, at a fork with the rules of Osaka.
 pub fn call(runtime: &[u8], data: Vec<u8>) -> Called {
-    let address = Address::repeat_byte(0x11);
     let mut database = InMemoryDB::default();
-    let code = Bytecode::new_raw(Bytes::copy_from_slice(runtime));
-    database.insert_account_info(address, AccountInfo::default().with_code(code));
+    set_code(&mut database, CONTRACT, runtime);
     let zeros = data.iter().filter(|byte| **byte == 0).count() as u64;
     let calldata = 4 * zeros + 16 * (data.len() as u64 - zeros);
     let mut evm = Context::mainnet()
         .with_db(database)
         .modify_cfg_chained(|config| config.set_spec_and_mainnet_gas_params(SpecId::OSAKA))
         .build_mainnet_with_inspector(Book::default());
-    let transaction = TxEnv::builder()
-        .kind(TxKind::Call(address))
+    let result = evm
+        .inspect_tx(transaction(CONTRACT, data))
+        .expect("it runs")
+        .result;
+    let book = std::mem::take(&mut evm.inspector.gas);
+    let gas = result.tx_gas_used() - 21_000 - calldata;
+    let returned = returned(result);
+    Called { returned, gas, book }
+}
+
+/// Calls the contract from another one, by that operation and with so much gas: what it returned, and whether it did so or reverted.
+pub fn call_from_another(runtime: &[u8], data: Vec<u8>, operation: u8, gas: u32) -> (bool, Vec<u8>) {
+    // All calldata is passed on; whether the call succeeded comes back as a word, and behind it what it returned.
+    let mut caller = hex::decode("365f5f375f5f365f73").expect("hex");
+    caller.extend(CONTRACT);
+    caller.push(opcode::PUSH4);
+    caller.extend(gas.to_be_bytes());
+    caller.push(operation);
+    caller.extend(hex::decode("5f523d5f60203e3d6020015ff3").expect("hex"));
+    let mut database = InMemoryDB::default();
+    set_code(&mut database, CONTRACT, runtime);
+    set_code(&mut database, CALLER, &caller);
+    let mut evm = Context::mainnet()
+        .with_db(database)
+        .modify_cfg_chained(|config| config.set_spec_and_mainnet_gas_params(SpecId::OSAKA))
+        .build_mainnet();
+    let result = evm.transact(transaction(CALLER, data)).expect("it runs").result;
+    let answer = returned(result).expect("the caller returns").to_vec();
+    let (succeeded, answer) = answer.split_at(32);
+    (succeeded[31] == 1, answer.to_vec())
+}
+
+fn set_code(database: &mut InMemoryDB, address: Address, code: &[u8]) {
+    let code = Bytecode::new_raw(Bytes::copy_from_slice(code));
+    database.insert_account_info(address, AccountInfo::default().with_code(code));
+}
+
+fn transaction(to: Address, data: Vec<u8>) -> TxEnv {
+    TxEnv::builder()
+        .kind(TxKind::Call(to))
         .gas_limit(GAS)
         .gas_price(0)
         .data(data.into())
         .build()
-        .expect("a transaction");
-    let result = evm.inspect_tx(transaction).expect("it runs").result;
-    let book = std::mem::take(&mut evm.inspector.gas);
-    let gas = result.tx_gas_used() - 21_000 - calldata;
-    let returned = match result {
+        .expect("a transaction")
+}
+
+fn returned(result: ExecutionResult) -> Option<Bytes> {
+    match result {
         ExecutionResult::Success {
             output: Output::Call(bytes),
             ..
         } => Some(bytes),
         _ => None,
-    };
-    Called { returned, gas, book }
+    }
 }
 
 /// Books the gas of every operation under what it is for: an operation's is what is gone when the next one begins.

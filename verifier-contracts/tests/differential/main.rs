@@ -3,6 +3,7 @@
 
 mod case;
 mod evm;
+mod hostile;
 mod mutation;
 #[path = "../../../prover/engine/tests/random/mod.rs"]
 #[allow(dead_code, reason = "its tampering and phases are for the engine's own tests")]
