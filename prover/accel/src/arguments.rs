@@ -2,6 +2,7 @@
 //! all devices refuse the same calls in the same words.
 
 use crate::{DeviceError, Program};
+use halo2curves::bn256::Fr;
 use std::ops::Range;
 
 pub(crate) fn invalid(operation: &'static str, reason: String) -> DeviceError {
@@ -104,6 +105,33 @@ pub(crate) fn points(operation: &'static str, polynomials: usize, points: usize)
     }
     let reason = format!("{polynomials} polynomials at {points} points");
     Err(invalid(operation, reason))
+}
+
+/// A sum of quotients of polynomials of these lengths, each of which must be `n`, with a factor and a set of points for each.
+pub(crate) fn quotients(
+    mut lengths: impl ExactSizeIterator<Item = usize>,
+    factors: usize,
+    sets: &[&[Fr]],
+    n: usize,
+) -> Result<(), DeviceError> {
+    let refused = |reason: String| Err(invalid("quotients", reason));
+    let polynomials = lengths.len();
+    if polynomials != factors || polynomials != sets.len() {
+        return refused(format!(
+            "{polynomials} polynomials with {factors} factors and {} sets of points",
+            sets.len()
+        ));
+    }
+    if let Some(length) = lengths.find(|length| *length != n) {
+        return refused(format!("a polynomial of {length} coefficients for {n}"));
+    }
+    for (at, points) in sets.iter().enumerate() {
+        let twice = (1..points.len()).any(|later| points[..later].contains(&points[later]));
+        if points.is_empty() || twice {
+            return refused(format!("set {at} is empty or has a point twice"));
+        }
+    }
+    Ok(())
 }
 
 /// A sum of `n` elements of vectors of these lengths, each with a factor.

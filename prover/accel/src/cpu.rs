@@ -7,6 +7,7 @@ mod memory;
 mod msm;
 mod ntt;
 mod program;
+mod quotients;
 mod scan;
 
 use crate::{Device, DeviceError, Direction, Memory, Program, arguments, machine};
@@ -243,6 +244,26 @@ impl Device for CpuDevice {
         let pairs = polynomials.par_iter_mut().zip(points);
         pairs.for_each(|(polynomial, point)| scan::divide(self.kernels, &mut polynomial.values, *point));
         Ok(())
+    }
+
+    fn quotients(
+        &self,
+        polynomials: &[&CpuVector],
+        factors: &[Fr],
+        sets: &[&[Fr]],
+        n: usize,
+    ) -> Result<CpuVector, DeviceError> {
+        let lengths = polynomials.iter().map(|polynomial| polynomial.values.len());
+        arguments::quotients(lengths, factors.len(), sets, n)?;
+        let terms = polynomials.iter().zip(factors).zip(sets);
+        let terms = terms.map(|((polynomial, factor), points)| quotients::Term {
+            polynomial: &polynomial.values,
+            factor: *factor,
+            points,
+        });
+        let mut sum = self.zeros(n)?;
+        quotients::add(self.kernels, &terms.collect::<Vec<_>>(), &mut sum.values)?;
+        Ok(sum)
     }
 
     fn combine(&self, vectors: &[&CpuVector], factors: &[Fr], n: usize) -> Result<CpuVector, DeviceError> {

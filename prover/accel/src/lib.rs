@@ -13,6 +13,7 @@ mod cpu;
 pub mod icicle;
 pub mod machine;
 mod program;
+mod quotients;
 mod report;
 pub mod signals;
 
@@ -224,6 +225,24 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// Different numbers of polynomials and points; out of memory.
     fn divide(&self, polynomials: &mut [&mut Self::Vector], points: &[Fr]) -> Result<(), DeviceError>;
+
+    /// `Σ factors[j] · (p_j - r_j) / Z_j` of polynomials of `n` coefficients each: `Z_j` vanishes on the points of `sets[j]`, and
+    /// `r_j`, of lower degree, has the polynomial's values there.
+    ///
+    /// # Errors
+    /// Different numbers of polynomials, factors and sets; another length; a set that is empty or has a point twice; out of
+    /// memory.
+    fn quotients(
+        &self,
+        polynomials: &[&Self::Vector],
+        factors: &[Fr],
+        sets: &[&[Fr]],
+        n: usize,
+    ) -> Result<Self::Vector, DeviceError> {
+        let lengths = polynomials.iter().map(|polynomial| self.len(polynomial));
+        arguments::quotients(lengths, factors.len(), sets, n)?;
+        quotients::by_partial_fractions(self, polynomials, factors, sets, n)
+    }
 
     /// `Σ factors[j] · vectors[j]`, element-wise; shorter vectors count as padded with zeros up to `n`.
     ///

@@ -2,10 +2,8 @@
 //!
 //! For a set `i` of polynomials opened at the same points `S_i`, let `f_i` be their combination by powers of `y`, and
 //! `r_i` the polynomial of its values on `S_i`. The first commitment is to `Q = Σ v^i (f_i - r_i) / Z_i`, with `Z_i` the
-//! polynomial that vanishes on `S_i`. By partial fractions `1 / Z_i = Σ_s a_{i,s} / (X - s)`, so
-//! `Q = Σ_s (F_s - F_s(s)) / (X - s)` with `F_s = Σ_i v^i a_{i,s} f_i`: one division by a linear polynomial for each
-//! distinct point, whatever the number of sets. Such a division never reads the constant coefficient, so neither `r_i`
-//! nor `F_s(s)` is needed. The second commitment is to the quotient by `X - u` of a combination of the `f_i` and `Q`.
+//! polynomial that vanishes on `S_i`; a division finds the quotient without `r_i`. The second commitment is to the quotient by
+//! `X - u` of a combination of the `f_i` and `Q`.
 
 use accel::Device;
 use halo2curves::bn256::Fr;
@@ -44,7 +42,8 @@ impl<D: Device> Proof<'_, '_, D> {
                 .collect()
         };
         let sets: Vec<Vec<Fr>> = sets.iter().map(points).collect();
-        let quotient = self.quotient_of_sets(&sets, &combined, &v)?;
+        let points: Vec<&[Fr]> = sets.iter().map(|set| &set[..]).collect();
+        let quotient = device.quotients(&combined, &v, &points, domain.n)?;
         self.commit(Basis::Powers, &[&quotient])?;
 
         let u = self.challenge();
@@ -60,43 +59,8 @@ impl<D: Device> Proof<'_, '_, D> {
         factors.push(-vanishing_at(all.iter(), u) * scale);
         let vectors: Vec<&D::Vector> = combined.iter().copied().chain([&quotient]).collect();
         let linear = device.combine(&vectors, &factors, domain.n)?;
-        let opening = self.sum_of_quotients(vec![(linear, u)])?;
+        let opening = device.quotients(&[&linear], &[Fr::ONE], &[&[u]], domain.n)?;
         self.commit(Basis::Powers, &[&opening])
-    }
-
-    /// `Σ v^i (f_i - r_i) / Z_i`.
-    fn quotient_of_sets(
-        &self,
-        sets: &[Vec<Fr>],
-        combined: &[&D::Vector],
-        v: &[Fr],
-    ) -> Result<D::Vector, EngineError> {
-        let (device, n) = (&*self.engine.device, self.engine.system.domain.n);
-        let mut numerators = Vec::new();
-        for point in distinct(sets) {
-            let mut vectors = Vec::new();
-            let mut factors = Vec::new();
-            for ((set, vector), v) in sets.iter().zip(combined).zip(v) {
-                if set.contains(&point) {
-                    let weight = vanishing_at(set.iter().filter(|other| **other != point), point);
-                    let weight = weight.invert().expect("the points of a set differ");
-                    vectors.push(*vector);
-                    factors.push(weight * v);
-                }
-            }
-            numerators.push((device.combine(&vectors, &factors, n)?, point));
-        }
-        self.sum_of_quotients(numerators)
-    }
-
-    /// `Σ (p - p(point)) / (X - point)`.
-    fn sum_of_quotients(&self, mut numerators: Vec<(D::Vector, Fr)>) -> Result<D::Vector, EngineError> {
-        let (device, n) = (&*self.engine.device, self.engine.system.domain.n);
-        let points: Vec<Fr> = numerators.iter().map(|(_, point)| *point).collect();
-        let mut vectors: Vec<&mut D::Vector> = numerators.iter_mut().map(|(vector, _)| vector).collect();
-        device.divide(&mut vectors, &points)?;
-        let vectors: Vec<&D::Vector> = vectors.into_iter().map(|vector| &*vector).collect();
-        Ok(device.combine(&vectors, &vec![Fr::ONE; points.len()], n)?)
     }
 }
 

@@ -14,6 +14,9 @@ pub(super) fn check<D: Device>(device: &D, extent: Extent) -> Result<(), Failure
     }
     evaluation(device, &mut sampler, &sizes(extent.k_max))?;
     division(device, &mut sampler, &sizes(extent.k_max))?;
+    for n in sizes(extent.k_max.min(6)).into_iter().chain([1 << extent.k_max]) {
+        quotients(device, &mut sampler, n)?;
+    }
     combination(device, &mut sampler, &sizes(extent.k_max))
 }
 
@@ -164,6 +167,60 @@ fn division<D: Device>(device: &D, sampler: &mut Sampler, sizes: &[usize]) -> Re
     case.call(device.divide(&mut [], &[]))?;
     let mut vector = case.upload(&[Fr::ONE])?;
     case.refused(device.divide(&mut [&mut vector], &[]))
+}
+
+/// Polynomials whose quotients are known, at one point, at several and, where they are short, at more than they have
+/// coefficients.
+fn quotients<D: Device>(device: &D, sampler: &mut Sampler, n: usize) -> Result<(), Failure> {
+    let case = Case::new(device, format!("quotients of {n}"));
+    let sets: Vec<Vec<Fr>> = [1, 2, 5, 31]
+        .map(|count| sampler.scalars(count))
+        .into_iter()
+        .chain([vec![Fr::ZERO], vec![Fr::ONE, Fr::ZERO, -Fr::ONE]])
+        .collect();
+    let factors = sampler.mixed(sets.len());
+    let (mut expected, mut on_device) = (vec![Fr::ZERO; n], Vec::new());
+    for (set, factor) in sets.iter().zip(&factors) {
+        let quotient = sampler.mixed(n.saturating_sub(set.len()));
+        let mut polynomial = quotient.clone();
+        polynomial.resize(n, Fr::ZERO);
+        if !quotient.is_empty() {
+            for point in set {
+                // Times `X - point`.
+                for at in (0..n).rev() {
+                    let below = if at > 0 { polynomial[at - 1] } else { Fr::ZERO };
+                    polynomial[at] = below - polynomial[at] * point;
+                }
+            }
+        }
+        let remainder = sampler.mixed(set.len().min(n));
+        let sums = polynomial.iter_mut().zip(&remainder);
+        sums.for_each(|(slot, value)| *slot += value);
+        let sums = expected.iter_mut().zip(&quotient);
+        sums.for_each(|(slot, value)| *slot += *factor * value);
+        on_device.push(case.upload(&polynomial)?);
+    }
+    let vectors: Vec<&D::Vector> = on_device.iter().collect();
+    let sets: Vec<&[Fr]> = sets.iter().map(|set| &set[..]).collect();
+    case.holds(
+        &case.call(device.quotients(&vectors, &factors, &sets, n))?,
+        &expected,
+    )?;
+    case.holds(
+        &case.call(device.quotients(&[], &[], &[], n))?,
+        &vec![Fr::ZERO; n],
+    )?;
+    let repeated = [Fr::ONE, Fr::ZERO, Fr::ONE];
+    for set in [&repeated[..], &[]] {
+        case.refused(
+            device
+                .quotients(&vectors[..1], &factors[..1], &[set], n)
+                .map(drop),
+        )?;
+    }
+    case.refused(device.quotients(&vectors, &factors, &sets, n + 1).map(drop))?;
+    case.refused(device.quotients(&vectors, &factors[1..], &sets, n).map(drop))?;
+    case.refused(device.quotients(&vectors, &factors, &sets[1..], n).map(drop))
 }
 
 fn combination<D: Device>(device: &D, sampler: &mut Sampler, sizes: &[usize]) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ pub(super) mod curve;
 pub(super) mod field;
 pub(super) mod ntt;
 pub(super) mod program;
+pub(super) mod quotients;
 pub(super) mod scan;
 
 /// That this processor runs the kernels of this module, which whoever calls one shows.

@@ -162,13 +162,19 @@ pub(super) fn combine(kernels: Kernels, sum: &mut [Fr], vectors: &[&[Fr]], facto
         }
         let _ = kernels;
         for (vector, factor) in vectors.iter().zip(factors) {
-            add_multiple(sum, &vector[start.min(vector.len())..], *factor);
+            add_chunk(sum, &vector[start.min(vector.len())..], *factor);
         }
     });
 }
 
+/// Adds `factor` times the values to the sums that are there, with all threads.
+pub(super) fn add_multiple(sums: &mut [Fr], values: &[Fr], factor: Fr) {
+    let chunks = sums.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK));
+    chunks.for_each(|(sums, values)| add_chunk(sums, values, factor));
+}
+
 /// Adds `factor` times the values to the sums that are there.
-fn add_multiple(sum: &mut [Fr], values: &[Fr], factor: Fr) {
+fn add_chunk(sum: &mut [Fr], values: &[Fr], factor: Fr) {
     for (sum, value) in sum.iter_mut().zip(values) {
         *sum += *value * factor;
     }
@@ -201,11 +207,11 @@ fn combine_chunk(
         }
         more.resize(whole, Fr::ZERO);
         ifma::scan::combine(available, &mut more, parts, limbs);
-        add_multiple(sum, &more, Fr::ONE);
+        add_chunk(sum, &more, Fr::ONE);
     }
     for (vector, factor) in vectors.iter().zip(factors) {
         let from = if covers(vector) { whole } else { 0 };
-        add_multiple(
+        add_chunk(
             &mut sum[from..],
             &vector[(start + from).min(vector.len())..],
             *factor,

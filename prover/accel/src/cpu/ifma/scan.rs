@@ -36,7 +36,7 @@ fn fixed(factor: &Fr) -> Lanes {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
-fn read(values: &[Fr; 8]) -> Lanes {
+pub(super) fn read(values: &[Fr; 8]) -> Lanes {
     // SAFETY: eight scalars are 32 words.
     unpack(&unsafe { load(values.as_ptr().cast()) })
 }
@@ -44,7 +44,7 @@ fn read(values: &[Fr; 8]) -> Lanes {
 /// Writes tidy elements.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
-fn write(values: &mut [Fr; 8], lanes: &Lanes) {
+pub(super) fn write(values: &mut [Fr; 8], lanes: &Lanes) {
     // SAFETY: eight scalars are 32 words, and canonical ones are scalars.
     unsafe { store(values.as_mut_ptr().cast(), &pack(&canonical::<Scalar>(lanes))) };
 }
@@ -124,7 +124,7 @@ fn flatten(vectors: [[Fr; 8]; CHAINS]) -> [Fr; WIDTH] {
 /// All of them are readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
-unsafe fn read_across(values: *const Fr, len: usize, first: usize, at: usize) -> Lanes {
+pub(super) unsafe fn read_across(values: *const Fr, len: usize, first: usize, at: usize) -> Lanes {
     let one = |segment: usize| {
         let value = values.wrapping_add((first + segment) * len + at);
         // SAFETY: the caller vouches for the element, which has four words.
@@ -132,6 +132,24 @@ unsafe fn read_across(values: *const Fr, len: usize, first: usize, at: usize) ->
     };
     let pair = |at: usize| _mm512_inserti64x4::<1>(_mm512_castsi256_si512(one(2 * at)), one(2 * at + 1));
     unpack(&interleave([pair(0), pair(1), pair(2), pair(3)]))
+}
+
+/// Writes a tidy element to each of eight segments, as [`read_across`] reads them.
+///
+/// # Safety
+/// All of them are writable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
+pub(super) unsafe fn write_across(values: *mut Fr, len: usize, first: usize, at: usize, lanes: &Lanes) {
+    let pairs = deinterleave(&pack(&canonical::<Scalar>(lanes)));
+    for (pair, both) in pairs.into_iter().enumerate() {
+        let halves = [_mm512_castsi512_si256(both), _mm512_extracti64x4_epi64::<1>(both)];
+        for (half, value) in halves.into_iter().enumerate() {
+            let to = values.wrapping_add((first + 2 * pair + half) * len + at);
+            // SAFETY: the caller vouches for the element, which has four words, and canonical ones are scalars.
+            unsafe { _mm256_storeu_si256(to.cast(), value) };
+        }
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma,avx512vbmi2")]
@@ -156,16 +174,9 @@ unsafe fn run_segments(values: *mut Fr, len: usize, starts: &[Fr; WIDTH]) {
         for (chain, running) in running.iter_mut().enumerate() {
             // SAFETY: the caller vouches for all segments.
             let value = unsafe { read_across(values, len, 8 * chain, at) };
-            let pairs = deinterleave(&pack(&canonical::<Scalar>(running)));
+            // SAFETY: as above.
+            unsafe { write_across(values, len, 8 * chain, at, running) };
             *running = product(running, &value);
-            for (pair, both) in pairs.into_iter().enumerate() {
-                let halves = [_mm512_castsi512_si256(both), _mm512_extracti64x4_epi64::<1>(both)];
-                for (half, value) in halves.into_iter().enumerate() {
-                    let to = values.wrapping_add((8 * chain + 2 * pair + half) * len + at);
-                    // SAFETY: as above; an element has four words, and canonical ones are scalars.
-                    unsafe { _mm256_storeu_si256(to.cast(), value) };
-                }
-            }
         }
     }
 }
