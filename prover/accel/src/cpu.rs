@@ -164,6 +164,15 @@ impl Device for CpuDevice {
         Ok(CpuVector { values })
     }
 
+    fn reserve(&self, bases: &CpuBases, n: usize, vectors: usize) -> Result<(), DeviceError> {
+        // What transforms work in comes on top.
+        let vectors = (0..vectors + ntt::SCRATCH_MAX).map(|_| Scalars::touched("reserve", n));
+        let vectors = vectors.collect::<Result<Vec<_>, _>>()?;
+        let buckets = msm::reserve(&bases.bases, n)?;
+        drop((vectors, buckets));
+        Ok(())
+    }
+
     fn duplicate(&self, vector: &CpuVector) -> Result<CpuVector, DeviceError> {
         let values = Scalars::copied("duplicate", &vector.values)?;
         Ok(CpuVector { values })

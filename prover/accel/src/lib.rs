@@ -133,6 +133,16 @@ pub trait Device: Send + Sync {
     /// Out of memory.
     fn zeros(&self, n: usize) -> Result<Self::Vector, DeviceError>;
 
+    /// Takes what a proof will need from the system beforehand, where the device keeps what was dropped: so many vectors of `n`
+    /// elements, and what a sum of `n` multiples of the bases takes.
+    ///
+    /// # Errors
+    /// Out of memory.
+    fn reserve(&self, bases: &Self::Bases, n: usize, vectors: usize) -> Result<(), DeviceError> {
+        let _ = (bases, n, vectors);
+        Ok(())
+    }
+
     /// A copy that stays on the device.
     ///
     /// # Errors

@@ -85,28 +85,36 @@ impl MemoryNeed {
     pub(crate) fn new(system: &System) -> Self {
         let plan = Plan::new(system);
         let vector = SCALAR_BYTES * system.domain.n as u64;
-        let (products, lookups) = (system.permutation.len(), system.lookup.len());
-        let (advice, instance) = (system.cs.num_advice_columns(), system.cs.num_instance_columns());
         let pieces = system.domain.pieces;
         // The identity belongs to the values.
         let resident = plan.coefficients.len() + plan.values.len() + 1;
-        let committed = advice + instance + products + 3 * lookups;
-        // At the lookups and running products: compressed columns, denominators and numerators.
-        let products_peak = committed + 2 * lookups + 2;
-        // At the quotient: the random polynomial, a coset of every input, and the parts.
-        let quotient_peak = committed + system.quotient.inputs.len() + pieces + 1;
-        // At the opening: a sum for each rotation set and for each point, and the joined quotient.
+        // At the opening, where the device divides by one point after the other: a sum for each rotation set and each point.
         let queries = system.openings();
         let rotations: HashSet<i32> = queries.iter().map(|query| query.rotation).collect();
         let sets = rotation_sets(&queries, system.domain.n).len();
-        let opening_peak = (committed + 2 + sets).max(sets + rotations.len() + 1);
-        let proof = products_peak.max(quotient_peak).max(opening_peak);
+        let proof = vectors_of_a_proof(system, 0).max(sets + rotations.len() + 1);
         Self {
             resident: vector * resident as u64 + 2 * BASE_BYTES * system.domain.n as u64,
             proof: vector * proof as u64,
             cosets: vector * (pieces * plan.cosets.len()) as u64,
         }
     }
+}
+
+/// Vectors that a proof holds at its widest point beside what stays, where so many cosets of the key are kept and the device
+/// needs none of its own.
+pub(crate) fn vectors_of_a_proof(system: &System, cosets: usize) -> usize {
+    let (products, lookups) = (system.permutation.len(), system.lookup.len());
+    let (advice, instance) = (system.cs.num_advice_columns(), system.cs.num_instance_columns());
+    let committed = advice + instance + products + 3 * lookups;
+    // At the lookups and running products: compressed columns, denominators and numerators.
+    let products_peak = committed + 2 * lookups + 2;
+    // At the quotient: the random polynomial, a coset of every input, and the parts.
+    let quotient_peak = committed + system.quotient.inputs.len() - cosets + system.domain.pieces + 1;
+    // At the opening: a sum for each rotation set, and the joined quotient.
+    let sets = rotation_sets(&system.openings(), system.domain.n).len();
+    let opening_peak = committed + 2 + sets;
+    products_peak.max(quotient_peak).max(opening_peak)
 }
 
 /// Bases and key on the device.

@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use channel::Typed;
 use clock::Clock;
-use key::Key;
+use key::{Key, vectors_of_a_proof};
 use prove::Proof;
 use system::System;
 
@@ -48,10 +48,10 @@ pub use witness::Witness;
 pub struct EngineOptions {
     /// Device memory that key and proof may take, in bytes; none: what the device has free.
     pub memory_bytes_max: Option<u64>,
-    /// Keep cosets of the key's polynomials between proofs, as far as the memory goes. Making them takes about as long
-    /// as they save in two proofs.
-    pub keep_cosets: bool,
-    /// Of that, what the device may use for multiples of the bases, in bytes.
+    /// Of what that leaves, what cosets of the key's polynomials may take, which are then kept between proofs. Making them
+    /// takes as long as they save in one.
+    pub cosets_bytes_max: u64,
+    /// Of the memory, what the device may use for multiples of the bases, in bytes.
     pub table_bytes_max: u64,
     /// How many values every instance column has: any other number is refused. None: as many as there are rows, at most.
     /// The key does not say, and a value that no constraint reads would be part of a proof all the same.
@@ -90,14 +90,13 @@ impl<D: Device> Engine<D> {
         let spare = budget
             .checked_sub(needed)
             .ok_or(EngineError::Budget { needed, budget })?;
-        let cosets_bytes_max = if options.keep_cosets { spare } else { 0 };
         let key = Key::new(
             &*device,
             &system,
             srs,
             pk,
             options.table_bytes_max,
-            cosets_bytes_max,
+            options.cosets_bytes_max.min(spare),
         )?;
         Ok(Self {
             device,
@@ -105,6 +104,18 @@ impl<D: Device> Engine<D> {
             key,
             options,
         })
+    }
+
+    /// Takes a proof's memory from the system, so that the first proof is not slower than the next ones. It is of use where
+    /// the device keeps memory that proofs gave back.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn reserve(&self) -> Result<(), EngineError> {
+        let vectors = vectors_of_a_proof(&self.system, self.key.cosets.len());
+        Ok(self
+            .device
+            .reserve(&self.key.powers, self.system.domain.n, vectors)?)
     }
 
     /// Proves with a witness made beforehand. Instances are one slice per column, unpadded.

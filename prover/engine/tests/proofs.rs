@@ -140,7 +140,7 @@ fn proofs_of_random_systems_are_accepted() {
         let case = Case::draw(seed);
         let engine = case.engine(EngineOptions {
             debug: seed % 2 == 0,
-            keep_cosets: seed % 3 == 0,
+            cosets_bytes_max: if seed % 3 == 0 { u64::MAX } else { 0 },
             ..EngineOptions::default()
         });
         let proof = case.prove(&engine, &case.circuit).expect("a proof");
@@ -208,12 +208,19 @@ fn the_memory_budget_does_not_change_the_proof() {
         let need: MemoryNeed = MemoryNeed::of(case.pk.get_vk()).expect("a need");
         let all = case.engine(EngineOptions::default());
         let proof = case.prove(&all, &case.circuit).expect("a proof");
-        for kept in [0, need.cosets / 2, need.cosets] {
+        let half = need.cosets / 2;
+        for (spare, cosets_bytes_max) in [
+            (0, u64::MAX),
+            (half, u64::MAX),
+            (need.cosets, u64::MAX),
+            (need.cosets, half),
+        ] {
             let engine = case.engine(EngineOptions {
-                memory_bytes_max: Some(need.least() + kept),
-                keep_cosets: true,
+                memory_bytes_max: Some(need.least() + spare),
+                cosets_bytes_max,
                 ..EngineOptions::default()
             });
+            engine.reserve().expect("memory");
             assert!(case.prove(&engine, &case.circuit).expect("a proof") == proof);
         }
         let lagrange = lagrange_basis(&case.params);
@@ -260,7 +267,7 @@ fn a_proof_by_icicle_is_that_of_the_cpu() {
         let case = Case::draw(seed);
         let options = EngineOptions {
             debug: true,
-            keep_cosets: seed % 2 == 0,
+            cosets_bytes_max: if seed % 2 == 0 { u64::MAX } else { 0 },
             ..EngineOptions::default()
         };
         let icicle = case.engine_on(device.clone(), options).expect("an engine");
@@ -652,7 +659,7 @@ fn whatever_call_the_device_fails_the_error_is_the_devices_and_the_engine_goes_o
         );
     };
     let options = EngineOptions {
-        keep_cosets: true,
+        cosets_bytes_max: u64::MAX,
         debug: true,
         ..EngineOptions::default()
     };

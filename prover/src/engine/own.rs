@@ -22,6 +22,10 @@ use super::{
     Engine, EngineError, KEEP_KEYS_FROM_BYTES, Phase, Pipeline, Prepare, Proof, RootProof, Task, guarded,
 };
 
+/// Of the device's memory one in so many bytes may hold cosets of a key, where it does not hold both circuits: 768 MiB of 24
+/// GiB. The recursion circuit's take 512 MiB at 2^19 rows, and save half of the quotient's transforms.
+const COSETS_SHARE: u64 = 32;
+
 /// How an [`OwnEngine`] works.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OwnOptions {
@@ -30,6 +34,7 @@ pub struct OwnOptions {
     /// Of that, what multiples of the bases may take, in bytes.
     pub table_bytes_max: u64,
     /// Keep both circuits on the device, and the cosets of their keys as far as its memory goes; none: where there are 64 GiB.
+    /// Otherwise cosets take a thirty-second part of the memory at most.
     pub keep_both: Option<bool>,
     /// Name the gate, lookup or cells that a witness breaks. Slow.
     pub debug: bool,
@@ -67,6 +72,7 @@ impl<D: Device> OwnEngine<D> {
             let pk = self.keys.shard_pk().map_err(EngineError::Keys)?;
             self.shard = Some(self.load(&srs, &pk, SHARD_INSTANCES)?);
             self.keys.release_shard();
+            self.shard.as_ref().map_or(Ok(()), engine::Engine::reserve)?;
         }
         Ok(())
     }
@@ -80,6 +86,9 @@ impl<D: Device> OwnEngine<D> {
             let pk = self.keys.aggregation_pk().map_err(EngineError::Keys)?;
             self.aggregation = Some(self.load(&srs, &pk, ROOT_INSTANCES.len())?);
             self.keys.release_aggregation();
+            self.aggregation
+                .as_ref()
+                .map_or(Ok(()), engine::Engine::reserve)?;
         }
         Ok(())
     }
@@ -88,11 +97,15 @@ impl<D: Device> OwnEngine<D> {
         if let Some(keep) = self.options.keep_both {
             return Ok(keep);
         }
-        let total = match self.options.memory_bytes {
-            Some(bytes) => bytes,
-            None => self.device.memory().map_err(engine::EngineError::from)?.total,
-        };
-        Ok(total >= KEEP_KEYS_FROM_BYTES)
+        Ok(self.memory_bytes()? >= KEEP_KEYS_FROM_BYTES)
+    }
+
+    /// Memory that there is for both circuits.
+    fn memory_bytes(&self) -> Result<u64, EngineError> {
+        match self.options.memory_bytes {
+            Some(bytes) => Ok(bytes),
+            None => Ok(self.device.memory().map_err(engine::EngineError::from)?.total),
+        }
     }
 
     /// Puts a circuit on the device; the host's copy of its key may go once this returns.
@@ -106,7 +119,10 @@ impl<D: Device> OwnEngine<D> {
         let options = EngineOptions {
             memory_bytes_max: Some(self.options.memory_bytes.map_or(free, |bytes| bytes.min(free))),
             table_bytes_max: self.options.table_bytes_max,
-            keep_cosets: self.keeps_both()?,
+            cosets_bytes_max: match self.keeps_both()? {
+                true => u64::MAX,
+                false => self.memory_bytes()? / COSETS_SHARE,
+            },
             instances: Some(instances),
             debug: self.options.debug,
         };

@@ -86,11 +86,22 @@ impl<T: Zero> Aligned<T> {
     pub(super) fn zeros(operation: &'static str, n: usize) -> Result<Self, DeviceError> {
         let (mut array, is_zero) = Self::unfilled(operation, n)?;
         if !is_zero {
-            // SAFETY: `Zero` says that these bytes are values.
-            let clear = |chunk: &mut [T]| unsafe { chunk.as_mut_ptr().write_bytes(0, chunk.len()) };
-            array.par_chunks_mut(CHUNK).for_each(clear);
+            array.clear();
         }
         Ok(array)
+    }
+
+    /// `n` zeros that were written, so that the system has given all of the memory.
+    pub(super) fn touched(operation: &'static str, n: usize) -> Result<Self, DeviceError> {
+        let (mut array, _) = Self::unfilled(operation, n)?;
+        array.clear();
+        Ok(array)
+    }
+
+    fn clear(&mut self) {
+        // SAFETY: `Zero` says that these bytes are values.
+        let clear = |chunk: &mut [T]| unsafe { chunk.as_mut_ptr().write_bytes(0, chunk.len()) };
+        self.par_chunks_mut(CHUNK).for_each(clear);
     }
 
     /// A copy of `values`.

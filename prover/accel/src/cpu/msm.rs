@@ -85,6 +85,12 @@ impl Bases {
     }
 }
 
+/// The buckets that `n` random scalars need, to be dropped.
+pub(super) fn reserve(bases: &Bases, n: usize) -> Result<impl Sized, DeviceError> {
+    let windows = Windows::best(bases.table, &Sample::dense(n));
+    Aligned::<Point>::touched("reserve", windows.sets * windows.buckets())
+}
+
 /// What a sum of multiples takes.
 pub(super) fn additions(bases: &Bases, scalars: &[Fr]) -> Additions {
     let sample = Sample::new(scalars);

@@ -13,6 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The largest size, `2^28`: the field has no larger power-of-two subgroup.
 pub(super) const K_MAX: u32 = Fr::S;
 
+/// Vectors of scratch space that are kept between transforms: one for each that is under way on two threads.
+pub(super) const SCRATCH_MAX: usize = 2;
+
 /// Plans made so far, and what transforms share.
 pub(super) struct Plans {
     kernels: Kernels,

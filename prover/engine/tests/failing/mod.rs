@@ -78,6 +78,10 @@ impl Device for FailingDevice {
         self.call()?.zeros(n)
     }
 
+    fn reserve(&self, bases: &CpuBases, n: usize, vectors: usize) -> Result<(), DeviceError> {
+        self.call()?.reserve(bases, n, vectors)
+    }
+
     fn duplicate(&self, vector: &CpuVector) -> Result<CpuVector, DeviceError> {
         self.call()?.duplicate(vector)
     }
@@ -127,6 +131,16 @@ impl Device for FailingDevice {
 
     fn divide(&self, polynomials: &mut [&mut CpuVector], points: &[Fr]) -> Result<(), DeviceError> {
         self.call()?.divide(polynomials, points)
+    }
+
+    fn quotients(
+        &self,
+        polynomials: &[&CpuVector],
+        factors: &[Fr],
+        sets: &[&[Fr]],
+        n: usize,
+    ) -> Result<CpuVector, DeviceError> {
+        self.call()?.quotients(polynomials, factors, sets, n)
     }
 
     fn combine(&self, vectors: &[&CpuVector], factors: &[Fr], n: usize) -> Result<CpuVector, DeviceError> {

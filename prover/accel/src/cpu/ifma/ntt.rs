@@ -7,6 +7,7 @@
 //! Eight columns or rows at a time stay in the second-level cache.
 
 use super::super::memory::Scalars;
+use super::super::ntt::SCRATCH_MAX;
 use super::Available;
 use super::field::*;
 use crate::DeviceError;
@@ -56,9 +57,6 @@ struct Turned([[u64; 8]; 4]);
 pub(in crate::cpu) struct Scratch {
     free: Mutex<Vec<Scalars>>,
 }
-
-/// Scratch arrays that are kept.
-const SCRATCH_MAX: usize = 2;
 
 impl Scratch {
     /// An array of `n` scalars, of any content.

@@ -93,7 +93,7 @@ impl Sample {
     }
 
     /// A sample of random scalars.
-    fn dense(n: usize) -> Self {
+    pub(super) fn dense(n: usize) -> Self {
         let mut lengths = [0; BITS as usize];
         lengths[253] = 1;
         Self {
