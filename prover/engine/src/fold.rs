@@ -3,7 +3,7 @@
 use accel::{Op, Operand};
 use halo2curves::bn256::Fr;
 use halo2curves::ff::Field;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::graph::{Graph, Scalar, Weight};
 
@@ -87,7 +87,9 @@ fn linear_sum(graph: &mut Graph, members: &[(usize, Operand)], uses: &[usize]) -
                 let factor = graph.known_value(b).expect("just seen");
                 add(a, &times(&weight, factor));
             }
-            _ => terms.leaves.push((Operand::Result(index), weight)),
+            Some(Op::Mul(a, b)) => terms.products.push(([a, b], Operand::Result(index), weight)),
+            Some(Op::Square(a)) => terms.products.push(([a, a], Operand::Result(index), weight)),
+            None => terms.leaves.push((Operand::Result(index), weight)),
         }
     }
     terms.sum(graph)
@@ -101,8 +103,16 @@ struct Terms {
     /// Inputs and scalars, by their places among the leaves.
     places: HashMap<Operand, usize>,
     leaves: Vec<(Operand, Weight)>,
+    /// Products that nothing else reads.
+    products: Vec<Product>,
     constant: Weight,
 }
+
+/// Both factors, the product and its weight.
+type Product = ([Operand; 2], Operand, Weight);
+
+/// A factor, and products that have it.
+type Factored = (Operand, Vec<Product>);
 
 impl Terms {
     fn add(&mut self, graph: &Graph, operand: Operand, weight: &Weight) {
@@ -124,30 +134,105 @@ impl Terms {
         accumulate(sum, weight);
     }
 
-    /// Leaves of one weight, or of its negative, are added up before they are multiplied.
-    fn sum(self, graph: &mut Graph) -> Operand {
-        let mut weights: HashMap<Weight, usize> = HashMap::new();
-        let mut sums: Vec<(Weight, Operand)> = Vec::new();
-        let zero = graph.value(Fr::ZERO);
-        for (leaf, weight) in self.leaves.into_iter().filter(|(_, weight)| !weight.is_empty()) {
-            if let Some(place) = weights.get(&times(&weight, -Fr::ONE)) {
-                sums[*place].1 = graph.sub(sums[*place].1, leaf);
-                continue;
-            }
-            let place = *weights.entry(weight.clone()).or_insert(sums.len());
-            if place == sums.len() {
-                sums.push((weight, zero));
-            }
-            sums[place].1 = graph.add(sums[place].1, leaf);
+    /// The sum, in the cheapest of some ways: products with a factor in common may be that factor times one sum, so that
+    /// `Σ_ij w_ij u_i v_j` takes a product for each `w_ij` and each `u_i`, or each product is a leaf.
+    fn sum(mut self, graph: &mut Graph) -> Operand {
+        let (groups, single) = factored(std::mem::take(&mut self.products));
+        let cost = |grouped: &usize| self.cost(&groups[..*grouped], &groups[*grouped..], &single);
+        let grouped = (0..=groups.len()).min_by_key(cost).unwrap_or(0);
+        let (groups, others) = groups.split_at(grouped);
+        let rest = others.iter().flat_map(|(_, products)| products).chain(&single);
+        let rest = rest.map(|(_, product, weight)| (*product, weight.clone()));
+        self.leaves.extend(rest);
+        for (factor, products) in groups {
+            let others = products.iter().map(|([a, b], _, weight)| {
+                let other = if a == factor { b } else { a };
+                (*other, weight.clone())
+            });
+            let others = weighted(graph, others.collect());
+            let product = graph.mul(*factor, others);
+            self.leaves.push((product, Weight::from([(0, Fr::ONE)])));
         }
-        let mut total = graph.scalar(Scalar::from(self.constant));
-        for (weight, sum) in sums {
-            let weight = graph.scalar(Scalar::from(weight));
-            let term = graph.mul(sum, weight);
-            total = graph.add(total, term);
-        }
-        total
+        let constant = graph.scalar(Scalar::from(self.constant));
+        let sum = weighted(graph, self.leaves);
+        graph.add(constant, sum)
     }
+
+    /// Multiplications that it takes where some factors are taken out and others are not.
+    fn cost(&self, groups: &[Factored], others: &[Factored], single: &[Product]) -> usize {
+        let taken_out = groups.iter().map(|(_, products)| {
+            let weights = products.iter().map(|(.., weight)| weight);
+            1 + distinct(weights)
+        });
+        let rest = others.iter().flat_map(|(_, products)| products).chain(single);
+        let rest: Vec<&Weight> = rest.map(|(.., weight)| weight).collect();
+        let leaves = self.leaves.iter().map(|(_, weight)| weight);
+        taken_out.sum::<usize>() + rest.len() + distinct(leaves.chain(rest))
+    }
+}
+
+/// Products by the factors that most of them have, the most frequent first, and those that share none.
+fn factored(products: Vec<Product>) -> (Vec<Factored>, Vec<Product>) {
+    let (mut groups, mut rest) = (Vec::new(), products);
+    loop {
+        let mut counts: HashMap<Operand, usize> = HashMap::new();
+        let factors = |[a, b]: [Operand; 2]| [Some(a), (a != b).then_some(b)].into_iter().flatten();
+        let all = rest.iter().flat_map(|(both, ..)| factors(*both));
+        all.clone()
+            .for_each(|factor| *counts.entry(factor).or_default() += 1);
+        let most = counts.values().max().copied().unwrap_or(0);
+        // The first one, so that the program is the same each time.
+        let Some(factor) = all
+            .clone()
+            .find(|factor| counts[factor] == most)
+            .filter(|_| most > 1)
+        else {
+            return (groups, rest);
+        };
+        let (taken, left) = rest.into_iter().partition(|(both, ..)| both.contains(&factor));
+        groups.push((factor, taken));
+        rest = left;
+    }
+}
+
+/// How many weights take a multiplication: all but 1 and -1, a weight and its negative once.
+fn distinct<'a>(weights: impl Iterator<Item = &'a Weight>) -> usize {
+    let mut seen: HashSet<Weight> = HashSet::new();
+    for weight in weights {
+        if !seen.contains(&times(weight, -Fr::ONE)) {
+            seen.insert(weight.clone());
+        }
+    }
+    let free = |weight: &&Weight| {
+        let value = weight.get(&0).filter(|_| weight.len() == 1);
+        value.is_some_and(|value| *value == Fr::ONE || *value == -Fr::ONE)
+    };
+    seen.iter().filter(|weight| !free(weight)).count()
+}
+
+/// `Σ weight · leaf`. Leaves of one weight, or of its negative, are added up before they are multiplied.
+fn weighted(graph: &mut Graph, leaves: Vec<(Operand, Weight)>) -> Operand {
+    let mut weights: HashMap<Weight, usize> = HashMap::new();
+    let mut sums: Vec<(Weight, Operand)> = Vec::new();
+    let zero = graph.value(Fr::ZERO);
+    for (leaf, weight) in leaves.into_iter().filter(|(_, weight)| !weight.is_empty()) {
+        if let Some(place) = weights.get(&times(&weight, -Fr::ONE)) {
+            sums[*place].1 = graph.sub(sums[*place].1, leaf);
+            continue;
+        }
+        let place = *weights.entry(weight.clone()).or_insert(sums.len());
+        if place == sums.len() {
+            sums.push((weight, zero));
+        }
+        sums[place].1 = graph.add(sums[place].1, leaf);
+    }
+    let mut total = zero;
+    for (weight, sum) in sums {
+        let weight = graph.scalar(Scalar::from(weight));
+        let term = graph.mul(sum, weight);
+        total = graph.add(total, term);
+    }
+    total
 }
 
 fn times(weight: &Weight, factor: Fr) -> Weight {
@@ -224,6 +309,33 @@ mod tests {
             sum * y + (columns.sum::<Fr>() + Fr::from(row)) * inputs[0]
         });
         assert_eq!(value(&compiled, y, &inputs), expected);
+    }
+
+    /// `Σ_ij w_ij u_i v_j` with weights that all differ: a product for each of them and for each `u_i`, and no more.
+    #[test]
+    fn a_bilinear_form_costs_its_weights_and_one_side() {
+        let mut graph = Graph::default();
+        let [u, v] = [0, 3].map(|first| [0, 1, 2].map(|at| graph.input(Poly::Advice(first + at), 0)));
+        let weight = |i: usize, j: usize| Fr::from((3 + 10 * i + j * j) as u64);
+        let mut sum = graph.value(Fr::ZERO);
+        for (i, j) in (0..9).map(|at| (at / 3, at % 3)) {
+            let product = graph.mul(u[i], v[j]);
+            let weight = graph.value(weight(i, j));
+            let term = graph.mul(product, weight);
+            sum = graph.add(sum, term);
+        }
+        let square = graph.mul(u[0], u[0]);
+        let value = graph.sub(sum, square);
+        let factor = graph.value(Fr::ONE);
+        let folded = fold(&mut graph, &[Constraint { factor, value }]);
+        let compiled = graph.compile(&[folded]);
+        let ops = compiled.program.ops().iter();
+        let products = ops.filter(|op| matches!(op, Op::Mul(..) | Op::Square(..)));
+        assert_eq!(products.count(), 9 + 3, "-1 is no weight");
+        let inputs: Vec<Fr> = [2, 3, 5, 7, 11, 13].map(Fr::from).to_vec();
+        let terms = (0..9).map(|at| weight(at / 3, at % 3) * inputs[at / 3] * inputs[3 + at % 3]);
+        let expected = terms.sum::<Fr>() - inputs[0].square();
+        assert_eq!(self::value(&compiled, Fr::ONE, &inputs), expected);
     }
 
     #[test]
