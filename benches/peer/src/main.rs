@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use benches::proving::{aggregation_input, keys, shard_inputs};
 use benches::{cpu_seconds, peak_memory_bytes, report};
+use circuits::plonk::{Challenge, ProofWriter, Transcript};
 use circuits::preset::Preset;
 use circuits::recursion::prover_circuit;
 use circuits::shard::ShardCircuit;
@@ -13,16 +14,12 @@ use halo2_axiom_gpu::halo2curves::bn256::{Bn256, G1Affine};
 use halo2_axiom_gpu::plonk::{self, ProvingKey, create_proof};
 use halo2_axiom_gpu::poly::kzg::commitment::{KZGCommitmentScheme, ParamsKZG};
 use halo2_axiom_gpu::poly::kzg::multiopen::ProverSHPLONK;
-use halo2_axiom_gpu::transcript::{EncodedChallenge, TranscriptWrite, TranscriptWriterBuffer};
 use keys::{KEYS_VARIABLE, KeyStore, default_dir};
 use openvm_cuda_common::memory_manager::device_memory_used;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rules::Fr;
 use serde_json::{Value, json};
-use snark_verifier_sdk::NativeLoader;
-use snark_verifier_sdk::halo2::{POSEIDON_SPEC, PoseidonTranscript};
-use snark_verifier_sdk::snark_verifier::system::halo2::transcript::evm::EvmTranscript;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -93,11 +90,7 @@ fn shard(args: &Args, keys: &Arc<KeyStore>) -> Result<Value> {
     let (srs, pk) = (reference_string(&*keys.shard_srs()?)?, keys.shard_pk()?);
     measure(args.repeat, || {
         let circuit = ShardCircuit::new(args.preset.shard, Some(input))?;
-        let transcript =
-            PoseidonTranscript::<NativeLoader, Vec<u8>>::from_spec(Vec::new(), POSEIDON_SPEC.clone());
-        let (proof, seconds) = prove(&srs, &pk, circuit, &instances, transcript, |transcript| {
-            transcript.finalize()
-        })?;
+        let (proof, seconds) = prove(&srs, &pk, circuit, &instances, Transcript::Poseidon)?;
         keys.verifying_keys().verify_shard(&instances, &proof)?;
         Ok(seconds)
     })
@@ -112,10 +105,7 @@ fn aggregation(args: &Args, keys: &Arc<KeyStore>) -> Result<Value> {
     measure(args.repeat, || {
         let circuit = prover_circuit(&args.preset, keys.verifying_keys().shard(), &input)?;
         let instances = circuit.instances().to_vec();
-        let transcript = EvmTranscript::<G1Affine, NativeLoader, Vec<u8>, Vec<u8>>::init(Vec::new());
-        let (proof, seconds) = prove(&srs, &pk, circuit, &instances, transcript, |transcript| {
-            transcript.finalize()
-        })?;
+        let (proof, seconds) = prove(&srs, &pk, circuit, &instances, Transcript::Evm)?;
         keys.verifying_keys().verify_root(&instances, &proof)?;
         Ok(seconds)
     })
@@ -134,31 +124,26 @@ fn reference_string(srs: &halo2_proofs::poly::kzg::commitment::ParamsKZG<Bn256>)
 /// Wall time and processor time of one proof: synthesizing the witness is part of it, building the circuit is not.
 type Seconds = (f64, f64);
 
-fn prove<C, E, T>(
+fn prove<C: plonk::Circuit<Fr>>(
     srs: &ParamsKZG<Bn256>,
     pk: &ProvingKey<G1Affine>,
     circuit: C,
     instances: &[Fr],
-    mut transcript: T,
-    finalize: impl FnOnce(T) -> Vec<u8>,
-) -> Result<(Vec<u8>, Seconds)>
-where
-    C: plonk::Circuit<Fr>,
-    E: EncodedChallenge<G1Affine>,
-    T: TranscriptWrite<G1Affine, E>,
-{
+    transcript: Transcript,
+) -> Result<(Vec<u8>, Seconds)> {
+    let mut proof = ProofWriter::new(transcript);
     let (start, cpu) = (Instant::now(), cpu_seconds());
-    create_proof::<KZGCommitmentScheme<Bn256>, ProverSHPLONK<'_, Bn256>, E, _, T, C>(
+    create_proof::<KZGCommitmentScheme<Bn256>, ProverSHPLONK<'_, Bn256>, Challenge, _, ProofWriter, C>(
         srs,
         pk,
         &[circuit],
         &[&[instances]],
         StdRng::from_entropy(),
-        &mut transcript,
+        &mut proof,
     )
     .map_err(|error| anyhow!("{error:?}"))?;
     let seconds = start.elapsed().as_secs_f64();
-    Ok((finalize(transcript), (seconds, cpu_seconds() - cpu)))
+    Ok((proof.finish(), (seconds, cpu_seconds() - cpu)))
 }
 
 /// Makes proofs, which `prove` verifies, and follows how much of the device's memory is in use.
