@@ -3,7 +3,9 @@
 
 use circuits::aggregation::AggregationInput;
 use circuits::preset::TINY;
-use engine::Phase as Proving;
+use circuits::recursion::prover_circuit;
+use circuits::shard::ShardCircuit;
+use engine::{Phase as Proving, Witness};
 use prover::device::MemoryNeeds;
 use prover::engine::{CpuDevice, Engine, FailureClass, OwnEngine, OwnOptions, Phase, Pipeline, StockEngine};
 use prover::fixtures;
@@ -30,6 +32,28 @@ fn a_fixture_has_proofs_that_verify_and_is_made_once() {
     assert_eq!(fixture.posted_b.len() % 31, 0);
     // Proofs are not deterministic: the same one came from the cache.
     assert_eq!(fixtures::root_proof(TINY).unwrap().proof, fixture.proof);
+}
+
+#[test]
+fn a_circuit_s_columns_are_those_of_its_synthesis() {
+    let keys = fixtures::keys(TINY).unwrap();
+    let fixture = fixtures::root_proof(TINY).unwrap();
+    let input = &fixture.shard_inputs[0];
+    let circuit = ShardCircuit::new(TINY.shard, Some(input)).unwrap();
+    let synthesized = Witness::synthesize(keys.shard_vk(), &circuit, &[&input.instances()]).unwrap();
+    assert_eq!(Witness::from_columns(circuit.into_columns().into()), synthesized);
+
+    let children = fixture.shard_proofs.clone();
+    let circuit = prover_circuit(
+        &TINY,
+        keys.verifying_keys().shard(),
+        &AggregationInput { children },
+    )
+    .unwrap();
+    let instances = circuit.instances().to_vec();
+    let synthesized = Witness::synthesize(keys.aggregation_vk(), &circuit, &[&instances]).unwrap();
+    let column = circuit.into_column(TINY.aggregation_k);
+    assert_eq!(Witness::from_columns(vec![column]), synthesized);
 }
 
 /// What every engine must do, whatever it enters before verification.

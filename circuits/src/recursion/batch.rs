@@ -1,6 +1,7 @@
 //! The circuit of a preset: for its keys, and for a batch whose children were checked.
 
 use halo2curves::{bn256::Fr, ff::Field};
+use rayon::prelude::*;
 
 use super::{ChildError, RecursionCircuit};
 use crate::{
@@ -45,11 +46,12 @@ pub fn prover_circuit(
 ) -> Result<RecursionCircuit, AggregationError> {
     let instances: Vec<&[_]> = input.children.iter().map(|child| &child.instances[..]).collect();
     root_statement(&instances, preset.children)?;
-    for (child, ChildProof { instances, proof }) in input.children.iter().enumerate() {
-        shard
-            .verify(instances, proof)
-            .map_err(|source| AggregationError::Child { child, source })?;
-    }
+    let verify = |(child, ChildProof { instances, proof }): (usize, &ChildProof)| {
+        let verified = shard.verify(instances, proof);
+        verified.map_err(|source| AggregationError::Child { child, source })
+    };
+    let verified: Vec<_> = input.children.par_iter().enumerate().map(verify).collect();
+    verified.into_iter().collect::<Result<(), _>>()?;
     RecursionCircuit::new(&shard.shape, &input.children)
         .map_err(|ChildError { child, source }| AggregationError::Child { child, source })
 }

@@ -7,6 +7,7 @@ use halo2_proofs::{
 };
 use halo2curves::{
     bn256::{Fq, Fr, G1Affine},
+    ff::Field,
     group::prime::PrimeCurveAffine,
 };
 
@@ -83,16 +84,14 @@ impl RecursionCircuit {
         children: &[ChildProof],
     ) -> Result<Self, ChildError> {
         let children = read(shape, children)?;
-        // Laid out once to count the constants, which come first.
         let instances = ACCUMULATOR_LIMBS
             + match scope {
                 Scope::Batch => ROOT_FROM_FIRST.len() + ROOT_FROM_LAST.len(),
                 Scope::Segment => SHARD_INSTANCES,
             };
         let room = Sheet::with_room(instances, CONSTANTS);
-        let counted = lay_out(shape, kind, scope, &children, room);
-        let room = Sheet::with_room(instances, counted.constants());
-        let sheet = lay_out(shape, kind, scope, &children, room);
+        let mut sheet = lay_out(shape, kind, scope, &children, room);
+        sheet.close_room();
         Ok(Self { sheet })
     }
 
@@ -105,6 +104,13 @@ impl RecursionCircuit {
     /// The values of the instances: of a batch, [`crate::aggregation::ROOT_INSTANCES`].
     pub fn instances(&self) -> &[Fr] {
         &self.sheet.instances
+    }
+
+    /// The advice column as [synthesis](Circuit::synthesize) fills it: `2^k` rows, or as many as there are cells if those are more.
+    pub fn into_column(self, k: u32) -> Vec<Fr> {
+        let mut column = self.sheet.advice;
+        column.resize(column.len().max(1 << k), Fr::ZERO);
+        column
     }
 
     /// Cells in use, by part of the statement.

@@ -78,9 +78,26 @@ impl Sheet {
         sheet
     }
 
-    /// Constants in use.
-    pub fn constants(&self) -> usize {
-        self.constants.len()
+    /// Moves what is laid out up to the last constant, so that no room for constants is left.
+    pub fn close_room(&mut self) {
+        let begin = self.instances.len() + ZEROS + self.room;
+        let gap = self.room - self.constants.len();
+        self.room -= gap;
+        self.advice.drain(begin - gap..begin);
+        let moved = |row: usize| if row < begin { row } else { row - gap };
+        let added = std::mem::take(&mut self.added);
+        self.added = added
+            .into_iter()
+            .map(|(row, value)| (moved(row), value))
+            .collect();
+        let gates = self.on.iter_mut().flatten();
+        let digits = self.digits.iter_mut().map(|(row, _)| row);
+        let copies = self.copies.iter_mut().flat_map(|(a, b, _)| [a, b]);
+        let labels = self.labels.iter_mut().map(|(row, _)| row);
+        for row in gates.chain(digits).chain(copies).chain(labels) {
+            *row = moved(*row);
+        }
+        self.waiting.iter_mut().for_each(|var| var.row = moved(var.row));
     }
 
     /// The next free row.

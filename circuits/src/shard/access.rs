@@ -4,7 +4,6 @@
 //! after, the index, and both roots; a batched access may take its place behind the same surface.
 
 use super::config::{DIGIT_BITS, Gate, INDEX_ABOVE, INDEX_HERE, U, X};
-use super::hash::var;
 use super::raw::RawUpdate;
 use super::sheet::{Sheet, Var};
 use halo2_proofs::arithmetic::Field;
@@ -110,7 +109,7 @@ impl Sheet {
         let row = self.lane_row - 1;
         (
             index.expect("the tree has levels"),
-            [var(self, X[0], row), var(self, X[1], row)],
+            [self.var(X[0], row), self.var(X[1], row)],
         )
     }
 }

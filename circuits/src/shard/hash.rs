@@ -4,7 +4,7 @@ use super::config::{
     BLOCK_6, BLOCK_9, DOUBLE_ROUND_ROWS, Gate, OUT_6, OUT_9, PARTIAL_ROWS_6, PARTIAL_ROWS_9, U, X,
 };
 use super::linear::{PartialRounds, Window};
-use super::sheet::{Cell, Place, Sheet, Var};
+use super::sheet::{Sheet, Var};
 use halo2_proofs::arithmetic::Field;
 use rules::Fr;
 use rules::poseidon::{self, Spec};
@@ -24,23 +24,12 @@ impl Block9 {
 
     /// Input `i` (0 … 7) of a lane.
     pub fn input(&self, sheet: &Sheet, lane: usize, i: usize) -> Var {
-        var(sheet, X[lane], self.base + 1 + i)
+        sheet.var(X[lane], self.base + 1 + i)
     }
 
     /// The hash in a lane.
     pub fn out(&self, sheet: &Sheet, lane: usize) -> Var {
-        var(sheet, X[lane], self.base + OUT_9)
-    }
-}
-
-/// An assigned advice cell as a variable.
-pub(super) fn var(sheet: &Sheet, column: usize, row: usize) -> Var {
-    Var {
-        cell: Cell {
-            place: Place::Advice(column),
-            row,
-        },
-        value: sheet.advice[column][row],
+        sheet.var(X[lane], self.base + OUT_9)
     }
 }
 
@@ -126,7 +115,7 @@ impl Sheet {
         self.constants9(base, spec);
         for (lane, inputs) in inputs.iter().enumerate() {
             self.lane9(base, lane, inputs, spec);
-            let capacity = var(self, X[lane], base);
+            let capacity = self.var(X[lane], base);
             self.equal_constant(capacity, Fr::ZERO);
         }
         Block9 { base }
@@ -194,8 +183,8 @@ impl Sheet {
             self.enable(gate, row);
             for i in 0..9 {
                 self.enable(Gate::Quart, row + i);
-                self.fixed[0][row + i] = first[i];
-                self.fixed[1][row + i] = second[i];
+                let [constant, middle] = self.fixed_at(row + i);
+                (*constant, *middle) = (first[i], second[i]);
             }
         }
         self.partial_constants(partial, &forms.constants, 9, [Gate::Recur9, Gate::Last9]);
@@ -204,7 +193,7 @@ impl Sheet {
     fn partial_constants(&mut self, row: usize, constants: &[Fr], width: usize, [recur, last]: [Gate; 2]) {
         for (r, constant) in constants.iter().enumerate() {
             self.enable(Gate::Quart, row + r);
-            self.fixed[0][row + r] = *constant;
+            *self.fixed_at(row + r)[0] = *constant;
             if r + width < constants.len() {
                 self.enable(recur, row + r);
             }
@@ -241,17 +230,18 @@ impl Sheet {
             );
             for (j, constant) in constants.iter().enumerate() {
                 self.enable(Gate::Quart, row + j);
-                self.fixed[0][row + j] = *constant;
+                *self.fixed_at(row + j)[0] = *constant;
             }
         }
         self.partial_constants(base + 24, &forms.constants, 6, [Gate::Recur6, Gate::Last6]);
         let out = self.set(X[0], base + OUT_6, state[0]);
         // Lane 1 idles: its S-box rows hold 0 and the constant's fourth power.
         for row in base..base + OUT_6 {
-            self.set(U[1], row, self.fixed[0][row].square().square());
+            let constant = *self.fixed_at(row)[0];
+            self.set(U[1], row, constant.square().square());
         }
-        let capacity = var(self, X[0], base);
+        let capacity = self.var(X[0], base);
         self.equal_constant(capacity, Fr::ZERO);
-        (std::array::from_fn(|i| var(self, X[0], base + 1 + i)), out)
+        (std::array::from_fn(|i| self.var(X[0], base + 1 + i)), out)
     }
 }

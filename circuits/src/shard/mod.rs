@@ -34,12 +34,13 @@ use halo2_proofs::arithmetic::Field;
 use halo2_proofs::circuit::{Cell as Halo2Cell, Layouter, Region, SimpleFloorPlanner, Value};
 use halo2_proofs::plonk::{Any, Circuit, Column, ConstraintSystem, Error};
 use raw::RawStep;
+use rayon::prelude::*;
 use rules::Fr;
 use rules::operation::RollupId;
 use rules::tree::DEPTH;
 use rules::witness::{RunningState, ShardInput, StepWitness};
-use sheet::{CONSTANT_ROWS, Place, Sheet, Var};
-use stream::{GROUP, Running};
+use sheet::{CONSTANT_ROWS, Cell, Place, Sheet, Var};
+use stream::{GROUP, Group, Running};
 use thiserror::Error as ThisError;
 use transfer::Context;
 
@@ -51,6 +52,8 @@ pub const BEFORE: usize = 3;
 pub const AFTER: usize = 10;
 /// Rows that one operation and the stream's share of it take at most, in any column.
 const OPERATION_ROWS: usize = 5000;
+/// Groups that a thread may lay out before they are appended: enough for every thread to have its share to the end.
+const GROUPS_PER_THREAD: usize = 2;
 
 /// Why no shard circuit can be built.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
@@ -130,6 +133,11 @@ impl ShardCircuit {
         Ok(Self { sheet })
     }
 
+    /// The advice columns, in order, as [synthesis](Circuit::synthesize) fills them.
+    pub fn into_columns(self) -> [Vec<Fr>; 5] {
+        self.sheet.advice
+    }
+
     /// Rows in use.
     pub fn rows(&self) -> ShardRows {
         ShardRows {
@@ -158,10 +166,12 @@ fn blank_input(capacity: usize) -> ShardInput {
 }
 
 /// Lays out a shard from its first ten instances and its steps; the running state after follows from them.
+///
+/// Every group of operations takes the same rows, so that all groups behind the first are laid out side by side, and only
+/// the stream is threaded through them one by one.
 fn lay_out(params: ShardParams, instances: &[Fr], steps: &[RawStep]) -> Result<Sheet, ShardCircuitError> {
     let available = available_rows(params.k);
-    let check_rows = |sheet: &Sheet| {
-        let needed = sheet.lane_row.max(sheet.z_row);
+    let check_rows = |needed: usize| {
         let error = ShardCircuitError::Rows {
             capacity: params.capacity,
             needed,
@@ -170,7 +180,7 @@ fn lay_out(params: ShardParams, instances: &[Fr], steps: &[RawStep]) -> Result<S
         };
         if needed > available { Err(error) } else { Ok(()) }
     };
-    let mut sheet = Sheet::new((1 << params.k) + OPERATION_ROWS);
+    let mut sheet = Sheet::new((1 << params.k) + GROUP * OPERATION_ROWS);
     sheet.label("P-7.3: instances");
     let given: Vec<Var> = instances
         .iter()
@@ -187,35 +197,76 @@ fn lay_out(params: ShardParams, instances: &[Fr], steps: &[RawStep]) -> Result<S
     };
     let x = given[2];
     let xx = sheet.mul(x, x);
-    let mut root = given[BEFORE];
     let stream_a = &given[BEFORE + 1..BEFORE + 4];
     let mut stream_b = Running {
         c: given[BEFORE + 4],
         y: given[BEFORE + 5],
         p: given[BEFORE + 6],
     };
-    for group in steps.chunks(GROUP) {
-        let mut words = Vec::with_capacity(GROUP);
-        let mut last = None;
-        for step in group {
-            check_rows(&sheet)?;
-            let (after, word, block) = sheet.operation(context, root, step);
-            root = after;
-            words.push(word);
-            last = Some(block);
+
+    let begin = (sheet.lane_row, sheet.z_row);
+    let (first, rest) = steps.split_at(GROUP);
+    let mut group = lay_out_group(&mut sheet, context, given[BEFORE].cell, first);
+    let (first_root, operations) = (group.root.cell, sheet.z_row - begin.1);
+    stream_b = sheet.group([x, xx], &group, stream_b);
+    let (lanes, z) = (sheet.lane_row - begin.0, sheet.z_row - begin.1);
+    let groups = steps.len() / GROUP;
+    check_rows((begin.0 + groups * lanes).max(begin.1 + groups * z))?;
+
+    // A few groups for each thread at a time: their cells are there twice until they are appended.
+    let at_once = GROUPS_PER_THREAD * rayon::current_num_threads();
+    for (round, steps) in rest.chunks(at_once * GROUP).enumerate() {
+        let parts: Vec<(Sheet, Group)> = steps
+            .par_chunks(GROUP)
+            .enumerate()
+            .map(|(at, steps)| {
+                let before = round * at_once + at;
+                let mut root = first_root;
+                root.row += before * lanes;
+                let (lane_row, z_row) = (begin.0 + (before + 1) * lanes, begin.1 + (before + 1) * z);
+                let mut part = sheet.part(lane_row, z_row, lanes.max(operations));
+                let group = lay_out_group(&mut part, context, root, steps);
+                (part, group)
+            })
+            .collect();
+        for (part, laid_out) in parts {
+            sheet.append(part);
+            group = laid_out;
+            stream_b = sheet.group([x, xx], &group, stream_b);
         }
-        let block = last.expect("a group has operations");
-        stream_b = sheet.group([x, xx], &words, &block, stream_b);
     }
     sheet.label("P-7.3: running state after");
-    let after = [&[root][..], stream_a, &[stream_b.c, stream_b.y, stream_b.p][..]].concat();
+    let after = [
+        &[group.root][..],
+        stream_a,
+        &[stream_b.c, stream_b.y, stream_b.p][..],
+    ]
+    .concat();
     for (i, var) in after.into_iter().enumerate() {
         // The copy gives `z` a cell of its own, so that an output of the lanes meets the instance column there.
         let cell = sheet.put(var.into());
         sheet.equal_instance(cell, AFTER + i);
     }
-    check_rows(&sheet)?;
+    check_rows(sheet.lane_row.max(sheet.z_row))?;
+    for column in sheet.advice.iter_mut().chain(&mut sheet.fixed) {
+        column.truncate(1 << params.k);
+    }
     Ok(sheet)
+}
+
+/// Lays out the operations of a group, the first of them from `root`.
+fn lay_out_group(sheet: &mut Sheet, context: Context, root: Cell, steps: &[RawStep]) -> Group {
+    let mut root = root;
+    let mut words = Vec::with_capacity(GROUP);
+    let mut last = None;
+    for step in steps {
+        let (after, word, block) = sheet.operation(context, root, step);
+        root = after.cell;
+        words.push(word);
+        last = Some((after, block));
+    }
+    let (root, block) = last.expect("a group has operations");
+    Group { root, words, block }
 }
 
 /// Rows that blinding leaves.

@@ -83,6 +83,8 @@ pub(super) struct Sheet {
     /// Next free row of `z`.
     pub z_row: usize,
     constants: HashMap<[u8; 32], usize>,
+    /// Absolute row of the first value kept of each advice column; not 0 in a part of a sheet.
+    starts: [usize; 5],
 }
 
 impl Sheet {
@@ -97,7 +99,70 @@ impl Sheet {
             lane_row: CONSTANT_ROWS,
             z_row: 0,
             constants: HashMap::new(),
+            starts: [0; 5],
         }
+    }
+
+    /// A part of this sheet, of `rows` rows from these of the lanes and of `z` on, to be laid out apart and then
+    /// [appended](Self::append). It has the constants that this sheet has so far, and may have no others.
+    pub fn part(&self, lane_row: usize, z_row: usize, rows: usize) -> Self {
+        let mut starts = [lane_row; 5];
+        starts[Z] = z_row;
+        Self {
+            constants: self.constants.clone(),
+            lane_row,
+            z_row,
+            starts,
+            ..Self::new(rows)
+        }
+    }
+
+    /// Takes in a part that begins where this sheet ends.
+    pub fn append(&mut self, part: Self) {
+        let begin = (part.starts[0], part.starts[Z]);
+        assert_eq!(
+            (self.lane_row, self.z_row),
+            begin,
+            "a part of a sheet follows what is before it"
+        );
+        assert_eq!(
+            self.constants, part.constants,
+            "a part of a sheet has the sheet's constants"
+        );
+        let lanes = part.lane_row - begin.0;
+        for (column, values) in part.advice.iter().enumerate() {
+            let (from, rows) = match column {
+                Z => (begin.1, part.z_row - begin.1),
+                _ => (begin.0, lanes),
+            };
+            self.advice[column][from..from + rows].copy_from_slice(&values[..rows]);
+        }
+        for (column, values) in part.fixed.iter().enumerate() {
+            self.fixed[column][begin.0..begin.0 + lanes].copy_from_slice(&values[..lanes]);
+        }
+        for (rows, more) in self.on.iter_mut().zip(part.on) {
+            rows.extend(more);
+        }
+        self.copies.extend(part.copies);
+        self.labels.extend(part.labels);
+        (self.lane_row, self.z_row) = (part.lane_row, part.z_row);
+    }
+
+    /// An assigned advice cell as a variable.
+    pub fn var(&self, column: usize, row: usize) -> Var {
+        Var {
+            cell: Cell {
+                place: Place::Advice(column),
+                row,
+            },
+            value: self.advice[column][row - self.starts[column]],
+        }
+    }
+
+    /// The values of the fixed columns at a row of the lanes.
+    pub fn fixed_at(&mut self, row: usize) -> [&mut Fr; 2] {
+        let at = row - self.starts[0];
+        self.fixed.each_mut().map(|column| &mut column[at])
     }
 
     /// Switches a gate on at a row.
@@ -110,21 +175,16 @@ impl Sheet {
         self.labels.push((self.z_row, name));
     }
 
-    fn copy(&mut self, a: Cell, b: Cell) {
+    /// Requires two cells to be equal.
+    pub fn copy(&mut self, a: Cell, b: Cell) {
         let label = self.labels.last().map_or("", |(_, name)| name);
         self.copies.push((a, b, label));
     }
 
     /// Sets an advice cell. What constrains it is up to the gates at its row.
     pub fn set(&mut self, column: usize, row: usize, value: Fr) -> Var {
-        self.advice[column][row] = value;
-        Var {
-            cell: Cell {
-                place: Place::Advice(column),
-                row,
-            },
-            value,
-        }
+        self.advice[column][row - self.starts[column]] = value;
+        self.var(column, row)
     }
 
     /// Requires two cells to be equal.
@@ -156,7 +216,10 @@ impl Sheet {
             row < CONSTANT_ROWS,
             "the shard circuit has more constants than rows kept for them"
         );
-        self.fixed[0][row] = value;
+        // Where a part begins, the sheet has set its constants.
+        if self.starts[0] == 0 {
+            self.fixed[0][row] = value;
+        }
         Var {
             cell: Cell {
                 place: Place::Constant,

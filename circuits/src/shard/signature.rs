@@ -1,7 +1,6 @@
 //! EdDSA-Poseidon (section 5): `S·B + h·T = R8` with `T = -(8·A)`, both scalars in one pass.
 
 use super::config::{Gate, STEP_ROWS, Z, step};
-use super::hash::var;
 use super::sheet::{ONE, Sheet, Term, Var, ZERO};
 use halo2_proofs::arithmetic::Field;
 use rules::Fr;
@@ -244,7 +243,7 @@ impl Sheet {
             }
         }
         let cell =
-            |sheet: &Self, steps: usize, offset: usize| var(sheet, Z, first + STEP_ROWS * steps + offset);
+            |sheet: &Self, steps: usize, offset: usize| sheet.var(Z, first + STEP_ROWS * steps + offset);
         Pass {
             s_top: cell(self, SCALAR_BITS - S_BITS, step::S),
             s: cell(self, SCALAR_BITS, step::S),

@@ -18,10 +18,20 @@ pub(super) struct Running {
     pub p: Var,
 }
 
+/// What a group of operations leaves.
+pub(super) struct Group {
+    /// The state's root after it.
+    pub root: Var,
+    pub words: Vec<Word>,
+    /// The last operation's message, whose lane 1 is free.
+    pub block: Block9,
+}
+
 impl Sheet {
-    /// Takes one group into the stream; `x` and its square are given. The commitment is hashed in lane 1 of `block`.
-    pub fn group(&mut self, [x, xx]: [Var; 2], words: &[Word], block: &Block9, running: Running) -> Running {
-        let [w0, w1, w2, w3, w4] = words else {
+    /// Takes one group into the stream; `x` and its square are given. The commitment is hashed in lane 1 of the group's block.
+    pub fn group(&mut self, [x, xx]: [Var; 2], group: &Group, running: Running) -> Running {
+        let block = &group.block;
+        let [w0, w1, w2, w3, w4] = group.words.as_slice() else {
             unreachable!("a group has five words")
         };
         self.label("P-6.2: elements");

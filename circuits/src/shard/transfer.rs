@@ -3,7 +3,7 @@
 use super::access::Access;
 use super::hash::Block9;
 use super::raw::{RawFloat, RawStep};
-use super::sheet::{ONE, Sheet, Term, Var, ZERO};
+use super::sheet::{Cell, ONE, Sheet, Term, Var, ZERO};
 use halo2_proofs::arithmetic::Field;
 use rules::Fr;
 use rules::amount::{Amount, EXPONENT_BITS, Fee};
@@ -43,7 +43,7 @@ pub(super) struct Word {
 impl Sheet {
     /// Lays out one operation from `root`. Returns the root after, the word, and the message's block, whose lane 1 is
     /// free for another hash.
-    pub fn operation(&mut self, context: Context, root: Var, step: &RawStep) -> (Var, Word, Block9) {
+    pub fn operation(&mut self, context: Context, root: Cell, step: &RawStep) -> (Var, Word, Block9) {
         self.label("P-4.6: a no-op or not");
         let is_op = self.boolean(step.is_op);
         self.label("P-4.2: amount");
@@ -52,7 +52,7 @@ impl Sheet {
         let fee = self.float(step.fee, Fee::MANTISSA_BITS, Fee::MANTISSA_MIN);
         let [sender, receiver, collector] = [0, 1, 2].map(|i| self.access(is_op, &step.updates[i]));
         self.label("P-4.5: three updates in sequence");
-        self.equal(sender.root[0], root);
+        self.copy(sender.root[0].cell, root);
         self.equal(receiver.root[0], sender.root[1]);
         self.equal(collector.root[0], receiver.root[1]);
         self.effects([&sender, &receiver, &collector], amount.value, fee.value);

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use crate::error::{EngineError, WitnessError};
 
 /// The advice columns of a circuit of one phase.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
     columns: Vec<Vec<Fr>>,
 }

@@ -227,7 +227,7 @@ impl OwnPreparer {
         progress(Phase::Proving(engine::Phase::Witness));
         Ok(Prepared {
             kind: Kind::Shard,
-            witness: Witness::synthesize(self.keys.shard_vk(), &circuit, &[&instances])?,
+            witness: Witness::from_columns(circuit.into_columns().into()),
             instances,
         })
     }
@@ -244,7 +244,7 @@ impl OwnPreparer {
         progress(Phase::Proving(engine::Phase::Witness));
         Ok(Prepared {
             kind: Kind::Aggregation,
-            witness: Witness::synthesize(self.keys.aggregation_vk(), &circuit, &[&instances])?,
+            witness: Witness::from_columns(vec![circuit.into_column(self.keys.preset().aggregation_k)]),
             instances,
         })
     }
