@@ -104,6 +104,11 @@ impl<T: Zero> Aligned<T> {
         self.par_chunks_mut(CHUNK).for_each(clear);
     }
 
+    /// `n` values of any content.
+    pub(super) fn of_any(operation: &'static str, n: usize) -> Result<Self, DeviceError> {
+        Self::unfilled(operation, n).map(|(array, _)| array)
+    }
+
     /// A copy of `values`.
     pub(super) fn copied(operation: &'static str, values: &[T]) -> Result<Self, DeviceError> {
         let (mut array, _) = Self::unfilled(operation, values.len())?;

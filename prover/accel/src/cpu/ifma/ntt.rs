@@ -61,20 +61,22 @@ pub(in crate::cpu) struct Scratch {
 impl Scratch {
     /// An array of `n` scalars, of any content.
     fn take(&self, n: usize) -> Result<Scalars, DeviceError> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = free.iter().position(|array| array.len() == n);
-        match kept {
-            Some(at) => Ok(free.swap_remove(at)),
-            None => Scalars::zeros("ntt", n),
-        }
+        let kept = {
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = free.iter().position(|array| array.len() == n);
+            at.map(|at| free.swap_remove(at))
+        };
+        // Without the lock: a thread that waits for others' part of some work takes up other work meanwhile, such as another
+        // transform, which would wait for the lock for ever.
+        kept.map_or_else(|| Scalars::of_any("ntt", n), Ok)
     }
 
     fn give(&self, array: Scalars) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() >= SCRATCH_MAX {
-            free.remove(0);
-        }
+        let oldest = (free.len() >= SCRATCH_MAX).then(|| free.remove(0));
         free.push(array);
+        drop(free);
+        drop(oldest);
     }
 }
 
