@@ -267,9 +267,9 @@ pub struct WorkerArgs {
     /// taken the worker in, until it drains. Nothing else is answered there [default: not served].
     #[arg(long, value_name = "ADDRESS")]
     pub health_listen: Option<SocketAddr>,
-    /// Take the next task while one is proven, to compute its witness meanwhile: 0 or 1
+    /// Take this many more tasks while one is proven, to compute their witnesses meanwhile: 0 to 4
     /// [default: 1 on a device with memory of its own, else 0].
-    #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u8).range(0..=1))]
+    #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u8).range(0..=4))]
     pub ahead: Option<u8>,
     /// Exit when standard input ends, so that no process outlives the one that started it.
     #[arg(long, hide = true)]
