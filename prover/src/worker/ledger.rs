@@ -335,7 +335,14 @@ impl Ledger {
     pub(super) fn lease_lost(&mut self, lost: &LeaseLost) -> (Option<LeaseId>, Vec<Message>) {
         let (task, fence, reason) = (&lost.task_id, lost.fence, &lost.reason);
         if !lost.unneeded {
-            tracing::warn!(%task, fence, %reason, "lease lost; the proof is still offered");
+            let ours = |id: &str, of: u64| id == task && of == fence;
+            let held = self.held.iter().any(|held| ours(&held.lease.task_id, held.lease.fence));
+            if held || self.unjudged.iter().any(|proof| ours(&proof.task_id, proof.fence)) {
+                tracing::warn!(%task, fence, %reason, "lease lost; the proof is still offered");
+            } else {
+                // A renewal crossed the judgement of the proof.
+                tracing::debug!(%task, fence, %reason, "the lease of a task that is over is lost");
+            }
             return (None, Vec::new());
         }
         tracing::info!(%task, fence, %reason, "the task is not needed any more");

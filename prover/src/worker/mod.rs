@@ -61,7 +61,7 @@ pub struct WorkerConfig {
     pub aggregation_vk_digest: [u8; 32],
     /// Host memory that tasks may use, bytes.
     pub memory_bytes: u64,
-    /// Tasks to hold beside the one that is proven, so that their witnesses are computed meanwhile: 0 or 1 are of use. None:
+    /// Tasks to hold beside the one that is proven, so that their witnesses are computed meanwhile, one after the other. None:
     /// 1 where the device has memory of its own, else 0, since there the two would compete for the same processors.
     pub ahead: Option<usize>,
     /// Longest time that a task may stand still before its prover process is killed.
