@@ -336,8 +336,16 @@ impl Ledger {
         let (task, fence, reason) = (&lost.task_id, lost.fence, &lost.reason);
         if !lost.unneeded {
             let ours = |id: &str, of: u64| id == task && of == fence;
-            let held = self.held.iter().any(|held| ours(&held.lease.task_id, held.lease.fence));
-            if held || self.unjudged.iter().any(|proof| ours(&proof.task_id, proof.fence)) {
+            let held = self
+                .held
+                .iter()
+                .any(|held| ours(&held.lease.task_id, held.lease.fence));
+            if held
+                || self
+                    .unjudged
+                    .iter()
+                    .any(|proof| ours(&proof.task_id, proof.fence))
+            {
                 tracing::warn!(%task, fence, %reason, "lease lost; the proof is still offered");
             } else {
                 // A renewal crossed the judgement of the proof.
