@@ -8,4 +8,5 @@ mod ranges;
 mod shards;
 mod stack;
 mod sweep;
+mod table;
 mod unique;
