@@ -1,70 +1,9 @@
-//! What an aggregation is (section 8): the shard proofs of a batch, how their running states chain, and what the root
-//! proof states. [`crate::recursion`] is the circuit.
+//! The input of an aggregation: the shard proofs of a batch. What they state, and how they chain, the crate `rules` says;
+//! [`crate::recursion`] is the circuit.
 
-use halo2curves::{bn256::Fr, ff::Field};
+use halo2curves::bn256::Fr;
+use rules::format::{Format, FormatError};
 use serde::{Deserialize, Serialize};
-
-use crate::{
-    plonk::ProofError,
-    shard::{AFTER, BEFORE, SHARD_INSTANCES},
-};
-
-/// The instances of a shard proof, in order (P-7.3).
-pub const SHARD_INSTANCE_NAMES: [&str; SHARD_INSTANCES] = [
-    "rollup_id",
-    "time",
-    "x",
-    "root before",
-    "C_A before",
-    "y_A before",
-    "p_A before",
-    "C_B before",
-    "y_B before",
-    "p_B before",
-    "root after",
-    "C_A after",
-    "y_A after",
-    "p_A after",
-    "C_B after",
-    "y_B after",
-    "p_B after",
-];
-/// The instances of a root proof, in order (P-8.4): the accumulator's coordinates, then what [`RootStatement`] has.
-pub const ROOT_INSTANCES: [&str; 17] = [
-    "lhs.x low",
-    "lhs.x high",
-    "lhs.y low",
-    "lhs.y high",
-    "rhs.x low",
-    "rhs.x high",
-    "rhs.y low",
-    "rhs.y high",
-    "rollup_id",
-    "time",
-    "x",
-    "old root",
-    "new root",
-    "C_A",
-    "y_A",
-    "C_B",
-    "y_B",
-];
-/// Instances of a root proof that hold the accumulator: they come first, two for each coordinate.
-pub const ACCUMULATOR_LIMBS: usize = 8;
-/// Bits of a coordinate in its first instance; the second has the bits above.
-pub const LOW_BITS: usize = 153;
-/// Bits of a coordinate's two instances together.
-pub const COORDINATE_BITS: usize = 255;
-
-/// Instances that all children share: rollup_id, time, x.
-pub(crate) const SHARED: usize = BEFORE;
-/// Elements of a running state.
-const RUNNING: usize = AFTER - BEFORE;
-/// What the first child's running state begins with, its root aside (P-8.2): `C_A, y_A, p_A, C_B, y_B, p_B`.
-pub(crate) const START: [Fr; RUNNING - 1] = [Fr::ZERO, Fr::ZERO, Fr::ONE, Fr::ZERO, Fr::ZERO, Fr::ONE];
-/// Of the root instances after the accumulator: the instances of the first child, then those of the last.
-pub(crate) const ROOT_FROM_FIRST: [usize; 4] = [0, 1, 2, BEFORE];
-pub(crate) const ROOT_FROM_LAST: [usize; 5] = [AFTER, AFTER + 1, AFTER + 2, AFTER + 4, AFTER + 5];
 
 /// One shard proof and its instances.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,258 +21,69 @@ pub struct AggregationInput {
     pub children: Vec<ChildProof>,
 }
 
-/// The root instances after the accumulator's limbs (P-8.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RootStatement {
-    /// The rollup (P-5.2).
-    pub rollup_id: Fr,
-    /// The batch's time, Unix seconds.
-    pub time: Fr,
-    /// The evaluation point (P-6.6).
-    pub x: Fr,
-    /// State root before the batch.
-    pub old_root: Fr,
-    /// State root after the batch.
-    pub new_root: Fr,
-    /// Commitment to stream A.
-    pub c_a: Fr,
-    /// Evaluation of stream A.
-    pub y_a: Fr,
-    /// Commitment to stream B.
-    pub c_b: Fr,
-    /// Evaluation of stream B.
-    pub y_b: Fr,
-}
-
-/// Children that do not make one batch (P-8.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChainError {
-    /// Not `N` children.
-    #[error("{found} children, expected {expected}")]
-    Count {
-        /// Children given.
-        found: usize,
-        /// `N` of the preset.
-        expected: usize,
-    },
-    /// A child has not 17 instances.
-    #[error("child {child} has {found} instances, expected 17")]
-    Instances {
-        /// The child's place.
-        child: usize,
-        /// Its instances.
-        found: usize,
-    },
-    /// A child is of another rollup, time or evaluation point than the first.
-    #[error("{name} of child {child} is {found:?}, that of child 0 is {expected:?}")]
-    Shared {
-        /// The child's place.
-        child: usize,
-        /// The instance's name.
-        name: &'static str,
-        /// Its value.
-        found: Fr,
-        /// The first child's.
-        expected: Fr,
-    },
-    /// The first child does not begin as a batch does.
-    #[error("{name} of child 0 is {found:?}, a batch begins with {expected:?}")]
-    Start {
-        /// The instance's name.
-        name: &'static str,
-        /// Its value.
-        found: Fr,
-        /// What P-8.2 asks for.
-        expected: Fr,
-    },
-    /// A child does not begin where its left neighbour ends.
-    #[error("{name} of child {child} is {found:?}, its left neighbour ends with {expected:?}")]
-    Link {
-        /// The child's place.
-        child: usize,
-        /// The instance's name.
-        name: &'static str,
-        /// Its value.
-        found: Fr,
-        /// The left neighbour's.
-        expected: Fr,
-    },
-}
-
-/// Bytes that are no [`AggregationInput`].
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// The first byte names another version.
-    #[error("aggregation input of version {found:?}, expected {INPUT_VERSION}")]
-    Version {
-        /// The first byte, if there is one.
-        found: Option<u8>,
-    },
-    /// The rest does not decode.
-    #[error("malformed aggregation input: {0}")]
-    Malformed(#[from] postcard::Error),
-}
-
-/// Version of the encoding of [`AggregationInput`].
-const INPUT_VERSION: u8 = 1;
+/// The encoding of [`AggregationInput`].
+const FORMAT: Format = Format {
+    name: "aggregation input",
+    version: 1,
+    bytes_max: 256 << 20,
+};
 
 impl AggregationInput {
-    /// A version byte, then postcard.
+    /// The version's byte, then postcard.
     pub fn to_bytes(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![INPUT_VERSION]).expect("writing to memory does not fail")
+        FORMAT.encode(self, 0)
     }
 
     /// Reads [`Self::to_bytes`].
     ///
     /// # Errors
-    /// [`DecodeError`]; nothing may follow the input.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        match bytes.split_first() {
-            Some((&INPUT_VERSION, rest)) => {
-                let (input, rest) = postcard::take_from_bytes(rest)?;
-                if rest.is_empty() {
-                    Ok(input)
-                } else {
-                    Err(postcard::Error::DeserializeBadEncoding.into())
-                }
-            }
-            found => Err(DecodeError::Version {
-                found: found.map(|(version, _)| *version),
-            }),
-        }
+    /// Anything else; nothing may follow the input.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        FORMAT.decode(bytes)
     }
 }
 
-impl RootStatement {
-    /// The nine values in the order of P-8.4.
-    pub fn to_instances(self) -> [Fr; ROOT_INSTANCES.len() - ACCUMULATOR_LIMBS] {
-        let Self {
-            rollup_id,
-            time,
-            x,
-            old_root,
-            new_root,
-            c_a,
-            y_a,
-            c_b,
-            y_b,
-        } = self;
-        [rollup_id, time, x, old_root, new_root, c_a, y_a, c_b, y_b]
-    }
+#[cfg(test)]
+mod tests {
+    use halo2curves::ff::PrimeField;
 
-    /// The statement of a root proof with these instances.
-    ///
-    /// # Errors
-    /// [`ProofError::InstanceCount`] when there are not 17.
-    pub fn from_instances(instances: &[Fr]) -> Result<Self, ProofError> {
-        let found = instances.len();
-        if found != ROOT_INSTANCES.len() {
-            return Err(ProofError::InstanceCount {
-                found,
-                expected: ROOT_INSTANCES.len(),
-            });
-        }
-        let at = |name| {
-            instances[ROOT_INSTANCES
-                .iter()
-                .position(|other| *other == name)
-                .expect("a root instance")]
+    use super::*;
+    use crate::stand_in::{child_key, placeholder};
+
+    #[test]
+    fn an_input_survives_its_encoding_and_damaged_bytes_are_refused() {
+        let child = |first: u64| ChildProof {
+            instances: (first..first + 17).map(Fr::from).collect(),
+            ..placeholder(&child_key())
         };
-        Ok(Self {
-            rollup_id: at("rollup_id"),
-            time: at("time"),
-            x: at("x"),
-            old_root: at("old root"),
-            new_root: at("new root"),
-            c_a: at("C_A"),
-            y_a: at("y_A"),
-            c_b: at("C_B"),
-            y_b: at("y_B"),
-        })
+        let input = AggregationInput {
+            children: vec![child(1), child(100)],
+        };
+        let bytes = input.to_bytes();
+        assert_eq!(AggregationInput::from_bytes(&bytes).unwrap(), input);
+        let error = AggregationInput::from_bytes(&[9, 0]).unwrap_err();
+        assert_eq!(error.to_string(), "aggregation input of version 9, expected 1");
+        for length in 0..bytes.len() {
+            assert!(matches!(
+                AggregationInput::from_bytes(&bytes[..length]),
+                Err(FormatError::Malformed { .. })
+            ));
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(matches!(
+            AggregationInput::from_bytes(&longer),
+            Err(FormatError::Malformed { .. })
+        ));
+        // An instance at the modulus is not canonical (P-1.2).
+        let at = bytes
+            .windows(32)
+            .position(|window| window == input.children[0].instances[0].to_repr())
+            .unwrap();
+        let mut damaged = bytes.clone();
+        damaged[at..at + 32].copy_from_slice(&[0xff; 32]);
+        assert!(matches!(
+            AggregationInput::from_bytes(&damaged),
+            Err(FormatError::Malformed { .. })
+        ));
     }
 }
-
-/// The root statement that `children` children with these instances make.
-///
-/// # Errors
-/// [`ChainError`] naming the first child and instance that breaks P-8.2.
-pub fn root_statement(instances: &[&[Fr]], children: usize) -> Result<RootStatement, ChainError> {
-    if instances.len() != children || children == 0 {
-        return Err(ChainError::Count {
-            found: instances.len(),
-            expected: children,
-        });
-    }
-    for (child, instances) in instances.iter().enumerate() {
-        if instances.len() != SHARD_INSTANCES {
-            return Err(ChainError::Instances {
-                child,
-                found: instances.len(),
-            });
-        }
-    }
-    check_chain(instances)?;
-    let (first, last) = (instances[0], instances[children - 1]);
-    let [rollup_id, time, x, old_root] = ROOT_FROM_FIRST.map(|at| first[at]);
-    let [new_root, c_a, y_a, c_b, y_b] = ROOT_FROM_LAST.map(|at| last[at]);
-    Ok(RootStatement {
-        rollup_id,
-        time,
-        x,
-        old_root,
-        new_root,
-        c_a,
-        y_a,
-        c_b,
-        y_b,
-    })
-}
-
-fn check_chain(instances: &[&[Fr]]) -> Result<(), ChainError> {
-    let first = instances[0];
-    for (at, expected) in (BEFORE + 1..).zip(START) {
-        let (name, found) = (SHARD_INSTANCE_NAMES[at], first[at]);
-        if found != expected {
-            return Err(ChainError::Start {
-                name,
-                found,
-                expected,
-            });
-        }
-    }
-    for (child, pair) in (1..).zip(instances.windows(2)) {
-        let [left, right] = [pair[0], pair[1]];
-        for at in 0..SHARED {
-            let (name, found, expected) = (SHARD_INSTANCE_NAMES[at], right[at], left[at]);
-            if found != expected {
-                return Err(ChainError::Shared {
-                    child,
-                    name,
-                    found,
-                    expected,
-                });
-            }
-        }
-        for at in 0..RUNNING {
-            let (name, found, expected) = (
-                SHARD_INSTANCE_NAMES[BEFORE + at],
-                right[BEFORE + at],
-                left[AFTER + at],
-            );
-            if found != expected {
-                return Err(ChainError::Link {
-                    child,
-                    name,
-                    found,
-                    expected,
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-pub(crate) mod stand_in;
-#[cfg(test)]
-mod tests;

@@ -3,15 +3,13 @@
 
 use halo2curves::bn256::{Fq, Fr, G1Affine};
 
-use crate::{
-    aggregation::{ACCUMULATOR_LIMBS, LOW_BITS, RootStatement},
-    plonk::{
-        ProofError, VerifyingKey,
-        native::pairs,
-        proof::{field_from_be, field_from_le, proper_point},
-    },
+use crate::plonk::{
+    ProofError, VerifyingKey,
+    native::pairs,
+    proof::{field_from_be, field_from_le, proper_point},
 };
 use rules::field;
+use rules::statement::{ACCUMULATOR_LIMBS, InstanceCount, LOW_BITS, RootStatement};
 use srs::OpeningKey;
 
 /// Bytes of a scalar.
@@ -58,7 +56,7 @@ pub enum VerifyError {
 /// # Errors
 /// [`VerifyError`] says what is wrong; it does not panic on any bytes.
 pub fn verify_root(key: &VerifyingKey, instances: &[Fr], proof: &[u8]) -> Result<RootStatement, VerifyError> {
-    let statement = RootStatement::from_instances(instances)?;
+    let statement = statement(instances)?;
     let accumulator = accumulator(instances)?;
     key.verify(instances, proof)?;
     decide(&key.opening_key(), &accumulator)?;
@@ -70,7 +68,7 @@ pub fn verify_root(key: &VerifyingKey, instances: &[Fr], proof: &[u8]) -> Result
 /// # Errors
 /// [`VerifyError`]: the instances hold no accumulator, or one whose pairing fails.
 pub fn decide_accumulator(opening: &OpeningKey, instances: &[Fr]) -> Result<(), VerifyError> {
-    RootStatement::from_instances(instances)?;
+    statement(instances)?;
     decide(opening, &accumulator(instances)?)
 }
 
@@ -92,6 +90,11 @@ pub fn instances_from_be(bytes: &[u8], expected: usize) -> Result<Vec<Fr>, Verif
         .enumerate()
         .map(|(index, chunk)| field_from_be::<Fr>(chunk).ok_or(VerifyError::Instance { index }))
         .collect()
+}
+
+fn statement(instances: &[Fr]) -> Result<RootStatement, ProofError> {
+    RootStatement::from_instances(instances)
+        .map_err(|InstanceCount { found, expected }| ProofError::InstanceCount { found, expected })
 }
 
 /// Decides an accumulator: `e(lhs, g2) = e(rhs, s·g2)`.

@@ -2,10 +2,11 @@
 //! take encodes to what was taken, and what is refused leaves no trace.
 
 use circuits::{
-    aggregation::{AggregationInput, ChildProof, root_statement},
+    aggregation::{AggregationInput, ChildProof},
     verify::instances_from_be,
 };
 use fuzzer::Target;
+use rules::statement::root_statement;
 use rules::{
     Fr, batch, field,
     operation::RollupId,

@@ -4,9 +4,9 @@
 //! time fits its own (P-9.4).
 
 use anyhow::{Context, Result, anyhow, ensure};
-use circuits::aggregation::RootStatement;
 use keys::VerifyingKeys;
 use rules::operation::{RollupId, TIME_BITS};
+use rules::statement::RootStatement;
 use rules::stream::{DaMode, derive_x, evaluate_posted};
 use rules::{Fr, field};
 

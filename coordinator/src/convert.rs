@@ -192,11 +192,24 @@ mod tests {
     use super::*;
     use prost::Message;
     use rules::sample::{Sample, SampleConfig};
+    use rules::statement::ROOT_INSTANCES;
 
     const ROLLUP: RollupId = RollupId {
         chain_id: 31_337,
         contract: [7; 20],
     };
+
+    #[test]
+    fn the_service_names_the_root_instances_in_their_order() {
+        let proto = include_str!("../../proto/zkrollup/prover/v1/prover_service.proto");
+        let comment = proto.split("in the order of P-8.4: ").nth(1).expect("their list");
+        let list = comment
+            .split(".\n")
+            .next()
+            .expect("its end")
+            .replace("\n  // ", " ");
+        assert_eq!(list, ROOT_INSTANCES.join(", "));
+    }
 
     fn batch() -> Batch {
         let mut sample = Sample::new(SampleConfig {

@@ -2,18 +2,17 @@
 
 use std::collections::HashMap;
 
-use circuits::{
-    aggregation::{ChainError, RootStatement, root_statement},
-    preset::Preset,
-};
+use circuits::preset::Preset;
+use rules::statement::{ChainError, RootStatement, root_statement};
 use rules::{
     Fr,
     account::{Account, AccountIndex},
     batch::{Batch, BatchError, Executed, ShardsError, execute, shards},
     field::{self, NonCanonical},
+    format::{FormatError, exact},
     state::State,
     stream::posted_bytes,
-    witness::{ShardInput, ShardInputError},
+    witness::ShardInput,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -71,7 +70,7 @@ pub(crate) enum ExecutionError {
 pub(crate) enum ArtifactError {
     /// Not the encoding.
     #[error("malformed artifact: {0}")]
-    Malformed(#[from] postcard::Error),
+    Malformed(String),
     /// A value that is no field element.
     #[error("{0}")]
     Element(#[from] NonCanonical),
@@ -80,7 +79,7 @@ pub(crate) enum ArtifactError {
     Chain(#[from] ChainError),
     /// A shard's input.
     #[error("{0}")]
-    Input(#[from] ShardInputError),
+    Input(#[from] FormatError),
 }
 
 /// Executes a batch on the ledger, which is left after it. On an error the ledger is as it was.
@@ -188,7 +187,7 @@ impl Statement {
         let shard = self
             .shards
             .get(index as usize)
-            .ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+            .ok_or_else(|| ArtifactError::Malformed(format!("no shard {index}")))?;
         Ok(shard.iter().map(field::from_be).collect::<Result<_, _>>()?)
     }
 
@@ -214,10 +213,7 @@ pub(crate) fn decode_undo(bytes: &[u8]) -> Result<Vec<(AccountIndex, Account)>, 
 
 /// Reads an artifact that ends where the bytes end.
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ArtifactError> {
-    match postcard::take_from_bytes(bytes)? {
-        (value, []) => Ok(value),
-        _ => Err(postcard::Error::DeserializeBadEncoding.into()),
-    }
+    exact(bytes).map_err(ArtifactError::Malformed)
 }
 
 /// Encodes an artifact.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use circuits::{aggregation::ACCUMULATOR_LIMBS, preset::TINY};
+use circuits::preset::TINY;
 use coordinator::{Config, Coordinator, convert::batch_to_proto};
 use prost::Message;
 use proto::v1::{
@@ -11,6 +11,7 @@ use proto::v1::{
     session_response::Message as ToWorker, worker_service_client::WorkerServiceClient,
 };
 use prover::fixtures;
+use rules::statement::ACCUMULATOR_LIMBS;
 use rules::{PROTOCOL_VERSION, field};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};

@@ -9,9 +9,10 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use accel::DeviceError;
-use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput};
+use circuits::aggregation::AggregationInput;
 use circuits::recursion::AggregationError;
 use rules::Fr;
+use rules::statement::ACCUMULATOR_LIMBS;
 use rules::witness::ShardInput;
 
 mod own;

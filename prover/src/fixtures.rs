@@ -9,15 +9,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput, ChildProof, root_statement};
+use circuits::aggregation::{AggregationInput, ChildProof};
 use circuits::preset::Preset;
 use keys::whole_file;
 use keys::{KeyConfig, KeyError, KeyStore, VerifyingKeys, default_dir};
 use rules::Fr;
 use rules::batch::{self, Batch};
+use rules::format::Format;
 use rules::genesis::Genesis;
 use rules::operation::RollupId;
 use rules::sample::{Sample, SampleConfig};
+use rules::statement::{ACCUMULATOR_LIMBS, root_statement};
 use rules::witness::ShardInput;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -42,8 +44,12 @@ const SEED: u64 = 7;
 const USERS: u32 = 6;
 /// Tokens of the fixture's transfers.
 const TOKENS: u16 = 3;
-/// Raised when what is cached changes: its form, or the batch.
-const VERSION: u32 = 1;
+/// Of the proofs that are kept. The version is raised when what is kept changes: its form, or the batch.
+const FORMAT: Format = Format {
+    name: "fixture",
+    version: 1,
+    bytes_max: 16 << 20,
+};
 
 /// A batch, its shards' proofs and its root proof.
 #[derive(Debug, Clone)]
@@ -89,7 +95,6 @@ pub enum FixtureError {
 /// What takes long to make.
 #[derive(Serialize, Deserialize)]
 struct Proofs {
-    version: u32,
     shards: Vec<Vec<u8>>,
     accumulator: Vec<[u8; 32]>,
     root: Vec<u8>,
@@ -126,13 +131,16 @@ pub fn root_proof(preset: Preset) -> Result<Fixture, FixtureError> {
     let lock = File::create(&lock_path).map_err(io(&lock_path))?;
     lock.lock().map_err(io(&lock_path))?;
     let cached = match fs::read(&path) {
-        Ok(bytes) => decode(&bytes).filter(|proofs| fixture.fill(keys.verifying_keys(), proofs)),
+        Ok(bytes) => FORMAT
+            .decode(&bytes)
+            .ok()
+            .filter(|proofs| fixture.fill(keys.verifying_keys(), proofs)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(io(&path)(error)),
     };
     if cached.is_none() {
         let proofs = prove(&keys, &fixture)?;
-        whole_file::write(&path, &encode(&proofs)).map_err(io(&path))?;
+        whole_file::write(&path, &FORMAT.encode(&proofs, 0)).map_err(io(&path))?;
         assert!(
             fixture.fill(keys.verifying_keys(), &proofs),
             "the engine verifies the proofs that it makes"
@@ -184,7 +192,6 @@ fn prove(keys: &Arc<KeyStore>, fixture: &Fixture) -> Result<Proofs, FixtureError
     let root = engine.prove_aggregation(&AggregationInput { children }, &mut |_| {})?;
     let accumulator = root.accumulator.iter().map(rules::field::to_be).collect();
     Ok(Proofs {
-        version: VERSION,
         shards,
         accumulator,
         root: root.proof,
@@ -232,14 +239,4 @@ fn path(dir: &Path, keys: &KeyStore) -> PathBuf {
     let digest = Sha256::digest(manifest);
     let hex: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     dir.join(format!("{}-{hex}.fixture", keys.preset().name))
-}
-
-fn encode(proofs: &Proofs) -> Vec<u8> {
-    postcard::to_stdvec(proofs).expect("writing to memory does not fail")
-}
-
-fn decode(bytes: &[u8]) -> Option<Proofs> {
-    postcard::from_bytes(bytes)
-        .ok()
-        .filter(|proofs: &Proofs| proofs.version == VERSION)
 }

@@ -3,9 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use circuits::{
-    aggregation::{
-        ACCUMULATOR_LIMBS, AggregationInput, ChainError, LOW_BITS, RootStatement, SHARD_INSTANCE_NAMES,
-    },
+    aggregation::AggregationInput,
     plonk::{ProofError, VerifyingKey},
     preset::TINY,
     recursion::{AggregationError, prover_circuit},
@@ -19,6 +17,7 @@ use halo2curves::{
 use keys::{KeyStore, VerifyingKeys};
 use num_bigint::BigUint;
 use prover::fixtures::{self, Fixture};
+use rules::statement::{ACCUMULATOR_LIMBS, ChainError, LOW_BITS, RootStatement, SHARD_INSTANCE_NAMES};
 use rules::{Fr, field};
 use srs::OpeningKey;
 

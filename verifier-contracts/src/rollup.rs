@@ -4,8 +4,8 @@ use alloy::{
     primitives::{Address, B256, Bytes, U256},
     sol_types::SolInterface,
 };
-use circuits::aggregation::{ACCUMULATOR_LIMBS, ROOT_INSTANCES, RootStatement};
 use halo2curves::{bn256::Fr, ff::PrimeField};
+use rules::statement::{ACCUMULATOR_LIMBS, ROOT_INSTANCES, RootStatement};
 use thiserror::Error;
 
 use crate::{
@@ -331,5 +331,46 @@ mod tests {
             }
         );
         assert_eq!(Rejection::decode(&[]), Rejection::Other { data: Bytes::new() });
+    }
+
+    #[test]
+    fn the_contract_writes_the_root_instances_where_the_list_has_them() {
+        let [_, _, (_, source)] = SOURCES;
+        let old_root = ROOT_INSTANCES
+            .iter()
+            .position(|name| *name == "old root")
+            .unwrap();
+        for (name, number) in [
+            ("INSTANCES", ROOT_INSTANCES.len()),
+            ("LIMBS", ACCUMULATOR_LIMBS),
+            ("OLD_ROOT", old_root),
+        ] {
+            assert!(source.contains(&format!("constant {name} = {number};")), "{name}");
+        }
+        let written = [
+            ("rollup_id", "rollupId"),
+            ("time", "header.time"),
+            ("x", "x"),
+            ("old root", "header.oldRoot"),
+            ("new root", "header.newRoot"),
+            ("C_A", "header.commitmentA"),
+            ("y_A", "evaluate(dataA, x)"),
+            ("C_B", "header.commitmentB"),
+            ("y_B", "evaluate(dataB, x)"),
+        ];
+        assert_eq!(
+            written.map(|(name, _)| name)[..],
+            ROOT_INSTANCES[ACCUMULATOR_LIMBS..]
+        );
+        for (row, (name, value)) in (ACCUMULATOR_LIMBS..).zip(written) {
+            let row = if name == "old root" {
+                "OLD_ROOT"
+            } else {
+                &row.to_string()
+            };
+            assert!(source.contains(&format!(" rows[{row}] = {value};")), "row {row}");
+        }
+        // And the one line that writes the accumulator.
+        assert_eq!(source.matches(" rows[").count(), written.len() + 1);
     }
 }

@@ -1,12 +1,10 @@
 //! The root proof's verifier in Solidity, rendered from the aggregation's verifying key.
 
 use alloy::primitives::B256;
-use circuits::{
-    aggregation::{COORDINATE_BITS, LOW_BITS, ROOT_INSTANCES},
-    recursion::RecursionCircuit,
-};
+use circuits::recursion::RecursionCircuit;
 use halo2_proofs::plonk::{Circuit as _, ConstraintSystem};
 use keys::VerifyingKeys;
+use rules::statement::{COORDINATE_BITS, LOW_BITS, ROOT_INSTANCES};
 
 use crate::{
     generator::{self, Accumulator, CONTRACT, GateNames, Key, Rendered},

@@ -17,13 +17,13 @@ use halo2curves::{
 };
 
 use circuits::{
-    aggregation::ROOT_INSTANCES,
     fingerprint::{fingerprint, vk_digest},
     plonk::{Shape, Transcript, VerifyingKey},
     preset::Preset,
     recursion::{RecursionCircuit, keygen_circuit},
-    shard::{SHARD_INSTANCES, ShardCircuit},
+    shard::ShardCircuit,
 };
+use rules::statement::{ROOT_INSTANCES, SHARD_INSTANCES};
 use rules::{PROTOCOL_VERSION, digest::Digest};
 use srs::{OpeningKey, Srs, SrsError, SrsId};
 

@@ -10,12 +10,11 @@ use halo2curves::bn256::Fr;
 use sha2::{Digest as _, Sha256};
 
 use circuits::{
-    aggregation::{ROOT_INSTANCES, RootStatement},
     plonk::{self, KEY_BYTES_MAX, ProofError, Transcript, VerifyingKey},
-    shard::SHARD_INSTANCES,
     verify::{VerifyError, verify_root},
 };
 use rules::digest::Digest;
+use rules::statement::{ROOT_INSTANCES, RootStatement, SHARD_INSTANCES};
 use srs::SrsId;
 
 use crate::{manifest::Manifest, whole_file};

@@ -4,6 +4,7 @@ use crate::account::{self, Account, AccountIndex};
 use crate::eddsa;
 use crate::encoding;
 use crate::field;
+use crate::format::{Format, FormatError};
 use crate::operation::{Effect, RollupId, SignedTransfer, TIME_BITS, WordError};
 use crate::state::State;
 use crate::stream::{self, DaMode, GROUP_WORDS, PostedError, RunningStream};
@@ -24,6 +25,11 @@ pub const BATCH_VERSION: u8 = 1;
 pub const OPERATIONS_MAX: usize = 1 << 16;
 /// Bytes that [`Batch::from_bytes`] reads at most: an operation has fewer than 144.
 pub const BATCH_BYTES_MAX: usize = 256 + OPERATIONS_MAX * 144;
+const FORMAT: Format = Format {
+    name: "batch",
+    version: BATCH_VERSION,
+    bytes_max: BATCH_BYTES_MAX,
+};
 /// Bytes that [`Batch::from_json`] reads at most.
 pub const BATCH_JSON_BYTES_MAX: usize = 4096 + OPERATIONS_MAX * 2048;
 
@@ -79,23 +85,9 @@ pub struct Batch {
 /// Why a batch is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BatchError {
-    /// Another version of the encoding.
-    #[error("batch of version {found}, expected {BATCH_VERSION}")]
-    Version {
-        /// The version found.
-        found: u8,
-    },
-    /// More bytes than a batch can have.
-    #[error("batch of {bytes} bytes, at most {bytes_max} are read")]
-    TooLong {
-        /// Bytes given.
-        bytes: usize,
-        /// Bytes allowed.
-        bytes_max: usize,
-    },
-    /// The bytes do not decode, or some follow the batch.
-    #[error("malformed batch: {0}")]
-    Malformed(String),
+    /// The bytes, or the text, are no batch's.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// More operations than [`OPERATIONS_MAX`].
     #[error("batch of {found} operations, at most {OPERATIONS_MAX} are allowed")]
     TooManyOperations {
@@ -150,29 +142,15 @@ struct BatchFileRef<'a> {
 impl Batch {
     /// The version's byte, then postcard.
     pub fn to_bytes(&self) -> Vec<u8> {
-        encoding::to_versioned_bytes(
-            BATCH_VERSION,
-            self,
-            Vec::with_capacity(256 + self.operations.len() * 128),
-        )
+        FORMAT.encode(self, 256 + self.operations.len() * 128)
     }
 
     /// Reads [`Batch::to_bytes`]. Values are checked to be in range; [`execute`] checks the rest.
     ///
     /// # Errors
-    /// [`BatchError::TooLong`], [`BatchError::Version`], [`BatchError::Malformed`],
-    /// [`BatchError::TooManyOperations`].
+    /// [`BatchError::Format`] and [`BatchError::TooManyOperations`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BatchError> {
-        limit(bytes.len(), BATCH_BYTES_MAX)?;
-        let (version, body) = bytes
-            .split_first()
-            .ok_or_else(|| BatchError::Malformed("no bytes".to_string()))?;
-        if *version != BATCH_VERSION {
-            return Err(BatchError::Version { found: *version });
-        }
-        encoding::from_exact_bytes::<Self>(body)
-            .map_err(BatchError::Malformed)?
-            .checked_length()
+        FORMAT.decode::<Self>(bytes)?.checked_length()
     }
 
     /// The file form.
@@ -189,12 +167,9 @@ impl Batch {
     /// # Errors
     /// As [`Batch::from_bytes`].
     pub fn from_json(text: &str) -> Result<Self, BatchError> {
-        limit(text.len(), BATCH_JSON_BYTES_MAX)?;
-        let file: BatchFile =
-            serde_json::from_str(text).map_err(|error| BatchError::Malformed(error.to_string()))?;
-        if file.version != BATCH_VERSION {
-            return Err(BatchError::Version { found: file.version });
-        }
+        FORMAT.check_length(text.len(), BATCH_JSON_BYTES_MAX)?;
+        let file: BatchFile = serde_json::from_str(text).map_err(|error| FORMAT.malformed(error))?;
+        FORMAT.check_version(file.version)?;
         file.batch.checked_length()
     }
 
@@ -208,14 +183,6 @@ impl Batch {
             found if found > OPERATIONS_MAX => Err(BatchError::TooManyOperations { found }),
             _ => Ok(self),
         }
-    }
-}
-
-fn limit(bytes: usize, bytes_max: usize) -> Result<(), BatchError> {
-    if bytes > bytes_max {
-        Err(BatchError::TooLong { bytes, bytes_max })
-    } else {
-        Ok(())
     }
 }
 

@@ -3,24 +3,8 @@
 //! JSON, which people and JavaScript read, has field elements and bytes as `0x` strings and integers that may
 //! exceed `2^53` as decimal strings. Postcard has raw bytes and integers.
 
-use serde::de::{DeserializeOwned, Error, Visitor};
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// Appends the version's byte and the value in postcard to `bytes`.
-pub(crate) fn to_versioned_bytes<T: Serialize>(version: u8, value: &T, mut bytes: Vec<u8>) -> Vec<u8> {
-    bytes.push(version);
-    postcard::to_extend(value, bytes)
-        .expect("the protocol's types have a known length and memory is the only sink")
-}
-
-/// Reads a value in postcard that ends where the bytes end. Allocates no more than the bytes justify.
-pub(crate) fn from_exact_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(format!("{} bytes follow the value", rest.len())),
-        Err(error) => Err(error.to_string()),
-    }
-}
 
 /// A field element: `0x` text (decimal text is read too), or 32 big-endian bytes. Only canonical ones are read.
 pub(crate) mod field_element {

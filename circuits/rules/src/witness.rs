@@ -2,11 +2,11 @@
 
 use crate::account::{Account, AccountIndex};
 use crate::encoding;
+use crate::format::{Format, FormatError};
 use crate::operation::{RollupId, SignedTransfer, dummy_account};
 use crate::tree::{self, Path};
 use halo2curves::bn256::Fr;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 /// Version of [`ShardInput`]'s encoding.
 pub const SHARD_INPUT_VERSION: u8 = 1;
@@ -150,27 +150,11 @@ pub struct ShardInput {
     pub steps: Vec<StepWitness>,
 }
 
-/// Bytes that are no shard input.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ShardInputError {
-    /// Another version of the encoding.
-    #[error("shard input of version {found}, expected {SHARD_INPUT_VERSION}")]
-    Version {
-        /// The first byte.
-        found: u8,
-    },
-    /// More bytes than [`SHARD_STEPS_MAX`] steps can have.
-    #[error("shard input of {bytes} bytes, at most {bytes_max} are read")]
-    TooLong {
-        /// Bytes given.
-        bytes: usize,
-        /// Bytes allowed.
-        bytes_max: usize,
-    },
-    /// The bytes do not decode, or some follow the value.
-    #[error("malformed shard input: {0}")]
-    Malformed(String),
-}
+const FORMAT: Format = Format {
+    name: "shard input",
+    version: SHARD_INPUT_VERSION,
+    bytes_max: SHARD_STEPS_MAX * (STEP_BYTES_MIN + 1024),
+};
 
 impl ShardInput {
     /// The 17 instances of the shard's proof (P-7.3).
@@ -184,29 +168,14 @@ impl ShardInput {
 
     /// The version's byte, then postcard.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let size = (self.steps.len() + 1) * (STEP_BYTES_MIN + 1024);
-        let bytes = Vec::with_capacity(size);
-        encoding::to_versioned_bytes(SHARD_INPUT_VERSION, self, bytes)
+        FORMAT.encode(self, (self.steps.len() + 1) * (STEP_BYTES_MIN + 1024))
     }
 
     /// Reads [`ShardInput::to_bytes`].
     ///
     /// # Errors
     /// Anything else. Values are checked to be in range, not to be a valid witness: the circuit does that.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ShardInputError> {
-        let bytes_max = SHARD_STEPS_MAX * (STEP_BYTES_MIN + 1024);
-        if bytes.len() > bytes_max {
-            return Err(ShardInputError::TooLong {
-                bytes: bytes.len(),
-                bytes_max,
-            });
-        }
-        let (version, body) = bytes
-            .split_first()
-            .ok_or_else(|| ShardInputError::Malformed("no bytes".to_string()))?;
-        if *version != SHARD_INPUT_VERSION {
-            return Err(ShardInputError::Version { found: *version });
-        }
-        encoding::from_exact_bytes(body).map_err(ShardInputError::Malformed)
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        FORMAT.decode(bytes)
     }
 }

@@ -4,13 +4,14 @@
 use proptest::prelude::*;
 use rules::account::TokenId;
 use rules::batch::{self, Batch, BatchError, ReplayError, ShardsError};
+use rules::format::FormatError;
 use rules::genesis::Genesis;
 use rules::operation::{RollupId, SignedTransfer};
 use rules::sample::{Sample, SampleConfig};
 use rules::state::State;
 use rules::stream::{self, PostedError};
 use rules::tree::root_of;
-use rules::witness::{LeafUpdate, RunningState, ShardInput, ShardInputError, StepWitness};
+use rules::witness::{LeafUpdate, RunningState, ShardInput, StepWitness};
 use rules::{Fr, eddsa};
 use std::collections::BTreeMap;
 
@@ -245,6 +246,14 @@ fn x_depends_on_everything_it_binds() {
     }
 }
 
+fn version(name: &'static str, found: u8) -> FormatError {
+    FormatError::Version {
+        name,
+        found,
+        expected: 1,
+    }
+}
+
 #[test]
 fn batches_round_trip_in_both_encodings() {
     let (_, batch, _) = executed(4, 9);
@@ -254,7 +263,10 @@ fn batches_round_trip_in_both_encodings() {
     assert_eq!(Batch::from_json(&batch.to_json()), Ok(batch.clone()));
     for end in 0..bytes.len() {
         assert!(
-            matches!(Batch::from_bytes(&bytes[..end]), Err(BatchError::Malformed(_))),
+            matches!(
+                Batch::from_bytes(&bytes[..end]),
+                Err(BatchError::Format(FormatError::Malformed { .. }))
+            ),
             "{end}"
         );
     }
@@ -262,15 +274,18 @@ fn batches_round_trip_in_both_encodings() {
     longer.push(0);
     assert!(matches!(
         Batch::from_bytes(&longer),
-        Err(BatchError::Malformed(_))
+        Err(BatchError::Format(FormatError::Malformed { .. }))
     ));
     let mut other = bytes.clone();
     other[0] = 2;
-    assert_eq!(Batch::from_bytes(&other), Err(BatchError::Version { found: 2 }));
+    assert_eq!(
+        Batch::from_bytes(&other),
+        Err(BatchError::Format(version("batch", 2)))
+    );
     let too_long = vec![1; batch::BATCH_BYTES_MAX + 1];
     assert!(matches!(
         Batch::from_bytes(&too_long),
-        Err(BatchError::TooLong { .. })
+        Err(BatchError::Format(FormatError::TooLong { .. }))
     ));
 }
 
@@ -308,7 +323,7 @@ fn json_values_out_of_range_are_refused() {
         let right = std::mem::replace(value.pointer_mut(pointer).expect(pointer), wrong);
         let verdict = Batch::from_json(&value.to_string());
         assert!(
-            matches!(verdict, Err(BatchError::Malformed(_))),
+            matches!(verdict, Err(BatchError::Format(FormatError::Malformed { .. }))),
             "{pointer}: {verdict:?}"
         );
         *value.pointer_mut(pointer).unwrap() = right;
@@ -316,10 +331,13 @@ fn json_values_out_of_range_are_refused() {
     assert_eq!(Batch::from_json(&value.to_string()), Ok(batch));
     assert!(matches!(
         Batch::from_json(&text.replacen("\"time\"", "\"tim\"", 1)),
-        Err(BatchError::Malformed(_))
+        Err(BatchError::Format(FormatError::Malformed { .. }))
     ));
     let other = text.replacen("\"version\": 1", "\"version\": 9", 1);
-    assert_eq!(Batch::from_json(&other), Err(BatchError::Version { found: 9 }));
+    assert_eq!(
+        Batch::from_json(&other),
+        Err(BatchError::Format(version("batch", 9)))
+    );
 }
 
 #[test]
@@ -333,20 +351,17 @@ fn shard_inputs_round_trip_and_refuse_the_rest() {
     for end in (0..bytes.len()).step_by(997) {
         assert!(matches!(
             ShardInput::from_bytes(&bytes[..end]),
-            Err(ShardInputError::Malformed(_))
+            Err(FormatError::Malformed { .. })
         ));
     }
     let mut other = bytes.clone();
     other[0] = 0;
-    assert_eq!(
-        ShardInput::from_bytes(&other),
-        Err(ShardInputError::Version { found: 0 })
-    );
+    assert_eq!(ShardInput::from_bytes(&other), Err(version("shard input", 0)));
     other = bytes;
     other.push(0);
     assert!(matches!(
         ShardInput::from_bytes(&other),
-        Err(ShardInputError::Malformed(_))
+        Err(FormatError::Malformed { .. })
     ));
 }
 

@@ -5,10 +5,11 @@ use rayon::prelude::*;
 
 use super::{ChildError, RecursionCircuit};
 use crate::{
-    aggregation::{AggregationInput, ChainError, ChildProof, root_statement},
+    aggregation::{AggregationInput, ChildProof},
     plonk::{ProofError, Shape, Transcript, VerifyingKey},
     preset::Preset,
 };
+use rules::statement::{ChainError, root_statement};
 
 /// Why no aggregation circuit was built.
 #[derive(Debug, thiserror::Error)]

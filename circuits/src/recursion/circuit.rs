@@ -18,15 +18,17 @@ use super::{
     sheet::{CONSTANTS, Sheet, Var},
 };
 use crate::{
-    aggregation::{ACCUMULATOR_LIMBS, ChildProof, ROOT_FROM_FIRST, ROOT_FROM_LAST, SHARED, START},
+    aggregation::ChildProof,
     plonk::{
         ProofError, Shape, Transcript,
         equation::{Folded, fold, terms},
         proof::{Proof, ProofScalars, proper_point},
     },
-    shard::{AFTER, BEFORE, SHARD_INSTANCES},
 };
 use rules::field;
+use rules::statement::{
+    ACCUMULATOR_LIMBS, AFTER, BEFORE, ROOT_FROM_FIRST, ROOT_FROM_LAST, SHARD_INSTANCES, SHARED, START,
+};
 
 /// What a recursion's children are (P-8.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub enum ChildKind {
 /// What a recursion's children are together (P-8.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// A whole batch: the instances are [`crate::aggregation::ROOT_INSTANCES`].
+    /// A whole batch: the instances are [`rules::statement::ROOT_INSTANCES`].
     Batch,
     /// Some of a batch's shards in a row: the instances are an accumulator and what a shard has, so that a further
     /// recursion takes the proof as a child.
@@ -101,7 +103,7 @@ impl RecursionCircuit {
         Self { sheet }
     }
 
-    /// The values of the instances: of a batch, [`crate::aggregation::ROOT_INSTANCES`].
+    /// The values of the instances: of a batch, [`rules::statement::ROOT_INSTANCES`].
     pub fn instances(&self) -> &[Fr] {
         &self.sheet.instances
     }

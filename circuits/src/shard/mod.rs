@@ -37,6 +37,7 @@ use raw::RawStep;
 use rayon::prelude::*;
 use rules::Fr;
 use rules::operation::RollupId;
+use rules::statement::{AFTER, BEFORE};
 use rules::tree::DEPTH;
 use rules::witness::{RunningState, ShardInput, StepWitness};
 use sheet::{CONSTANT_ROWS, Cell, Place, Sheet, Var};
@@ -44,12 +45,6 @@ use stream::{GROUP, Group, Running};
 use thiserror::Error as ThisError;
 use transfer::Context;
 
-/// Instances of a shard proof (P-7.3).
-pub const SHARD_INSTANCES: usize = 17;
-/// Row of the first instance of the running state before.
-pub const BEFORE: usize = 3;
-/// Row of the first instance of the running state after.
-pub const AFTER: usize = 10;
 /// Rows that one operation and the stream's share of it take at most, in any column.
 const OPERATION_ROWS: usize = 5000;
 /// Groups that a thread may lay out before they are appended: enough for every thread to have its share to the end.

@@ -5,7 +5,7 @@ use halo2curves::ff::{Field, PrimeField};
 use num_bigint::BigUint;
 
 use super::*;
-use crate::aggregation::stand_in::opening_key;
+use crate::stand_in::opening_key;
 use srs::development;
 
 /// The low 153 bits and those above.

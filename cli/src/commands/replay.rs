@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use ::keys::{KeyStore, VerifyingKeys};
 use anyhow::{Context, Result, anyhow, ensure};
-use circuits::aggregation::{AggregationInput, root_statement};
+use circuits::aggregation::AggregationInput;
 use proto::v1::{TaskInputHeader, TaskKind};
 use prover::device::{self, DeviceConfig};
 use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task, guarded};
 use rules::Fr;
+use rules::statement::root_statement;
 use rules::witness::ShardInput;
 use serde_json::{Value, json};
 

@@ -19,7 +19,7 @@ use std::{
 
 use ::keys::manifest::Manifest;
 use circuits::{
-    aggregation::{ACCUMULATOR_LIMBS, AggregationInput, root_statement},
+    aggregation::AggregationInput,
     preset::{Preset, ShardParams},
 };
 use prost::Message;
@@ -30,6 +30,7 @@ use proto::{
         session_response::Message as ToWorker, worker_service_client::WorkerServiceClient,
     },
 };
+use rules::statement::{ACCUMULATOR_LIMBS, root_statement};
 use rules::{
     Fr, PROTOCOL_VERSION,
     account::{Account, AccountIndex},

@@ -11,10 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use circuits::{
-    aggregation::{RootStatement, root_statement},
-    preset::Preset,
-};
+use circuits::preset::Preset;
 use coordinator::convert::batch_to_proto;
 use keys::VerifyingKeys;
 use prost::Message;
@@ -24,6 +21,7 @@ use proto::{
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
+use rules::statement::{RootStatement, root_statement};
 use rules::{
     Fr,
     batch::{Batch, execute, shards},

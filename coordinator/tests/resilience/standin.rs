@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::Path, process::Command, thread, time::Duration};
 
 use circuits::{
-    aggregation::{ACCUMULATOR_LIMBS, AggregationInput, root_statement},
+    aggregation::AggregationInput,
     preset::{Preset, ShardParams},
 };
 use coordinator::{Config, Coordinator, Verifier, core::Limits};
@@ -14,6 +14,7 @@ use prover::{
     engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task},
     worker::{self, DeviceInfo, Place, WorkerConfig},
 };
+use rules::statement::{ACCUMULATOR_LIMBS, root_statement};
 use rules::{
     Fr, PROTOCOL_VERSION,
     digest::Digest as KeyDigest,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use accel::Device;
-use circuits::aggregation::{AggregationInput, ROOT_INSTANCES};
+use circuits::aggregation::AggregationInput;
 use circuits::plonk::{ProofWriter, Transcript};
 use circuits::recursion::prover_circuit;
-use circuits::shard::{SHARD_INSTANCES, ShardCircuit};
+use circuits::shard::ShardCircuit;
 use engine::{EngineOptions, Srs, Witness, lagrange_basis};
 use halo2_proofs::plonk::ProvingKey;
 use halo2_proofs::poly::commitment::ParamsProver;
@@ -16,6 +16,8 @@ use keys::KeyStore;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rules::Fr;
+use rules::statement::ROOT_INSTANCES;
+use rules::statement::SHARD_INSTANCES;
 use rules::witness::ShardInput;
 
 use super::{

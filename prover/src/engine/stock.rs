@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput};
+use circuits::aggregation::AggregationInput;
 use circuits::plonk::{Challenge, ProofWriter, Transcript};
 use circuits::recursion::prover_circuit;
 use circuits::shard::ShardCircuit;
@@ -14,6 +14,7 @@ use keys::KeyStore;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rules::Fr;
+use rules::statement::ACCUMULATOR_LIMBS;
 use rules::witness::ShardInput;
 
 use super::{Engine, EngineError, KEEP_KEYS_FROM_BYTES, Phase, RootProof, guarded};

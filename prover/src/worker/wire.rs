@@ -7,6 +7,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 
 use proto::PAYLOAD_BYTES_MAX;
+use rules::format::exact;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -72,11 +73,8 @@ pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Opti
     if bytes.len() as u64 != length {
         return Err(ErrorKind::UnexpectedEof.into());
     }
-    let invalid = |error| io::Error::new(ErrorKind::InvalidData, error);
-    match postcard::take_from_bytes(&bytes).map_err(invalid)? {
-        (frame, []) => Ok(Some(frame)),
-        _ => Err(invalid(postcard::Error::DeserializeBadEncoding)),
-    }
+    let invalid = |error: String| io::Error::new(ErrorKind::InvalidData, error);
+    exact(&bytes).map(Some).map_err(invalid)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use accel::CpuDevice;
 use alloy::{primitives::U256, sol_types::SolCall};
-use circuits::{aggregation::ROOT_INSTANCES, plonk::Shape, preset::Preset};
+use circuits::{plonk::Shape, preset::Preset};
 use engine::{Engine, EngineOptions, Srs, lagrange_basis};
 use halo2_proofs::{
     plonk::{ProvingKey, VerifyingKey, create_proof, keygen_pk2, verify_proof},
@@ -27,6 +27,7 @@ use halo2curves::{
 use keys::VerifyingKeys;
 use prover::fixtures;
 use rand::{SeedableRng, rngs::StdRng};
+use rules::statement::ROOT_INSTANCES;
 use snark_verifier_sdk::{NativeLoader, snark_verifier::system::halo2::transcript::evm::EvmTranscript};
 use srs::OpeningKey;
 use verifier_contracts::{

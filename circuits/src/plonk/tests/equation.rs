@@ -22,13 +22,13 @@ use super::{
     verifier_params,
 };
 use crate::{
-    aggregation::stand_in::{child_key, child_vk, placeholder},
     plonk::{
         ProofError, Shape, Transcript,
         arithmetic::{Native, Sponge},
         native::{accumulate, pairs},
         proof::Proof,
     },
+    stand_in::{child_key, child_vk, placeholder},
 };
 
 /// Instances and a proof's bytes.

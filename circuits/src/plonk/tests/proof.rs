@@ -9,8 +9,8 @@ use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use crate::{
-    aggregation::stand_in::{child_key, placeholder},
     plonk::{ProofError, proof::Layout},
+    stand_in::{child_key, placeholder},
 };
 
 #[test]

@@ -10,10 +10,7 @@ use num_bigint::BigUint;
 
 use super::checker::Checker;
 use crate::{
-    aggregation::{
-        AggregationInput, ChainError, ChildProof, ROOT_INSTANCES, START, root_statement,
-        stand_in::{child_key, opening_key, shard_key},
-    },
+    aggregation::{AggregationInput, ChildProof},
     fingerprint::fingerprint,
     plonk::{
         ProofError, Shape, Transcript,
@@ -26,9 +23,10 @@ use crate::{
         circuit::{accumulator_of, read},
         keygen_circuit, modulus, prover_circuit,
     },
-    shard::{AFTER, BEFORE},
+    stand_in::{child_key, opening_key, shard_key},
     verify::decide,
 };
+use rules::statement::{AFTER, BEFORE, ChainError, ROOT_INSTANCES, START, root_statement};
 
 fn prove(instances: &[Fr]) -> ChildProof {
     ChildProof {

@@ -11,17 +11,16 @@ use snark_verifier_sdk::halo2::gen_proof_shplonk;
 
 use super::checker::Checker;
 use crate::{
-    aggregation::{
-        ChildProof, root_statement,
-        stand_in::{opening_key, placeholder, shard_key},
-    },
+    aggregation::ChildProof,
     plonk::{VerifyingKey, native::accumulate},
     preset::{self, TINY},
     recursion::{RecursionCircuit, circuit::read},
     shard::ShardCircuit,
+    stand_in::{opening_key, placeholder, shard_key},
     verify::decide,
 };
 use halo2_proofs::plonk::keygen_pk2;
+use rules::statement::root_statement;
 use rules::{
     batch,
     operation::RollupId,

@@ -11,7 +11,7 @@ use snark_verifier_sdk::halo2::gen_proof_shplonk;
 
 use super::circuit::{chained, failures};
 use crate::{
-    aggregation::{ChildProof, ROOT_INSTANCES, root_statement, stand_in::opening_key},
+    aggregation::ChildProof,
     plonk::{
         Shape, accumulate_with,
         tests::example::{self, LONG, OURS, Variant},
@@ -21,9 +21,11 @@ use crate::{
         circuit::{accumulator_of, read},
         sheet::Sheet,
     },
+    stand_in::opening_key,
     verify::decide,
 };
 use halo2_proofs::plonk::keygen_pk2;
+use rules::statement::{ROOT_INSTANCES, root_statement};
 use srs::development;
 
 fn proofs(variant: Variant, statements: &[Vec<Fr>]) -> Vec<ChildProof> {

@@ -2,15 +2,16 @@
 //! witness is consistent in all but the rule under test.
 
 use crate::preset::ShardParams;
+use crate::shard::lay_out;
 use crate::shard::raw::{RawFloat, RawStep, RawUpdate};
 use crate::shard::sheet::Sheet;
-use crate::shard::{AFTER, lay_out};
 use halo2_proofs::arithmetic::Field;
 use rules::Fr;
 use rules::account::{Account, AccountIndex, TokenId};
 use rules::eddsa::{PrivateKey, Signature};
 use rules::operation::{RollupId, dummy_account, dummy_key};
 use rules::poseidon;
+use rules::statement::AFTER;
 use rules::tree::Tree;
 use std::collections::BTreeMap;
 
@@ -232,7 +233,7 @@ pub fn sheet_of(root: Fr, mut steps: Vec<RawStep>, world: &mut World) -> (Sheet,
     let mut instances = vec![rollup().to_fr(), Fr::from(TIME), x, root];
     instances.extend([11, 12, 13, 14, 15, 16].map(Fr::from));
     let sheet = lay_out(PARAMS, &instances, &steps).expect("fits");
-    for i in AFTER..crate::shard::SHARD_INSTANCES {
+    for i in AFTER..rules::statement::SHARD_INSTANCES {
         let end = sheet
             .copies
             .iter()

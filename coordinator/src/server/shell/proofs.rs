@@ -1,7 +1,8 @@
 //! What is proven, and whether a proof is right: payloads and statements from the store, proofs for it.
 
-use circuits::aggregation::{ACCUMULATOR_LIMBS, AggregationInput, ChildProof};
+use circuits::aggregation::{AggregationInput, ChildProof};
 use proto::v1;
+use rules::statement::ACCUMULATOR_LIMBS;
 use rules::{Fr, field};
 
 use super::{Shell, Unread, damage::Failure};

@@ -6,7 +6,6 @@ use ::keys::{
     AGGREGATION_KEY_FILE, MANIFEST_FILE, SHARD_KEY_FILE, VerifyingKeys, VerifyingKeysError, generate,
 };
 use circuits::{
-    aggregation::{ROOT_INSTANCES, SHARD_INSTANCE_NAMES},
     plonk::{Transcript, VerifyingKey},
     preset::TINY,
 };
@@ -22,6 +21,7 @@ use halo2curves::{
     bn256::{Fq, G1Affine},
     ff::{Field as _, PrimeField as _},
 };
+use rules::statement::{ROOT_INSTANCES, SHARD_INSTANCE_NAMES};
 use snark_verifier_sdk::{evm::gen_evm_proof_shplonk, halo2::gen_proof_shplonk};
 use srs::{Srs, development};
 

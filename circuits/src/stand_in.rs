@@ -15,9 +15,9 @@ use halo2curves::{
 use crate::{
     aggregation::ChildProof,
     plonk::{Transcript, VerifyingKey},
-    shard::SHARD_INSTANCES,
 };
 use halo2_proofs::plonk::keygen_pk2;
+use rules::statement::SHARD_INSTANCES;
 use srs::{OpeningKey, development};
 
 /// The smallest child: 17 instances, each equal to an advice cell and squared by a gate.

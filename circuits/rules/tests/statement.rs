@@ -1,11 +1,15 @@
-//! The chaining rules, natively; recursion/tests has the circuit.
+//! What proofs state, and how shards chain; the circuits have tests of their own.
 
+use halo2curves::ff::Field;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
-use super::{
-    stand_in::{child_key, placeholder},
-    *,
+use rules::{
+    Fr,
+    statement::{
+        ACCUMULATOR_LIMBS, AFTER, BEFORE, ChainError, InstanceCount, ROOT_INSTANCES, RootStatement,
+        SHARD_INSTANCE_NAMES, SHARED, START, root_statement,
+    },
 };
 
 const CHILDREN: usize = 3;
@@ -18,7 +22,7 @@ fn chained() -> Vec<Vec<Fr>> {
     let mut state: Vec<Fr> = std::iter::once(random()).chain(START).collect();
     (0..CHILDREN)
         .map(|_| {
-            let next: Vec<Fr> = (0..RUNNING).map(|_| random()).collect();
+            let next: Vec<Fr> = (BEFORE..AFTER).map(|_| random()).collect();
             let before = std::mem::replace(&mut state, next.clone());
             [shared.clone(), before, next].concat()
         })
@@ -46,6 +50,11 @@ fn a_chain_makes_its_statement() {
     .concat();
     assert_eq!(exposed.len(), ROOT_INSTANCES.len());
     assert_eq!(RootStatement::from_instances(&exposed), Ok(statement));
+    for found in [0, 16, 18] {
+        let instances = vec![Fr::ONE; found];
+        let refused = InstanceCount { found, expected: 17 };
+        assert_eq!(RootStatement::from_instances(&instances), Err(refused));
+    }
     assert_eq!(statement.old_root, children[0][3]);
     assert_eq!(statement.new_root, children[2][10]);
     assert_eq!([statement.c_a, statement.y_a], [children[2][11], children[2][12]]);
@@ -173,48 +182,4 @@ fn missing_shards_and_instances_are_refused() {
         statement(&children),
         Err(ChainError::Instances { child: 1, found: 16 })
     );
-}
-
-#[test]
-fn an_input_survives_its_encoding_and_damaged_bytes_are_refused() {
-    let children = chained()
-        .into_iter()
-        .map(|instances| ChildProof {
-            instances,
-            ..placeholder(&child_key())
-        })
-        .collect();
-    let input = AggregationInput { children };
-    let bytes = input.to_bytes();
-    assert_eq!(AggregationInput::from_bytes(&bytes).unwrap(), input);
-    assert!(matches!(
-        AggregationInput::from_bytes(&[]),
-        Err(DecodeError::Version { found: None })
-    ));
-    assert!(matches!(
-        AggregationInput::from_bytes(&[9, 0]),
-        Err(DecodeError::Version { found: Some(9) })
-    ));
-    for length in 1..bytes.len() {
-        assert!(matches!(
-            AggregationInput::from_bytes(&bytes[..length]),
-            Err(DecodeError::Malformed(_))
-        ));
-    }
-    let longer = [&bytes[..], &[0]].concat();
-    assert!(matches!(
-        AggregationInput::from_bytes(&longer),
-        Err(DecodeError::Malformed(_))
-    ));
-    // An instance at the modulus is not canonical (P-1.2).
-    let at = bytes
-        .windows(32)
-        .position(|window| window == input.children[0].instances[0].to_bytes())
-        .unwrap();
-    let mut damaged = bytes.clone();
-    damaged[at..at + 32].copy_from_slice(&[0xff; 32]);
-    assert!(matches!(
-        AggregationInput::from_bytes(&damaged),
-        Err(DecodeError::Malformed(_))
-    ));
 }
