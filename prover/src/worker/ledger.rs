@@ -669,6 +669,24 @@ mod tests {
     }
 
     #[test]
+    fn as_many_tasks_are_taken_ahead_as_was_said() {
+        const AHEAD: usize = 3;
+        let mut ledger = Ledger::new(AHEAD);
+        assert_eq!(kinds(&ledger.opened()), ["ask"]);
+        for (held, id) in ["t", "u", "v", "w"].into_iter().enumerate() {
+            let (job, messages) = ledger.task(task(id, 1, b"")).unwrap();
+            assert!(job.is_some());
+            assert_eq!(
+                messages.len(),
+                usize::from(held < AHEAD),
+                "with {held} tasks before it"
+            );
+        }
+        assert_eq!(kinds(&ledger.proven(lease("t", 1), proof())), ["complete"]);
+        assert_eq!(kinds(&ledger.completed(&judged("t", 1))), ["ask"]);
+    }
+
+    #[test]
     fn a_second_task_is_taken_to_be_prepared_and_not_a_third() {
         let mut ledger = Ledger::new(1);
         assert_eq!(kinds(&ledger.opened()), ["ask"]);
