@@ -3,6 +3,7 @@
 mod checker;
 mod forged;
 mod gates;
+mod groups;
 mod native;
 mod sweep;
 mod world;

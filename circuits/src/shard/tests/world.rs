@@ -229,10 +229,15 @@ pub fn sheet_of(root: Fr, mut steps: Vec<RawStep>, world: &mut World) -> (Sheet,
     while steps.len() < PARAMS.capacity {
         steps.push(world.noop());
     }
+    sheet_with(PARAMS, root, &steps)
+}
+
+/// The same for as many steps as a circuit of any size has.
+pub fn sheet_with(params: ShardParams, root: Fr, steps: &[RawStep]) -> (Sheet, Vec<Fr>) {
     let x = Fr::from(987_654_321).square().square();
     let mut instances = vec![rollup().to_fr(), Fr::from(TIME), x, root];
     instances.extend([11, 12, 13, 14, 15, 16].map(Fr::from));
-    let sheet = lay_out(PARAMS, &instances, &steps).expect("fits");
+    let sheet = lay_out(params, &instances, steps).expect("fits");
     for i in AFTER..rules::statement::SHARD_INSTANCES {
         let end = sheet
             .copies
