@@ -141,7 +141,8 @@ fn every_group_is_constrained_like_the_first() {
         let periodic = |begin: usize, step: usize| {
             let rows: Vec<&usize> = rows.iter().filter(|row| **row >= begin).collect();
             let later = rows.iter().skip(rows.len() / GROUPS);
-            rows.len() % GROUPS == 0 && rows.iter().zip(later).all(|(row, next)| **row + step == **next)
+            rows.len().is_multiple_of(GROUPS)
+                && rows.iter().zip(later).all(|(row, next)| **row + step == **next)
         };
         assert!(periodic(CONSTANT_ROWS, lanes) || periodic(begin_z, z));
     }
