@@ -1,6 +1,7 @@
 //! The rollup's state: accounts and their tree (section 3).
 
 use crate::account::{self, Account, AccountIndex};
+use crate::threads;
 use crate::tree::{Tree, TreeUpdate};
 use halo2curves::bn256::Fr;
 use std::collections::BTreeMap;
@@ -28,6 +29,23 @@ impl State {
         self.commit(accounts, update);
     }
 
+    /// Sets accounts, and empties the indices that are given none, without any check: as [`State::overwrite`], for what takes
+    /// the creation of an account back too. Of a repeated index the last counts.
+    pub fn set(&mut self, changes: &[(AccountIndex, Option<Account>)]) {
+        let leaves = threads::each(changes.len(), |place| {
+            let (index, account) = &changes[place];
+            (*index, account.as_ref().map_or(Fr::zero(), Account::leaf))
+        });
+        let update = self.tree.update(&leaves);
+        for (index, account) in changes {
+            match account {
+                Some(account) => drop(self.accounts.insert(*index, *account)),
+                None => drop(self.accounts.remove(index)),
+            }
+        }
+        self.tree.commit(update);
+    }
+
     /// The account at `index`, if it is occupied.
     pub fn get(&self, index: AccountIndex) -> Option<&Account> {
         self.accounts.get(&index)
@@ -52,5 +70,34 @@ impl State {
     pub(crate) fn commit(&mut self, accounts: &[(AccountIndex, Account)], update: TreeUpdate) {
         self.accounts.extend(accounts.iter().copied());
         self.tree.commit(update);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{Sample, SampleConfig};
+
+    #[test]
+    fn an_account_that_is_set_can_be_taken_away_again() {
+        let sample = Sample::new(SampleConfig {
+            seed: 1,
+            users: 2,
+            tokens: 1,
+        });
+        let before = sample.state();
+        let (first, account) = before.accounts().next().expect("it has accounts");
+        let account = *account;
+        let index = AccountIndex::new(1 << 32).expect("in range");
+        assert_eq!(before.get(index), None);
+        let mut state = before.clone();
+        state.set(&[(index, Some(account)), (first, None)]);
+        assert_eq!(state.get(index), Some(&account));
+        assert_eq!(state.get(first), None);
+        assert_eq!(state.tree().get(index), account.leaf());
+        assert_ne!(state.root(), before.root());
+        state.set(&[(first, None), (first, Some(account)), (index, None)]);
+        assert_eq!(state.root(), before.root());
+        assert!(state.accounts().eq(before.accounts()));
     }
 }
