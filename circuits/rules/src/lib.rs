@@ -26,6 +26,7 @@ pub mod stream;
 mod threads;
 mod transition;
 pub mod tree;
+pub mod v2;
 pub mod witness;
 
 /// The field of every value of the protocol (P-1.1).

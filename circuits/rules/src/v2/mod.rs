@@ -1,0 +1,9 @@
+//! The rules of protocol version 2, which docs/protocol-2.md specifies: clauses are cited as `P2-3.2`. What version 1 has unchanged
+//! (fields, curve, signatures, hashes, floats, accounts, tree) is used from there.
+
+pub mod operation;
+pub mod record;
+pub mod witness;
+
+/// Version of the protocol (docs/protocol-2.md) that these rules are.
+pub const PROTOCOL_VERSION: u32 = 2;
