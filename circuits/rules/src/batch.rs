@@ -214,9 +214,11 @@ pub struct Executed {
 pub fn execute(state: &mut State, batch: &Batch) -> Result<Executed, BatchError> {
     let (changes, touched) = run(state, batch)?;
     let indices: Vec<AccountIndex> = changes.iter().flatten().map(|change| change.index).collect();
-    let traced = state
-        .tree()
-        .trace(&indices, |i| changes[i / 3][i % 3].after.leaf());
+    let traced = state.tree().trace_leaves(&indices, |seen| {
+        account::leaves_of(seen.len(), |place| {
+            &changes[seen[place] / 3][seen[place] % 3].after
+        })
+    });
     let (old_root, new_root) = (state.root(), traced.update.root());
     if batch.new_root != new_root {
         return Err(BatchError::NewRoot {

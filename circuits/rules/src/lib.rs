@@ -19,6 +19,7 @@ pub mod format;
 pub mod genesis;
 pub mod operation;
 pub mod poseidon;
+mod runs;
 pub mod sample;
 pub mod state;
 pub mod statement;

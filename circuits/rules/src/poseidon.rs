@@ -4,7 +4,7 @@
 //! follows that data literally; [`hash8`] and [`hash5`] use an equal schedule whose partial rounds multiply by sparse
 //! matrices (Poseidon paper, eprint 2019/458, appendix B).
 
-use crate::field;
+use crate::{field, threads};
 use halo2curves::bn256::Fr;
 use halo2curves::ff::PrimeField;
 use num_bigint::BigUint;
@@ -99,6 +99,11 @@ pub fn hash8(inputs: &[Fr; 8]) -> Fr {
     state[1..].copy_from_slice(inputs);
     permute_sparse(spec9(), &mut state);
     state[0]
+}
+
+/// [`hash8`] of each, in parallel.
+pub fn hash8_each(inputs: &[[Fr; 8]]) -> Vec<Fr> {
+    threads::each(inputs.len(), |place| hash8(&inputs[place]))
 }
 
 /// `Poseidon_5` (P-2.2).

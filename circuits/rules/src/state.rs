@@ -1,15 +1,17 @@
 //! The rollup's state: accounts and their tree (section 3).
 
 use crate::account::{self, Account, AccountIndex};
-use crate::threads;
+use crate::runs::Runs;
 use crate::tree::{Tree, TreeUpdate};
 use halo2curves::bn256::Fr;
-use std::collections::BTreeMap;
 
-/// Accounts by index, and the Merkle tree of their leaves.
+/// Accounts whose leaves are hashed at once where a state is made.
+const BLOCK: usize = 1 << 14;
+
+/// Accounts by index, and the Merkle tree of their leaves. Some 170 bytes an account where indices are dense.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    accounts: BTreeMap<AccountIndex, Account>,
+    accounts: Runs<Account>,
     tree: Tree,
 }
 
@@ -17,10 +19,17 @@ impl State {
     /// The state of these accounts; of a repeated index the last account counts. Trusts the accounts: a list from
     /// outside is checked by [`crate::genesis::Genesis::build`].
     pub fn from_accounts(accounts: impl IntoIterator<Item = (AccountIndex, Account)>) -> Self {
-        let mut state = Self::default();
-        let accounts: Vec<_> = accounts.into_iter().collect();
-        state.overwrite(&accounts);
-        state
+        let mut builder = StateBuilder::default();
+        let mut accounts = accounts.into_iter();
+        loop {
+            let block: Vec<_> = accounts.by_ref().take(BLOCK).collect();
+            if block.is_empty() {
+                return builder.build();
+            }
+            for ((index, account), (_, leaf)) in block.iter().zip(account::leaves(&block)) {
+                builder.add(*index, *account, leaf);
+            }
+        }
     }
 
     /// Sets accounts without any check, as when a stored state catches up with the accounts that a batch touched.
@@ -32,23 +41,26 @@ impl State {
     /// Sets accounts, and empties the indices that are given none, without any check: as [`State::overwrite`], for what takes
     /// the creation of an account back too. Of a repeated index the last counts.
     pub fn set(&mut self, changes: &[(AccountIndex, Option<Account>)]) {
-        let leaves = threads::each(changes.len(), |place| {
-            let (index, account) = &changes[place];
-            (*index, account.as_ref().map_or(Fr::zero(), Account::leaf))
-        });
-        let update = self.tree.update(&leaves);
+        let update = self.tree.update(&leaves(changes));
         for (index, account) in changes {
             match account {
-                Some(account) => drop(self.accounts.insert(*index, *account)),
-                None => drop(self.accounts.remove(index)),
+                Some(account) => {
+                    self.accounts.insert(index.get(), *account);
+                }
+                None => self.accounts.remove(index.get()),
             }
         }
         self.tree.commit(update);
     }
 
+    /// The root that [`State::set`] would lead to.
+    pub fn root_with(&self, changes: &[(AccountIndex, Option<Account>)]) -> Fr {
+        self.tree.update(&leaves(changes)).root()
+    }
+
     /// The account at `index`, if it is occupied.
     pub fn get(&self, index: AccountIndex) -> Option<&Account> {
-        self.accounts.get(&index)
+        self.accounts.get(index.get())
     }
 
     /// The state root.
@@ -63,13 +75,59 @@ impl State {
 
     /// The accounts, by index.
     pub fn accounts(&self) -> impl ExactSizeIterator<Item = (AccountIndex, &Account)> {
-        self.accounts.iter().map(|(index, account)| (*index, account))
+        let index = |index| AccountIndex::new(index).expect("it was one's");
+        self.accounts
+            .iter()
+            .map(move |(number, account)| (index(number), account))
     }
 
     /// Takes over accounts and the tree's update for them.
     pub(crate) fn commit(&mut self, accounts: &[(AccountIndex, Account)], update: TreeUpdate) {
-        self.accounts.extend(accounts.iter().copied());
+        for (index, account) in accounts {
+            self.accounts.insert(index.get(), *account);
+        }
         self.tree.commit(update);
+    }
+}
+
+/// The leaves of changes, beside their indices.
+fn leaves(changes: &[(AccountIndex, Option<Account>)]) -> Vec<(AccountIndex, Fr)> {
+    let occupied: Vec<&Account> = changes
+        .iter()
+        .filter_map(|(_, account)| account.as_ref())
+        .collect();
+    let mut hashed = account::leaves_of(occupied.len(), |place| occupied[place]).into_iter();
+    let mut leaf = |account: &Option<Account>| match account {
+        Some(_) => hashed.next().expect("each has its leaf"),
+        None => Fr::zero(),
+    };
+    changes
+        .iter()
+        .map(|(index, account)| (*index, leaf(account)))
+        .collect()
+}
+
+/// A state of accounts whose leaves are known, which come one by one, best in the order of their indices: the tree is hashed
+/// once, when all are there.
+#[derive(Debug, Default)]
+pub struct StateBuilder {
+    accounts: Runs<Account>,
+    leaves: Runs<Fr>,
+}
+
+impl StateBuilder {
+    /// Adds an account and its leaf, which is trusted, in the place of what was at its index. Whether nothing was.
+    pub fn add(&mut self, index: AccountIndex, account: Account, leaf: Fr) -> bool {
+        self.leaves.insert(index.get(), leaf);
+        self.accounts.insert(index.get(), account)
+    }
+
+    /// The state.
+    pub fn build(self) -> State {
+        State {
+            accounts: self.accounts,
+            tree: Tree::over(self.leaves),
+        }
     }
 }
 

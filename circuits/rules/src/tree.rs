@@ -1,7 +1,8 @@
 //! The sparse 8-ary Merkle tree of depth 11 (P-3.4).
 
 use crate::account::AccountIndex;
-use crate::poseidon::hash8;
+use crate::poseidon::{hash8, hash8_each};
+use crate::runs::Runs;
 use crate::threads;
 use halo2curves::bn256::Fr;
 use std::collections::HashMap;
@@ -11,6 +12,9 @@ use std::sync::OnceLock;
 pub const DEPTH: usize = 11;
 /// Children of a node.
 pub const ARITY: usize = 8;
+
+/// Nodes of a level that are hashed at once where a whole tree is made.
+const BLOCK: usize = 1 << 14;
 
 /// The siblings on the way from a leaf to the root: level 0 first; at each level the seven other children in child
 /// order.
@@ -54,14 +58,12 @@ fn without(children: &[Fr; ARITY], digit: usize) -> [Fr; ARITY - 1] {
     std::array::from_fn(|child| children[if child < digit { child } else { child + 1 }])
 }
 
-/// The children of the nodes of one level, by the node's number: the index without the digits up to the level.
-type Level = HashMap<u64, [Fr; ARITY]>;
-
-/// The tree. Only nodes above leaves that were set are kept.
+/// The tree. Only nodes above leaves that are not empty are kept.
 #[derive(Debug, Clone)]
 pub struct Tree {
-    /// `levels[j]` has the children at level `j`; `levels[0]` has the leaves.
-    levels: [Level; DEPTH],
+    /// `levels[j]` has the nodes of height `j` that are no empty subtree's, by their number: the index of a leaf below without its
+    /// last `j` digits.
+    levels: [Runs<Fr>; DEPTH],
     root: Fr,
 }
 
@@ -77,7 +79,8 @@ impl Default for Tree {
 /// New nodes over a [`Tree`] that is not changed until [`Tree::commit`].
 #[derive(Debug)]
 pub struct TreeUpdate {
-    levels: [Level; DEPTH],
+    /// `levels[j]` has new nodes of height `j` beside their numbers; of a repeated number the last counts.
+    levels: [Vec<(u64, Fr)>; DEPTH],
     root: Fr,
 }
 
@@ -103,6 +106,42 @@ impl Tree {
         Self::default()
     }
 
+    /// The tree of these leaves, none of which is 0. Each node is hashed once, in parallel.
+    pub(crate) fn over(leaves: Runs<Fr>) -> Self {
+        let mut tree = Self::default();
+        tree.levels[0] = leaves;
+        for level in 0..DEPTH {
+            let mut above = Runs::default();
+            let mut nodes = tree.levels[level].iter().peekable();
+            while nodes.peek().is_some() {
+                let mut numbers = Vec::new();
+                let mut children: Vec<[Fr; ARITY]> = Vec::new();
+                while let Some((number, _)) = nodes.peek() {
+                    if numbers.last() != Some(&(number >> 3)) {
+                        if numbers.len() == BLOCK {
+                            break;
+                        }
+                        numbers.push(number >> 3);
+                        children.push([empty(level); ARITY]);
+                    }
+                    let (number, node) = nodes.next().expect("it was seen");
+                    let siblings = children.last_mut().expect("one is there for its number");
+                    siblings[number as usize % ARITY] = *node;
+                }
+                let hashed = hash8_each(&children);
+                for (number, node) in numbers.into_iter().zip(hashed) {
+                    above.insert(number, node);
+                }
+            }
+            drop(nodes);
+            match tree.levels.get_mut(level + 1) {
+                Some(place) => *place = above,
+                None => tree.root = above.get(0).copied().unwrap_or(empty(DEPTH)),
+            }
+        }
+        tree
+    }
+
     /// The root.
     pub fn root(&self) -> Fr {
         self.root
@@ -110,7 +149,7 @@ impl Tree {
 
     /// The leaf at `index`, 0 if it is empty.
     pub fn get(&self, index: AccountIndex) -> Fr {
-        self.children(0, index.get() >> 3)[digit(index, 0)]
+        self.levels[0].get(index.get()).copied().unwrap_or(empty(0))
     }
 
     /// The siblings of `index`.
@@ -132,49 +171,71 @@ impl Tree {
     /// The nodes that setting all these leaves makes; of a repeated index the last leaf counts. Each node is hashed
     /// once, in parallel.
     pub fn update(&self, leaves: &[(AccountIndex, Fr)]) -> TreeUpdate {
-        let mut levels: [Level; DEPTH] = Default::default();
+        let mut levels: [Vec<(u64, Fr)>; DEPTH] = Default::default();
         let mut changed: Vec<(u64, Fr)> = leaves.iter().map(|(index, leaf)| (index.get(), *leaf)).collect();
+        changed.sort_by_key(|(number, _)| *number);
         for (level, nodes) in levels.iter_mut().enumerate() {
-            for (number, value) in changed {
-                let parent = nodes
-                    .entry(number >> 3)
-                    .or_insert_with(|| self.children(level, number >> 3));
-                parent[number as usize % ARITY] = value;
-            }
-            let nodes: Vec<_> = nodes.iter().collect();
-            changed = threads::each(nodes.len(), |place| {
-                let (number, children) = nodes[place];
-                (*number, hash8(children))
+            let families: Vec<&[(u64, Fr)]> = changed.chunk_by(|(a, _), (b, _)| a >> 3 == b >> 3).collect();
+            let children = threads::each(families.len(), |place| {
+                let family = families[place];
+                let mut children = self.children(level, family[0].0 >> 3);
+                for (number, node) in family {
+                    children[*number as usize % ARITY] = *node;
+                }
+                children
             });
+            let numbers = families.iter().map(|family| family[0].0 >> 3);
+            let above = numbers.zip(hash8_each(&children)).collect();
+            *nodes = std::mem::replace(&mut changed, above);
         }
         let root = changed.first().map_or(self.root, |(_, root)| *root);
         TreeUpdate { levels, root }
     }
 
     /// Sets leaves one after the other, update `i` setting `leaf(i)` at `indices[i]`, and records what each update saw.
+    pub fn trace(&self, indices: &[AccountIndex], leaf: impl Fn(usize) -> Fr + Sync) -> TracedUpdate {
+        self.trace_leaves(indices, |seen| {
+            threads::each(seen.len(), |place| leaf(seen[place]))
+        })
+    }
+
+    /// The same, where `leaves` is asked once for the leaves of those updates whose leaves somebody sees.
     ///
     /// It goes level by level: once a level's nodes are known for every update, the hashes above them are
     /// independent of each other and run in parallel. Nodes that nobody sees before they change again are not hashed.
-    pub fn trace(&self, indices: &[AccountIndex], leaf: impl Fn(usize) -> Fr + Sync) -> TracedUpdate {
+    pub(crate) fn trace_leaves(
+        &self,
+        indices: &[AccountIndex],
+        leaves: impl FnOnce(&[usize]) -> Vec<Fr>,
+    ) -> TracedUpdate {
         let seen = seen_nodes(indices);
-        let mut levels: [Level; DEPTH] = Default::default();
+        let mut levels: [Vec<(u64, Fr)>; DEPTH] = Default::default();
         let mut paths = vec![[[Fr::zero(); ARITY - 1]; DEPTH]; indices.len()];
-        let mut nodes = threads::each(indices.len(), |i| if seen[0][i] { leaf(i) } else { Fr::zero() });
-        for (level, overlay) in levels.iter_mut().enumerate() {
-            let mut parents = Vec::with_capacity(indices.len());
-            for ((index, path), node) in indices.iter().zip(&mut paths).zip(nodes) {
+        // Updates whose node at this height somebody sees, and these nodes.
+        let mut known = places(&seen[0]);
+        let mut nodes = leaves(&known);
+        for (level, new) in levels.iter_mut().enumerate() {
+            let mut families: HashMap<u64, [Fr; ARITY]> = HashMap::new();
+            let above = places(&seen[level + 1]);
+            let mut next_above = above.iter().peekable();
+            let mut next_known = known.iter().zip(&nodes).peekable();
+            let mut children = Vec::with_capacity(above.len());
+            for (i, (index, path)) in indices.iter().zip(&mut paths).enumerate() {
                 let parent = index.get() >> (3 * (level + 1));
-                let children = overlay
+                let family = families
                     .entry(parent)
                     .or_insert_with(|| self.children(level, parent));
-                path[level] = without(children, digit(*index, level));
-                children[digit(*index, level)] = node;
-                parents.push(*children);
+                path[level] = without(family, digit(*index, level));
+                if let Some((_, node)) = next_known.next_if(|(known, _)| **known == i) {
+                    family[digit(*index, level)] = *node;
+                    new.push((index.get() >> (3 * level), *node));
+                }
+                if next_above.next_if(|above| **above == i).is_some() {
+                    children.push(*family);
+                }
             }
-            let seen = &seen[level + 1];
-            nodes = threads::each(indices.len(), |i| {
-                if seen[i] { hash8(&parents[i]) } else { Fr::zero() }
-            });
+            nodes = hash8_each(&children);
+            known = above;
         }
         let root = nodes.last().copied().unwrap_or(self.root);
         TracedUpdate {
@@ -186,18 +247,31 @@ impl Tree {
     /// Takes over an update. It must have been made from this tree as it is now.
     pub fn commit(&mut self, update: TreeUpdate) {
         self.root = update.root;
-        self.levels
-            .iter_mut()
-            .zip(update.levels)
-            .for_each(|(level, new)| level.extend(new));
+        for (height, (level, new)) in self.levels.iter_mut().zip(update.levels).enumerate() {
+            for (number, node) in new {
+                if node == empty(height) {
+                    level.remove(number);
+                } else {
+                    level.insert(number, node);
+                }
+            }
+        }
     }
 
     fn children(&self, level: usize, parent: u64) -> [Fr; ARITY] {
-        self.levels[level]
-            .get(&parent)
-            .copied()
-            .unwrap_or([empty(level); ARITY])
+        let first = parent * ARITY as u64;
+        let mut children = [empty(level); ARITY];
+        for (number, node) in self.levels[level].range(first..first + ARITY as u64) {
+            children[(number - first) as usize] = *node;
+        }
+        children
     }
+}
+
+/// Where it is true.
+fn places(flags: &[bool]) -> Vec<usize> {
+    let places = flags.iter().enumerate();
+    places.filter_map(|(place, flag)| flag.then_some(place)).collect()
 }
 
 /// For each height and each of a sequence of updates, whether the node of that height above the updated leaf is seen as
@@ -268,9 +342,71 @@ pub(crate) mod path_bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha20Rng;
+    use std::collections::BTreeMap;
 
     fn index(value: u64) -> AccountIndex {
         AccountIndex::new(value).unwrap()
+    }
+
+    /// The root of these leaves, by the definition alone.
+    fn naive(leaves: &BTreeMap<u64, Fr>, height: usize, number: u64) -> Fr {
+        let below = |height: usize, number: u64| (number << (3 * height))..((number + 1) << (3 * height));
+        if leaves.range(below(height, number)).next().is_none() {
+            return empty(height);
+        }
+        match height {
+            0 => leaves[&number],
+            _ => hash8(&std::array::from_fn(|child| {
+                naive(leaves, height - 1, number * 8 + child as u64)
+            })),
+        }
+    }
+
+    #[test]
+    fn whatever_comes_and_goes_it_is_the_tree_of_what_is_there() {
+        let mut rng = ChaCha20Rng::seed_from_u64(7);
+        let (mut tree, mut model) = (Tree::new(), BTreeMap::new());
+        for round in 0..12 {
+            let mut leaves = Vec::new();
+            for _ in 0..rng.gen_range(0..60) {
+                // Crowded places and lonely ones; every third leaf goes.
+                let bits = [4, 10, 33][rng.gen_range(0..3)];
+                let place = rng.gen_range(0..1u64 << bits);
+                let leaf = Fr::from(if rng.gen_ratio(1, 3) { 0 } else { rng.r#gen() });
+                leaves.push((index(place), leaf));
+            }
+            let before = (tree.clone(), model.clone());
+            for (place, leaf) in &leaves {
+                match *leaf == Fr::zero() {
+                    true => drop(model.remove(&place.get())),
+                    false => drop(model.insert(place.get(), *leaf)),
+                }
+            }
+            let update = tree.update(&leaves);
+            let indices: Vec<_> = leaves.iter().map(|(place, _)| *place).collect();
+            let traced = tree.trace(&indices, |i| leaves[i].1).update;
+            assert_eq!(update.root(), traced.root());
+            tree.commit(if round % 2 == 0 { update } else { traced });
+            assert_eq!(tree.root(), naive(&model, DEPTH, 0), "round {round}");
+            let mut runs = Runs::default();
+            for (place, leaf) in &model {
+                runs.insert(*place, *leaf);
+            }
+            let made = Tree::over(runs);
+            assert_eq!(made.root(), tree.root());
+            assert!(made.levels == tree.levels, "it keeps what is no longer there");
+            // And back again.
+            let undo: Vec<_> = indices
+                .iter()
+                .map(|place| (*place, before.0.get(*place)))
+                .collect();
+            let mut undone = tree.clone();
+            undone.commit(tree.update(&undo));
+            assert!(undone.root() == before.0.root() && undone.levels == before.0.levels);
+        }
+        assert!(model.len() > 20);
     }
 
     #[test]
@@ -313,7 +449,7 @@ mod tests {
         let mut committed = base.clone();
         committed.commit(traced.update);
         assert_eq!(committed.root(), sequence.root());
-        assert_eq!(committed.levels, sequence.levels);
+        assert!(committed.levels == sequence.levels);
         assert_eq!(committed.path(index(5)), sequence.path(index(5)));
     }
 
