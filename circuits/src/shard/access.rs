@@ -4,6 +4,7 @@
 //! after, the index, and both roots; a batched access may take its place behind the same surface.
 
 use super::config::{DIGIT_BITS, Gate, INDEX_ABOVE, INDEX_HERE, U, X};
+use super::hash::Block9;
 use super::raw::RawUpdate;
 use super::sheet::{Sheet, Var};
 use halo2_proofs::arithmetic::Field;
@@ -11,12 +12,13 @@ use rules::Fr;
 use rules::poseidon;
 use rules::tree::DEPTH;
 
-/// The cells of one update. Token, owner and L1 address are the same before and after.
+/// The cells of one update. Token and L1 address are the same before and after.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access {
     pub index: Var,
     pub token: Var,
-    pub owner: [Var; 2],
+    /// Before and after.
+    pub owner: [[Var; 2]; 2],
     /// Before and after.
     pub nonce: [Var; 2],
     /// Before and after.
@@ -26,9 +28,10 @@ pub(super) struct Access {
 }
 
 impl Sheet {
-    /// Lays out one update. Nonce and balance after are the caller's to constrain, and so is what the index and
-    /// token must be. The leaf counts as empty, before and after, where `is_op` is 0.
-    pub fn access(&mut self, is_op: Var, update: &RawUpdate) -> Access {
+    /// Lays out one update. Owner, nonce and balance after are the caller's to constrain, and so is what the index and
+    /// token must be. The leaf counts as empty where its bit of `occupied`, before and after, is 0; the bits are the
+    /// caller's, too.
+    pub fn access(&mut self, occupied: [Var; 2], update: &RawUpdate) -> Access {
         let tag = poseidon::tag_leaf();
         let inputs = [update.before, update.after].map(|fields| {
             let mut inputs = [Fr::ZERO; 8];
@@ -43,18 +46,16 @@ impl Sheet {
             self.equal_constant(leaf.input(self, lane, 7), tag);
         }
         let both = |sheet: &Self, i: usize| [leaf.input(sheet, 0, i), leaf.input(sheet, 1, i)];
-        for unchanged in [0, 3, 4, 5] {
+        for unchanged in [0, 5] {
             let [before, after] = both(self, unchanged);
             self.equal(before, after);
         }
         let (nonce, balance) = (both(self, 1), both(self, 2));
-        let (token, owner) = (
-            leaf.input(self, 0, 0),
-            [leaf.input(self, 0, 3), leaf.input(self, 0, 4)],
-        );
+        let token = leaf.input(self, 0, 0);
+        let owner = [0, 1].map(|lane| [leaf.input(self, lane, 3), leaf.input(self, lane, 4)]);
 
         self.label("P-4.6: an empty leaf in a no-op");
-        let children = self.mask(is_op, [leaf.out(self, 0), leaf.out(self, 1)]);
+        let children = self.mask(occupied, &leaf);
         self.label("P-3.4: path");
         let (index, root) = self.path(children, update);
         Access {
@@ -67,14 +68,28 @@ impl Sheet {
         }
     }
 
-    /// P-4.6: the row after the leaves' hashes holds `is_op` times them.
-    fn mask(&mut self, is_op: Var, hashes: [Var; 2]) -> [Fr; 2] {
+    /// Requires the owner after to be the owner before.
+    pub fn owner_stays(&mut self, access: &Access) {
+        self.label("P-3.2: leaf");
+        let [before, after] = access.owner;
+        for (before, after) in before.into_iter().zip(after) {
+            self.equal(before, after);
+        }
+    }
+
+    /// P-4.6: the row after the leaves' hashes holds each times its bit; the bits are copies, beside hash and leaf.
+    fn mask(&mut self, occupied: [Var; 2], leaf: &Block9) -> [Fr; 2] {
         let row = self.lane_row;
         self.lane_row += 1;
         self.enable(Gate::Mask, row);
-        let factor = self.set(U[1], row, is_op.value);
-        self.equal(factor, is_op);
-        [0, 1].map(|lane| self.set(X[lane], row, is_op.value * hashes[lane].value).value)
+        for (bit, at) in occupied.into_iter().zip([row - 1, row]) {
+            let copy = self.set(U[1], at, bit.value);
+            self.equal(copy, bit);
+        }
+        [0, 1].map(|lane| {
+            let hash = leaf.out(self, lane);
+            self.set(X[lane], row, occupied[lane].value * hash.value).value
+        })
     }
 
     fn path(&mut self, mut children: [Fr; 2], update: &RawUpdate) -> (Var, [Var; 2]) {

@@ -44,7 +44,7 @@ pub(super) const INDEX_HERE: usize = 13;
 pub(super) const INDEX_ABOVE: usize = 27;
 
 /// Rows of one step of the double-scalar multiplication.
-pub(super) const STEP_ROWS: usize = 13;
+pub(super) const STEP_ROWS: usize = 11;
 
 /// Cells of a step, by row offset.
 pub(super) mod step {
@@ -84,18 +84,20 @@ pub(super) enum Gate {
     Out6,
     /// The own child in both lanes' node, and the digit.
     Path,
-    /// A leaf counts as empty in a no-op.
+    /// A leaf counts as empty where its bit says so.
     Mask,
     /// `z0 + z1 z2 = z3`.
     Arith,
     /// `z0 - 4 z1` is in 0 … 3.
     Range,
-    /// One step of the double-scalar multiplication.
-    Step,
+    /// One step of the double-scalar multiplication that carries `T`; the one before carries `U`.
+    StepT,
+    /// One step of the double-scalar multiplication that carries `U`; the one before carries `T`.
+    StepU,
 }
 
 /// All gates, in the order of their selectors.
-pub(super) const GATES: [Gate; 16] = [
+pub(super) const GATES: [Gate; 17] = [
     Gate::Quart,
     Gate::Next9,
     Gate::Init9,
@@ -111,7 +113,8 @@ pub(super) const GATES: [Gate; 16] = [
     Gate::Mask,
     Gate::Arith,
     Gate::Range,
-    Gate::Step,
+    Gate::StepT,
+    Gate::StepU,
 ];
 
 /// Columns and selectors of the shard circuit.
@@ -122,7 +125,7 @@ pub struct ShardConfig {
     /// `rc, rc_mid`.
     pub(super) fixed: [Column<Fixed>; 2],
     pub(super) instance: Column<Instance>,
-    pub(super) selectors: [Selector; 16],
+    pub(super) selectors: [Selector; 17],
 }
 
 /// Index of a column in [`ShardConfig::advice`].
@@ -207,6 +210,18 @@ fn constant(value: u64) -> E {
     Expression::Constant(Fr::from(value))
 }
 
+/// The coordinates of `s B + h T`, of two bits and `U = B + T`.
+fn select([s, h]: [&E; 2], t: &[E; 2], u: &[E; 2]) -> [E; 2] {
+    let not = |bit: &E| constant(1) - bit.clone();
+    let (only_s, only_h) = (s.clone() * not(h), not(s) * h.clone());
+    let (both, none) = (s.clone() * h.clone(), not(s) * not(h));
+    let base = babyjub::BASE8;
+    let coordinate = |i: usize, of_base: Fr| {
+        only_s.clone() * of_base + only_h.clone() * t[i].clone() + both.clone() * u[i].clone()
+    };
+    [coordinate(0, base.x), none + coordinate(1, base.y)]
+}
+
 impl ShardConfig {
     /// Allocates the columns and creates every gate.
     pub(super) fn configure(meta: &mut ConstraintSystem<Fr>) -> Self {
@@ -218,9 +233,9 @@ impl ShardConfig {
         }
         meta.enable_equality(fixed[0]);
         meta.enable_equality(instance);
-        // The ends of a double round share constraints, so their selectors stand in sums.
+        // The ends of a double round share constraints, and so do the two steps: their selectors stand in sums.
         let selectors = GATES.map(|gate| match gate {
-            Gate::Next9 | Gate::Init9 | Gate::Out9 => meta.complex_selector(),
+            Gate::Next9 | Gate::Init9 | Gate::Out9 | Gate::StepT | Gate::StepU => meta.complex_selector(),
             _ => meta.selector(),
         });
         let config = Self {
@@ -433,15 +448,20 @@ impl ShardConfig {
         });
     }
 
-    /// P-4.6: the leaf that a path opens is `is_op` times the hash in the row before.
+    /// P-4.6: the leaf that a path opens is *occupied before* times the hash in the row before, the one that it writes
+    /// *occupied after* times that. The two bits stand in `u1`, beside the hashes and beside the leaves.
     fn mask(&self, meta: &mut ConstraintSystem<Fr>) {
         meta.create_gate("mask", |cells| {
             let selector = cells.query_selector(self.selector(Gate::Mask));
-            let is_op = cells.query_advice(self.advice[U[1]], Rotation::cur());
-            let constraints = [("old leaf", X[0]), ("new leaf", X[1])].map(|(name, column)| {
+            let sides = [
+                ("old leaf", X[0], Rotation::prev()),
+                ("new leaf", X[1], Rotation::cur()),
+            ];
+            let constraints = sides.map(|(name, column, bit)| {
+                let occupied = cells.query_advice(self.advice[U[1]], bit);
                 let hash = cells.query_advice(self.advice[column], Rotation::prev());
                 let leaf = cells.query_advice(self.advice[column], Rotation::cur());
-                (name, leaf - is_op.clone() * hash)
+                (name, leaf - occupied * hash)
             });
             Constraints::with_selector(selector, constraints)
         });
@@ -467,49 +487,42 @@ impl ShardConfig {
         });
     }
 
-    /// P-5.4, bit by bit from the most significant: `sum' = 2 sum + s B + h T`.
+    /// P-5.4, bit by bit from the most significant: `sum' = 2 sum + s B + h T`. The addend is O, B, T or `U = B + T`; of the
+    /// two points that are no constants, a step carries one and the step before it the other, so that each is there
+    /// every other step.
     ///
     /// ```text
     ///   row  z
     ///   0    S: prefix of the scalar s          1   H: prefix of the scalar h
-    ///   2 3  double of the last sum             4 5 addend: O, B, T or U = B + T
+    ///   2 3  double of the last sum             4 5 addend: O, B, T or U
     ///   6    product of these four coordinates  7 8 sum
-    ///   9 10 T                                  11 12 U
+    ///   9 10 T or U, by turns
     /// ```
     fn step(&self, meta: &mut ConstraintSystem<Fr>) {
         meta.create_gate("step", |cells| {
-            let selector = cells.query_selector(self.selector(Gate::Step));
-            let at = |cells: &mut VirtualCells<Fr>, row: usize| self.z(cells, row as i32);
-            let last =
-                |cells: &mut VirtualCells<Fr>, row: usize| self.z(cells, row as i32 - STEP_ROWS as i32);
+            let selectors = [Gate::StepT, Gate::StepU].map(|gate| cells.query_selector(self.selector(gate)));
+            let at = |cells: &mut VirtualCells<Fr>, row: usize, steps: usize| {
+                self.z(cells, row as i32 - (steps * STEP_ROWS) as i32)
+            };
             let (a, d) = (Fr::from(babyjub::A), Fr::from(babyjub::D));
             let one = || constant(1);
 
-            let s = at(cells, step::S) - last(cells, step::S) * Fr::from(2);
-            let h = at(cells, step::H) - last(cells, step::H) * Fr::from(2);
-            let (px, py) = (last(cells, step::SUM), last(cells, step::SUM + 1));
-            let (dx, dy) = (at(cells, step::DOUBLE), at(cells, step::DOUBLE + 1));
-            let (qx, qy) = (at(cells, step::ADDEND), at(cells, step::ADDEND + 1));
-            let tau = at(cells, step::TAU);
-            let (x, y) = (at(cells, step::SUM), at(cells, step::SUM + 1));
-            let table: [E; 4] = std::array::from_fn(|i| at(cells, step::TABLE + i));
-            let last_table: [E; 4] = std::array::from_fn(|i| last(cells, step::TABLE + i));
+            let s = at(cells, step::S, 0) - at(cells, step::S, 1) * Fr::from(2);
+            let h = at(cells, step::H, 0) - at(cells, step::H, 1) * Fr::from(2);
+            let (px, py) = (at(cells, step::SUM, 1), at(cells, step::SUM + 1, 1));
+            let (dx, dy) = (at(cells, step::DOUBLE, 0), at(cells, step::DOUBLE + 1, 0));
+            let q: [E; 2] = std::array::from_fn(|i| at(cells, step::ADDEND + i, 0));
+            let tau = at(cells, step::TAU, 0);
+            let (x, y) = (at(cells, step::SUM, 0), at(cells, step::SUM + 1, 0));
+            let [carried, other, last] =
+                [0, 1, 2].map(|steps| [0, 1].map(|i| at(cells, step::TABLE + i, steps)));
 
             let (px2, py2) = (px.clone().square(), py.clone().square());
-            let base = babyjub::BASE8;
-            let (only_s, only_h, both, none) = (
-                s.clone() * (one() - h.clone()),
-                (one() - s.clone()) * h.clone(),
-                s.clone() * h.clone(),
-                (one() - s.clone()) * (one() - h.clone()),
-            );
-            let [tx, ty, ux, uy] = table.clone();
-            let select_x = only_s.clone() * base.x + only_h.clone() * tx + both.clone() * ux;
-            let select_y = none + only_s * base.y + only_h * ty + both * uy;
+            let [qx, qy] = q.clone();
             let product = dx.clone() * dy.clone() * qx.clone() * qy.clone();
-            let mut constraints: Vec<Named> = vec![
-                ("a bit of s", s.clone() * (one() - s)),
-                ("a bit of h", h.clone() * (one() - h)),
+            let mut both: Vec<Named> = vec![
+                ("a bit of s", s.clone() * (one() - s.clone())),
+                ("a bit of h", h.clone() * (one() - h.clone())),
                 (
                     "x of the double",
                     dx.clone() * (px2.clone() * a + py2.clone()) - px * py * Fr::from(2),
@@ -518,8 +531,6 @@ impl ShardConfig {
                     "y of the double",
                     dy.clone() * (constant(2) - px2.clone() * a - py2.clone()) - (py2 - px2 * a),
                 ),
-                ("x of the addend", qx.clone() - select_x),
-                ("y of the addend", qy.clone() - select_y),
                 ("product of the coordinates", tau.clone() - product),
                 (
                     "x of the sum",
@@ -527,10 +538,21 @@ impl ShardConfig {
                 ),
                 ("y of the sum", y * (one() - tau * d) - dy * qy + dx * qx * a),
             ];
-            for (here, last) in table.into_iter().zip(last_table) {
-                constraints.push(("the table stays", here - last));
+            for (here, last) in carried.clone().into_iter().zip(last) {
+                both.push(("the table stays", here - last));
             }
-            Constraints::with_selector(selector, constraints)
+            let selector = selectors[0].clone() + selectors[1].clone();
+            let mut constraints: Vec<Named> = both
+                .into_iter()
+                .map(|(name, poly)| (name, selector.clone() * poly))
+                .collect();
+            let tables = [[&carried, &other], [&other, &carried]];
+            for (selector, [t, u]) in selectors.into_iter().zip(tables) {
+                let [select_x, select_y] = select([&s, &h], t, u);
+                constraints.push(("x of the addend", selector.clone() * (q[0].clone() - select_x)));
+                constraints.push(("y of the addend", selector * (q[1].clone() - select_y)));
+            }
+            constraints
         });
     }
 

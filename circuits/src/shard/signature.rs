@@ -224,13 +224,12 @@ impl Sheet {
         }
         let points = to_affine(&points);
 
-        let first = self.z_row;
-        self.z_row += STEP_ROWS * (SCALAR_BITS + 1);
-        self.begin_pass(first, table);
+        let first = self.begin_pass(table);
+        let carried = [[table[0], table[1]], [table[2], table[3]]];
         let (mut s_prefix, mut h_prefix) = (Fr::ZERO, Fr::ZERO);
         for i in 0..SCALAR_BITS {
             let row = first + STEP_ROWS * (i + 1);
-            self.enable(Gate::Step, row);
+            self.enable([Gate::StepT, Gate::StepU][i % 2], row);
             s_prefix = s_prefix.double() + Fr::from(u64::from(s_bits[i]));
             h_prefix = h_prefix.double() + Fr::from(u64::from(h_bits[i]));
             let (double, addend, sum) = (points[2 * i], chosen[i], points[2 * i + 1]);
@@ -238,7 +237,8 @@ impl Sheet {
             let cells = [
                 s_prefix, h_prefix, double.x, double.y, addend.x, addend.y, tau, sum.x, sum.y,
             ];
-            for (offset, value) in cells.into_iter().chain(table.map(|var| var.value)).enumerate() {
+            let table = carried[i % 2].map(|var| var.value);
+            for (offset, value) in cells.into_iter().chain(table).enumerate() {
                 self.set(Z, row + offset, value);
             }
         }
@@ -256,8 +256,11 @@ impl Sheet {
         }
     }
 
-    /// The cells that the first step finds behind it: prefixes 0, the identity, the table.
-    fn begin_pass(&mut self, row: usize, table: [Var; 4]) {
+    /// Takes the rows of the pass, and fills the cells that the first two steps find behind them: prefixes 0, the identity,
+    /// and `U`, where a step before the first would stand; before it, `T`. Returns the row of that step.
+    fn begin_pass(&mut self, table: [Var; 4]) -> usize {
+        let row = self.z_row + 2;
+        self.z_row = row + STEP_ROWS * (SCALAR_BITS + 1);
         for (offset, value) in [
             (step::S, Fr::ZERO),
             (step::H, Fr::ZERO),
@@ -267,10 +270,15 @@ impl Sheet {
             let cell = self.set(Z, row + offset, value);
             self.equal_constant(cell, value);
         }
-        for (i, entry) in table.into_iter().enumerate() {
-            let cell = self.set(Z, row + step::TABLE + i, entry.value);
+        let before = row - STEP_ROWS + step::TABLE;
+        for (at, entry) in [before, before + 1, row + step::TABLE, row + step::TABLE + 1]
+            .into_iter()
+            .zip(table)
+        {
+            let cell = self.set(Z, at, entry.value);
             self.equal(cell, entry);
         }
+        row
     }
 
     /// P-5.3: `high · 2^127 + low`, both below `2^127` by their bits, is below `r`: `r - 1` less it, with a borrow

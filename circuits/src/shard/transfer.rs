@@ -50,7 +50,10 @@ impl Sheet {
         let amount = self.float(step.amount, Amount::MANTISSA_BITS, Amount::MANTISSA_MIN);
         self.label("P-4.2: fee");
         let fee = self.float(step.fee, Fee::MANTISSA_BITS, Fee::MANTISSA_MIN);
-        let [sender, receiver, collector] = [0, 1, 2].map(|i| self.access(is_op, &step.updates[i]));
+        let [sender, receiver, collector] = [0, 1, 2].map(|i| self.access([is_op; 2], &step.updates[i]));
+        for access in [&sender, &receiver, &collector] {
+            self.owner_stays(access);
+        }
         self.label("P-4.5: three updates in sequence");
         self.copy(sender.root[0].cell, root);
         self.equal(receiver.root[0], sender.root[1]);
@@ -93,7 +96,7 @@ impl Sheet {
         for i in [5, 6, 7] {
             self.equal_constant(block.input(self, 0, i), inputs[i]);
         }
-        self.signature(sender.owner, block.out(self, 0), &step.r8, &step.s);
+        self.signature(sender.owner[0], block.out(self, 0), &step.r8, &step.s);
         (collector.root[1], word, block)
     }
 

@@ -115,7 +115,7 @@ impl Constraint {
 }
 
 fn part(sheet: &Sheet, gate: Gate, row: usize) -> &'static str {
-    if !matches!(gate, Gate::Arith | Gate::Range | Gate::Step) {
+    if !matches!(gate, Gate::Arith | Gate::Range | Gate::StepT | Gate::StepU) {
         return "lanes";
     }
     let next = sheet.labels.partition_point(|(start, _)| *start <= row);

@@ -3,6 +3,7 @@
 
 use super::checker::Checker;
 use super::world::*;
+use crate::shard::config::{Gate, STEP_ROWS, Z, step};
 use crate::shard::sheet::Sheet;
 use halo2curves::ff::PrimeField;
 use num_bigint::BigUint;
@@ -536,6 +537,58 @@ fn small_order_and_off_curve_points() {
         signature_failures(signer.key, message, off, &s, field::to_be),
         [SIGNATURE]
     );
+}
+
+#[test]
+fn the_carried_points_stay() {
+    let signer = signer();
+    let message = Fr::from(42);
+    let h = challenge(&signer.r8, &signer.key, message);
+    let s = signer.s(&h);
+    let mut be = [0; 32];
+    let bytes = s.to_bytes_be();
+    be[32 - bytes.len()..].copy_from_slice(&bytes);
+    let mut sheet = Sheet::new(8_192);
+    let key = [signer.key.x, signer.key.y].map(|value| sheet.witness(value));
+    let message = sheet.witness(message);
+    sheet.signature_with(key, message, &signer.r8, &be, field::to_be);
+    let checker = Checker::new();
+    let steps = [Gate::StepT, Gate::StepU].map(|gate| sheet.on[gate as usize].clone());
+    assert_eq!(steps.each_ref().map(Vec::len), [127, 127]);
+    // A step whose point neither it nor the next takes, since their bits of the challenge are 0.
+    let idle = |at: usize| !h.bit(253 - at as u64) && !h.bit(252 - at as u64);
+    for parity in [0, 1] {
+        let at = (10..200)
+            .find(|at| at % 2 == parity && idle(*at))
+            .expect("one step in four");
+        let row = steps[parity][at / 2];
+        for offset in [step::TABLE, step::TABLE + 1] {
+            let mut forged = sheet.clone();
+            forged.advice[Z][row + offset] += Fr::one();
+            let found: Vec<String> = checker.failures(&forged, &[]).into_iter().collect();
+            assert_eq!(
+                found,
+                ["step: the table stays @ P-5.4: double-scalar multiplication"]
+            );
+        }
+        // The other point of the table in the place of the one that the bits say, sums and all after it as they follow.
+        let taken = (10..200)
+            .find(|at| at % 2 == parity && h.bit(253 - *at as u64))
+            .expect("one step in two");
+        let row = steps[parity][taken / 2];
+        let mut forged = sheet.clone();
+        for i in [0, 1] {
+            let other = forged.advice[Z][row - STEP_ROWS + step::TABLE + i];
+            let own = forged.advice[Z][row + step::TABLE + i];
+            let cell = &mut forged.advice[Z][row + step::ADDEND + i];
+            *cell = if *cell == own { other } else { own };
+        }
+        let found = checker.failures(&forged, &[]);
+        for name in ["x of the addend", "y of the addend"] {
+            let name = format!("step: {name} @ P-5.4: double-scalar multiplication");
+            assert!(found.contains(&name), "{found:?}");
+        }
+    }
 }
 
 #[test]
