@@ -214,6 +214,10 @@ pub struct CoordinatorArgs {
     /// INSECURE: whoever reaches the address can do everything.
     #[arg(long, alias = "allow-remote")]
     pub insecure_plaintext: bool,
+    /// Serve metrics for Prometheus over HTTP on this address, under /metrics: in plain text and to whoever reaches it, so on loopback or
+    /// behind something that proves who asks [default: not served].
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
     /// Directory of the store; created if missing.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -267,6 +271,10 @@ pub struct WorkerArgs {
     /// taken the worker in, until it drains. Nothing else is answered there [default: not served].
     #[arg(long, value_name = "ADDRESS")]
     pub health_listen: Option<SocketAddr>,
+    /// Serve metrics for Prometheus over HTTP on this address, under /metrics: in plain text and to whoever reaches it, so on loopback or
+    /// behind something that proves who asks [default: not served].
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
     /// Take this many more tasks while one is proven, to compute their witnesses meanwhile: 0 to 4
     /// [default: 1 on a device with memory of its own, else 0].
     #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u8).range(0..=4))]

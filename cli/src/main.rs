@@ -15,6 +15,7 @@ mod fuzz;
 mod guard;
 mod health;
 mod l1_check;
+mod metrics;
 mod output;
 mod processor;
 mod progress;

@@ -27,6 +27,8 @@ pub struct Config {
     pub insecure_plaintext: bool,
     /// How often it is looked whether these files have changed, milliseconds.
     pub reload_ms: u64,
+    /// Where metrics are served over HTTP, in plain text and to everybody; port 0 takes a free one. Nowhere unless it is said.
+    pub metrics_listen: Option<SocketAddr>,
     /// What one connection and one caller may take.
     pub quotas: Quotas,
     /// Folder of the store; it is made if need be.
@@ -192,6 +194,7 @@ impl Config {
             access: None,
             insecure_plaintext: false,
             reload_ms: 2_000,
+            metrics_listen: None,
             quotas: Quotas::default(),
             store,
             rollup_id,

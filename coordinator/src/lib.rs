@@ -19,5 +19,5 @@ mod verifier;
 
 pub use config::{BATCH_BYTES_MAX, Config, ConfigError, Quotas, TlsFiles};
 pub use keyring::{Keys, KeysError};
-pub use server::{Coordinator, Error, run};
+pub use server::{Coordinator, Error, metrics::METRICS, run};
 pub use verifier::Verifier;

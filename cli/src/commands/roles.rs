@@ -9,7 +9,7 @@ use accel::machine;
 use anyhow::{Context, Result};
 use prover::device::{self, DeviceConfig};
 use prover::memory;
-use prover::worker::{self, Place, WorkerConfig, WorkerError};
+use prover::worker::{self, Meters, Place, WorkerConfig, WorkerError};
 use rules::PROTOCOL_VERSION;
 use rules::genesis::Genesis;
 use rules::operation::RollupId;
@@ -23,6 +23,7 @@ use crate::args::{
 use crate::bounded;
 use crate::guard;
 use crate::health;
+use crate::metrics;
 use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
 use crate::signals::Signals;
@@ -53,6 +54,10 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
     if let Some(address) = args.health_listen {
         health::serve(address, ready.subscribe()).await?;
     }
+    let meters = Meters::default();
+    if let Some(address) = args.metrics_listen {
+        metrics::serve(address, meters.clone()).await?;
+    }
     let keys = args.keys.clone();
     let manifest = tokio::select! {
         // The keys are not kept: the prover process opens them too.
@@ -72,6 +77,7 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
         drain_max: DRAIN_MAX,
         name_taken_max: NAME_TAKEN_MAX,
         ready,
+        meters,
     };
     let process = prover_command(&args.proving, &args.keys, log_format);
     worker::run(config, Place::Process(process), shutdown)
@@ -186,6 +192,7 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     config.tls = args.server_tls.files();
     config.access = args.access;
     config.insecure_plaintext = args.insecure_plaintext;
+    config.metrics_listen = args.metrics_listen;
     config.limits.lease_ms = u64::from(args.lease_seconds) * 1000;
     config.limits.progress_ms_max = (u64::from(args.progress_seconds) * 1000).max(config.limits.lease_ms);
     config.limits.rollback_max = u64::from(args.rollback_batches);

@@ -244,6 +244,7 @@ impl Core {
             failure: None,
         };
         self.batches.insert(id, record);
+        self.tally.batches_accepted += 1;
         self.chain.insert(new.number, id);
         self.unproven.insert(new.number);
         *self.open.entry(new.tenant.clone()).or_default() += 1;
@@ -351,7 +352,7 @@ impl Core {
 
     /// Stores the verified proof of a task that was not done, and moves its batch on.
     pub(super) fn task_done(&mut self, now: UnixMs, id: TaskId, proof: Vec<u8>, output: &mut Output) {
-        self.end_lease(id, LeaseEnd::Done, output);
+        self.end_lease(now, id, LeaseEnd::Done, output);
         let task = self.tasks.get_mut(&id).expect("the caller found the task");
         task.record.status = TaskStatus::Done;
         task.fraction = 1.0;
@@ -493,7 +494,7 @@ impl Core {
             if self.batches[&id].status == BatchStatus::Failed {
                 continue;
             }
-            let task = self.fail_open_tasks(id, LeaseEnd::BatchTooOld, &why, output);
+            let task = self.fail_open_tasks(now, id, LeaseEnd::BatchTooOld, &why, output);
             self.fail_batch(now, task, &why, Remedy::Rollback(first), output);
         }
         true
@@ -502,6 +503,7 @@ impl Core {
     /// Fails what is not done of a batch that is not proven, and ends its leases. Returns the first such task.
     pub(super) fn fail_open_tasks(
         &mut self,
+        now: UnixMs,
         id: BatchId,
         end: LeaseEnd,
         why: &str,
@@ -513,7 +515,7 @@ impl Core {
             .map(|record| record.id)
             .collect();
         for &task in &open {
-            self.end_lease(task, end, output);
+            self.end_lease(now, task, end, output);
             let task = self.tasks.get_mut(&task).expect("just listed");
             task.phase.clear();
             task.fraction = 0.0;
@@ -535,6 +537,7 @@ impl Core {
         batch.finished = Some(now);
         batch.failure = None;
         let (shards, number) = (batch.shards, batch.number);
+        self.tally.finished(batch);
         self.unproven.remove(&number);
         if let Some(open) = self.open.get_mut(&batch.tenant) {
             *open -= 1;
@@ -543,7 +546,7 @@ impl Core {
         self.save_batch(id, output);
         let tasks: Vec<TaskId> = self.tasks_of(id).map(|task| task.record.id).collect();
         for task in tasks {
-            self.end_lease(task, LeaseEnd::BatchFinal, output);
+            self.end_lease(now, task, LeaseEnd::BatchFinal, output);
             self.tasks.remove(&task);
             self.refresh(task, now);
             output.writes.push(Write::RemoveTask(task));

@@ -18,7 +18,7 @@ impl Core {
             .get(&id)
             .is_some_and(|batch| !batch.is_final() && goes_on(batch.status))
         {
-            let task = self.fail_open_tasks(id, LeaseEnd::Damaged, why, &mut output);
+            let task = self.fail_open_tasks(now, id, LeaseEnd::Damaged, why, &mut output);
             self.fail_batch(now, task, why, Remedy::Restore, &mut output);
             self.assign(now, &mut output);
         }
@@ -34,7 +34,7 @@ impl Core {
             return output;
         }
         let aggregation = TaskId::aggregation(shard.batch);
-        self.end_lease(aggregation, LeaseEnd::Damaged, &mut output);
+        self.end_lease(now, aggregation, LeaseEnd::Damaged, &mut output);
         if let Some(task) = self.tasks.get_mut(&aggregation) {
             task.phase.clear();
             task.fraction = 0.0;

@@ -19,6 +19,18 @@ pub enum TaskKind {
     Aggregation,
 }
 
+impl TaskKind {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Shard, Self::Aggregation];
+    /// Their names.
+    pub const NAMES: [&str; 2] = ["shard", "aggregation"];
+
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
 /// A task. Written `b17-s3` for a shard, `b17-a` for the aggregation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskId {

@@ -18,6 +18,7 @@ use super::{
     chain::Remedy,
     id::{Fence, SessionId, TaskId, UnixMs},
     record::TaskStatus,
+    tally::Outcome,
 };
 
 /// Most characters kept of a phase.
@@ -116,6 +117,7 @@ impl Core {
             session.leases.remove(&task_id);
         }
         task.work.renewed = now;
+        self.tally.renewed(task_id, id);
         self.set_deadline(task_id);
         Ok(())
     }
@@ -168,6 +170,7 @@ impl Core {
             0.0
         };
         let evidence = task.work.note(&task.phase, task.fraction);
+        self.tally.phase(task_id, &task.phase, now);
         // Before the lease was taken over into this session it ends with the grace of the other.
         if evidence && task.session == Some(id) {
             let order = task.work.order;
@@ -222,6 +225,12 @@ impl Core {
         if task.session == Some(id) {
             task.session = None;
         }
+        let worker = self.sessions.get(&id).map(|session| &session.worker);
+        if task.record.status == TaskStatus::Leased && task.record.worker.as_ref() == worker {
+            self.tally.ended(task_id, Outcome::Proven, now);
+        } else {
+            self.tally.proven_late(task_id.kind);
+        }
         let order = task.work.order;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.leases.remove(&task_id);
@@ -238,6 +247,7 @@ impl Core {
         let mut output = Output::default();
         if self.held(id, task_id, fence).is_ok() {
             let message = format!("the proof does not verify: {why}");
+            self.tally.ended(task_id, Outcome::Rejected, now);
             self.attempt_failed(now, task_id, FailureClass::Infrastructure, &message, &mut output);
             self.assign(now, &mut output);
         }
@@ -298,7 +308,7 @@ impl Core {
     }
 
     /// Takes a task out of the hands of the session that holds it, and tells the worker.
-    pub(super) fn end_lease(&mut self, task_id: TaskId, end: LeaseEnd, output: &mut Output) {
+    pub(super) fn end_lease(&mut self, now: UnixMs, task_id: TaskId, end: LeaseEnd, output: &mut Output) {
         let Some(task) = self.tasks.get_mut(&task_id) else {
             return;
         };
@@ -306,6 +316,7 @@ impl Core {
             return;
         }
         self.timers.remove(&(task.deadline, task_id));
+        self.tally.ended(task_id, Outcome::Unneeded, now);
         if let Some(id) = task.session.take()
             && let Some(session) = self.sessions.get_mut(&id)
         {
@@ -326,9 +337,16 @@ impl Core {
         let task = &self.tasks[&task_id];
         let session = task.session;
         let connected = session.is_some_and(|id| self.sessions.contains_key(&id));
-        self.end_lease(task_id, LeaseEnd::Over, output);
-        let task = self.tasks.get_mut(&task_id).expect("just found");
         let still = task.work.moved.until(now);
+        let is_stuck = still >= self.limits.progress_ms_max;
+        let outcome = match connected {
+            true if is_stuck => Outcome::Stuck,
+            true => Outcome::Silent,
+            false => Outcome::Lost,
+        };
+        self.tally.ended(task_id, outcome, now);
+        self.end_lease(now, task_id, LeaseEnd::Over, output);
+        let task = self.tasks.get_mut(&task_id).expect("just found");
         let phase = std::mem::take(&mut task.phase);
         task.fraction = 0.0;
         let record = &mut task.record;
@@ -339,7 +357,7 @@ impl Core {
         if session.is_some() {
             record.avoid_until = now.after(self.limits.avoid_ms);
             record.last_failure = Some(match connected {
-                true if still >= self.limits.progress_ms_max => {
+                true if is_stuck => {
                     format!("worker {name} made no progress for {} s", still / 1_000)
                 }
                 true => format!("worker {name} fell silent"),
@@ -377,6 +395,7 @@ impl Core {
         output: &mut Output,
     ) {
         // The worker itself ended the lease, so it need not be told.
+        self.tally.ended(task_id, Outcome::Failed(class), now);
         let task = self.tasks.get_mut(&task_id).expect("the caller found the task");
         let order = task.work.order;
         if let Some(id) = task.session.take() {

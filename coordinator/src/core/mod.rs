@@ -11,6 +11,7 @@
 //! - [`lease`]: for how long a worker has a task, and what counts when it reports; `assign` chooses which one gets which, and
 //!   `evidence` judges what speaks against a task.
 //! - [`operator`] and [`explain`]: what an operator does, and is told of a batch.
+//! - [`tally`] and [`load`]: what has come to pass and what there is to do, in numbers. Nothing is decided by them.
 
 mod assign;
 pub mod chain;
@@ -19,12 +20,14 @@ mod evidence;
 pub mod explain;
 pub mod id;
 pub mod lease;
+pub mod load;
 pub mod operator;
 pub mod record;
 pub mod rollback;
 pub mod session;
 #[cfg(test)]
 mod simulation;
+pub mod tally;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -35,6 +38,7 @@ use evidence::Evidence;
 use id::{BatchId, Fence, Instance, KeyId, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId};
 use lease::Work;
 use record::{BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write};
+use tally::Tally;
 
 /// Longest time between two heartbeats.
 pub const HEARTBEAT_MS: u64 = 1_000;
@@ -303,6 +307,7 @@ pub struct Core {
     /// How far the system's clock is behind the core's time, seconds.
     system_behind_s: u64,
     stopping: bool,
+    tally: Tally,
     /// What decisions have looked at, in all.
     #[cfg(test)]
     steps: std::cell::Cell<u64>,
@@ -332,6 +337,7 @@ impl Core {
             paused: snapshot.paused,
             system_behind_s: 0,
             stopping: false,
+            tally: Tally::default(),
             #[cfg(test)]
             steps: std::cell::Cell::new(0),
         };
@@ -359,6 +365,7 @@ impl Core {
                 task.work = Work::begin(0, now);
                 task.deadline = now.after(core.limits.restart_grace_ms.min(core.limits.lease_ms));
                 core.timers.insert((task.deadline, id));
+                core.tally.began(id, None, now);
             }
             core.tasks.insert(id, task);
             core.refresh(id, now);

@@ -87,6 +87,7 @@ impl Core {
                     .push(Write::RemoveArtifact(ArtifactKey::RootProof(id)));
                 let batch = self.batches.get_mut(&id).expect("just found");
                 (batch.status, batch.finished) = (BatchStatus::RolledBack, Some(now));
+                self.tally.finished(batch);
                 self.save_batch(id, &mut output);
             } else {
                 self.finish(now, id, BatchStatus::RolledBack, &mut output);

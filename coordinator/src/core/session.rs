@@ -129,6 +129,7 @@ impl Core {
             return output;
         };
         self.workers.remove(&session.worker);
+        self.tally.left(id);
         if let Some((place, _)) = session.request {
             self.waiting.remove(&place);
         }

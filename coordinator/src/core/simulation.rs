@@ -561,6 +561,8 @@ impl World {
     }
 
     fn check(&self) {
+        let leased: Vec<TaskId> = self.core.leased().collect();
+        assert_eq!(self.core.tally().under_way(), leased, "an attempt for each lease");
         let mut head = GENESIS;
         for (number, id) in &self.core.chain {
             let batch = &self.core.batches[id];

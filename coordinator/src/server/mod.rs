@@ -3,6 +3,8 @@
 pub(crate) mod access;
 mod bounds;
 mod hello;
+pub(crate) mod metrics;
+pub(crate) mod observed;
 mod operator_service;
 mod prover_service;
 mod reload;
@@ -30,6 +32,7 @@ use proto::{
     },
 };
 use rules::{field, state::State};
+use telemetry::{ListenError, Listener, process::Process};
 use tokio::{net::TcpListener, sync::watch, task};
 use tokio_util::sync::CancellationToken;
 use tonic::{server::NamedService, service::Routes, transport::Server};
@@ -91,6 +94,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// An address for those who look cannot be listened on.
+    #[error(transparent)]
+    Looking(#[from] ListenError),
     /// The connections broke down.
     #[error("serving: {0}")]
     Serve(#[from] tonic::transport::Error),
@@ -108,6 +114,8 @@ pub struct Coordinator {
     keyring: Arc<Keyring>,
     listener: TcpListener,
     address: SocketAddr,
+    /// For those who scrape.
+    metrics: Option<Listener>,
 }
 
 /// Starts a coordinator and serves until `shutdown` completes.
@@ -177,6 +185,10 @@ impl Coordinator {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        let metrics = match config.metrics_listen {
+            Some(address) => Some(Listener::bind(address).await?),
+            None => None,
+        };
         let about = About {
             preset: keyring.preset,
             manifest: keyring.current.manifest.clone(),
@@ -202,12 +214,18 @@ impl Coordinator {
             keyring,
             listener,
             address,
+            metrics,
         })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where metrics are served, if they are.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Listener::address)
     }
 
     /// Serves until `shutdown` completes and calls under way have ended or their time is over.
@@ -223,6 +241,7 @@ impl Coordinator {
             keyring,
             listener,
             address,
+            metrics,
         } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, true).await;
@@ -248,6 +267,7 @@ impl Coordinator {
         let timekeeper = tokio::spawn(Arc::clone(&shell).keep_time());
         let storekeeper = tokio::spawn(Arc::clone(&shell).keep_store());
         let reporter = tokio::spawn(report(shell.suspensions(), stopping.clone(), health.clone()));
+        let lookout = tokio::spawn(look_out(Arc::clone(&shell), metrics));
         let (one, all) = (bounds::of_one(&config), bounds::of_all(&config));
         tracing::debug!(?one, ?all, "bytes that callers may take at most");
         tracing::info!(%address, tls = config.tls.is_some(), access = config.access.is_some(), "coordinator serves");
@@ -266,6 +286,7 @@ impl Coordinator {
         reporter.await?;
         reloader.await?;
         sweeper.await?;
+        lookout.await?;
         set_health(&health, false).await;
         let ended = match ended {
             Some(ended) => ended,
@@ -282,6 +303,19 @@ impl Coordinator {
             None => Ok(ended?),
         }
     }
+}
+
+/// Serves those who look from outside, until the coordinator stops. Where nobody is to look, nothing is done for it.
+async fn look_out(shell: Arc<Shell>, metrics: Option<Listener>) {
+    let Some(metrics) = metrics else { return };
+    let (seen, looks) = watch::channel(None);
+    let process = Process::begun();
+    let answer = move |asked| std::future::ready(metrics::answer(&looks, process, &asked));
+    let stopping = shell.stopping().clone();
+    tokio::join!(
+        observed::keep_looking(Arc::clone(&shell), seen),
+        metrics.serve("metrics are", answer, stopping.cancelled()),
+    );
 }
 
 /// All services but health, which are served behind the gate.

@@ -6,6 +6,7 @@
 
 mod clock;
 mod damage;
+mod meters;
 mod proofs;
 mod rollback;
 
@@ -24,9 +25,10 @@ use tonic::Status;
 pub(crate) use self::clock::Clock;
 pub(super) use self::{
     damage::Unread,
+    meters::{Meters, Work},
     rollback::{CancelFailure, RollbackFailure},
 };
-use super::{status::Unavailable, told::Told};
+use super::{observed::Observed, status::Unavailable, told::Told};
 use crate::{
     core::{
         Core, Effect, HEARTBEAT_MS, Output,
@@ -109,6 +111,8 @@ pub(crate) struct Shell {
     stopping: CancellationToken,
     /// What workers cause log lines by, as often as they like.
     told: Told,
+    /// What the work here takes.
+    meters: Meters,
     /// Whether the store is waited for.
     suspended: watch::Sender<bool>,
     /// Everything that uses the shell beside the server: when it is empty the store can be let go.
@@ -141,6 +145,7 @@ impl Shell {
             timer,
             stopping: CancellationToken::new(),
             told: Told::of(WORKER_CAUSES_MAX),
+            meters: Meters::default(),
             suspended: watch::Sender::new(false),
             tasks: TaskTracker::new(),
         }
@@ -357,7 +362,7 @@ impl Shell {
         let now = self.clock.now();
         inner.core.heed_system_clock(now, self.clock.system_unix_s());
         let (answer, Output { writes, effects }) = step(&mut inner.core, now);
-        if let Err(error) = self.store.commit(&writes) {
+        if let Err(error) = self.commit(&writes) {
             if !error.may_pass() {
                 self.stop_for(&mut inner, error);
                 return Err(Unavailable::Stopping);
@@ -375,6 +380,29 @@ impl Shell {
         }
         self.timer.send_replace(inner.core.next_timer());
         Ok((answer, true))
+    }
+
+    /// Has the store take the writes of a step. Most steps write nothing, and take it no time.
+    fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+        match writes {
+            [] => Ok(()),
+            writes => self.meters.time(Work::Commit, || self.store.commit(writes)),
+        }
+    }
+
+    /// What there is to see now for those who look from outside, whether the store is waited for or not.
+    pub(super) fn observe(&self, last: Option<&Observed>) -> Observed {
+        // An execution holds the ledger for long, and what it ends with is seen at the next look.
+        let counted = self.ledger.try_lock().map(|ledger| ledger.accounts().len());
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        Observed {
+            at: std::time::Instant::now(),
+            tally: inner.core.tally().clone(),
+            load: inner.core.load(self.clock.now()),
+            suspended: inner.suspended.is_some(),
+            accounts: counted.ok().or(last.and_then(|last| last.accounts)),
+            own: self.meters.times(),
+        }
     }
 
     /// Stops because the store holds something that it should not, or waits where it cannot be read.
@@ -480,7 +508,8 @@ impl Shell {
             return Ok((id, true));
         }
         let current = &self.keyring.current;
-        let submission = prepare(&mut ledger, &self.keyring.preset, batch, current.id(), origin)?;
+        let executing = || prepare(&mut ledger, &self.keyring.preset, batch, current.id(), origin);
+        let submission = self.meters.time(Work::Execution, executing)?;
         let undo = decode_undo(&submission.undo).expect("it was encoded by the execution");
         let appended = self.advance(|core, now| match core.submit(now, submission) {
             Ok((id, existed, output)) => (Ok((id, existed)), output),

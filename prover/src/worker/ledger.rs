@@ -42,7 +42,7 @@ impl JobKind {
 }
 
 /// Names a lease.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct LeaseId {
     pub(super) task_id: String,
     pub(super) fence: u64,

@@ -7,6 +7,7 @@
 mod child;
 mod faults;
 mod ledger;
+mod meters;
 mod process;
 mod proving;
 mod session;
@@ -14,6 +15,7 @@ mod watchdog;
 mod wire;
 
 pub use child::serve;
+pub use meters::{METRICS, Meters};
 
 use std::process::Command;
 use std::sync::mpsc;
@@ -75,6 +77,8 @@ pub struct WorkerConfig {
     pub name_taken_max: Duration,
     /// Told whether the worker is ready: its device passed its checks, a session is open, and it does not drain.
     pub ready: watch::Sender<bool>,
+    /// Where it is counted what the worker does.
+    pub meters: Meters,
 }
 
 /// A device that passed its checks.
@@ -153,13 +157,17 @@ impl Prover {
         }
     }
 
-    /// Processor time that proving has used, in clock ticks.
-    fn cpu_ticks(&self) -> Option<u64> {
-        let pid = match self {
+    /// The process that proves.
+    fn pid(&self) -> u32 {
+        match self {
             Prover::Process(handle) => handle.pid(),
             Prover::Threads(..) => std::process::id(),
-        };
-        Some(Process::of(pid)?.cpu_ticks)
+        }
+    }
+
+    /// Processor time that proving has used, in clock ticks.
+    fn cpu_ticks(&self) -> Option<u64> {
+        Some(Process::of(self.pid())?.cpu_ticks)
     }
 }
 
@@ -213,6 +221,7 @@ pub async fn run(
         () = &mut shutdown => return Ok(()),
     };
     tracing::info!(device = %device.name, memory = device.memory_bytes, "the device is ready");
+    config.meters.prover(prover.pid());
 
     let ahead = config.ahead.unwrap_or(usize::from(device.memory_bytes > 0));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -303,8 +312,10 @@ impl Keeper {
                     tracing::info!(session = session.welcome.session_id, preset = %session.welcome.preset, "session open");
                     (self.connected, self.told) = (true, None);
                     self.config.ready.send_replace(self.drain_until.is_none());
+                    self.config.meters.connected(true);
                     let ended = self.serve(session).await;
                     self.config.ready.send_replace(false);
+                    self.config.meters.connected(false);
                     let ended = ended?;
                     self.ledger.closed();
                     match ended {
@@ -437,7 +448,9 @@ impl Keeper {
             FromCoordinator::Welcome(_) => return Err(Ended::NoWelcome),
         };
         if let Some(job) = job {
-            self.watchdog.begin(Instant::now());
+            let now = Instant::now();
+            self.watchdog.begin(now);
+            self.config.meters.began(&job.lease, job.kind, now);
             self.prover.job(job);
         }
         Ok(answers)
@@ -451,12 +464,17 @@ impl Keeper {
                 name,
                 fraction,
             }) => {
-                self.watchdog.progress(Instant::now());
+                let now = Instant::now();
+                self.watchdog.progress(now);
+                self.config.meters.phase(&lease, &name, now);
+                self.config.meters.prover(self.prover.pid());
                 let message = self.ledger.progress(&lease, name, fraction);
                 message.into_iter().collect()
             }
             Event::Task(TaskEvent::Over { lease, outcome, .. }) => {
-                self.watchdog.end(Instant::now());
+                let now = Instant::now();
+                self.watchdog.end(now);
+                self.config.meters.ended(&lease, &outcome, now);
                 self.ledger.proven(lease, outcome)
             }
             Event::OutOfService { reason } => {
@@ -464,6 +482,7 @@ impl Keeper {
                     .ledger
                     .give_up(&format!("the device is out of service: {reason}"));
                 self.out_of_service = Some(reason);
+                self.config.meters.gave_up(Instant::now());
                 messages.extend(self.drain());
                 // What could not be told by then, the leases' end tells.
                 let soon = Instant::now() + OUT_OF_SERVICE_MAX;

@@ -321,6 +321,7 @@ pub fn config(coordinator: Connector, scene: Scene) -> WorkerConfig {
         drain_max: PATIENCE,
         name_taken_max: scene.name_taken_max,
         ready: watch::Sender::new(false),
+        meters: Default::default(),
     }
 }
 

@@ -14,7 +14,7 @@ use rules::{
     witness::ShardInput,
 };
 
-use super::Shell;
+use super::{Shell, Work};
 use crate::{
     core::{
         Output,
@@ -60,7 +60,8 @@ pub(super) enum Failure {
 impl Shell {
     /// An artifact's bytes; none where none is kept.
     pub(super) fn bytes(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, Failure> {
-        self.store.artifact(key).map_err(|error| match error {
+        let read = self.meters.time(Work::Read, || self.store.artifact(key));
+        read.map_err(|error| match error {
             StoreError::Artifact { .. } => Failure::Damaged(error.to_string()),
             error => Failure::Unavailable(self.store_failed(error)),
         })

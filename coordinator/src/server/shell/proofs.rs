@@ -5,7 +5,7 @@ use proto::v1;
 use rules::statement::ACCUMULATOR_LIMBS;
 use rules::{Fr, field};
 
-use super::{Shell, Unread, damage::Failure};
+use super::{Shell, Unread, Work, damage::Failure};
 use crate::{
     core::{
         id::{BatchId, Fence, SessionId, TaskId, TaskKind},
@@ -92,10 +92,10 @@ impl Shell {
         let proof = match keys.and_then(|keys| self.keyring.get(keys)) {
             // A start sees to it that the keys of open batches are served.
             None => Err("the keys of the task's batch are not served".into()),
-            Some(circuits) => match task.kind {
+            Some(circuits) => self.meters.time(Work::Verification, || match task.kind {
                 TaskKind::Shard => judge_shard(circuits, &statement, task, complete),
                 TaskKind::Aggregation => judge_root(circuits, &statement, complete),
-            },
+            }),
         };
         match proof {
             Ok(proof) => {

@@ -1,0 +1,54 @@
+//! The state of the coordinator as those see it who look from outside: taken once a second, whoever looks and however often.
+//!
+//! So the core is locked once a second for what is there to be counted, and never for a peer. Where a disk holds the core up, what
+//! was seen last stays, and says how old it is.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use telemetry::Histogram;
+use tokio::sync::watch;
+
+use super::shell::Shell;
+use crate::core::{load::Load, tally::Tally};
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What was seen at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Observed {
+    /// When.
+    pub at: Instant,
+    /// What has come to pass.
+    pub tally: Tally,
+    /// What there is to do.
+    pub load: Load,
+    /// Whether the store is waited for.
+    pub suspended: bool,
+    /// Accounts of the state after the last batch. None where a batch was being executed at each look so far.
+    pub accounts: Option<usize>,
+    /// Times of the coordinator's own work.
+    pub own: Vec<(&'static str, Histogram)>,
+}
+
+/// Where the newest look is found. None before the first, which is soon.
+pub(crate) type Looks = watch::Receiver<Option<Arc<Observed>>>;
+
+/// Looks once a second until the coordinator stops.
+pub(super) async fn keep_looking(shell: Arc<Shell>, seen: watch::Sender<Option<Arc<Observed>>>) {
+    loop {
+        let last = seen.borrow().clone();
+        let look = move |shell: &Shell| shell.observe(last.as_deref());
+        match shell.run(look).await {
+            Ok(observed) => drop(seen.send_replace(Some(Arc::new(observed)))),
+            Err(_) => return,
+        }
+        tokio::select! {
+            () = shell.stopping().cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
