@@ -67,3 +67,25 @@ fn readmes_table_of_the_engine_is_that_of_its_results() {
         );
     }
 }
+
+#[test]
+fn readmes_table_of_the_gpu_is_that_of_its_results() {
+    let seconds = |file: &str, step: &str| {
+        let result = result(&format!("gpu-h200/{file}.json"));
+        let steps = result["results"]["steps"].as_array().expect("steps");
+        let found = steps.iter().find(|found| found["step"] == step).expect(step);
+        number(found, "/details/warm/seconds")
+    };
+    for circuit in ["shard", "aggregation"] {
+        let peer = result(&format!("gpu-h200/peer-{circuit}.json"));
+        golden::quotes(
+            "README.md",
+            [
+                format!("{:.2} s", seconds("stock", &format!("stock-{circuit}"))),
+                format!("{:.3} s", seconds("cpu", &format!("cpu-{circuit}"))),
+                format!("{:.3} s", number(&peer, "/results/measured/seconds")),
+                format!("{:.3} s", seconds("check", circuit)),
+            ],
+        );
+    }
+}
