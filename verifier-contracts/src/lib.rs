@@ -15,6 +15,7 @@ pub mod anvil;
 pub mod deployed;
 pub mod generator;
 pub mod l1;
+pub mod poseidon;
 pub mod rollup;
 pub mod solc;
 pub mod tools;

@@ -1,4 +1,5 @@
-//! The L1 tools that are not Rust: anvil, forge and the Solidity compiler, as npm packages pinned by the lock file.
+//! The L1 tools that are not Rust: anvil, forge and the Solidity compiler, and the contracts of others that ours use, as npm packages
+//! pinned by the lock file.
 //!
 //! They are fetched once, into a folder named by the lock file's digest (see [`default_dir`]). A lock makes concurrent callers
 //! wait for the one that fetches; a fetch that fails leaves nothing, an interrupted one nothing that looks complete.
@@ -132,6 +133,11 @@ impl Tools {
     /// An executable that speaks the compiler's standard JSON, as `forge --use` takes it.
     pub fn solc(&self) -> PathBuf {
         self.dir.join("solc.js")
+    }
+
+    /// The folder of OpenZeppelin's contracts, which sources import as `@openzeppelin/contracts/`.
+    pub fn openzeppelin(&self) -> PathBuf {
+        self.dir.join("node_modules/@openzeppelin/contracts")
     }
 
     /// Installs beside the final directory and renames, so that the final directory is always complete.

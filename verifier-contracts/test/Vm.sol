@@ -20,8 +20,11 @@ interface Vm {
     function assertEq(uint256 left, uint256 right) external pure;
     function assertEq(address left, address right) external pure;
     function chainId(uint256 id) external;
+    function deal(address who, uint256 balance) external;
     function etch(address target, bytes calldata code) external;
+    function expectEmit(address emitter) external;
     function expectRevert(bytes calldata data) external;
+    function fee(uint256 baseFee) external;
     function parseJsonUintArray(string calldata json, string calldata key)
         external
         pure
@@ -32,10 +35,15 @@ interface Vm {
         pure
         returns (bytes[] memory);
     function getRecordedLogs() external returns (Log[] memory);
+    function load(address target, bytes32 slot) external view returns (bytes32);
+    function prank(address sender) external;
     function readFile(string calldata path) external view returns (string memory);
     function recordLogs() external;
     function revertToState(uint256 id) external returns (bool);
+    function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256);
     function snapshotState() external returns (uint256);
+    function snapshotValue(string calldata group, string calldata name, uint256 value) external;
+    function store(address target, bytes32 slot, bytes32 value) external;
     function warp(uint256 timestamp) external;
 }
 

@@ -19,6 +19,16 @@ fn main() -> anyhow::Result<ExitCode> {
     forge
         .env("FOUNDRY_SOLC", tools.solc())
         .env("FOUNDRY_DISABLE_NIGHTLY_WARNING", "1");
+    let openzeppelin = tools.openzeppelin();
+    forge
+        .env(
+            "FOUNDRY_REMAPPINGS",
+            format!("@openzeppelin/contracts/={}/", openzeppelin.display()),
+        )
+        .env(
+            "FOUNDRY_ALLOW_PATHS",
+            format!("[{:?}]", openzeppelin.display().to_string()),
+        );
     let status = forge
         .status()
         .with_context(|| format!("running {}", tools.forge().display()))?;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {Records} from "../contracts/Records.sol";
-import {vm} from "./Vm.sol";
+import {IRollup} from "../../contracts/v2/IRollup.sol";
+import {Records} from "../../contracts/v2/Records.sol";
+import {vm} from "../Vm.sol";
 
 /// @title Records as P2-6.6 packs them, and what L1 reads in them. Literals are from another implementation of the text.
 contract RecordsTest {
@@ -24,8 +25,8 @@ contract RecordsTest {
         return Records.count(dataA);
     }
 
-    function read(bytes calldata dataA, uint256 number) external pure returns (uint256[4] memory) {
-        return Records.read(dataA, number);
+    function read(bytes calldata dataA, uint256 number) external pure returns (uint256[4] memory elements) {
+        Records.read(dataA, number, elements);
     }
 
     function test_a_deposit_to_a_new_account_has_these_elements() public pure {
@@ -98,7 +99,7 @@ contract RecordsTest {
         vm.assertEq(this.count(""), 0);
         uint256[7] memory lengths = [uint256(1), 31, 62, 93, 123, 125, 247];
         for (uint256 i = 0; i < lengths.length; i++) {
-            vm.expectRevert(abi.encodeWithSelector(Records.DataANotWhole.selector, lengths[i]));
+            vm.expectRevert(abi.encodeWithSelector(IRollup.DataANotWhole.selector, lengths[i]));
             this.count(new bytes(lengths[i]));
         }
     }
@@ -109,9 +110,9 @@ contract RecordsTest {
         record.kind = 7;
         bytes memory dataA = bytes.concat(first, _posted(Records.pack(record)), new bytes(124));
         this.read(dataA, 0);
-        vm.expectRevert(abi.encodeWithSelector(Records.NoSuchKind.selector, 1, 7));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NoSuchKind.selector, 1, 7));
         this.read(dataA, 1);
-        vm.expectRevert(abi.encodeWithSelector(Records.NoSuchKind.selector, 2, 0));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NoSuchKind.selector, 2, 0));
         this.read(dataA, 2);
     }
 
@@ -121,7 +122,8 @@ contract RecordsTest {
         pure
     {
         record = _within(record);
-        uint256[4] memory kept = Records.pack(record).entry();
+        uint256[4] memory kept = Records.pack(record);
+        kept.toEntry();
         record.code = 0;
         if (record.kind == Records.FORCED_EXIT) record.amount = 0;
         uint256[4] memory expected = Records.pack(record);
@@ -150,7 +152,7 @@ contract RecordsTest {
     }
 
     function _expect(uint256 value, Records.Record memory record) private {
-        vm.expectRevert(abi.encodeWithSelector(Records.FieldTooLarge.selector, value));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.FieldTooLarge.selector, value));
         this.pack(record);
     }
 

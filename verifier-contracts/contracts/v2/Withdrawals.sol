@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {IRollup} from "./IRollup.sol";
+
 /// @title What L1 owes: a tree for each batch's withdrawals, and a bit for each that was paid (P2-13.1, P2-13.2).
-/// @notice A part of protocol version 2, which is not complete: no contract of version 1 uses it.
 library Withdrawals {
     /// @notice Roots and bits, by batch.
     /// @param roots The tree's root; 0 where a batch owes nothing.
@@ -23,11 +24,6 @@ library Withdrawals {
         address recipient;
     }
 
-    /// @notice The batch owes no such withdrawal.
-    error NotInTree(uint64 batch, uint32 position);
-    /// @notice It was paid already.
-    error AlreadyPaid(uint64 batch, uint32 position);
-
     /// @notice The leaf of a withdrawal.
     function leaf(Withdrawal memory owed) internal pure returns (bytes32) {
         return keccak256(
@@ -41,9 +37,9 @@ library Withdrawals {
         return keccak256(abi.encodePacked(bytes1(0x01), low, high));
     }
 
-    /// @notice The root over `leaves`, which are overwritten; 0 of none. A last one without a partner moves up as it is.
-    function root(bytes32[] memory leaves) internal pure returns (bytes32) {
-        uint256 length = leaves.length;
+    /// @notice The root over the first `length` of `leaves`, which are overwritten; 0 of none. A last one without a partner moves up
+    /// as it is.
+    function root(bytes32[] memory leaves, uint256 length) internal pure returns (bytes32) {
         if (length == 0) return 0;
         while (length > 1) {
             uint256 pairs = length / 2;
@@ -63,11 +59,11 @@ library Withdrawals {
             above = node(above, siblings[i]);
         }
         // No leaf or node is 0, which stands for a batch that owes nothing.
-        if (above != ledger.roots[owed.batch]) revert NotInTree(owed.batch, owed.position);
+        if (above != ledger.roots[owed.batch]) revert IRollup.NotInTree(owed.batch, owed.position);
         uint256 word = owed.position / 256;
         uint256 bit = 1 << (owed.position % 256);
         uint256 bits = ledger.paid[owed.batch][word];
-        if (bits & bit != 0) revert AlreadyPaid(owed.batch, owed.position);
+        if (bits & bit != 0) revert IRollup.AlreadyPaid(owed.batch, owed.position);
         ledger.paid[owed.batch][word] = bits | bit;
     }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {EntryQueue} from "../contracts/EntryQueue.sol";
-import {vm} from "./Vm.sol";
+import {EntryQueue} from "../../contracts/v2/EntryQueue.sol";
+import {IRollup} from "../../contracts/v2/IRollup.sol";
+import {vm} from "../Vm.sol";
 
 /// @title The queue's rolling hash, its deadline and its order (P2-12.1, P2-12.2, P2-9.10, P2-9.11, P2-13.6). Literals are from
 /// another implementation of the text.
@@ -22,11 +23,12 @@ contract EntryQueueTest {
     // The library's functions as calls: so that a revert can be expected.
 
     function consume(uint256 count, uint216 hash) external {
-        queue.consume(count, hash, MOST, DEADLINE);
+        queue.head = queue.headAfter(count, hash, MOST, DEADLINE);
     }
 
     function requireWaiting(uint40 entry, uint256[4] calldata elements) external view {
-        queue.requireWaiting(entry, elements);
+        queue.requireWaiting(entry);
+        queue.requireRecord(entry, elements);
     }
 
     function enter(uint256[4] calldata elements) external returns (uint40) {
@@ -55,16 +57,16 @@ contract EntryQueueTest {
 
     function test_nothing_is_consumed_of_an_empty_queue() public {
         this.consume(0, 0);
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.BeyondTail.selector, 1, 0));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BeyondTail.selector, 1, 0));
         this.consume(1, 0);
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.BeyondTail.selector, type(uint256).max, 0));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BeyondTail.selector, type(uint256).max, 0));
         this.consume(type(uint256).max, 0);
     }
 
     function test_more_than_are_waiting_cannot_be_consumed() public {
         uint216 hash = _enter(2);
         this.consume(1, queue.hashBefore(1));
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.BeyondTail.selector, 2, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BeyondTail.selector, 2, 1));
         this.consume(2, hash);
         this.consume(1, hash);
     }
@@ -91,7 +93,7 @@ contract EntryQueueTest {
         _refuse(1, queue.hashBefore(1), EntryQueue.roll(0, _record(1)));
         this.consume(3, expected);
         // What was consumed cannot be consumed again.
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.BeyondTail.selector, 3, 0));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BeyondTail.selector, 3, 0));
         this.consume(3, expected);
     }
 
@@ -103,10 +105,10 @@ contract EntryQueueTest {
         this.consume(0, 0);
         vm.warp(NOW + DEADLINE);
         _assertBool(queue.overdue(DEADLINE), true);
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.EntryDue.selector, 0, NOW + DEADLINE));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.EntryDue.selector, 0, NOW + DEADLINE));
         this.consume(0, 0);
         uint216 first = queue.hashBefore(1);
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.EntryDue.selector, 1, NOW + DEADLINE));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.EntryDue.selector, 1, NOW + DEADLINE));
         this.consume(1, first);
         this.consume(2, hash);
         _assertBool(queue.overdue(0), false);
@@ -120,7 +122,7 @@ contract EntryQueueTest {
         this.consume(1, queue.hashBefore(1));
         _assertBool(queue.overdue(DEADLINE), false);
         vm.warp(NOW + DEADLINE + 1);
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.EntryDue.selector, 1, NOW + 1 + DEADLINE));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.EntryDue.selector, 1, NOW + 1 + DEADLINE));
         this.consume(0, queue.hashBefore(1));
     }
 
@@ -129,7 +131,7 @@ contract EntryQueueTest {
         uint216 hash = _enter(5);
         vm.warp(NOW + 10 * DEADLINE);
         uint216 two = queue.hashBefore(2);
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.EntryDue.selector, 2, NOW + DEADLINE));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.EntryDue.selector, 2, NOW + DEADLINE));
         this.consume(2, two);
         uint216 three = queue.hashBefore(3);
         this.consume(3, three);
@@ -156,21 +158,21 @@ contract EntryQueueTest {
         this.consume(1, queue.hashBefore(1));
         this.requireWaiting(1, _record(1));
         this.requireWaiting(2, _record(2));
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.NotAnEntry.selector, 0));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotAnEntry.selector, 0));
         this.requireWaiting(0, _record(0));
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.NotAnEntry.selector, 3));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotAnEntry.selector, 3));
         this.requireWaiting(3, _record(3));
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.WrongEntry.selector, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongEntry.selector, 1));
         this.requireWaiting(1, _record(2));
         for (uint256 element = 0; element < 4; element++) {
             uint256[4] memory changed = _record(1);
             changed[element] ^= 1;
-            vm.expectRevert(abi.encodeWithSelector(EntryQueue.WrongEntry.selector, 1));
+            vm.expectRevert(abi.encodeWithSelector(IRollup.WrongEntry.selector, 1));
             this.requireWaiting(1, changed);
             // Cut to 31 bytes this would be the entry's own record.
             changed = _record(1);
             changed[element] |= 1 << 248;
-            vm.expectRevert(abi.encodeWithSelector(EntryQueue.WrongEntry.selector, 1));
+            vm.expectRevert(abi.encodeWithSelector(IRollup.WrongEntry.selector, 1));
             this.requireWaiting(1, changed);
         }
     }
@@ -178,7 +180,7 @@ contract EntryQueueTest {
     function test_the_first_entry_is_known_by_its_record() public {
         _enter(1);
         this.requireWaiting(0, _record(0));
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.WrongEntry.selector, 0));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongEntry.selector, 0));
         this.requireWaiting(0, _record(1));
     }
 
@@ -212,7 +214,7 @@ contract EntryQueueTest {
         vm.assertEq(left - gasleft() < 26_000 ? 1 : 0, 1);
         uint216 hash = queue.hashBefore(3);
         left = gasleft();
-        queue.consume(3, hash, MOST, DEADLINE);
+        queue.head = queue.headAfter(3, hash, MOST, DEADLINE);
         vm.assertEq(left - gasleft() < 6_000 ? 1 : 0, 1);
     }
 
@@ -224,7 +226,7 @@ contract EntryQueueTest {
     }
 
     function _refuse(uint256 count, uint216 expected, uint216 found) private {
-        vm.expectRevert(abi.encodeWithSelector(EntryQueue.QueueMismatch.selector, expected, found));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.QueueMismatch.selector, expected, found));
         this.consume(count, found);
     }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {IRollup} from "./IRollup.sol";
+
 /// @title Records of stream A, as docs/protocol-2.md has them (P2-6.6): four elements below 2^248 that say what crosses L1.
-/// @notice A part of protocol version 2, which is not complete: no contract of version 1 uses it.
 library Records {
     /// @dev A record's elements.
     uint256 internal constant ELEMENTS = 4;
@@ -46,19 +47,12 @@ library Records {
         uint256 v;
     }
 
-    /// @notice A field does not have the width that a record has for it.
-    error FieldTooLarge(uint256 value);
-    /// @notice There is no such kind of record.
-    error NoSuchKind(uint256 record, uint256 kind);
-    /// @notice Stream A is not a whole number of records.
-    error DataANotWhole(uint256 length);
-
     /// @notice The four elements of a record.
     function pack(Record memory record) internal pure returns (uint256[4] memory elements) {
-        if (record.kind > 7 || record.code > 7) revert FieldTooLarge(record.kind | record.code);
-        if (record.index >= INDICES) revert FieldTooLarge(record.index);
-        if (record.u >> 254 != 0) revert FieldTooLarge(record.u);
-        if (record.v >> 254 != 0) revert FieldTooLarge(record.v);
+        if (record.kind > 7 || record.code > 7) revert IRollup.FieldTooLarge(record.kind | record.code);
+        if (record.index >= INDICES) revert IRollup.FieldTooLarge(record.index);
+        if (record.u >> 254 != 0) revert IRollup.FieldTooLarge(record.u);
+        if (record.v >> 254 != 0) revert IRollup.FieldTooLarge(record.v);
         elements[0] = record.kind | (uint256(record.code) << CODE_BIT) | (uint256(record.token) << TOKEN_BIT)
             | (uint256(record.index) << INDEX_BIT) | (uint256(record.amount) << AMOUNT_BIT);
         elements[1] = uint256(uint160(record.account)) | ((record.u % 2 ** 88) << 160);
@@ -68,27 +62,26 @@ library Records {
 
     /// @notice The number of records in posted data, which must be whole ones (P2-6.8).
     function count(bytes calldata dataA) internal pure returns (uint256) {
-        if (dataA.length % RECORD_BYTES != 0) revert DataANotWhole(dataA.length);
+        if (dataA.length % RECORD_BYTES != 0) revert IRollup.DataANotWhole(dataA.length);
         return dataA.length / RECORD_BYTES;
     }
 
-    /// @notice The elements of record `number` of posted data, whose kind is one that there is.
-    function read(bytes calldata dataA, uint256 number) internal pure returns (uint256[4] memory elements) {
+    /// @notice Reads the elements of record `number` of posted data, whose kind is one that there is.
+    function read(bytes calldata dataA, uint256 number, uint256[4] memory elements) internal pure {
         bytes calldata posted = dataA[number * RECORD_BYTES:][:RECORD_BYTES];
         for (uint256 i = 0; i < ELEMENTS; i++) {
             elements[i] = uint248(bytes31(posted[i * ELEMENT_BYTES:]));
         }
         uint8 found = kind(elements);
-        if (found == 0 || found > CREATION) revert NoSuchKind(number, found);
+        if (found == 0 || found > CREATION) revert IRollup.NoSuchKind(number, found);
     }
 
-    /// @notice The record as it entered the queue (P2-9.10): without code, and without the amount that a forced exit has by its
-    /// execution.
-    function entry(uint256[4] memory elements) internal pure returns (uint256[4] memory) {
-        uint256 kept = kind(elements) == FORCED_EXIT
-            ? elements[0] & ~((7 << CODE_BIT) | (uint256(type(uint128).max) << AMOUNT_BIT))
-            : elements[0] & ~uint256(7 << CODE_BIT);
-        return [kept, elements[1], elements[2], elements[3]];
+    /// @notice Makes the record what it was when it entered the queue (P2-9.10): without code, and without the amount that a forced
+    /// exit has by its execution.
+    function toEntry(uint256[4] memory elements) internal pure {
+        uint256 removed = 7 << CODE_BIT;
+        if (kind(elements) == FORCED_EXIT) removed |= uint256(type(uint128).max) << AMOUNT_BIT;
+        elements[0] &= ~removed;
     }
 
     /// @notice Whether the record comes from L1's queue.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {Withdrawals} from "../contracts/Withdrawals.sol";
-import {vm} from "./Vm.sol";
+import {IRollup} from "../../contracts/v2/IRollup.sol";
+import {Withdrawals} from "../../contracts/v2/Withdrawals.sol";
+import {vm} from "../Vm.sol";
 
 /// @title The tree of a batch's withdrawals, and each paid once (P2-13.1, P2-13.2). Literals are from another implementation of the
 /// text.
@@ -33,30 +34,30 @@ contract WithdrawalsTest {
             0xdeb6d18693f10c3ce26419ad2700a8959a17a10f0563c8101709351f1d3ffb55
         ];
         for (uint256 i = 0; i < sizes.length; i++) {
-            vm.assertEq(uint256(Withdrawals.root(_leaves(sizes[i]))), roots[i]);
+            vm.assertEq(uint256(_root(_leaves(sizes[i]))), roots[i]);
         }
-        vm.assertEq(uint256(Withdrawals.root(new bytes32[](0))), 0);
+        vm.assertEq(uint256(_root(new bytes32[](0))), 0);
     }
 
     /// Every withdrawal of trees of every size up to 17 is paid once and not twice.
     function test_each_is_paid_once() public {
         for (uint256 size = 1; size <= 17; size++) {
             uint64 batch = uint64(size);
-            ledger.roots[batch] = Withdrawals.root(_leavesOf(batch, size));
+            ledger.roots[batch] = _root(_leavesOf(batch, size));
             for (uint32 position = 0; position < size; position++) {
                 bytes32[] memory siblings = _siblings(_leavesOf(batch, size), position);
                 _assertPaid(batch, position, false);
                 this.take(_owedOf(batch, position), siblings);
                 _assertPaid(batch, position, true);
-                vm.expectRevert(abi.encodeWithSelector(Withdrawals.AlreadyPaid.selector, batch, position));
+                vm.expectRevert(abi.encodeWithSelector(IRollup.AlreadyPaid.selector, batch, position));
                 this.take(_owedOf(batch, position), siblings);
             }
         }
     }
 
     function test_each_field_is_bound() public {
-        ledger.roots[BATCH] = Withdrawals.root(_leaves(5));
-        ledger.roots[BATCH + 1] = Withdrawals.root(_leavesOf(BATCH + 1, 5));
+        ledger.roots[BATCH] = _root(_leaves(5));
+        ledger.roots[BATCH + 1] = _root(_leavesOf(BATCH + 1, 5));
         bytes32[] memory siblings = _siblings(_leaves(5), 2);
         Withdrawals.Withdrawal memory owed = _owed(2);
         owed.batch++;
@@ -77,7 +78,7 @@ contract WithdrawalsTest {
     }
 
     function test_wrong_siblings_are_refused() public {
-        ledger.roots[BATCH] = Withdrawals.root(_leaves(5));
+        ledger.roots[BATCH] = _root(_leaves(5));
         bytes32[] memory siblings = _siblings(_leaves(5), 3);
         for (uint256 i = 0; i < siblings.length; i++) {
             bytes32 kept = siblings[i];
@@ -117,8 +118,8 @@ contract WithdrawalsTest {
     /// Bits of one batch, far apart and side by side, and of batches that share no word.
     function test_bits_do_not_touch_each_other() public {
         uint256 size = 600;
-        ledger.roots[BATCH] = Withdrawals.root(_leaves(size));
-        ledger.roots[BATCH + 1] = Withdrawals.root(_leavesOf(BATCH + 1, size));
+        ledger.roots[BATCH] = _root(_leaves(size));
+        ledger.roots[BATCH + 1] = _root(_leavesOf(BATCH + 1, size));
         uint32[6] memory positions = [uint32(0), 255, 256, 257, 512, 599];
         for (uint256 i = 0; i < positions.length; i++) {
             this.take(_owed(positions[i]), _siblings(_leaves(size), positions[i]));
@@ -141,12 +142,12 @@ contract WithdrawalsTest {
         );
         leaves[position] = Withdrawals.leaf(owed);
         bytes32[] memory siblings = _siblings(leaves, position);
-        ledger.roots[BATCH] = Withdrawals.root(leaves);
+        ledger.roots[BATCH] = _root(leaves);
         owed.amount ^= 1;
         _refuse(owed, siblings);
         owed.amount ^= 1;
         this.take(owed, siblings);
-        vm.expectRevert(abi.encodeWithSelector(Withdrawals.AlreadyPaid.selector, BATCH, position));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.AlreadyPaid.selector, BATCH, position));
         this.take(owed, siblings);
     }
 
@@ -161,7 +162,7 @@ contract WithdrawalsTest {
         for (uint256 i = 0; i < size; i++) {
             leaves[i] = Withdrawals.leaf(owed[i]);
         }
-        bytes32 root = Withdrawals.root(leaves);
+        bytes32 root = _root(leaves);
         // Of the 4,000 that a withdrawal may take of a submission (P2-16.3), its record's evaluation takes 1,200.
         vm.assertEq((left - gasleft()) / size < 2_000 ? 1 : 0, 1);
         ledger.roots[BATCH] = root;
@@ -172,8 +173,12 @@ contract WithdrawalsTest {
         vm.assertEq(left - gasleft() < 40_000 ? 1 : 0, 1);
     }
 
+    function _root(bytes32[] memory leaves) private pure returns (bytes32) {
+        return Withdrawals.root(leaves, leaves.length);
+    }
+
     function _refuse(Withdrawals.Withdrawal memory owed, bytes32[] memory siblings) private {
-        vm.expectRevert(abi.encodeWithSelector(Withdrawals.NotInTree.selector, owed.batch, owed.position));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotInTree.selector, owed.batch, owed.position));
         this.take(owed, siblings);
     }
 
