@@ -14,7 +14,7 @@ use rules::tree::DEPTH;
 
 /// The cells of one update. Token and L1 address are the same before and after.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Access {
+pub(crate) struct Access {
     pub index: Var,
     pub token: Var,
     /// Before and after.
@@ -23,6 +23,7 @@ pub(super) struct Access {
     pub nonce: [Var; 2],
     /// Before and after.
     pub balance: [Var; 2],
+    pub l1_address: Var,
     /// Before and after.
     pub root: [Var; 2],
 }
@@ -51,10 +52,10 @@ impl Sheet {
             self.equal(before, after);
         }
         let (nonce, balance) = (both(self, 1), both(self, 2));
-        let token = leaf.input(self, 0, 0);
+        let (token, l1_address) = (leaf.input(self, 0, 0), leaf.input(self, 0, 5));
         let owner = [0, 1].map(|lane| [leaf.input(self, lane, 3), leaf.input(self, lane, 4)]);
 
-        self.label("P-4.6: an empty leaf in a no-op");
+        self.label("P-3.2: an empty leaf");
         let children = self.mask(occupied, &leaf);
         self.label("P-3.4: path");
         let (index, root) = self.path(children, update);
@@ -64,6 +65,7 @@ impl Sheet {
             owner,
             nonce,
             balance,
+            l1_address,
             root,
         }
     }

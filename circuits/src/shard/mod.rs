@@ -8,28 +8,35 @@
 //! | `hash` | Poseidon blocks in the lanes |
 //! | `access` | state access: one leaf's update from root to root |
 //! | `signature` | EdDSA-Poseidon |
+//! | `float` | decimal floats |
+//! | `word` | words and their cut |
+//! | `context` | what every operation uses |
 //! | `transfer` | one operation |
 //! | `stream` | the data stream |
 //!
 //! # Instances (P-7.3), one column
 //! `0 rollup_id, 1 T, 2 x, 3…9 before, 10…16 after`, a running state being `(root, C_A, y_A, p_A, C_B, y_B, p_B)`.
 
-mod access;
-mod config;
-mod hash;
+pub(crate) mod access;
+pub(crate) mod config;
+pub(crate) mod context;
+pub(crate) mod float;
+pub(crate) mod hash;
 mod linear;
-mod raw;
-mod sheet;
-mod signature;
-mod stream;
+pub(crate) mod raw;
+pub(crate) mod sheet;
+pub(crate) mod signature;
+pub(crate) mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transfer;
+pub(crate) mod word;
 
 pub use config::ShardConfig;
 
 pub use crate::preset::ShardParams;
 use config::GATES;
+use context::Context;
 use halo2_proofs::arithmetic::Field;
 use halo2_proofs::circuit::{Cell as Halo2Cell, Layouter, Region, SimpleFloorPlanner, Value};
 use halo2_proofs::plonk::{Any, Circuit, Column, ConstraintSystem, Error};
@@ -43,7 +50,6 @@ use rules::witness::{RunningState, ShardInput, StepWitness};
 use sheet::{CONSTANT_ROWS, Cell, Place, Sheet, Var};
 use stream::{GROUP, Group, Running};
 use thiserror::Error as ThisError;
-use transfer::Context;
 
 /// Rows that one operation and the stream's share of it take at most, in any column.
 const OPERATION_ROWS: usize = 5000;
@@ -135,10 +141,17 @@ impl ShardCircuit {
 
     /// Rows in use.
     pub fn rows(&self) -> ShardRows {
-        ShardRows {
-            lanes: self.sheet.lane_row,
-            z: self.sheet.z_row,
-            columns: self.sheet.advice.len(),
+        ShardRows::of(&self.sheet)
+    }
+}
+
+impl ShardRows {
+    /// Those of a sheet.
+    pub(crate) fn of(sheet: &Sheet) -> Self {
+        Self {
+            lanes: sheet.lane_row,
+            z: sheet.z_row,
+            columns: sheet.advice.len(),
         }
     }
 }
@@ -265,7 +278,7 @@ fn lay_out_group(sheet: &mut Sheet, context: Context, root: Cell, steps: &[RawSt
 }
 
 /// Rows that blinding leaves.
-fn available_rows(k: u32) -> usize {
+pub(crate) fn available_rows(k: u32) -> usize {
     let mut cs = ConstraintSystem::default();
     ShardConfig::configure(&mut cs);
     (1usize << k).saturating_sub(cs.blinding_factors() + 1)
@@ -288,18 +301,27 @@ impl Circuit<Fr> for ShardCircuit {
         ShardConfig::configure(meta)
     }
 
-    fn synthesize(&self, config: ShardConfig, mut layouter: impl Layouter<Fr>) -> Result<(), Error> {
-        let instances =
-            layouter.assign_region(|| "shard", |mut region| assign(&self.sheet, &config, &mut region))?;
-        for (cell, row) in instances {
-            layouter.constrain_instance(cell, config.instance, row);
-        }
-        Ok(())
+    fn synthesize(&self, config: ShardConfig, layouter: impl Layouter<Fr>) -> Result<(), Error> {
+        assign(&self.sheet, &config, layouter)
     }
 }
 
+/// Writes the sheet into halo2's layout.
+pub(crate) fn assign(
+    sheet: &Sheet,
+    config: &ShardConfig,
+    mut layouter: impl Layouter<Fr>,
+) -> Result<(), Error> {
+    let instances =
+        layouter.assign_region(|| "shard", |mut region| assign_region(sheet, config, &mut region))?;
+    for (cell, row) in instances {
+        layouter.constrain_instance(cell, config.instance, row);
+    }
+    Ok(())
+}
+
 /// Writes the sheet into halo2's region. Returns the cells that meet an instance.
-fn assign(
+fn assign_region(
     sheet: &Sheet,
     config: &ShardConfig,
     region: &mut Region<'_, Fr>,

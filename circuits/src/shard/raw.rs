@@ -4,29 +4,29 @@
 use rules::Fr;
 use rules::account::Account;
 use rules::babyjub::Point;
+use rules::eddsa::Signature;
 use rules::tree::Path;
 use rules::witness::{LeafUpdate, StepWitness};
 
 /// One update of one leaf.
 #[derive(Clone, Debug)]
-pub(super) struct RawUpdate {
+pub(crate) struct RawUpdate {
     pub index: u64,
-    /// `token, nonce, balance, Ax, Ay, l1_address`.
-    pub before: [Fr; 6],
-    pub after: [Fr; 6],
+    pub before: Fields,
+    pub after: Fields,
     pub path: Path,
 }
 
 /// A float's parts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RawFloat {
+pub(crate) struct RawFloat {
     pub mantissa: Fr,
     pub exponent: u8,
 }
 
 /// One operation.
 #[derive(Clone, Debug)]
-pub(super) struct RawStep {
+pub(crate) struct RawStep {
     pub is_op: bool,
     pub amount: RawFloat,
     pub fee: RawFloat,
@@ -38,9 +38,23 @@ pub(super) struct RawStep {
     pub updates: [RawUpdate; 3],
 }
 
-fn fields(account: &Account) -> [Fr; 6] {
+/// `token, nonce, balance, Ax, Ay, l1_address`.
+pub(crate) type Fields = [Fr; 6];
+/// Nobody's.
+pub(crate) const NO_ACCOUNT: Fields = [Fr::zero(); 6];
+
+/// The fields of an account.
+pub(crate) fn fields(account: &Account) -> Fields {
     let inputs = account.leaf_inputs();
     std::array::from_fn(|i| inputs[i])
+}
+
+/// `S` of a signature, big endian.
+pub(crate) fn s_bytes(signature: &Signature) -> [u8; 32] {
+    let mut s = [0; 32];
+    let integer = signature.s_integer().to_bytes_be();
+    s[32 - integer.len()..].copy_from_slice(&integer);
+    s
 }
 
 impl From<&LeafUpdate> for RawUpdate {
@@ -58,9 +72,6 @@ impl From<&StepWitness> for RawStep {
     fn from(step: &StepWitness) -> Self {
         let transfer = &step.operation.transfer;
         let signature = &step.operation.signature;
-        let mut s = [0; 32];
-        let integer = signature.s_integer().to_bytes_be();
-        s[32 - integer.len()..].copy_from_slice(&integer);
         Self {
             is_op: step.is_op,
             amount: RawFloat {
@@ -73,7 +84,7 @@ impl From<&StepWitness> for RawStep {
             },
             expiry: Fr::from(transfer.expiry.get()),
             r8: signature.r8,
-            s,
+            s: s_bytes(signature),
             updates: [&step.sender, &step.receiver, &step.fee].map(RawUpdate::from),
         }
     }

@@ -2,24 +2,26 @@
 
 use super::hash::Block9;
 use super::sheet::{Sheet, Term, Var, ZERO};
-use super::transfer::Word;
+use super::word::Word;
 use halo2_proofs::arithmetic::Field;
 use rules::Fr;
 use rules::poseidon;
 
 /// Operations in a group.
-pub(super) const GROUP: usize = 5;
+pub(crate) const GROUP: usize = 5;
+/// The bit of a group's first element that no words use.
+const FLAG_SHIFT: u32 = 247;
 
 /// A running stream: commitment, evaluation, next power.
 #[derive(Clone, Copy)]
-pub(super) struct Running {
+pub(crate) struct Running {
     pub c: Var,
     pub y: Var,
     pub p: Var,
 }
 
 /// What a group of operations leaves.
-pub(super) struct Group {
+pub(crate) struct Group {
     /// The state's root after it.
     pub root: Var,
     pub words: Vec<Word>,
@@ -30,13 +32,28 @@ pub(super) struct Group {
 impl Sheet {
     /// Takes one group into the stream; `x` and its square are given. The commitment is hashed in lane 1 of the group's block.
     pub fn group(&mut self, [x, xx]: [Var; 2], group: &Group, running: Running) -> Running {
-        let block = &group.block;
-        let [w0, w1, w2, w3, w4] = group.words.as_slice() else {
+        self.stream_b([x, xx], &group.words, None, &group.block, running)
+    }
+
+    /// Takes the words of a group into the stream, and the flag that says whether an operation of the queue stands before
+    /// it, where there may be one. The commitment is hashed in lane 1 of `block`.
+    pub fn stream_b(
+        &mut self,
+        [x, xx]: [Var; 2],
+        words: &[Word],
+        flag: Option<Var>,
+        block: &Block9,
+        running: Running,
+    ) -> Running {
+        let [w0, w1, w2, w3, w4] = words else {
             unreachable!("a group has five words")
         };
         self.label("P-6.2: elements");
         let [low, high] = self.cut(w2);
-        let first = self.pack(w0.whole, &[(w1.whole, 99), (low, 198)]);
+        let mut first = self.pack(w0.whole, &[(w1.whole, 99), (low, 198)]);
+        if let Some(flag) = flag {
+            first = self.pack(first, &[(flag, FLAG_SHIFT)]);
+        }
         let second = self.pack(high, &[(w3.whole, 50), (w4.whole, 149)]);
 
         self.label("P-6.3: commitment");

@@ -1,44 +1,16 @@
 //! One operation: a transfer valid by P-4.4 with its effect (P-4.5), or a no-op (P-4.6).
 
 use super::access::Access;
+use super::context::{BALANCE_PARTS, Context};
 use super::hash::Block9;
-use super::raw::{RawFloat, RawStep};
-use super::sheet::{Cell, ONE, Sheet, Term, Var, ZERO};
+use super::raw::RawStep;
+use super::sheet::{Cell, ONE, Sheet, Var};
+use super::word::Word;
 use halo2_proofs::arithmetic::Field;
 use rules::Fr;
-use rules::amount::{Amount, EXPONENT_BITS, Fee};
+use rules::amount::{Amount, Fee};
 use rules::operation::TIME_BITS;
 use rules::poseidon;
-
-/// Chunks of two bits in a balance (P-3.1).
-const BALANCE_PARTS: usize = 64;
-/// Mantissa bits of an amount below the cut of P-6.2: 16.
-const CUT_PARTS: usize = 8;
-
-/// A decimal float (P-4.2).
-#[derive(Clone, Copy)]
-struct Float {
-    mantissa: Var,
-    /// The mantissa's bits from 16 on.
-    mantissa_high: Option<Var>,
-    exponent: Var,
-    value: Var,
-}
-
-/// The cells of the batch that every operation uses.
-#[derive(Clone, Copy)]
-pub(super) struct Context {
-    pub rollup_id: Var,
-    pub time: Var,
-}
-
-/// What an operation leaves for the data stream: its word (P-4.3), and the word in two parts cut at bit 49 (P-6.2).
-#[derive(Clone, Copy)]
-pub(super) struct Word {
-    pub whole: Var,
-    parts: [Var; 6],
-    mantissa_high: Var,
-}
 
 impl Sheet {
     /// Lays out one operation from `root`. Returns the root after, the word, and the message's block, whose lane 1 is
@@ -67,9 +39,9 @@ impl Sheet {
         self.range(left, TIME_BITS as usize / 2);
 
         self.label("P-4.3: word");
-        let word = self.word(&sender, &receiver, &amount, &fee);
+        let word = self.word(sender.index, receiver.index, &amount, &fee);
         self.label("P-4.6: a no-op's word is 0");
-        self.arith([ZERO, word.whole.into(), is_op.into(), word.whole.into()]);
+        self.zero_unless(word.whole, is_op);
 
         self.label("P-5.2: message");
         let message = [
@@ -137,83 +109,5 @@ impl Sheet {
         self.range(receiver.balance[1], BALANCE_PARTS);
         self.label("P-4.4.9: the fee account's balance after");
         self.range(collector.balance[1], BALANCE_PARTS);
-    }
-
-    /// P-4.2: a canonical float with a mantissa of `bits` bits, at least `least` where the exponent is not 0.
-    fn float(&mut self, raw: RawFloat, bits: u32, least: u32) -> Float {
-        let mantissa = self.witness(raw.mantissa);
-        let parts = bits as usize / 2;
-        let chain = if bits % 2 == 1 {
-            self.range_odd(mantissa, parts)
-        } else {
-            self.range(mantissa, parts)
-        };
-
-        let digits: Vec<Var> = (0..EXPONENT_BITS)
-            .map(|i| self.boolean(raw.exponent >> i & 1 == 1))
-            .collect();
-        let shifted: Vec<(Var, u32)> = digits[1..].iter().copied().zip(1..).collect();
-        let exponent = self.pack(digits[0], &shifted);
-        let mut value = mantissa;
-        for (i, digit) in digits.into_iter().enumerate() {
-            let power = Fr::from(10).pow([1 << i]);
-            let factor = self.mul_add(ONE, Term::Constant(power - Fr::ONE), digit);
-            value = self.mul(value, factor);
-        }
-
-        let scaled = self.boolean(raw.exponent != 0);
-        self.arith([ZERO, exponent.into(), scaled.into(), exponent.into()]);
-        let required = self.mul(scaled, Term::Constant(Fr::from(u64::from(least))));
-        let room = self.sub(mantissa, required);
-        self.range(room, bits.div_ceil(2) as usize);
-        Float {
-            mantissa,
-            mantissa_high: chain.get(CUT_PARTS).copied(),
-            exponent,
-            value,
-        }
-    }
-
-    fn word(&mut self, sender: &Access, receiver: &Access, amount: &Float, fee: &Float) -> Word {
-        let whole = self.pack(
-            sender.index,
-            &[
-                (amount.mantissa, 33),
-                (amount.exponent, 52),
-                (fee.mantissa, 57),
-                (fee.exponent, 61),
-                (receiver.index, 66),
-            ],
-        );
-        let parts = [
-            sender.index,
-            amount.mantissa,
-            amount.exponent,
-            fee.mantissa,
-            fee.exponent,
-            receiver.index,
-        ];
-        let mantissa_high = amount
-            .mantissa_high
-            .expect("an amount's mantissa is longer than the cut");
-        Word {
-            whole,
-            parts,
-            mantissa_high,
-        }
-    }
-
-    /// P-6.2: the word's low 49 and high 50 bits.
-    pub fn cut(&mut self, word: &Word) -> [Var; 2] {
-        let [from, mantissa, exponent, fee_mantissa, fee_exponent, to] = word.parts;
-        let shift = Fr::from(2).pow([2 * CUT_PARTS as u64]);
-        let raised = self.mul(word.mantissa_high, Term::Constant(shift));
-        let mantissa_low = self.sub(mantissa, raised);
-        let low = self.pack(from, &[(mantissa_low, 33)]);
-        let high = self.pack(
-            word.mantissa_high,
-            &[(exponent, 3), (fee_mantissa, 8), (fee_exponent, 12), (to, 17)],
-        );
-        [low, high]
     }
 }

@@ -1,9 +1,9 @@
 //! Tests of the shard circuit on its cells: forged witnesses, cells changed one by one.
 
-mod checker;
+pub(crate) mod checker;
 mod forged;
 mod gates;
 mod groups;
 mod native;
-mod sweep;
+pub(crate) mod sweep;
 mod world;

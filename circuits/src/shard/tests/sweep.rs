@@ -9,7 +9,7 @@ use rules::Fr;
 use std::collections::BTreeSet;
 
 /// Cells that nothing reads: blank by design, they have no part in the statement.
-fn unread(checker: &Checker, sheet: &Sheet) -> BTreeSet<(usize, usize)> {
+pub(crate) fn unread(checker: &Checker, sheet: &Sheet) -> BTreeSet<(usize, usize)> {
     let mut read = BTreeSet::new();
     for constraint in &checker.constraints {
         for (column, rotation) in constraint.reads() {
