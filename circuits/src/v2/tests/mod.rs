@@ -1,0 +1,6 @@
+//! Tests of the shard circuit on its cells: forged witnesses, cells changed one by one.
+
+mod forged;
+mod gates;
+mod sweep;
+mod world;
