@@ -79,6 +79,10 @@ abstract contract Fixture {
         first[0] = IRollup.Registration(address(scripted), VK_DIGEST, GAS_CAP);
     }
 
+    function _made(IRollup.Registration[] memory first) internal returns (Rollup) {
+        return new Rollup(_parameters(), first);
+    }
+
     // Records.
 
     function _posted(
