@@ -3,7 +3,7 @@
 mod operator;
 mod tls;
 
-pub use operator::{BatchArgs, DrainArgs, ListArgs, ReplayArgs, RollbackArgs, ServiceArgs};
+pub use operator::{BatchArgs, DrainArgs, ListArgs, ReplayArgs, RollbackArgs, ServiceArgs, TopArgs};
 pub use tls::{CONNECTION_VARIABLES, CredentialArgs, ServerTlsArgs};
 
 use std::net::SocketAddr;
@@ -85,6 +85,8 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// List the workers that are connected.
     Workers(ServiceArgs),
+    /// Show what there is to do, who does it and how fast, again and again.
+    Top(TopArgs),
     /// Tell a worker to finish what it holds, to take no more, and to end.
     Drain(DrainArgs),
     /// Hand out no more tasks, until `resume`, over restarts of the coordinator too.
@@ -218,6 +220,10 @@ pub struct CoordinatorArgs {
     /// behind something that proves who asks [default: not served].
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
+    /// Serve a page for browsers over HTTP on this address: batches, tasks, workers, failures. In plain text and to whoever reaches it, as
+    /// above [default: not served].
+    #[arg(long, value_name = "ADDRESS")]
+    pub status_listen: Option<SocketAddr>,
     /// Directory of the store; created if missing.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,

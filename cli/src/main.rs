@@ -75,6 +75,7 @@ fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<(
         Command::Cancel(args) => block_on(commands::operator::cancel(&args)),
         Command::Rollback(args) => block_on(commands::rollback::run(&args)),
         Command::Workers(args) => block_on(commands::operator::workers(&args)),
+        Command::Top(args) => block_on(commands::top::run(&args)),
         Command::Drain(args) => block_on(commands::operator::drain(&args)),
         Command::Pause(args) => block_on(commands::operator::pause(&args)),
         Command::Resume(args) => block_on(commands::operator::resume(&args)),

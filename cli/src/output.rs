@@ -72,6 +72,24 @@ pub fn line(text: impl Display) -> Result<()> {
         .context("cannot write to standard output")
 }
 
+/// Prints lines on standard output, on a terminal in the place of those before.
+///
+/// # Errors
+/// When standard output is closed.
+pub fn screen(clears: bool, lines: Vec<String>) -> Result<()> {
+    /// Cursor home, and all below it blank.
+    const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
+    let mut text = if clears { CLEAR.to_owned() } else { String::new() };
+    for line in lines {
+        text.push_str(&visible(&line));
+        text.push('\n');
+    }
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+}
+
 /// The error and its causes in one sentence, which says each cause once: many an error repeats its source in its own text. What
 /// the machine lacks is told with what helps.
 pub fn sentence(error: &anyhow::Error) -> String {

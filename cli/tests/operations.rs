@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
 use support::{Service, log_tail, start, wait_for, workspace};
 use telemetry::Metric;
 
@@ -17,6 +18,7 @@ use telemetry::Metric;
 const WORK_MAX: Duration = Duration::from_secs(180);
 const OPERATIONS: &str = "docs/operations.md";
 const ALARMS: &str = "docs/alarms.yml";
+const DASHBOARD: &str = "docs/grafana-dashboard.json";
 
 fn read(document: &str) -> String {
     fs::read_to_string(workspace().join(document)).unwrap()
@@ -112,6 +114,25 @@ fn alarms() -> BTreeMap<String, String> {
     alarms
 }
 
+/// The dashboard's queries, by their panels' titles.
+fn dashboard() -> Vec<(String, String)> {
+    let board: Value = serde_json::from_str(&read(DASHBOARD)).expect("it is JSON");
+    let panels = board["panels"].as_array().expect("panels").iter();
+    let queries = panels.flat_map(|panel| {
+        let title = panel["title"].as_str().expect("a title").to_owned();
+        let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+        assert!(
+            panel["type"] == "row" || !targets.is_empty(),
+            "{title} shows nothing"
+        );
+        targets.into_iter().map(move |target| {
+            let query = target["expr"].as_str().expect("a query").to_owned();
+            (title.clone(), query)
+        })
+    });
+    queries.collect()
+}
+
 /// The first cells of the rows of the tables whose head is this.
 fn table(document: &str, head: &str) -> BTreeMap<String, String> {
     let (_, rest) = document.split_once(head).expect("the table's head");
@@ -150,6 +171,15 @@ fn every_query_names_series_that_there_are() {
     queries
         .into_iter()
         .for_each(|line| assert_eq!(unknown(line), [""; 0], "{line}"));
+    let mut shown = BTreeSet::new();
+    for (panel, query) in dashboard() {
+        assert_eq!(unknown(&query), [""; 0], "{panel} of {DASHBOARD}");
+        shown.append(&mut names(&query));
+    }
+    for metric in all_metrics() {
+        let is_shown = metric.series_names().iter().any(|name| shown.contains(name));
+        assert!(is_shown, "{DASHBOARD} does not show {}", metric.name);
+    }
     // The check itself finds what is wrong.
     assert_eq!(
         unknown("rate(rollup_prover_batches_total[5m]) > rollup_prover_batches{a=\"rollup_prover_x\"}"),

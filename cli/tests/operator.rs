@@ -84,6 +84,15 @@ fn an_operator_sees_what_waits_and_why_and_takes_it_back() {
         (info["preset"].as_str(), info["next_batch_number"].as_u64()),
         (Some("tiny"), Some(1))
     );
+    let top = service.ask(&["top", "--once"]);
+    assert_eq!(top["batches"][0]["batch_id"].as_str(), Some(id.as_str()));
+    assert_eq!(top["workers"].as_array().map(Vec::len), Some(0));
+    let (code, out, error) = service.call(&["top", "--once"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(out.contains(&id) && out.contains("none is connected"), "{out}");
+    assert!(!out.contains('\u{1b}'), "no terminal, nothing that steers one");
+    let (code, _, error) = service.call(&["top", "--once", "--interval", "0"]);
+    assert_eq!(code, 2, "{error}");
     assert_eq!(
         info["chain_id"].as_str(),
         Some("31337"),

@@ -29,6 +29,8 @@ pub struct Config {
     pub reload_ms: u64,
     /// Where metrics are served over HTTP, in plain text and to everybody; port 0 takes a free one. Nowhere unless it is said.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where the status page is served, likewise.
+    pub status_listen: Option<SocketAddr>,
     /// What one connection and one caller may take.
     pub quotas: Quotas,
     /// Folder of the store; it is made if need be.
@@ -195,6 +197,7 @@ impl Config {
             insecure_plaintext: false,
             reload_ms: 2_000,
             metrics_listen: None,
+            status_listen: None,
             quotas: Quotas::default(),
             store,
             rollup_id,

@@ -24,6 +24,20 @@ pub struct ServiceArgs {
     pub client: ClientArgs,
 }
 
+/// Arguments of `top`.
+#[derive(Debug, Clone, Args)]
+pub struct TopArgs {
+    /// Look once, and end.
+    #[arg(long)]
+    pub once: bool,
+    /// Seconds between two looks.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub interval: u32,
+    /// The coordinator.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
 /// Arguments of `explain`, `retry` and `cancel`.
 #[derive(Debug, Clone, Args)]
 pub struct BatchArgs {

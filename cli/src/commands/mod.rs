@@ -9,3 +9,4 @@ pub mod replay;
 pub mod roles;
 pub mod rollback;
 pub mod token;
+pub mod top;

@@ -208,7 +208,8 @@ pub async fn workers(args: &ServiceArgs) -> Result<()> {
         .try_for_each(|worker| output::line(worker_line(worker)))
 }
 
-fn worker_line(worker: &WorkerInfo) -> String {
+/// A worker on one line: `one  at work  proves shards and aggregations  b17-s3`.
+pub fn worker_line(worker: &WorkerInfo) -> String {
     let state = match (worker.draining, worker.task_ids.is_empty()) {
         (true, _) => "draining",
         (false, true) => "idle",
@@ -237,7 +238,8 @@ fn kinds(worker: &WorkerInfo) -> Vec<&'static str> {
     worker.capabilities().map(name).collect()
 }
 
-fn worker_json(worker: &WorkerInfo) -> Value {
+/// A worker, for programs.
+pub fn worker_json(worker: &WorkerInfo) -> Value {
     json!({
         "worker": worker.worker,
         "identity": worker.identity,

@@ -193,6 +193,7 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     config.access = args.access;
     config.insecure_plaintext = args.insecure_plaintext;
     config.metrics_listen = args.metrics_listen;
+    config.status_listen = args.status_listen;
     config.limits.lease_ms = u64::from(args.lease_seconds) * 1000;
     config.limits.progress_ms_max = (u64::from(args.progress_seconds) * 1000).max(config.limits.lease_ms);
     config.limits.rollback_max = u64::from(args.rollback_batches);

@@ -146,7 +146,8 @@ impl Core {
         task.session = Some(id);
         self.leases_given += 1;
         task.work = Work::begin(self.leases_given, now);
-        self.tally.began(task_id, Some(id), now);
+        self.tally
+            .began(task_id, Some(id), task.record.worker.clone(), now);
         self.set_deadline(task_id);
         let fence = self.tasks[&task_id].record.fence;
         self.save_task(task_id, output);

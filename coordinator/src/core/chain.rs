@@ -244,7 +244,7 @@ impl Core {
             failure: None,
         };
         self.batches.insert(id, record);
-        self.tally.batches_accepted += 1;
+        self.tally.numbers.batches_accepted += 1;
         self.chain.insert(new.number, id);
         self.unproven.insert(new.number);
         *self.open.entry(new.tenant.clone()).or_default() += 1;

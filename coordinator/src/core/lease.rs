@@ -227,7 +227,7 @@ impl Core {
         }
         let worker = self.sessions.get(&id).map(|session| &session.worker);
         if task.record.status == TaskStatus::Leased && task.record.worker.as_ref() == worker {
-            self.tally.ended(task_id, Outcome::Proven, now);
+            self.tally.ended(task_id, Outcome::Proven, "", now);
         } else {
             self.tally.proven_late(task_id.kind);
         }
@@ -247,7 +247,7 @@ impl Core {
         let mut output = Output::default();
         if self.held(id, task_id, fence).is_ok() {
             let message = format!("the proof does not verify: {why}");
-            self.tally.ended(task_id, Outcome::Rejected, now);
+            self.tally.ended(task_id, Outcome::Rejected, &message, now);
             self.attempt_failed(now, task_id, FailureClass::Infrastructure, &message, &mut output);
             self.assign(now, &mut output);
         }
@@ -316,7 +316,7 @@ impl Core {
             return;
         }
         self.timers.remove(&(task.deadline, task_id));
-        self.tally.ended(task_id, Outcome::Unneeded, now);
+        self.tally.ended(task_id, Outcome::Unneeded, "", now);
         if let Some(id) = task.session.take()
             && let Some(session) = self.sessions.get_mut(&id)
         {
@@ -344,7 +344,7 @@ impl Core {
             true => Outcome::Silent,
             false => Outcome::Lost,
         };
-        self.tally.ended(task_id, outcome, now);
+        self.tally.ended(task_id, outcome, outcome.in_words(), now);
         self.end_lease(now, task_id, LeaseEnd::Over, output);
         let task = self.tasks.get_mut(&task_id).expect("just found");
         let phase = std::mem::take(&mut task.phase);
@@ -395,7 +395,7 @@ impl Core {
         output: &mut Output,
     ) {
         // The worker itself ended the lease, so it need not be told.
-        self.tally.ended(task_id, Outcome::Failed(class), now);
+        self.tally.ended(task_id, Outcome::Failed(class), message, now);
         let task = self.tasks.get_mut(&task_id).expect("the caller found the task");
         let order = task.work.order;
         if let Some(id) = task.session.take() {

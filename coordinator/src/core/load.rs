@@ -73,12 +73,11 @@ impl Core {
             *load.outstanding_ms.entry(kind).or_default() += aggregations * self.tally.cost_ms(kind);
         }
         for session in self.sessions.values() {
-            let state = match session {
-                session if session.draining => "draining",
-                session if !session.leases.is_empty() => "busy",
-                session if session.request.is_some() => "asking",
-                _ => "idle",
-            };
+            let state = worker_state(
+                session.draining,
+                !session.leases.is_empty(),
+                session.request.is_some(),
+            );
             *load.workers.entry(state).or_default() += 1;
         }
         load
@@ -94,7 +93,18 @@ fn left_of(task: &Task) -> f64 {
     }
 }
 
-fn task_state(task: &Task, now: UnixMs) -> &'static str {
+/// One of [`WORKER_STATES`].
+pub fn worker_state(draining: bool, busy: bool, asking: bool) -> &'static str {
+    match (draining, busy, asking) {
+        (true, ..) => "draining",
+        (_, true, _) => "busy",
+        (_, _, true) => "asking",
+        _ => "idle",
+    }
+}
+
+/// One of [`TASK_STATES`].
+pub fn task_state(task: &Task, now: UnixMs) -> &'static str {
     match task.record.status {
         TaskStatus::Ready if task.record.not_before > now => "waiting",
         TaskStatus::Ready => "ready",

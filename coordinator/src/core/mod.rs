@@ -11,13 +11,14 @@
 //! - [`lease`]: for how long a worker has a task, and what counts when it reports; `assign` chooses which one gets which, and
 //!   `evidence` judges what speaks against a task.
 //! - [`operator`] and [`explain`]: what an operator does, and is told of a batch.
-//! - [`tally`] and [`load`]: what has come to pass and what there is to do, in numbers. Nothing is decided by them.
+//! - [`tally`], [`history`] and [`load`]: what has come to pass and what there is to do. Nothing is decided by them.
 
 mod assign;
 pub mod chain;
 pub mod damage;
 mod evidence;
 pub mod explain;
+pub mod history;
 pub mod id;
 pub mod lease;
 pub mod load;
@@ -365,7 +366,7 @@ impl Core {
                 task.work = Work::begin(0, now);
                 task.deadline = now.after(core.limits.restart_grace_ms.min(core.limits.lease_ms));
                 core.timers.insert((task.deadline, id));
-                core.tally.began(id, None, now);
+                core.tally.began(id, None, task.record.worker.clone(), now);
             }
             core.tasks.insert(id, task);
             core.refresh(id, now);

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use telemetry::{Histogram, WAITING_PHASE, known_phase};
 
 use super::{
-    id::{SessionId, TaskId, TaskKind, UnixMs},
+    history::History,
+    id::{SessionId, TaskId, TaskKind, UnixMs, WorkerId},
     lease::FailureClass,
     record::{BatchRecord, BatchStatus},
 };
@@ -78,6 +79,18 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// What is to be said where no worker says anything.
+    pub(super) fn in_words(self) -> &'static str {
+        match self {
+            Self::Silent => "the worker fell silent",
+            Self::Stuck => "the worker made no progress for too long",
+            Self::Lost => "the connection of the worker was lost",
+            _ => "",
+        }
+    }
+}
+
 /// Stages of a batch that are timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
@@ -119,19 +132,27 @@ pub struct Ended {
     pub device_ms: u64,
 }
 
-/// Everything counted.
-#[derive(Debug, Clone, Default)]
+/// Everything counted, and what it is counted from.
+#[derive(Debug, Default)]
 pub struct Tally {
     /// By task: as many as there are leases.
     open: BTreeMap<TaskId, Open>,
     /// When a session's device was last free for the next task.
     freed: BTreeMap<SessionId, UnixMs>,
+    /// What an attempt that is proven takes of a device, milliseconds, the newest counting most.
+    costs: BTreeMap<TaskKind, f64>,
+    pub(crate) numbers: Numbers,
+    /// The newest attempts, one by one.
+    pub(crate) history: History,
+}
+
+/// What was counted since the start. Of the same size whatever was.
+#[derive(Debug, Clone, Default)]
+pub struct Numbers {
     /// By kind and the outcome's name.
     pub(crate) attempts: BTreeMap<(TaskKind, &'static str), Ended>,
     /// Times of phases that were left, by kind and phase.
     pub(crate) phases: BTreeMap<(TaskKind, &'static str), Histogram>,
-    /// What an attempt that is proven takes of a device, milliseconds, the newest counting most.
-    costs: BTreeMap<TaskKind, f64>,
     pub(crate) batches_accepted: u64,
     pub(crate) batches_proven: u64,
     pub(crate) batches_cancelled: u64,
@@ -144,7 +165,13 @@ pub struct Tally {
 
 impl Tally {
     /// A worker has a task.
-    pub(super) fn began(&mut self, task: TaskId, session: Option<SessionId>, now: UnixMs) {
+    pub(super) fn began(
+        &mut self,
+        task: TaskId,
+        session: Option<SessionId>,
+        worker: Option<WorkerId>,
+        now: UnixMs,
+    ) {
         let open = Open {
             session,
             began: now,
@@ -152,6 +179,7 @@ impl Tally {
             phase_began: now,
         };
         self.open.insert(task, open);
+        self.history.began(task, worker, now);
     }
 
     /// A worker says which phase it is in.
@@ -164,21 +192,31 @@ impl Tally {
             let left = std::mem::replace(&mut open.phase, phase);
             let since = std::mem::replace(&mut open.phase_began, now);
             self.left_phase(task.kind, left, since.until(now));
+            self.history.phase(task, phase, now);
         }
     }
 
     fn left_phase(&mut self, kind: TaskKind, phase: &'static str, ms: u64) {
-        self.phases.entry((kind, phase)).or_default().observe_ms(ms);
+        self.numbers
+            .phases
+            .entry((kind, phase))
+            .or_default()
+            .observe_ms(ms);
     }
 
-    /// The attempt at a task ends; nothing happens where that was told before.
-    pub(super) fn ended(&mut self, task: TaskId, outcome: Outcome, now: UnixMs) {
+    /// The attempt at a task ends, `why` in words; nothing happens where that was told before.
+    pub(super) fn ended(&mut self, task: TaskId, outcome: Outcome, why: &str, now: UnixMs) {
         let Some(open) = self.open.remove(&task) else {
             return;
         };
         let freed = open.session.and_then(|session| self.freed.insert(session, now));
         let device_ms = freed.map_or(open.began, |freed| freed.max(open.began)).until(now);
-        let ended = self.attempts.entry((task.kind, outcome.name())).or_default();
+        self.history.ended(task, outcome, why, device_ms, now);
+        let ended = self
+            .numbers
+            .attempts
+            .entry((task.kind, outcome.name()))
+            .or_default();
         ended.count += 1;
         ended.device_ms += device_ms;
         if outcome == Outcome::Proven {
@@ -191,7 +229,7 @@ impl Tally {
     /// A proof counts whose attempt had ended before.
     pub(super) fn proven_late(&mut self, kind: TaskKind) {
         let name = Outcome::ProvenLate.name();
-        self.attempts.entry((kind, name)).or_default().count += 1;
+        self.numbers.attempts.entry((kind, name)).or_default().count += 1;
     }
 
     /// A lease goes on in another session.
@@ -221,15 +259,15 @@ impl Tally {
     pub(super) fn finished(&mut self, batch: &BatchRecord) {
         match batch.status {
             BatchStatus::Proven => self.proven(batch),
-            BatchStatus::Cancelled => self.batches_cancelled += 1,
-            BatchStatus::RolledBack => self.batches_rolled_back += 1,
+            BatchStatus::Cancelled => self.numbers.batches_cancelled += 1,
+            BatchStatus::RolledBack => self.numbers.batches_rolled_back += 1,
             BatchStatus::Queued | BatchStatus::Proving | BatchStatus::Aggregating | BatchStatus::Failed => {}
         }
     }
 
     fn proven(&mut self, batch: &BatchRecord) {
-        self.batches_proven += 1;
-        self.operations_proven += u64::from(batch.operations);
+        self.numbers.batches_proven += 1;
+        self.numbers.operations_proven += u64::from(batch.operations);
         let moments = [
             Some(batch.accepted),
             batch.started,
@@ -245,7 +283,11 @@ impl Tally {
         for (stage, from, to) in spans {
             // The clock may have been set between two runs of the coordinator.
             if let (Some(from), Some(to)) = (moments[from], moments[to]) {
-                self.stages.entry(stage).or_default().observe_ms(from.until(to));
+                self.numbers
+                    .stages
+                    .entry(stage)
+                    .or_default()
+                    .observe_ms(from.until(to));
             }
         }
     }
@@ -274,17 +316,17 @@ mod tests {
     }
 
     fn of(tally: &Tally, outcome: Outcome) -> Ended {
-        let found = tally.attempts.get(&(TaskKind::Shard, outcome.name()));
+        let found = tally.numbers.attempts.get(&(TaskKind::Shard, outcome.name()));
         found.copied().unwrap_or_default()
     }
 
     #[test]
     fn time_of_a_device_is_counted_once_where_leases_overlap() {
         let mut tally = Tally::default();
-        tally.began(shard(0), Some(SESSION), UnixMs(1_000));
-        tally.began(shard(1), Some(SESSION), UnixMs(2_000));
-        tally.ended(shard(0), Outcome::Proven, UnixMs(5_000));
-        tally.ended(shard(1), Outcome::Proven, UnixMs(8_000));
+        tally.began(shard(0), Some(SESSION), None, UnixMs(1_000));
+        tally.began(shard(1), Some(SESSION), None, UnixMs(2_000));
+        tally.ended(shard(0), Outcome::Proven, "", UnixMs(5_000));
+        tally.ended(shard(1), Outcome::Proven, "", UnixMs(8_000));
         assert_eq!(
             of(&tally, Outcome::Proven),
             Ended {
@@ -293,22 +335,22 @@ mod tests {
             }
         );
         // A device that stood idle meanwhile costs nothing.
-        tally.began(shard(2), Some(SESSION), UnixMs(20_000));
-        tally.ended(shard(2), Outcome::Silent, UnixMs(21_000));
+        tally.began(shard(2), Some(SESSION), None, UnixMs(20_000));
+        tally.ended(shard(2), Outcome::Silent, "", UnixMs(21_000));
         assert_eq!(of(&tally, Outcome::Silent).device_ms, 1_000);
         // Another worker's device is another.
-        tally.began(shard(3), Some(SessionId(2)), UnixMs(20_000));
-        tally.ended(shard(3), Outcome::Lost, UnixMs(22_000));
+        tally.began(shard(3), Some(SessionId(2)), None, UnixMs(20_000));
+        tally.ended(shard(3), Outcome::Lost, "", UnixMs(22_000));
         assert_eq!(of(&tally, Outcome::Lost).device_ms, 2_000);
     }
 
     #[test]
     fn an_attempt_ends_once() {
         let mut tally = Tally::default();
-        tally.began(shard(0), Some(SESSION), UnixMs(0));
-        tally.ended(shard(0), Outcome::Proven, UnixMs(10));
-        tally.ended(shard(0), Outcome::Unneeded, UnixMs(20));
-        tally.ended(shard(9), Outcome::Lost, UnixMs(20));
+        tally.began(shard(0), Some(SESSION), None, UnixMs(0));
+        tally.ended(shard(0), Outcome::Proven, "", UnixMs(10));
+        tally.ended(shard(0), Outcome::Unneeded, "", UnixMs(20));
+        tally.ended(shard(9), Outcome::Lost, "", UnixMs(20));
         assert_eq!(of(&tally, Outcome::Proven).count, 1);
         assert_eq!(of(&tally, Outcome::Unneeded).count, 0);
         assert_eq!(of(&tally, Outcome::Lost).count, 0, "nobody had it");
@@ -317,7 +359,7 @@ mod tests {
     #[test]
     fn a_phase_that_nobody_knows_is_another() {
         let mut tally = Tally::default();
-        tally.began(shard(0), Some(SESSION), UnixMs(0));
+        tally.began(shard(0), Some(SESSION), None, UnixMs(0));
         for (at, phase) in [
             (1_000, "witness"),
             (1_500, "witness"),
@@ -326,8 +368,9 @@ mod tests {
         ] {
             tally.phase(shard(0), phase, UnixMs(at));
         }
-        tally.ended(shard(0), Outcome::Proven, UnixMs(9_000));
+        tally.ended(shard(0), Outcome::Proven, "", UnixMs(9_000));
         let phases: Vec<_> = tally
+            .numbers
             .phases
             .iter()
             .map(|((_, phase), times)| (*phase, times.sum()))
@@ -339,18 +382,18 @@ mod tests {
     fn a_cost_is_assumed_until_one_was_seen() {
         let mut tally = Tally::default();
         assert_eq!(tally.cost_ms(TaskKind::Shard), ASSUMED_DEVICE_MS);
-        tally.began(shard(0), None, UnixMs(0));
-        tally.ended(shard(0), Outcome::Failed(FailureClass::Resource), UnixMs(10));
+        tally.began(shard(0), None, None, UnixMs(0));
+        tally.ended(shard(0), Outcome::Failed(FailureClass::Resource), "", UnixMs(10));
         assert_eq!(
             tally.cost_ms(TaskKind::Shard),
             ASSUMED_DEVICE_MS,
             "it was not proven"
         );
-        tally.began(shard(0), None, UnixMs(0));
-        tally.ended(shard(0), Outcome::Proven, UnixMs(100));
+        tally.began(shard(0), None, None, UnixMs(0));
+        tally.ended(shard(0), Outcome::Proven, "", UnixMs(100));
         assert_eq!(tally.cost_ms(TaskKind::Shard), 100.0);
-        tally.began(shard(1), None, UnixMs(0));
-        tally.ended(shard(1), Outcome::Proven, UnixMs(200));
+        tally.began(shard(1), None, None, UnixMs(0));
+        tally.ended(shard(1), Outcome::Proven, "", UnixMs(200));
         assert!((tally.cost_ms(TaskKind::Shard) - 120.0).abs() < 1e-6);
         assert_eq!(tally.cost_ms(TaskKind::Aggregation), ASSUMED_DEVICE_MS);
     }

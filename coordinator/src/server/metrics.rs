@@ -116,7 +116,12 @@ fn add(observed: &Observed, page: &mut Page) {
     page.number(&SNAPSHOT_AGE, &[], observed.at.elapsed().as_secs_f64());
 }
 
-fn add_batches(Observed { tally, load, .. }: &Observed, page: &mut Page) {
+fn add_batches(
+    Observed {
+        numbers: tally, load, ..
+    }: &Observed,
+    page: &mut Page,
+) {
     for status in OPEN {
         let count = load.batches.get(status).copied().unwrap_or(0);
         page.number(&BATCHES, &[status], count as f64);
@@ -138,7 +143,12 @@ fn add_batches(Observed { tally, load, .. }: &Observed, page: &mut Page) {
     }
 }
 
-fn add_tasks(Observed { tally, load, .. }: &Observed, page: &mut Page) {
+fn add_tasks(
+    Observed {
+        numbers: tally, load, ..
+    }: &Observed,
+    page: &mut Page,
+) {
     for kind in TaskKind::ALL {
         let circuit = kind.name();
         for state in TASK_STATES {

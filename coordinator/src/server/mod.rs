@@ -10,6 +10,7 @@ mod prover_service;
 mod reload;
 mod shell;
 mod status;
+mod status_page;
 mod submission;
 #[cfg(test)]
 mod tests;
@@ -116,6 +117,8 @@ pub struct Coordinator {
     address: SocketAddr,
     /// For those who scrape.
     metrics: Option<Listener>,
+    /// For those who look at the status page.
+    status: Option<Listener>,
 }
 
 /// Starts a coordinator and serves until `shutdown` completes.
@@ -185,10 +188,8 @@ impl Coordinator {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let metrics = match config.metrics_listen {
-            Some(address) => Some(Listener::bind(address).await?),
-            None => None,
-        };
+        let metrics = listen_for(config.metrics_listen).await?;
+        let status = listen_for(config.status_listen).await?;
         let about = About {
             preset: keyring.preset,
             manifest: keyring.current.manifest.clone(),
@@ -215,6 +216,7 @@ impl Coordinator {
             listener,
             address,
             metrics,
+            status,
         })
     }
 
@@ -226,6 +228,11 @@ impl Coordinator {
     /// Where metrics are served, if they are.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(Listener::address)
+    }
+
+    /// Where the status page is served, if it is.
+    pub fn status_address(&self) -> Option<SocketAddr> {
+        self.status.as_ref().map(Listener::address)
     }
 
     /// Serves until `shutdown` completes and calls under way have ended or their time is over.
@@ -242,11 +249,13 @@ impl Coordinator {
             listener,
             address,
             metrics,
+            status,
         } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
         set_health(&health, true).await;
         let stopping = shell.stopping().clone();
         let meter = Arc::new(Meter::new(&config));
+        let lookout = tokio::spawn(look_out(Arc::clone(&shell), Arc::clone(&about), metrics, status));
         let services = services(&shell, about, keyring, &meter, &config).add_service(health_service);
         let gate = Gate::new(Arc::clone(&in_force.access), meter, &config.quotas);
         let sweeper = tokio::spawn(gate.sweeper(stopping.clone()));
@@ -267,7 +276,6 @@ impl Coordinator {
         let timekeeper = tokio::spawn(Arc::clone(&shell).keep_time());
         let storekeeper = tokio::spawn(Arc::clone(&shell).keep_store());
         let reporter = tokio::spawn(report(shell.suspensions(), stopping.clone(), health.clone()));
-        let lookout = tokio::spawn(look_out(Arc::clone(&shell), metrics));
         let (one, all) = (bounds::of_one(&config), bounds::of_all(&config));
         tracing::debug!(?one, ?all, "bytes that callers may take at most");
         tracing::info!(%address, tls = config.tls.is_some(), access = config.access.is_some(), "coordinator serves");
@@ -305,17 +313,42 @@ impl Coordinator {
     }
 }
 
+/// Begins to listen for those who look, where they are to be listened for.
+async fn listen_for(address: Option<SocketAddr>) -> Result<Option<Listener>, ListenError> {
+    match address {
+        Some(address) => Listener::bind(address).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Serves those who look from outside, until the coordinator stops. Where nobody is to look, nothing is done for it.
-async fn look_out(shell: Arc<Shell>, metrics: Option<Listener>) {
-    let Some(metrics) = metrics else { return };
+async fn look_out(shell: Arc<Shell>, about: Arc<About>, metrics: Option<Listener>, status: Option<Listener>) {
+    if metrics.is_none() && status.is_none() {
+        return;
+    }
     let (seen, looks) = watch::channel(None);
     let process = Process::begun();
-    let answer = move |asked| std::future::ready(metrics::answer(&looks, process, &asked));
     let stopping = shell.stopping().clone();
-    tokio::join!(
-        observed::keep_looking(Arc::clone(&shell), seen),
-        metrics.serve("metrics are", answer, stopping.cancelled()),
-    );
+    let looking = observed::keep_looking(Arc::clone(&shell), status.is_some(), seen);
+    let scraped = async {
+        if let Some(metrics) = metrics {
+            let looks = looks.clone();
+            let answer = move |asked| std::future::ready(metrics::answer(&looks, process, &asked));
+            metrics.serve("metrics are", answer, stopping.cancelled()).await;
+        }
+    };
+    let shown = async {
+        if let Some(status) = status {
+            let (shell, looks) = (Arc::clone(&shell), looks.clone());
+            let answer = move |asked| {
+                status_page::answer(Arc::clone(&shell), Arc::clone(&about), looks.clone(), asked)
+            };
+            status
+                .serve("the status page is", answer, stopping.cancelled())
+                .await;
+        }
+    };
+    tokio::join!(looking, scraped, shown);
 }
 
 /// All services but health, which are served behind the gate.

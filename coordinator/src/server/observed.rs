@@ -8,11 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use telemetry::Histogram;
 use tokio::sync::watch;
 
 use super::shell::Shell;
-use crate::core::{load::Load, tally::Tally};
+use crate::core::{load::Load, tally::Numbers};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -23,7 +24,7 @@ pub(crate) struct Observed {
     /// When.
     pub at: Instant,
     /// What has come to pass.
-    pub tally: Tally,
+    pub numbers: Numbers,
     /// What there is to do.
     pub load: Load,
     /// Whether the store is waited for.
@@ -32,16 +33,24 @@ pub(crate) struct Observed {
     pub accounts: Option<usize>,
     /// Times of the coordinator's own work.
     pub own: Vec<(&'static str, Histogram)>,
+    /// Number of the next batch.
+    pub next_number: u64,
+    /// The newest batches, workers and failures; null where no page shows them.
+    pub lists: Arc<Value>,
 }
 
 /// Where the newest look is found. None before the first, which is soon.
 pub(crate) type Looks = watch::Receiver<Option<Arc<Observed>>>;
 
-/// Looks once a second until the coordinator stops.
-pub(super) async fn keep_looking(shell: Arc<Shell>, seen: watch::Sender<Option<Arc<Observed>>>) {
+/// Looks once a second until the coordinator stops, at the lists of the status page too if `listed`.
+pub(super) async fn keep_looking(
+    shell: Arc<Shell>,
+    listed: bool,
+    seen: watch::Sender<Option<Arc<Observed>>>,
+) {
     loop {
         let last = seen.borrow().clone();
-        let look = move |shell: &Shell| shell.observe(last.as_deref());
+        let look = move |shell: &Shell| shell.observe(last.as_deref(), listed);
         match shell.run(look).await {
             Ok(observed) => drop(seen.send_replace(Some(Arc::new(observed)))),
             Err(_) => return,

@@ -6,6 +6,7 @@
 
 mod clock;
 mod damage;
+mod look;
 mod meters;
 mod proofs;
 mod rollback;
@@ -25,10 +26,11 @@ use tonic::Status;
 pub(crate) use self::clock::Clock;
 pub(super) use self::{
     damage::Unread,
+    look::age_ms,
     meters::{Meters, Work},
     rollback::{CancelFailure, RollbackFailure},
 };
-use super::{observed::Observed, status::Unavailable, told::Told};
+use super::{status::Unavailable, told::Told};
 use crate::{
     core::{
         Core, Effect, HEARTBEAT_MS, Output,
@@ -113,6 +115,8 @@ pub(crate) struct Shell {
     told: Told,
     /// What the work here takes.
     meters: Meters,
+    /// What workers say of their devices, by session. Locked after `inner`.
+    devices: Mutex<HashMap<SessionId, String>>,
     /// Whether the store is waited for.
     suspended: watch::Sender<bool>,
     /// Everything that uses the shell beside the server: when it is empty the store can be let go.
@@ -146,6 +150,7 @@ impl Shell {
             stopping: CancellationToken::new(),
             told: Told::of(WORKER_CAUSES_MAX),
             meters: Meters::default(),
+            devices: Mutex::default(),
             suspended: watch::Sender::new(false),
             tasks: TaskTracker::new(),
         }
@@ -390,21 +395,6 @@ impl Shell {
         }
     }
 
-    /// What there is to see now for those who look from outside, whether the store is waited for or not.
-    pub(super) fn observe(&self, last: Option<&Observed>) -> Observed {
-        // An execution holds the ledger for long, and what it ends with is seen at the next look.
-        let counted = self.ledger.try_lock().map(|ledger| ledger.accounts().len());
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        Observed {
-            at: std::time::Instant::now(),
-            tally: inner.core.tally().clone(),
-            load: inner.core.load(self.clock.now()),
-            suspended: inner.suspended.is_some(),
-            accounts: counted.ok().or(last.and_then(|last| last.accounts)),
-            own: self.meters.times(),
-        }
-    }
-
     /// Stops because the store holds something that it should not, or waits where it cannot be read.
     fn store_failed(&self, error: StoreError) -> Unavailable {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -477,6 +467,7 @@ impl Shell {
 
     /// Ends a session.
     pub(super) fn close_session(&self, id: SessionId) {
+        self.devices().remove(&id);
         if let Ok(mut inner) = self.inner.lock() {
             inner.sessions.remove(&id);
             if inner.suspended.is_some() {

@@ -4,6 +4,7 @@
 mod damage;
 mod earlier_circuits;
 mod keys;
+mod looking;
 mod operator;
 mod rollback_on_l1;
 mod sessions;

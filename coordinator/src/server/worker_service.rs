@@ -43,6 +43,8 @@ const RENEWALS_PER_LEASE: u64 = 4;
 
 /// Devices of a worker that a log line names.
 const DEVICES_TOLD: usize = 4;
+/// Most characters of their names that are remembered.
+const DEVICES_CHARS_MAX: usize = 256;
 
 /// Why a session ends that was closed for another.
 const REPLACED: &str = "the worker has opened another session, which takes the place of this one";
@@ -221,6 +223,8 @@ impl Handler {
         })?;
         let named = hello.devices.iter().take(DEVICES_TOLD);
         let devices: Vec<&str> = named.map(|device| device.name.as_str()).collect();
+        self.shell
+            .name_devices(id, one_line(&devices.join(", "), DEVICES_CHARS_MAX));
         if let Some(more) = self.told("joined", &hello.worker_name) {
             tracing::info!(
                 session = id.0,
