@@ -8,6 +8,8 @@ use rules::field;
 use rules::operation::{Expiry, RollupId};
 use rules::v2::operation::{Creation, Queued, Transfer, Withdrawal, Word};
 use rules::v2::record::{Coordinate, Kind, QueueHash, Record};
+use rules::v2::witness::RunningState;
+use rules::v2::{outbox, stream};
 
 const ROLLUP: RollupId = RollupId {
     chain_id: 31_337,
@@ -170,4 +172,161 @@ fn records_of_a_queue_and_its_hash() {
         hash = hash.after(&record);
         assert_eq!(hash.to_string(), expected[4]);
     }
+}
+
+/// The exit, then what stands in the group's places (P2-6.7).
+fn batch_records() -> [Record; 2] {
+    let exit = Record {
+        kind: Kind::ForcedExit,
+        code: 0,
+        token: TokenId(1),
+        index: at(70_000),
+        amount: ETHER / 2,
+        address: A,
+        u: Coordinate::ZERO,
+        v: Coordinate::ZERO,
+    };
+    [exit, withdrawal().record(&account(B, ETHER))]
+}
+
+#[test]
+fn streams_of_a_batch() {
+    let entries = entries();
+    assert_eq!(
+        element(&stream::commitment_a(&entries)),
+        "0x2ae7adc031be48ef8deb53eb6b3c64c3558debd9b06d9025391ca6d284ebb7fd"
+    );
+    let records = batch_records();
+    assert_eq!(
+        element(&records[0].elements()[0]),
+        "0x3782dace9d900000000445c000043"
+    );
+    assert_eq!(
+        element(&records[1].elements()[0]),
+        "0x6f05b59d3b2000000004000000045"
+    );
+    let word = |word: Word| word.to_integer();
+    let transfers = [65_536, 65_537].map(|from| word(Word::Transfer(transfer(from).effect())));
+    let group = stream::Group {
+        flag: true,
+        words: [transfers[0], 0, word(withdrawal().word()), 0, transfers[1]],
+    };
+    let [e0, e1] = group.elements();
+    assert_eq!(
+        element(&e0),
+        "0x800000004000000000000000000000000000000004001024000bb800010000"
+    );
+    assert_eq!(
+        element(&e1),
+        "0x8002048001770000200020000000000000000000000000000000001200"
+    );
+    let (posted_a, posted_b) = (stream::posted_a(&records), stream::posted_b(&[group]));
+    assert_eq!(stream::groups(&posted_b), Ok(vec![group]));
+    assert_eq!(stream::records(&posted_a), Ok(records.to_vec()));
+    let (c_a, c_b) = (stream::commitment_a(&records), stream::commitment_b(&[group]));
+    assert_eq!(
+        element(&c_a),
+        "0x23e915ca915cca4fc62c2a6d3547b9ec47d5f2dfcff4b25520f8921381313cb7"
+    );
+    assert_eq!(
+        element(&c_b),
+        "0x1e4c20d513529197c01c86488d4da548ce788b5f99742880524ee55e9e8f74d"
+    );
+    let binding = stream::Binding {
+        number: 3,
+        mode: stream::DaMode::Calldata,
+        c_a,
+        c_b,
+        posted_a: &posted_a,
+        posted_b: &posted_b,
+    };
+    let x = binding.x(&ROLLUP);
+    assert_eq!(
+        element(&x),
+        "0x10af08c839e987ccb6dbdabe680fcce70beace4f23662c973fff1bd6bf7121c9"
+    );
+    let (y_a, y_b) = (stream::evaluate(&posted_a, &x), stream::evaluate(&posted_b, &x));
+    assert_eq!(
+        element(&y_a),
+        "0x82c9f4f3c31f5137b7ff512ccc1ab236e330247ea96607c3851634ed0b01ef5"
+    );
+    assert_eq!(
+        element(&y_b),
+        "0x2854854daedb393629fd2869c2f6962ea78602ef87a007a287246399603d59b7"
+    );
+    let mut running = RunningState::initial(rules::Fr::zero());
+    records
+        .iter()
+        .for_each(|record| running.absorb_record(&record.elements(), &x));
+    running.absorb_group(&group.elements(), &x);
+    assert_eq!(
+        (running.c_a, running.y_a, running.c_b, running.y_b),
+        (c_a, y_a, c_b, y_b)
+    );
+    let owed = outbox::owed(3, &records);
+    assert_eq!(
+        owed[0].leaf().to_string(),
+        "0x13f02f2c7cec778dd33be165a99995e8e8633a82b489567f0e4371d6aa012af2"
+    );
+    assert_eq!(
+        outbox::Tree::new(&owed).root().unwrap().to_string(),
+        "0xef829d35b730e5e958a5a71fa66ffa24105256d0ff1aaad06e6a1c94bf279e3e"
+    );
+}
+
+#[test]
+fn trees_of_withdrawals() {
+    let roots = [
+        (
+            1,
+            "0xc42457230066af7bf28bde19f0be14134a2173c5cc43c8203e2c1e92de128e43",
+        ),
+        (
+            2,
+            "0x9d65dc34881794a77822b176acb6efba1aa01b6a1a1861372b4935ed6d00f9e8",
+        ),
+        (
+            3,
+            "0xbfb56143ee889e55d1b9733c63674173ddf3b5346a637f32e60836cdedcb8c47",
+        ),
+        (
+            5,
+            "0x7418b9184c1135afd1cccfd1b53678e5c0960f196ba79affa19d7f091b90adb7",
+        ),
+        (
+            8,
+            "0xdeb6d18693f10c3ce26419ad2700a8959a17a10f0563c8101709351f1d3ffb55",
+        ),
+    ];
+    for (count, expected) in roots {
+        let owed: Vec<_> = (0..count)
+            .map(|position: u32| {
+                let mut recipient = A;
+                recipient[19] += position as u8;
+                outbox::Owed {
+                    batch: 7,
+                    position,
+                    token: TokenId(1 + (position % 3) as u16),
+                    amount: ETHER + u128::from(position),
+                    recipient,
+                }
+            })
+            .collect();
+        let tree = outbox::Tree::new(&owed);
+        let root = tree.root().unwrap();
+        assert_eq!(root.to_string(), expected);
+        for owed in &owed {
+            let siblings = tree.siblings(owed.position).unwrap();
+            assert_eq!(outbox::root_of(owed.leaf(), &siblings), root);
+            let other = outbox::Owed { amount: 1, ..*owed };
+            assert_ne!(outbox::root_of(other.leaf(), &siblings), root);
+        }
+        assert_eq!(tree.siblings(count), None);
+    }
+    assert_eq!(outbox::Tree::new(&[]).root(), None);
+    let root = rules::state::State::default().root();
+    assert_eq!(
+        element(&root),
+        "0x113546cad171002bd1b8f16603b113e11df1e25b1185ae23b092a7804737d912"
+    );
 }

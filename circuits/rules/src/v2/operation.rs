@@ -1,121 +1,17 @@
-//! Operations: their words, signed messages and file form (P2-4.1 … P2-4.12, section 5).
+//! Operations: their signed messages and file form (P2-4.1 … P2-4.12, section 5).
 
 use super::record::{Coordinate, Kind, Record};
 use crate::account::{Account, AccountIndex, TokenId, address_to_fr};
-use crate::amount::{Amount, AmountError, Fee};
+use crate::amount::{Amount, Fee};
 use crate::eddsa::{PrivateKey, PublicKey, Signature};
-use crate::operation::{Effect, Expiry, RollupId, WORD_BITS};
+use crate::operation::{Effect, Expiry, RollupId};
 use crate::{encoding, poseidon};
 use halo2curves::bn256::Fr;
 use halo2curves::ff::PrimeField;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-/// What a word says (P2-4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
-    /// Nothing.
-    NoOp,
-    /// All that a transfer does.
-    Transfer(Effect),
-    /// Its amount stands in its record.
-    Withdrawal {
-        /// The account that pays.
-        from: AccountIndex,
-        /// What the fee account gets.
-        fee: Fee,
-    },
-    /// The account stands in its record.
-    Creation {
-        /// Where the account is made.
-        to: AccountIndex,
-    },
-}
-
-/// An integer that is no word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum WordError {
-    /// It has more than 99 bits.
-    #[error("expected a word of 99 bits, found more")]
-    Range,
-    /// The amount or the fee is not canonical.
-    #[error(transparent)]
-    Amount(#[from] AmountError),
-    /// A part that this kind of word does not have.
-    #[error("{part} of a {kind}'s word: expected 0, found {found}")]
-    Part {
-        /// The kind that the indices say.
-        kind: &'static str,
-        /// The part.
-        part: &'static str,
-        /// Its value.
-        found: u64,
-    },
-}
-
-impl Word {
-    /// The integer `w`, below `2^99`.
-    pub fn to_integer(&self) -> u128 {
-        let none = Effect {
-            from: AccountIndex::NONE,
-            to: AccountIndex::NONE,
-            amount: Amount::ZERO,
-            fee: Fee::ZERO,
-        };
-        match *self {
-            Self::NoOp => 0,
-            Self::Transfer(effect) => effect.word(),
-            Self::Withdrawal { from, fee } => Effect { from, fee, ..none }.word(),
-            Self::Creation { to } => Effect { to, ..none }.word(),
-        }
-    }
-
-    /// Reads an integer.
-    ///
-    /// # Errors
-    /// [`WordError`] for integers that no operation has.
-    pub fn from_integer(word: u128) -> Result<Self, WordError> {
-        if word >> WORD_BITS != 0 {
-            return Err(WordError::Range);
-        }
-        let part = |bit: u32, bits: u32| (word >> bit) as u64 & ((1 << bits) - 1);
-        let index = |bit: u32| AccountIndex::new(part(bit, 33)).map_err(|_| WordError::Range);
-        let zero = |kind: &'static str, parts: &[(&'static str, u32, u32)]| {
-            let wrong = |(_, bit, bits): &&(&'static str, u32, u32)| part(*bit, *bits) != 0;
-            match parts.iter().find(wrong) {
-                Some((name, bit, bits)) => Err(WordError::Part {
-                    kind,
-                    part: name,
-                    found: part(*bit, *bits),
-                }),
-                None => Ok(()),
-            }
-        };
-        let amount_parts = [("m_amount", 33, 19), ("e_amount", 52, 5)];
-        let all_parts = [
-            amount_parts[0],
-            amount_parts[1],
-            ("m_fee", 57, 4),
-            ("e_fee", 61, 5),
-        ];
-        let fee = || Fee::new(part(57, 4) as u32, part(61, 5) as u8);
-        let (from, to) = (index(0)?, index(66)?);
-        match (from != AccountIndex::NONE, to != AccountIndex::NONE) {
-            (false, false) => zero("no-op", &all_parts).map(|()| Self::NoOp),
-            (true, true) => Ok(Self::Transfer(Effect {
-                from,
-                to,
-                amount: Amount::new(part(33, 19) as u32, part(52, 5) as u8)?,
-                fee: fee()?,
-            })),
-            (true, false) => {
-                zero("withdrawal", &amount_parts)?;
-                Ok(Self::Withdrawal { from, fee: fee()? })
-            }
-            (false, true) => zero("creation", &all_parts).map(|()| Self::Creation { to }),
-        }
-    }
-}
+pub use super::word::{Word, WordError};
 
 /// A transfer (P2-4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,14 +133,9 @@ impl Withdrawal {
     /// Its record (P2-6.6). `account` is the one that pays.
     pub fn record(&self, account: &Account) -> Record {
         Record {
-            kind: Kind::Withdrawal,
-            code: 0,
             token: self.token,
-            index: self.from,
-            amount: self.amount,
             address: account.l1_address,
-            u: Coordinate::ZERO,
-            v: Coordinate::ZERO,
+            ..Record::withdrawal(self.from, self.amount)
         }
     }
 }
@@ -519,6 +410,12 @@ impl Operation {
             Self::Creation(signed) => Some(Signed::Creation(signed)),
             Self::Queued(_) => None,
         }
+    }
+}
+
+impl From<Queued> for Operation {
+    fn from(queued: Queued) -> Self {
+        Self::Queued(queued)
     }
 }
 

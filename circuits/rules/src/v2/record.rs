@@ -203,6 +203,20 @@ pub struct Record {
 }
 
 impl Record {
+    /// A withdrawal's, but for what is the account's: token and address are 0.
+    pub(crate) fn withdrawal(from: AccountIndex, amount: u128) -> Self {
+        Self {
+            kind: Kind::Withdrawal,
+            code: 0,
+            token: TokenId(0),
+            index: from,
+            amount,
+            address: [0; 20],
+            u: Coordinate::ZERO,
+            v: Coordinate::ZERO,
+        }
+    }
+
     /// The key that `u` and `v` are the coordinates of.
     pub fn key(&self) -> PublicKey {
         PublicKey(crate::babyjub::Point {
