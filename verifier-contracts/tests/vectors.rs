@@ -9,6 +9,7 @@ use rules::{
     stream::{DaMode, GROUP_BYTES, PostedError, derive_x, evaluate_posted, posted_bytes, posted_words},
 };
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Bytes that are no stream as posted, and why: neither L1 nor whoever rebuilds the state takes them (P-9.8).
 fn refused() -> Vec<(Vec<u8>, PostedError)> {
@@ -88,6 +89,20 @@ fn what_l1_refuses_to_take_as_posted_stops_a_replay_too() {
         assert_eq!(evaluate_posted(&data, &Fr::from(3)), Err(reason));
         let replayed = replay_words(&mut State::default(), &data);
         assert_eq!(replayed, Err(ReplayError::Posted(reason)));
+    }
+}
+
+/// The snapshots of `test/v2/Costs.t.sol`, which forge makes again and compares.
+#[test]
+fn the_page_quotes_version_2s_snapshots() {
+    for file in ["transactions", "execution"] {
+        let path = format!("{}/costs/v2/{file}.json", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).expect("a snapshot");
+        let costs: BTreeMap<String, String> = serde_json::from_str(&text).expect("figures by name");
+        let figures = costs
+            .values()
+            .map(|gas| golden::thousands(gas.parse().expect("a number")));
+        golden::quotes("verifier-contracts/GAS.md", figures);
     }
 }
 
