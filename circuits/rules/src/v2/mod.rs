@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod derive;
+pub mod follow;
 pub mod layout;
 pub mod ledger;
 pub mod operation;
