@@ -1,11 +1,13 @@
 //! An account on an L1, and the rollup contract there: deploy, submit, read, follow.
 //!
 //! [`L1`] is a connection with an endpoint, bounded in all that an endpoint may take ([`Limits`]). Its transactions
-//! are [`Call`]s, paid, awaited and replaced as [`Sending`] says. [`Deployment`] is the rollup contract behind it.
+//! are [`Call`]s, paid, awaited and replaced as [`Sending`] says. [`Deployment`] is the rollup contract behind it, [`Follower`] reads any
+//! contract's logs as the chain goes on and back.
 
 mod deployment;
 mod error;
 mod fees;
+mod follow;
 mod nonces;
 mod send;
 mod transport;
@@ -29,6 +31,7 @@ pub use deployment::{
 };
 pub use error::{FailReason, L1Error};
 pub use fees::FeeBounds;
+pub use follow::{FollowError, Follower, Following, Position, Saved, Update};
 pub use send::{Call, Sending};
 pub use transport::{Limits, endpoint};
 

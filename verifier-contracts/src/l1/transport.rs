@@ -12,7 +12,7 @@ use alloy::{
     },
     transports::{
         TransportError, TransportErrorKind, TransportFut, TransportResult,
-        http::reqwest::{self, Client, Response, Url, header::CONTENT_TYPE},
+        http::reqwest::{self, Client, Response, StatusCode, Url, header::CONTENT_TYPE},
     },
 };
 use thiserror::Error;
@@ -137,4 +137,28 @@ async fn read(mut response: Response, bytes_max: usize) -> TransportResult<Vec<u
 
 fn failed(error: reqwest::Error) -> TransportError {
     TransportErrorKind::custom(error.without_url())
+}
+
+/// Whether less might be answered where this much was not: the endpoint refused in its own words, or the answer
+/// was too large or came too late. A failing connection, a refused login and a rate limit are not that.
+pub(super) fn asked_too_much(error: &TransportError) -> bool {
+    if error.is_error_resp() {
+        return true;
+    }
+    let Some(kind) = error.as_transport_err() else {
+        return false;
+    };
+    if let Some(http) = kind.as_http_error() {
+        return ![
+            StatusCode::UNAUTHORIZED,
+            StatusCode::FORBIDDEN,
+            StatusCode::TOO_MANY_REQUESTS,
+        ]
+        .iter()
+        .any(|status| status.as_u16() == http.status);
+    }
+    kind.as_custom().is_some_and(|cause| {
+        let late = cause.downcast_ref::<reqwest::Error>();
+        cause.is::<AnswerTooLarge>() || late.is_some_and(|error| error.is_timeout() && !error.is_connect())
+    })
 }
