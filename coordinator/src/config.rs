@@ -2,13 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use rules::{
-    genesis::{Genesis, GenesisError},
-    operation::RollupId,
-    state::State,
-};
+use rules::operation::RollupId;
 
-use crate::core::Limits;
+use crate::{core::Limits, genesis::GenesisSource};
 
 /// Most bytes of one batch, unless [`Config::batch_bytes_max`] says otherwise.
 pub const BATCH_BYTES_MAX: u64 = 32 << 20;
@@ -38,7 +34,7 @@ pub struct Config {
     /// The rollup that is proven.
     pub rollup_id: RollupId,
     /// The state before batch 0.
-    pub genesis: Genesis,
+    pub genesis: GenesisSource,
     /// Limits and times of the queue and the leases.
     pub limits: Limits,
     /// Most bytes of an encoded batch.
@@ -182,14 +178,16 @@ pub enum ConfigError {
         /// The least value.
         min: u64,
     },
-    /// The genesis breaks a rule.
-    #[error("genesis: {0}")]
-    Genesis(#[from] GenesisError),
 }
 
 impl Config {
     /// The default limits.
-    pub fn new(listen: SocketAddr, store: PathBuf, rollup_id: RollupId, genesis: Genesis) -> Self {
+    pub fn new(
+        listen: SocketAddr,
+        store: PathBuf,
+        rollup_id: RollupId,
+        genesis: impl Into<GenesisSource>,
+    ) -> Self {
         Self {
             listen,
             tls: None,
@@ -201,7 +199,7 @@ impl Config {
             quotas: Quotas::default(),
             store,
             rollup_id,
-            genesis,
+            genesis: genesis.into(),
             limits: Limits::default(),
             batch_bytes_max: BATCH_BYTES_MAX,
             submissions_max: 64,
@@ -216,11 +214,11 @@ impl Config {
         }
     }
 
-    /// Checks every setting; the genesis state.
+    /// Checks every setting but the genesis, which is read when the store is open.
     ///
     /// # Errors
     /// See [`ConfigError`].
-    pub fn check(&self) -> Result<State, ConfigError> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         if let Some(TlsFiles {
             client_ca: None,
             client_crl: Some(_),
@@ -244,7 +242,7 @@ impl Config {
         if let Some((name, found, min)) = self.settings().into_iter().find(|(_, found, min)| found < min) {
             return Err(ConfigError::TooSmall { name, found, min });
         }
-        Ok(self.genesis.build()?)
+        Ok(())
     }
 
     /// Every setting that must not be below something: its name, its value, and that.

@@ -6,7 +6,7 @@ use circuits::preset::Preset;
 use rules::statement::{ChainError, RootStatement, root_statement};
 use rules::{
     Fr,
-    account::{Account, AccountIndex},
+    account::{Account, AccountIndex, Hashed},
     batch::{Batch, BatchError, Executed, ShardsError, execute, shards},
     field::{self, NonCanonical},
     format::{FormatError, exact},
@@ -103,28 +103,39 @@ pub(crate) fn prepare(
     }
     let before = touched_accounts(ledger, batch);
     let executed = execute(ledger, batch)?;
-    let undo: Vec<(AccountIndex, Account)> = executed
-        .touched
-        .iter()
-        .filter_map(|(index, _)| Some((*index, *before.get(index)?)))
+    let touched = executed.touched.iter();
+    let undo: Undo = touched
+        .map(|(index, _)| (*index, before.get(index).copied()))
         .collect();
     let shards = match shards(batch, &executed, preset.shard.capacity, preset.children) {
         Ok(shards) => shards,
         Err(error) => {
-            ledger.overwrite(&undo);
+            ledger.set(&undo);
             return Err(error.into());
         }
     };
-    Ok(submission(batch, executed, &shards, &undo, keys, origin))
+    let accounts = executed.touched.iter().map(|(index, account)| {
+        let (account, leaf) = (*account, ledger.tree().get(*index));
+        (*index, Some(Hashed { account, leaf }))
+    });
+    let accounts = accounts.collect();
+    Ok(submission(
+        batch,
+        &executed,
+        &shards,
+        &undo,
+        accounts,
+        (keys, origin),
+    ))
 }
 
 fn submission(
     batch: &Batch,
-    executed: Executed,
+    executed: &Executed,
     shards: &[ShardInput],
-    undo: &[(AccountIndex, Account)],
-    keys: KeyId,
-    origin: Origin,
+    undo: &Undo,
+    accounts: Vec<(AccountIndex, Option<Hashed>)>,
+    (keys, origin): (KeyId, Origin),
 ) -> Submission {
     let statement = Statement::of(shards).expect("a batch has a shard");
     Submission {
@@ -139,8 +150,8 @@ fn submission(
         operations: u32::try_from(batch.operations.len()).expect("a batch has at most 2^16 operations"),
         shard_inputs: shards.iter().map(ShardInput::to_bytes).collect(),
         statement: encode(&statement),
-        undo: encode(&undo),
-        accounts: executed.touched,
+        undo: encode(undo),
+        accounts,
     }
 }
 
@@ -206,8 +217,11 @@ impl RootProof {
     }
 }
 
+/// Accounts that a batch changed, as they were before it; none where it made one. A stored artifact.
+pub(crate) type Undo = Vec<(AccountIndex, Option<Account>)>;
+
 /// The accounts of an undo artifact.
-pub(crate) fn decode_undo(bytes: &[u8]) -> Result<Vec<(AccountIndex, Account)>, ArtifactError> {
+pub(crate) fn decode_undo(bytes: &[u8]) -> Result<Undo, ArtifactError> {
     decode(bytes)
 }
 

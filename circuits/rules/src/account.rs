@@ -126,6 +126,33 @@ impl Account {
     }
 }
 
+/// An account and its leaf, for those who keep both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashed {
+    /// The account.
+    pub account: Account,
+    /// What [`Account::leaf`] says.
+    #[serde(with = "encoding::field_element")]
+    pub leaf: Fr,
+}
+
+/// Accounts that change, or go, with their leaves, which are hashed in parallel.
+pub fn hashed(changes: &[(AccountIndex, Option<Account>)]) -> Vec<(AccountIndex, Option<Hashed>)> {
+    let occupied: Vec<&Account> = changes
+        .iter()
+        .filter_map(|(_, account)| account.as_ref())
+        .collect();
+    let mut leaves = leaves_of(occupied.len(), |place| occupied[place]).into_iter();
+    let mut hashed = |account| Hashed {
+        account,
+        leaf: leaves.next().expect("each account has its leaf"),
+    };
+    changes
+        .iter()
+        .map(|(index, account)| (*index, account.map(&mut hashed)))
+        .collect()
+}
+
 /// The leaves of accounts, beside their indices.
 pub(crate) fn leaves(accounts: &[(AccountIndex, Account)]) -> Vec<(AccountIndex, Fr)> {
     let hashed = leaves_of(accounts.len(), |place| &accounts[place].1);

@@ -1,12 +1,21 @@
 //! The state that a rollup begins with (P-3.6).
 
-use crate::account::{Account, AccountIndex, TokenId, USER_INDEX_MIN};
+use crate::account::{self, Account, AccountIndex, Hashed, TokenId, USER_INDEX_MIN};
 use crate::eddsa::SignatureError;
-use crate::state::State;
+use crate::state::{State, StateBuilder};
 use crate::threads;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::io::BufRead;
 use thiserror::Error;
+
+mod stream;
+
+/// Accounts of a genesis state at most: what [`State`] keeps of so many is some 2.8 GB.
+pub const ACCOUNTS_MAX: usize = 1 << 24;
+/// Bytes of a genesis file from the beginning of one account to that of the next at most, when it is read by [`Genesis::read`].
+pub const ENTRY_BYTES_MAX: usize = 1 << 16;
+/// Accounts that are checked at once.
+const BLOCK: usize = 1 << 14;
 
 /// Version of the genesis file.
 pub const GENESIS_VERSION: u8 = 1;
@@ -49,6 +58,12 @@ pub enum GenesisError {
     /// The text is no genesis file.
     #[error("malformed genesis file: {0}")]
     Malformed(String),
+    /// The file cannot be read to its end.
+    #[error("the genesis file cannot be read: {0}")]
+    Unread(String),
+    /// More than [`ACCOUNTS_MAX`].
+    #[error("more than {ACCOUNTS_MAX} accounts, which are the most that a genesis may have")]
+    TooMany,
     /// Index 0 is never occupied (P-3.5).
     #[error("account {position}: index 0 is never occupied (P-3.5)")]
     IndexZero {
@@ -120,25 +135,19 @@ impl Genesis {
         if self.version != GENESIS_VERSION {
             return Err(GenesisError::Version { found: self.version });
         }
-        let mut seen = HashSet::with_capacity(self.accounts.len());
-        let owners = threads::each(self.accounts.len(), |place| {
-            self.accounts[place].account.owner.validate()
-        });
-        for ((position, entry), owner) in self.accounts.iter().enumerate().zip(owners) {
-            check(position, entry)?;
-            let index = entry.index;
-            owner.map_err(|reason| GenesisError::Owner {
-                position,
-                index,
-                reason,
-            })?;
-            if !seen.insert(index) {
-                return Err(GenesisError::Duplicate { position, index });
-            }
+        let mut accounts = Accounts::default();
+        for entry in &self.accounts {
+            accounts.add(*entry)?;
         }
-        Ok(State::from_accounts(
-            self.accounts.iter().map(|entry| (entry.index, entry.account)),
-        ))
+        accounts.build()
+    }
+
+    /// Reads a genesis file's state, account by account, and checks its rules: in the memory that the state takes.
+    ///
+    /// # Errors
+    /// The first account in the file that does not read or breaks a rule; what is wrong with the file else.
+    pub fn read(file: impl BufRead) -> Result<State, GenesisError> {
+        stream::read(file)
     }
 
     /// The genesis file's text.
@@ -159,6 +168,60 @@ impl Genesis {
             });
         }
         Ok(genesis)
+    }
+}
+
+/// Accounts that come one by one, on their way into a state.
+#[derive(Default)]
+struct Accounts {
+    state: StateBuilder,
+    /// Those that are not checked yet: it is done with many at once, in parallel.
+    block: Vec<GenesisAccount>,
+    /// Accounts before the block.
+    before: usize,
+}
+
+impl Accounts {
+    fn add(&mut self, entry: GenesisAccount) -> Result<(), GenesisError> {
+        self.block.push(entry);
+        if self.block.len() < BLOCK {
+            return Ok(());
+        }
+        self.check()
+    }
+
+    /// Number of accounts so far.
+    fn len(&self) -> usize {
+        self.before + self.block.len()
+    }
+
+    fn check(&mut self) -> Result<(), GenesisError> {
+        let block = std::mem::take(&mut self.block);
+        let owners = threads::each(block.len(), |place| block[place].account.owner.validate());
+        let leaves = account::leaves_of(block.len(), |place| &block[place].account);
+        for ((entry, owner), leaf) in block.iter().zip(owners).zip(leaves) {
+            let position = self.before;
+            check(position, entry)?;
+            let (index, account) = (entry.index, entry.account);
+            owner.map_err(|reason| GenesisError::Owner {
+                position,
+                index,
+                reason,
+            })?;
+            if position >= ACCOUNTS_MAX {
+                return Err(GenesisError::TooMany);
+            }
+            if !self.state.add(index, Hashed { account, leaf }) {
+                return Err(GenesisError::Duplicate { position, index });
+            }
+            self.before += 1;
+        }
+        Ok(())
+    }
+
+    fn build(mut self) -> Result<State, GenesisError> {
+        self.check()?;
+        Ok(self.state.build())
     }
 }
 

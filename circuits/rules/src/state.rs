@@ -1,6 +1,6 @@
 //! The rollup's state: accounts and their tree (section 3).
 
-use crate::account::{self, Account, AccountIndex};
+use crate::account::{self, Account, AccountIndex, Hashed};
 use crate::runs::Runs;
 use crate::tree::{Tree, TreeUpdate};
 use halo2curves::bn256::Fr;
@@ -27,7 +27,8 @@ impl State {
                 return builder.build();
             }
             for ((index, account), (_, leaf)) in block.iter().zip(account::leaves(&block)) {
-                builder.add(*index, *account, leaf);
+                let account = *account;
+                builder.add(*index, Hashed { account, leaf });
             }
         }
     }
@@ -81,6 +82,14 @@ impl State {
             .map(move |(number, account)| (index(number), account))
     }
 
+    /// The accounts and their leaves, by index.
+    pub fn hashed(&self) -> impl ExactSizeIterator<Item = (AccountIndex, Hashed)> {
+        self.accounts().map(|(index, account)| {
+            let (account, leaf) = (*account, self.tree.get(index));
+            (index, Hashed { account, leaf })
+        })
+    }
+
     /// Takes over accounts and the tree's update for them.
     pub(crate) fn commit(&mut self, accounts: &[(AccountIndex, Account)], update: TreeUpdate) {
         for (index, account) in accounts {
@@ -92,19 +101,9 @@ impl State {
 
 /// The leaves of changes, beside their indices.
 fn leaves(changes: &[(AccountIndex, Option<Account>)]) -> Vec<(AccountIndex, Fr)> {
-    let occupied: Vec<&Account> = changes
-        .iter()
-        .filter_map(|(_, account)| account.as_ref())
-        .collect();
-    let mut hashed = account::leaves_of(occupied.len(), |place| occupied[place]).into_iter();
-    let mut leaf = |account: &Option<Account>| match account {
-        Some(_) => hashed.next().expect("each has its leaf"),
-        None => Fr::zero(),
-    };
-    changes
-        .iter()
-        .map(|(index, account)| (*index, leaf(account)))
-        .collect()
+    let leaf = |hashed: Option<Hashed>| hashed.map_or(Fr::zero(), |hashed| hashed.leaf);
+    let hashed = account::hashed(changes).into_iter();
+    hashed.map(|(index, hashed)| (index, leaf(hashed))).collect()
 }
 
 /// A state of accounts whose leaves are known, which come one by one, best in the order of their indices: the tree is hashed
@@ -117,9 +116,9 @@ pub struct StateBuilder {
 
 impl StateBuilder {
     /// Adds an account and its leaf, which is trusted, in the place of what was at its index. Whether nothing was.
-    pub fn add(&mut self, index: AccountIndex, account: Account, leaf: Fr) -> bool {
-        self.leaves.insert(index.get(), leaf);
-        self.accounts.insert(index.get(), account)
+    pub fn add(&mut self, index: AccountIndex, hashed: Hashed) -> bool {
+        self.leaves.insert(index.get(), hashed.leaf);
+        self.accounts.insert(index.get(), hashed.account)
     }
 
     /// The state.

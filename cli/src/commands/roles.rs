@@ -11,7 +11,6 @@ use prover::device::{self, DeviceConfig};
 use prover::memory;
 use prover::worker::{self, Meters, Place, WorkerConfig, WorkerError};
 use rules::PROTOCOL_VERSION;
-use rules::genesis::Genesis;
 use rules::operation::RollupId;
 use tokio::sync::watch;
 
@@ -20,7 +19,6 @@ use crate::args::{
     CoordinatorArgs, DeviceArgs, KeyArgs, LogFormat, ProverProcessArgs, ProvingArgs, SrsArgs,
     VerifyingKeyArgs, WorkerArgs,
 };
-use crate::bounded;
 use crate::guard;
 use crate::health;
 use crate::metrics;
@@ -28,8 +26,8 @@ use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
 use crate::signals::Signals;
 
-/// Most bytes of a genesis file: some three million accounts.
-const GENESIS_BYTES_MAX: u64 = 1 << 30;
+/// Most bytes of a genesis file: twice those of as many accounts as one may have.
+const GENESIS_BYTES_MAX: u64 = 16 << 30;
 /// Longest time that a task may stand still: no phase reported and no processor time used.
 const STALL_MAX: Duration = Duration::from_secs(120);
 /// Longest time of one phase: the quotient at the largest preset on a slow machine, with room.
@@ -177,10 +175,10 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     }
     let mut signals = Signals::take()?;
     let open = move |progress: &Progress| {
-        let genesis = read_genesis(&args.genesis)?;
-        Ok((genesis, open_keyring(&args.keys, &args.previous_keys, progress)?))
+        check_genesis(&args.genesis)?;
+        Ok((open_keyring(&args.keys, &args.previous_keys, progress)?, args))
     };
-    let (genesis, keys) = tokio::select! {
+    let (keys, args) = tokio::select! {
         opened = open_beside(open, progress) => opened?,
         () = signals.either() => return Ok(()),
     };
@@ -188,7 +186,7 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
         chain_id: args.chain_id,
         contract: args.contract,
     };
-    let mut config = coordinator::Config::new(args.listen, args.data_dir, rollup_id, genesis);
+    let mut config = coordinator::Config::new(args.listen, args.data_dir, rollup_id, args.genesis);
     config.tls = args.server_tls.files();
     config.access = args.access;
     config.insecure_plaintext = args.insecure_plaintext;
@@ -201,11 +199,17 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     Ok(coordinator::run(config, keys, async move { signals.either().await }).await?)
 }
 
-/// The genesis state that a file holds.
-fn read_genesis(path: &Path) -> Result<Genesis> {
-    let text = String::from_utf8(bounded::read(path, GENESIS_BYTES_MAX)?);
-    let named = || format!("{} is no genesis file", path.display());
-    Genesis::from_json(&text.with_context(named)?).with_context(named)
+/// Looks whether a genesis file is there and not too large, before anything that takes longer. The coordinator reads it.
+fn check_genesis(path: &Path) -> Result<()> {
+    let file = path
+        .metadata()
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    anyhow::ensure!(
+        file.len() <= GENESIS_BYTES_MAX,
+        "{} is too large: expected at most {GENESIS_BYTES_MAX} bytes, found more",
+        path.display()
+    );
+    Ok(())
 }
 
 /// Opens what a role needs beside the async runtime: it takes minutes where keys are to be made, any time while another process

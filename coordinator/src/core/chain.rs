@@ -1,6 +1,6 @@
 //! The chain of batches: what may be appended, taken back, or tried again, and how a batch is finished.
 
-use rules::account::{Account, AccountIndex};
+use rules::account::{AccountIndex, Hashed};
 
 use super::{
     Core, Evidence, Head, LeaseEnd, Output, Task,
@@ -35,8 +35,8 @@ pub struct Submission {
     pub statement: Vec<u8>,
     /// For [`ArtifactKey::Undo`].
     pub undo: Vec<u8>,
-    /// The accounts that it changed, as they are after it.
-    pub accounts: Vec<(AccountIndex, Account)>,
+    /// The accounts that it changed, as they are after it, with their leaves.
+    pub accounts: Vec<(AccountIndex, Option<Hashed>)>,
 }
 
 /// Why a batch is not appended.
@@ -294,7 +294,7 @@ impl Core {
         &mut self,
         now: UnixMs,
         id: BatchId,
-        accounts: Vec<(AccountIndex, Account)>,
+        accounts: Vec<(AccountIndex, Option<Hashed>)>,
     ) -> Result<Output, CancelError> {
         let mut output = Output::default();
         let batch = self.cancellable(id)?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rules::account::{Account, AccountIndex};
+use rules::account::{AccountIndex, Hashed};
 use serde::{Deserialize, Serialize};
 
 use super::id::{BatchId, Fence, KeyId, StateRoot, TaskId, Tenant, UnixMs, WorkerId};
@@ -194,8 +194,8 @@ pub enum Write {
     Artifact(ArtifactKey, Vec<u8>),
     /// Remove, if it is there.
     RemoveArtifact(ArtifactKey),
-    /// Insert or replace accounts of the state.
-    Accounts(Vec<(AccountIndex, Account)>),
+    /// Insert, replace or remove accounts of the state.
+    Accounts(Vec<(AccountIndex, Option<Hashed>)>),
     /// Whether no tasks are handed out.
     Paused(bool),
 }

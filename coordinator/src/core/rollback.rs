@@ -2,7 +2,7 @@
 //!
 //! Whether L1 has accepted a batch is not known here: who rolls back answers for that.
 
-use rules::account::{Account, AccountIndex};
+use rules::account::{AccountIndex, Hashed};
 
 use super::{
     Core, Output,
@@ -71,7 +71,7 @@ impl Core {
         now: UnixMs,
         newest: BatchId,
         number: u64,
-        accounts: Vec<(AccountIndex, Account)>,
+        accounts: Vec<(AccountIndex, Option<Hashed>)>,
     ) -> Result<(Vec<BatchId>, Output), RollbackError> {
         let tail = self.tail(newest, number)?;
         let mut output = Output::default();

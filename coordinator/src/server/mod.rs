@@ -32,7 +32,7 @@ use proto::{
         prover_service_server::ProverServiceServer, worker_service_server::WorkerServiceServer,
     },
 };
-use rules::{field, state::State};
+use rules::field;
 use telemetry::{ListenError, Listener, process::Process};
 use tokio::{net::TcpListener, sync::watch, task};
 use tokio_util::sync::CancellationToken;
@@ -55,8 +55,9 @@ use self::{
 use crate::{
     config::{Config, ConfigError},
     core::{Core, Limits, id::StateRoot},
+    genesis::{Founding, GenesisSourceError},
     keyring::{Circuits, Keyring, Keys, KeysError},
-    store::{DiskStore, Identity, SCHEMA, Store, StoreError},
+    store::{Identity, Opening, SCHEMA, Store, StoreError},
     verifier::Verifier,
 };
 
@@ -78,6 +79,9 @@ pub enum Error {
     /// The configuration makes no sense.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
+    /// The genesis cannot be taken.
+    #[error(transparent)]
+    Genesis(#[from] GenesisSourceError),
     /// The keys cannot be served.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -420,8 +424,13 @@ async fn at_most<T>(wait_ms: u64, ending: impl Future<Output = T>) -> Option<T> 
 
 /// Opens the store and restores the core and the ledger from it.
 fn open(config: &Config, keyring: Arc<Keyring>) -> Result<(Shell, [u8; 32]), Error> {
-    let genesis = config.check()?;
-    let genesis_root = field::to_be(&genesis.root());
+    config.check()?;
+    let opening = Opening::begin(&config.store)?;
+    let Founding {
+        root: genesis_root,
+        state,
+        digest,
+    } = config.genesis.found(opening.genesis()?)?;
     let identity = |circuits: &Circuits| Identity {
         schema: SCHEMA,
         protocol_version: circuits.manifest.protocol_version,
@@ -433,14 +442,10 @@ fn open(config: &Config, keyring: Arc<Keyring>) -> Result<(Shell, [u8; 32]), Err
         contract: config.rollup_id.contract,
         genesis_root,
     };
-    let accounts = || {
-        genesis
-            .accounts()
-            .map(|(index, account)| (index, *account))
-            .collect()
-    };
     let previous: Vec<Identity> = keyring.previous.iter().map(&identity).collect();
-    let store = DiskStore::open_after(&config.store, &identity(&keyring.current), &previous, accounts)?;
+    // Where nothing is stored no digest was known, so that it was read. It goes before the state is loaded.
+    let genesis = move || state.expect("the genesis was read");
+    let store = opening.complete(&identity(&keyring.current), &previous, genesis, digest)?;
     let clock = Clock::start();
     let core = Core::restore(
         Limits {
@@ -451,7 +456,7 @@ fn open(config: &Config, keyring: Arc<Keyring>) -> Result<(Shell, [u8; 32]), Err
         store.snapshot()?,
         clock.now(),
     );
-    let ledger = State::from_accounts(store.accounts()?);
+    let ledger = store.state()?;
     let (head, found) = (core.head(), StateRoot(field::to_be(&ledger.root())));
     if head.root != found {
         let what = format!(
@@ -460,7 +465,7 @@ fn open(config: &Config, keyring: Arc<Keyring>) -> Result<(Shell, [u8; 32]), Err
         );
         return Err(StoreError::Corrupt { what }.into());
     }
-    tracing::info!(root = %head.root, next = head.next_number, open = core.open_batches(), "store opened");
+    tracing::info!(root = %head.root, accounts = ledger.accounts().len(), next = head.next_number, open = core.open_batches(), "store opened");
     Ok((
         Shell::new(core, ledger, Box::new(store), keyring, clock),
         genesis_root,

@@ -514,7 +514,7 @@ impl Shell {
             Err(error) => error.into(),
         };
         // The ledger's lock keeps what was admitted admissible, but the core may have come to a stop.
-        ledger.overwrite(&undo);
+        ledger.set(&undo);
         Err(refused)
     }
 }

@@ -34,7 +34,6 @@ use proto::{
 use rules::statement::{ACCUMULATOR_LIMBS, root_statement};
 use rules::{
     Fr, PROTOCOL_VERSION,
-    account::{Account, AccountIndex},
     batch::Batch,
     digest::Digest as KeyDigest,
     field,
@@ -1263,7 +1262,7 @@ async fn a_store_is_one_processs_and_one_rollups() {
     .genesis()
     .clone();
     let refused = start(Config {
-        genesis,
+        genesis: genesis.into(),
         ..config(store.path())
     })
     .await;
@@ -1519,8 +1518,8 @@ impl Store for FullStore {
         self.store.snapshot()
     }
 
-    fn accounts(&self) -> Result<Vec<(AccountIndex, Account)>, StoreError> {
-        self.store.accounts()
+    fn state(&self) -> Result<State, StoreError> {
+        self.store.state()
     }
 
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
@@ -1561,7 +1560,7 @@ fn shell_over(folder: &Path, ledger: &State, commits: usize, damaged: bool) -> (
         contract: ROLLUP.contract,
         genesis_root: [0; 32],
     };
-    let store = DiskStore::open(folder, &identity, Vec::new).expect("it opens");
+    let store = DiskStore::open(folder, &identity, State::default).expect("it opens");
     let commits = Arc::new(AtomicUsize::new(commits));
     let store = FullStore {
         store,

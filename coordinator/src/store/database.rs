@@ -11,6 +11,9 @@ use redb::{Builder, Error, ReadableDatabase, TableDefinition};
 /// Memory that redb may use for its cache, bytes.
 const CACHE_BYTES: usize = 64 << 20;
 
+/// Changes of one commit while a database is made.
+const COMMIT_CHANGES: usize = 1 << 18;
+
 const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
 
 /// A key and its value.
@@ -30,10 +33,14 @@ pub(super) struct Database(redb::Database);
 
 impl Database {
     /// Makes a database in a file that is not there yet, with its first entries.
-    pub(super) fn create(path: &Path, first: &[Change]) -> Result<(), Error> {
+    pub(super) fn create(path: &Path, first: impl IntoIterator<Item = Change>) -> Result<(), Error> {
         File::create_new(path)?;
         let database = Self(builder().create(path)?);
-        database.commit(first)?;
+        let mut first = first.into_iter().peekable();
+        while first.peek().is_some() {
+            // What comes is not all held at once, and nobody looks before it is whole.
+            database.commit(first.by_ref().take(COMMIT_CHANGES))?;
+        }
         Ok(database.0.close()?)
     }
 
@@ -43,7 +50,7 @@ impl Database {
     }
 
     /// Makes all changes or none. When it returns, they survive a loss of power.
-    pub(super) fn commit(&self, changes: &[Change]) -> Result<(), Error> {
+    pub(super) fn commit(&self, changes: impl IntoIterator<Item = Change>) -> Result<(), Error> {
         let mut transaction = self.0.begin_write()?;
         transaction.set_two_phase_commit(true);
         let mut records = transaction.open_table(RECORDS)?;
@@ -65,16 +72,22 @@ impl Database {
 
     /// All entries whose key begins with a byte, in the order of their keys.
     pub(super) fn scan(&self, first: u8) -> Result<Vec<Entry>, Error> {
-        let records = self.0.begin_read()?.open_table(RECORDS)?;
         let mut entries = Vec::new();
+        self.each(first, |key, value| entries.push((key.to_vec(), value.to_vec())))?;
+        Ok(entries)
+    }
+
+    /// Shows all entries whose key begins with a byte, in the order of their keys.
+    pub(super) fn each(&self, first: u8, mut show: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
+        let records = self.0.begin_read()?.open_table(RECORDS)?;
         for entry in records.range([first].as_slice()..)? {
             let (key, value) = entry?;
             if !key.value().starts_with(&[first]) {
                 break;
             }
-            entries.push((key.value().to_vec(), value.value().to_vec()));
+            show(key.value(), value.value());
         }
-        Ok(entries)
+        Ok(())
     }
 }
 
@@ -261,10 +274,7 @@ mod tests {
             ends_at: u64::MAX,
             ..Disk::default()
         }));
-        open(&made)
-            .expect("made")
-            .commit(&changes(1))
-            .expect("it commits");
+        open(&made).expect("made").commit(changes(1)).expect("it commits");
         let mut ends_at = 0;
         loop {
             let mut rng = ChaCha20Rng::seed_from_u64(ends_at);
@@ -274,7 +284,7 @@ mod tests {
             let disk = Arc::new(Mutex::new(disk));
             let mut acknowledged = 1;
             if let Ok(database) = open(&disk) {
-                while acknowledged < COMMITS && database.commit(&changes(acknowledged + 1)).is_ok() {
+                while acknowledged < COMMITS && database.commit(changes(acknowledged + 1)).is_ok() {
                     acknowledged += 1;
                 }
             }

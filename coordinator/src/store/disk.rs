@@ -12,7 +12,10 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use rules::account::{Account, AccountIndex};
+use rules::{
+    account::{AccountIndex, Hashed},
+    state::{State, StateBuilder},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -43,6 +46,7 @@ const TASK: u8 = 3;
 const ACCOUNT: u8 = 4;
 const ARTIFACT: u8 = 5;
 const PAUSED: u8 = 6;
+const GENESIS: u8 = 7;
 
 /// What the database knows of an artifact.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -63,79 +67,156 @@ pub struct DiskStore {
     _lock: File,
 }
 
-impl DiskStore {
-    /// Opens the store in `path`. A folder without a store becomes one, with the accounts of `genesis`.
-    ///
-    /// # Errors
-    /// [`StoreError::InUse`], [`StoreError::Mismatch`] if it was made for another identity, and the others.
-    pub fn open(
-        path: &Path,
-        identity: &Identity,
-        genesis: impl Fn() -> Vec<(AccountIndex, Account)>,
-    ) -> Result<Self, StoreError> {
-        Self::open_after(path, identity, &[], genesis)
-    }
+/// A genesis file that a store was opened with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownGenesis {
+    /// SHA-256 of the file.
+    pub digest: [u8; 32],
+    /// The root of its state.
+    pub root: [u8; 32],
+}
 
-    /// The same of a store that may have been for an identity among `previous`, whose keys are served on. It is for `identity` then.
+/// A store's folder that is this process's, before it is known what is asked of it.
+#[derive(Debug)]
+pub struct Opening {
+    path: PathBuf,
+    /// None where the store is yet to be made.
+    database: Option<Database>,
+    artifacts: ArtifactFolder,
+    lock: File,
+}
+
+impl Opening {
+    /// Takes the folder `path`, making it if need be.
     ///
     /// # Errors
-    /// As [`DiskStore::open`]; [`StoreError::KeysNeeded`] if open batches need keys that are none of these.
-    pub fn open_after(
-        path: &Path,
-        identity: &Identity,
-        previous: &[Identity],
-        genesis: impl Fn() -> Vec<(AccountIndex, Account)>,
-    ) -> Result<Self, StoreError> {
+    /// [`StoreError::InUse`], and what keeps a store from being read.
+    pub fn begin(path: &Path) -> Result<Self, StoreError> {
         make_folder(path)?;
         let lock = lock(path)?;
         let artifacts = ArtifactFolder::open(path.join(ARTIFACTS))?;
         let file = path.join(DATABASE);
-        if !file.exists() {
-            refuse_sled(path)?;
-            refuse_orphans(&file, &artifacts)?;
-            create(path, identity, genesis())?;
-        }
+        let database = match file.exists() {
+            true => Some(Database::open(&file).map_err(database_error(&file))?),
+            false => {
+                refuse_sled(path)?;
+                refuse_orphans(&file, &artifacts)?;
+                None
+            }
+        };
+        Ok(Self {
+            path: path.into(),
+            database,
+            artifacts,
+            lock,
+        })
+    }
+
+    /// The genesis file that the store was opened with last; none where there was no such file.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn genesis(&self) -> Result<Option<KnownGenesis>, StoreError> {
+        let Some(database) = &self.database else {
+            return Ok(None);
+        };
+        let stored = database.get(&[GENESIS]).map_err(self.fail())?;
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        let digest = decode("the genesis file's digest", &stored)?;
+        let identity = self.identity(database)?;
+        Ok((identity.schema == super::SCHEMA).then_some(KnownGenesis {
+            digest,
+            root: identity.genesis_root,
+        }))
+    }
+
+    /// Opens the store for an identity, or for one that follows those among `previous`, whose keys are served on. One that is not there
+    /// yet is made, with the accounts of `genesis`. `digest` is that of the genesis file.
+    ///
+    /// # Errors
+    /// [`StoreError::Mismatch`] if it was made for another identity; [`StoreError::KeysNeeded`] if open batches need keys that are none of
+    /// these; and the others.
+    pub fn complete(
+        mut self,
+        identity: &Identity,
+        previous: &[Identity],
+        genesis: impl FnOnce() -> State,
+        digest: Option<[u8; 32]>,
+    ) -> Result<DiskStore, StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => {
+                create(&self.path, identity, &genesis())?;
+                Database::open(&self.path.join(DATABASE)).map_err(self.fail())?
+            }
+        };
         // The artifacts' folder must be there as surely as what is in it.
-        sync_folder(path)?;
-        let fail = database_error(&file);
-        let database = Database::open(&file).map_err(&fail)?;
-        let stored = database.get(&[IDENTITY]).map_err(&fail)?;
-        let stored = stored.ok_or_else(|| corrupt("the identity is missing"))?;
-        let stored: Identity = decode("the identity", &stored)?;
+        sync_folder(&self.path)?;
+        let stored = self.identity(&database)?;
         let differs = stored
             .difference(identity)
             .filter(|_| !previous.contains(&stored));
         if let Some((field, stored, found)) = differs {
             return Err(StoreError::Mismatch {
-                path: path.into(),
+                path: self.path,
                 field,
                 stored,
                 found,
             });
         }
-        let epoch = database.get(&[EPOCH]).map_err(&fail)?;
+        let epoch = database.get(&[EPOCH]).map_err(self.fail())?;
         let epoch = epoch.ok_or_else(|| corrupt("the epoch is missing"))?;
         let epoch = decode::<u32>("the epoch", &epoch)? + 1;
         let served: Vec<KeyId> = std::iter::once(identity)
             .chain(previous)
             .map(Identity::keys)
             .collect();
-        check_open_batches(path, &database, &served)?;
+        check_open_batches(&self.path, &database, &served)?;
         let opened = [
             Change::Insert(vec![IDENTITY], encode(identity)),
             Change::Insert(vec![EPOCH], encode(&epoch)),
+            match digest {
+                Some(digest) => Change::Insert(vec![GENESIS], encode(&digest)),
+                None => Change::Remove(vec![GENESIS]),
+            },
         ];
-        database.commit(&opened).map_err(&fail)?;
-        let store = Self {
-            artifacts,
-            path: path.into(),
+        database.commit(opened).map_err(self.fail())?;
+        let store = DiskStore {
+            artifacts: self.artifacts,
+            path: self.path,
             database: RwLock::new(Some(database)),
             epoch,
-            _lock: lock,
+            _lock: self.lock,
         };
         let listed = store.listed_artifacts()?;
         store.artifacts.sweep(&listed)?;
         Ok(store)
+    }
+
+    fn identity(&self, database: &Database) -> Result<Identity, StoreError> {
+        let stored = database.get(&[IDENTITY]).map_err(self.fail())?;
+        let stored = stored.ok_or_else(|| corrupt("the identity is missing"))?;
+        decode("the identity", &stored)
+    }
+
+    fn fail(&self) -> impl Fn(redb::Error) -> StoreError + use<> {
+        database_error(&self.path.join(DATABASE))
+    }
+}
+
+impl DiskStore {
+    /// Opens the store in `path`. A folder without a store becomes one, with the accounts of `genesis`.
+    ///
+    /// # Errors
+    /// As [`Opening::begin`] and [`Opening::complete`].
+    pub fn open(
+        path: &Path,
+        identity: &Identity,
+        genesis: impl FnOnce() -> State,
+    ) -> Result<Self, StoreError> {
+        Opening::begin(path)?.complete(identity, &[], genesis, None)
     }
 
     /// Calls the database, unless it is closed.
@@ -247,24 +328,25 @@ fn refuse_orphans(file: &Path, artifacts: &ArtifactFolder) -> Result<(), StoreEr
 }
 
 /// Makes a database for an identity, whole or not at all.
-fn create(path: &Path, identity: &Identity, genesis: Vec<(AccountIndex, Account)>) -> Result<(), StoreError> {
+fn create(path: &Path, identity: &Identity, genesis: &State) -> Result<(), StoreError> {
     let (new, file) = (path.join(NEW_DATABASE), path.join(DATABASE));
     match fs::remove_file(&new) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_error(&new)(error)),
         _ => {}
     }
-    let mut first = vec![
+    let first = [
         Change::Insert(vec![IDENTITY], encode(identity)),
         Change::Insert(vec![EPOCH], encode(&0u32)),
     ];
-    let accounts = genesis.iter();
-    first.extend(accounts.map(|(index, account)| Change::Insert(account_key(*index), encode(account))));
-    Database::create(&new, &first).map_err(database_error(&new))?;
+    let accounts = genesis.hashed();
+    let accounts = accounts.map(|(index, hashed)| Change::Insert(account_key(index), encode(&hashed)));
+    let first = first.into_iter().chain(accounts);
+    Database::create(&new, first).map_err(database_error(&new))?;
     fs::rename(&new, &file).map_err(io_error(&file))
 }
 
 /// An error of the database in `file`.
-fn database_error(file: &Path) -> impl Fn(redb::Error) -> StoreError {
+fn database_error(file: &Path) -> impl Fn(redb::Error) -> StoreError + use<> {
     let path = file.to_owned();
     move |source| {
         let path = path.clone();
@@ -292,16 +374,19 @@ impl Store for DiskStore {
         })
     }
 
-    fn accounts(&self) -> Result<Vec<(AccountIndex, Account)>, StoreError> {
-        let entries = self.scan(ACCOUNT)?.into_iter();
-        entries
-            .map(|(key, value)| {
-                let index = key[1..].try_into().map(u64::from_be_bytes).ok();
-                let index = index.and_then(|index| AccountIndex::new(index).ok());
-                let index = index.ok_or_else(|| corrupt("an account's index is out of range"))?;
-                Ok((index, decode("an account", &value)?))
+    fn state(&self) -> Result<State, StoreError> {
+        let mut state = StateBuilder::default();
+        let mut damage = None;
+        self.with(|database| {
+            database.each(ACCOUNT, |key, value| match account_entry(key, value) {
+                Ok((index, hashed)) => drop(state.add(index, hashed)),
+                Err(error) => damage = damage.take().or(Some(error)),
             })
-            .collect()
+        })?;
+        match damage {
+            Some(error) => Err(error),
+            None => Ok(state.build()),
+        }
     }
 
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
@@ -314,8 +399,7 @@ impl Store for DiskStore {
                 Write::Artifact(key, bytes) => Some((*key, bytes.as_slice())),
                 _ => None,
             }))?;
-        let changes: Vec<Change> = writes.iter().flat_map(changes).collect();
-        self.with(|database| database.commit(&changes))?;
+        self.with(|database| database.commit(writes.iter().flat_map(changes)))?;
         for write in writes {
             if let Write::RemoveArtifact(key) = write {
                 self.artifacts.remove(*key)?;
@@ -395,7 +479,10 @@ fn changes(write: &Write) -> Vec<Change> {
         Write::Paused(false) => vec![Change::Remove(vec![PAUSED])],
         Write::Accounts(accounts) => accounts
             .iter()
-            .map(|(index, account)| Change::Insert(account_key(*index), encode(account)))
+            .map(|(index, hashed)| match hashed {
+                Some(hashed) => Change::Insert(account_key(*index), encode(hashed)),
+                None => Change::Remove(account_key(*index)),
+            })
             .collect(),
     }
 }
@@ -422,6 +509,14 @@ fn account_key(index: AccountIndex) -> Vec<u8> {
     key(ACCOUNT, &index.get().to_be_bytes())
 }
 
+/// The account that an entry of the database is.
+fn account_entry(key: &[u8], value: &[u8]) -> Result<(AccountIndex, Hashed), StoreError> {
+    let index = key[1..].try_into().map(u64::from_be_bytes).ok();
+    let index = index.and_then(|index| AccountIndex::new(index).ok());
+    let index = index.ok_or_else(|| corrupt("an account's index is out of range"))?;
+    Ok((index, decode("an account", value)?))
+}
+
 fn artifact_key(name: ArtifactKey) -> Vec<u8> {
     key(ARTIFACT, file_name(name).as_bytes())
 }
@@ -442,6 +537,7 @@ fn corrupt(what: &str) -> StoreError {
 mod tests {
     use super::*;
     use crate::core::id::BatchId;
+    use rules::account::hashed;
     use rules::sample::{Sample, SampleConfig};
 
     fn identity() -> Identity {
@@ -458,21 +554,28 @@ mod tests {
         }
     }
 
-    fn accounts() -> Vec<(AccountIndex, Account)> {
-        let sample = Sample::new(SampleConfig {
+    fn genesis() -> State {
+        let config = SampleConfig {
             seed: 1,
             users: 2,
             tokens: 1,
-        });
-        sample
-            .state()
-            .accounts()
-            .map(|(index, account)| (index, *account))
-            .collect()
+        };
+        Sample::new(config).state().clone()
+    }
+
+    fn accounts() -> Vec<(AccountIndex, Hashed)> {
+        genesis().hashed().collect()
+    }
+
+    fn stored(store: &DiskStore) -> Vec<(AccountIndex, Hashed)> {
+        let state = store.state().expect("readable");
+        let rebuilt = State::from_accounts(state.accounts().map(|(index, account)| (index, *account)));
+        assert_eq!(state.root(), rebuilt.root());
+        state.hashed().collect()
     }
 
     fn open(path: &Path) -> DiskStore {
-        DiskStore::open(path, &identity(), accounts).expect("it opens")
+        DiskStore::open(path, &identity(), genesis).expect("it opens")
     }
 
     const INPUT: ArtifactKey = ArtifactKey::ShardInput(BatchId(1), 0);
@@ -481,9 +584,11 @@ mod tests {
     fn what_was_committed_is_there_after_reopening() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = open(folder.path());
-        assert_eq!(store.accounts().expect("readable"), accounts());
-        let mut changed = accounts()[0];
-        changed.1.nonce += 1;
+        assert_eq!(stored(&store), accounts());
+        let (index, mut account) = (accounts()[0].0, accounts()[0].1.account);
+        account.nonce += 1;
+        let made = AccountIndex::new(1 << 32).expect("in range");
+        let changed = hashed(&[(index, Some(account)), (made, Some(account))]);
         let task = TaskRecord::new(TaskId::aggregation(BatchId(1)));
         let gone = TaskRecord::new(TaskId::shard(BatchId(1), 3));
         let writes = [
@@ -491,7 +596,7 @@ mod tests {
             Write::Task(gone.clone()),
             Write::Artifact(INPUT, vec![9; 100_000]),
             Write::Artifact(ArtifactKey::Undo(BatchId(1)), vec![]),
-            Write::Accounts(vec![changed]),
+            Write::Accounts(changed),
             Write::Paused(true),
         ];
         store.commit(&writes).expect("it commits");
@@ -518,8 +623,14 @@ mod tests {
             store.artifact(ArtifactKey::Undo(BatchId(1))).expect("readable"),
             None
         );
-        let accounts = store.accounts().expect("readable");
-        assert!(accounts.contains(&changed) && accounts.len() == self::accounts().len());
+        let state = store.state().expect("readable");
+        assert_eq!(state.accounts().len(), accounts().len() + 1);
+        assert_eq!(state.get(index), Some(&account));
+        assert_eq!(state.get(made), Some(&account));
+        // What was made can be taken back.
+        let before = Write::Accounts(vec![(made, None), (index, Some(accounts()[0].1))]);
+        store.commit(&[before]).expect("it commits");
+        assert_eq!(stored(&store), accounts());
     }
 
     #[test]
@@ -527,7 +638,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let new = folder.path().join(NEW_DATABASE);
         fs::write(&new, "half").expect("written");
-        assert_eq!(open(folder.path()).accounts().expect("readable"), accounts());
+        assert_eq!(stored(&open(folder.path())), accounts());
         assert!(!new.exists());
     }
 
@@ -536,7 +647,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let earlier = folder.path().join(SLED_DATABASE);
         fs::create_dir(&earlier).expect("made");
-        match DiskStore::open(folder.path(), &identity(), accounts) {
+        match DiskStore::open(folder.path(), &identity(), genesis) {
             Err(StoreError::Mismatch { field, .. }) => assert_eq!(field, "schema"),
             other => panic!("{other:?}"),
         }
@@ -551,7 +662,7 @@ mod tests {
         store.commit(&[input]).expect("it commits");
         drop(store);
         fs::remove_file(folder.path().join(DATABASE)).expect("removed");
-        let opened = DiskStore::open(folder.path(), &identity(), accounts);
+        let opened = DiskStore::open(folder.path(), &identity(), genesis);
         let text = opened.map(drop).expect_err("it is gone").to_string();
         assert!(text.contains(DATABASE) && text.contains("backup"), "{text}");
         let input = folder.path().join("artifacts").join(file_name(INPUT));
@@ -598,7 +709,7 @@ mod tests {
         drop(store);
         fs::remove_file(file(INPUT)).expect("removed");
         fs::remove_file(file(OTHER)).expect("removed");
-        let refused = DiskStore::open(folder.path(), &identity(), accounts);
+        let refused = DiskStore::open(folder.path(), &identity(), genesis);
         let text = refused.map(drop).expect_err("all are gone").to_string();
         assert!(text.contains(ARTIFACTS) && text.contains("backup"), "{text}");
         fs::write(file(INPUT), [9; 100]).expect("written");
@@ -616,7 +727,7 @@ mod tests {
         let whole = fs::read(&file).expect("readable");
         let damaged = |bytes: &[u8], what: &str| {
             fs::write(&file, bytes).expect("written");
-            let opened = DiskStore::open(folder.path(), &identity(), accounts);
+            let opened = DiskStore::open(folder.path(), &identity(), genesis);
             let error = opened.map(drop).expect_err(what);
             assert!(!error.may_pass(), "{what}: {error}");
             let text = error.to_string();
@@ -633,7 +744,7 @@ mod tests {
         flipped[at.expect("it is stored") + 1] ^= 1;
         damaged(&flipped, "a changed account");
         fs::write(&file, &whole).expect("written");
-        assert_eq!(open(folder.path()).accounts().expect("readable"), accounts());
+        assert_eq!(stored(&open(folder.path())), accounts());
     }
 
     #[test]
@@ -656,7 +767,7 @@ mod tests {
     fn a_second_opening_is_refused_while_the_first_lasts() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = open(folder.path());
-        let second = DiskStore::open(folder.path(), &identity(), accounts);
+        let second = DiskStore::open(folder.path(), &identity(), genesis);
         assert!(matches!(second, Err(StoreError::InUse { path }) if path == folder.path()));
         drop(store);
         open(folder.path());
@@ -733,7 +844,7 @@ mod tests {
             ),
         ];
         for (name, other) in others {
-            match DiskStore::open(folder.path(), &other, accounts) {
+            match DiskStore::open(folder.path(), &other, genesis) {
                 Err(StoreError::Mismatch { field, .. }) => assert_eq!(field, name),
                 other => panic!("{name}: {other:?}"),
             }

@@ -9,7 +9,7 @@ mod disk;
 
 use std::path::PathBuf;
 
-use rules::account::{Account, AccountIndex};
+use rules::state::State;
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
@@ -18,10 +18,10 @@ use crate::core::{
     record::{ArtifactKey, Write},
 };
 
-pub use self::disk::DiskStore;
+pub use self::disk::{DiskStore, KnownGenesis, Opening};
 
 /// Version of the store's layout and encodings.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 
 /// What a store is for. It is only opened for the same again, or for keys that follow those it was opened with last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,11 +138,11 @@ pub trait Store: Send + Sync {
     /// See [`StoreError`].
     fn snapshot(&self) -> Result<Snapshot, StoreError>;
 
-    /// All accounts of the state after the last batch of the chain, in the order of their indices.
+    /// The state after the last batch of the chain. Leaves are as they were written; the nodes above them are hashed.
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn accounts(&self) -> Result<Vec<(AccountIndex, Account)>, StoreError>;
+    fn state(&self) -> Result<State, StoreError>;
 
     /// Makes all the changes or none. When it returns, they survive a loss of power.
     ///

@@ -271,12 +271,6 @@ impl Contents {
             .genesis()
             .build()
             .expect("a sample's genesis is right");
-        let accounts = || {
-            genesis
-                .accounts()
-                .map(|(index, account)| (index, *account))
-                .collect()
-        };
         let manifest = standin::manifest();
         let identity = Identity {
             schema: SCHEMA,
@@ -289,7 +283,7 @@ impl Contents {
             contract: standin::ROLLUP.contract,
             genesis_root: field::to_be(&genesis.root()),
         };
-        let opened = DiskStore::open(store, &identity, accounts).expect("it opens");
+        let opened = DiskStore::open(store, &identity, || genesis).expect("it opens");
         let snapshot = opened.snapshot().expect("readable");
         let mut artifacts = BTreeMap::new();
         for batch in &snapshot.batches {
@@ -316,7 +310,12 @@ impl Contents {
                 .map(|batch| (batch.number, batch))
                 .collect(),
             tasks: snapshot.tasks,
-            accounts: opened.accounts().expect("readable"),
+            accounts: opened
+                .state()
+                .expect("readable")
+                .hashed()
+                .map(|(index, hashed)| (index, hashed.account))
+                .collect(),
             artifacts,
         }
     }

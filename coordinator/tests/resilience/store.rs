@@ -20,7 +20,10 @@ use coordinator::{
 use nix::errno::Errno;
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha20Rng;
-use rules::account::{Account, AccountIndex};
+use rules::{
+    account::{Account, AccountIndex, Hashed, hashed},
+    state::State,
+};
 
 use crate::{
     processes::this,
@@ -214,7 +217,7 @@ pub fn child(store: &Path) {
         thread::sleep(RUN_MAX);
         std::process::exit(STANDS_STILL);
     });
-    let opened = match DiskStore::open(store, &identity(), accounts) {
+    let opened = match DiskStore::open(store, &identity(), || State::from_accounts(accounts())) {
         Ok(opened) => opened,
         Err(error) => {
             say(format!("refused: {error}"));
@@ -273,7 +276,11 @@ impl Contents {
         }
         Ok(Self {
             tasks,
-            accounts: store.accounts()?.into_iter().collect(),
+            accounts: store
+                .state()?
+                .hashed()
+                .map(|(index, hashed)| (index, hashed.account))
+                .collect(),
             artifacts,
         })
     }
@@ -290,7 +297,11 @@ impl Contents {
                 Write::RemoveTask(id) => drop(contents.tasks.remove(&id)),
                 Write::Artifact(key, bytes) => drop(contents.artifacts.insert(key, bytes)),
                 Write::RemoveArtifact(key) => drop(contents.artifacts.remove(&key)),
-                Write::Accounts(accounts) => contents.accounts.extend(accounts),
+                Write::Accounts(accounts) => {
+                    let accounts = accounts.into_iter();
+                    let kept = |(index, hashed): (_, Option<Hashed>)| Some((index, hashed?.account));
+                    contents.accounts.extend(accounts.filter_map(kept));
+                }
                 other => unreachable!("no commit here has {other:?}"),
             }
         }
@@ -321,7 +332,7 @@ fn writes(commit: u64) -> Vec<Write> {
         Write::Task(TaskRecord::new(TaskId::shard(BatchId(1), rng.gen_range(0..8)))),
         Write::RemoveTask(TaskId::shard(BatchId(1), rng.gen_range(0..8))),
         Write::Artifact(artifact(commit), bytes),
-        Write::Accounts(vec![(index, account)]),
+        Write::Accounts(hashed(&[(index, Some(account))])),
     ];
     if commit > 2 {
         writes.push(Write::RemoveArtifact(artifact(commit - 2)));

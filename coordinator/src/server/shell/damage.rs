@@ -21,7 +21,7 @@ use crate::{
         id::{BatchId, StateRoot, TaskId},
         record::{ArtifactKey, Write},
     },
-    execution::{ArtifactError, Statement, decode_undo, encode},
+    execution::{ArtifactError, Statement, Undo, decode_undo, encode},
     server::status::Unavailable,
     store::StoreError,
 };
@@ -169,8 +169,8 @@ impl Shell {
         &self,
         id: BatchId,
         ledger: &State,
-        later: &BTreeMap<AccountIndex, Account>,
-    ) -> Result<Option<Vec<(AccountIndex, Account)>>, Unread> {
+        later: &BTreeMap<AccountIndex, Option<Account>>,
+    ) -> Result<Option<Undo>, Unread> {
         let damage = match self.artifact(ArtifactKey::Undo(id), decode_undo) {
             Ok(undo) => return Ok(undo),
             Err(Failure::Unavailable(error)) => return Err(error.into()),
@@ -182,14 +182,18 @@ impl Shell {
             Err(Unread::Unavailable(error)) => return Err(error.into()),
             Err(_) => None,
         };
-        let before = posted.and_then(|posted| take_back_words(ledger, later.clone(), &posted).ok());
-        let root = |before: &[(AccountIndex, Account)]| {
-            let leaves: Vec<_> = before
+        // No operation makes an account, so all of them were there.
+        let later = || {
+            later
                 .iter()
-                .map(|(index, account)| (*index, account.leaf()))
-                .collect();
-            StateRoot(field::to_be(&ledger.tree().update(&leaves).root()))
+                .filter_map(|(index, account)| Some((*index, (*account)?)))
         };
+        let before = posted.and_then(|posted| take_back_words(ledger, later().collect(), &posted).ok());
+        let before = before.map(|before| -> Undo {
+            let before = before.into_iter();
+            before.map(|(index, account)| (index, Some(account))).collect()
+        });
+        let root = |before: &Undo| StateRoot(field::to_be(&ledger.root_with(before)));
         match before.filter(|before| Some(root(before)) == old_root) {
             Some(before) => {
                 tracing::error!(batch = %id, damage, "the accounts before a batch are derived from what it posts");

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rules::account::hashed;
+
 use super::{Shell, Unread, split};
 use crate::{
     core::{Output, chain::CancelError, id::BatchId, rollback::RollbackError},
@@ -54,10 +56,10 @@ impl Shell {
         }
         // It may have been proven since; the step below decides.
         let undo = self.undo(id, &ledger, &BTreeMap::new())?.unwrap_or_default();
-        let accounts = undo.clone();
+        let accounts = hashed(&undo);
         let (cancelled, stored) = self.advance(|core, now| split(core.cancel(now, id, accounts)))?;
         cancelled?;
-        ledger.overwrite(&undo);
+        ledger.set(&undo);
         match stored {
             true => Ok(()),
             false => Err(Unavailable::Store.into()),
@@ -80,14 +82,14 @@ impl Shell {
             before.extend(undo.ok_or(RollbackFailure::NotKept(batch))?);
         }
         let before: Vec<_> = before.into_iter().collect();
-        let accounts = before.clone();
+        let accounts = hashed(&before);
         let (rolled_back, stored) =
             self.advance(|core, now| match core.roll_back(now, newest, number, accounts) {
                 Ok((batches, output)) => (Ok(batches), output),
                 Err(error) => (Err(error), Output::default()),
             })?;
         let batches = rolled_back?;
-        ledger.overwrite(&before);
+        ledger.set(&before);
         match stored {
             true => Ok(batches),
             false => Err(Unavailable::Store.into()),
