@@ -2,5 +2,6 @@
 
 mod forged;
 mod gates;
+mod native;
 mod sweep;
 mod world;
