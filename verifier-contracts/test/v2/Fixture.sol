@@ -207,6 +207,31 @@ abstract contract Fixture {
         return Withdrawals.leaf(Withdrawals.Withdrawal(batch, position, token, amount, to));
     }
 
+    function _siblings(bytes32[] memory level, uint256 position)
+        internal
+        pure
+        returns (bytes32[] memory siblings)
+    {
+        bytes32[] memory found = new bytes32[](32);
+        uint256 count = 0;
+        while (level.length > 1) {
+            if (position ^ 1 < level.length) found[count++] = level[position ^ 1];
+            bytes32[] memory above = new bytes32[]((level.length + 1) / 2);
+            for (uint256 i = 0; i < above.length; i++) {
+                above[i] = 2 * i + 1 < level.length ? _node(level[2 * i], level[2 * i + 1]) : level[2 * i];
+            }
+            (level, position) = (above, position / 2);
+        }
+        siblings = new bytes32[](count);
+        for (uint256 i = 0; i < count; i++) {
+            siblings[i] = found[i];
+        }
+    }
+
+    function _node(bytes32 a, bytes32 b) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(bytes1(0x01), a < b ? a : b, a < b ? b : a));
+    }
+
     function _is(bool found, bool expected) internal pure {
         vm.assertEq(found ? 1 : 0, expected ? 1 : 0);
     }
