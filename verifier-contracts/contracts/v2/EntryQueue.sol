@@ -22,26 +22,25 @@ library EntryQueue {
 
     /// @notice The rolling hash after one more record: `keccak( word(Q) ‖ a_0 ‖ a_1 ‖ a_2 ‖ a_3 )`, cut to 216 bits.
     function roll(uint216 hash, uint256[4] memory elements) internal pure returns (uint216) {
-        return uint216(
-            uint256(
-                keccak256(
-                    abi.encodePacked(
-                        uint256(hash),
-                        uint248(elements[0]),
-                        uint248(elements[1]),
-                        uint248(elements[2]),
-                        uint248(elements[3])
-                    )
-                )
-            )
-        );
+        uint256 found;
+        // Widened, so that what stood above the 216 bits is gone.
+        uint256 before = hash;
+        // In free memory; each element's last byte, which is 0, is overwritten by the next.
+        assembly ("memory-safe") {
+            let at := mload(0x40)
+            mstore(at, before)
+            mstore(add(at, 32), shl(8, mload(elements)))
+            mstore(add(at, 63), shl(8, mload(add(elements, 32))))
+            mstore(add(at, 94), shl(8, mload(add(elements, 64))))
+            mstore(add(at, 125), shl(8, mload(add(elements, 96))))
+            found := keccak256(at, 156)
+        }
+        return uint216(found);
     }
 
-    /// @notice Lets a record enter, and returns its number. Its elements are below 2^248.
-    function enter(Queue storage queue, uint256[4] memory elements) internal returns (uint40 entry) {
-        if (queue.frozen) revert IRollup.IsFrozen();
+    /// @notice Lets a record enter as `entry`, which is the tail of a queue that is not frozen. Its elements are below 2^248.
+    function enter(Queue storage queue, uint40 entry, uint256[4] memory elements) internal {
         if (block.timestamp > type(uint40).max) revert IRollup.TimeTooLarge(uint64(block.timestamp));
-        entry = queue.tail;
         uint256 hash = roll(hashBefore(queue, entry), elements);
         queue.slots[entry] = hash | (block.timestamp << HASH_BITS);
         queue.tail = entry + 1;

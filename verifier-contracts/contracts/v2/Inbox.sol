@@ -39,12 +39,14 @@ abstract contract Inbox is Vault {
     {
         _requireNotPaused();
         BabyJubJub.requireKey(ax, ay);
-        (uint128 credited, uint256 change) = _receive(token, amount, price(Records.DEPOSIT_NEW));
+        uint256 due;
+        (entry, due) = _open(0);
+        (uint128 credited, uint256 change) = _receive(token, amount, due);
         uint40 number = _queue.accounts;
         if (number == INDICES_MAX) revert NoMoreIndices();
         _queue.accounts = number + 1;
         index = FIRST_INDEX + number;
-        entry = _enter(Records.Record(Records.DEPOSIT_NEW, 0, token, index, credited, msg.sender, ax, ay));
+        _enter(entry, Records.entry(Records.DEPOSIT_NEW, token, index, credited, msg.sender), ax, ay);
         _return(change);
     }
 
@@ -58,17 +60,22 @@ abstract contract Inbox is Vault {
         _requireNotPaused();
         _requireIndex(index);
         if (ay >= R) revert NotCanonical(ay);
-        (uint128 credited, uint256 change) = _receive(token, amount, price(Records.DEPOSIT_EXISTING));
-        uint256 u = uint160(l1Address);
-        entry = _enter(Records.Record(Records.DEPOSIT_EXISTING, 0, token, index, credited, msg.sender, u, ay));
+        uint256 due;
+        (entry, due) = _open(0);
+        (uint128 credited, uint256 change) = _receive(token, amount, due);
+        uint256[4] memory elements =
+            Records.entry(Records.DEPOSIT_EXISTING, token, index, credited, msg.sender);
+        _enter(entry, elements, uint160(l1Address), ay);
         _return(change);
     }
 
     /// @inheritdoc IRollup
     function forceExit(uint64 index, uint16 token) external payable nonReentrant returns (uint40 entry) {
         _requireIndex(index);
-        uint256 change = _changeOf(price(Records.FORCED_EXIT));
-        entry = _enter(Records.Record(Records.FORCED_EXIT, 0, token, index, 0, msg.sender, 0, 0));
+        uint256 due;
+        (entry, due) = _open(ENTRY_GAS);
+        uint256 change = _changeOf(due);
+        _enter(entry, Records.entry(Records.FORCED_EXIT, token, index, 0, msg.sender), 0, 0);
         _return(change);
     }
 
@@ -81,8 +88,10 @@ abstract contract Inbox is Vault {
     {
         _requireIndex(index);
         BabyJubJub.requireKey(ax, ay);
-        uint256 change = _changeOf(price(Records.KEY_CHANGE));
-        entry = _enter(Records.Record(Records.KEY_CHANGE, 0, 0, index, 0, msg.sender, ax, ay));
+        uint256 due;
+        (entry, due) = _open(ENTRY_GAS);
+        uint256 change = _changeOf(due);
+        _enter(entry, Records.entry(Records.KEY_CHANGE, 0, index, 0, msg.sender), ax, ay);
         _return(change);
     }
 
@@ -93,10 +102,11 @@ abstract contract Inbox is Vault {
         id = tokens;
         if (id == type(uint16).max) revert NoMoreTokens();
         id++;
-        uint256 change = _changeOf(price(Records.DEPOSIT_NEW) + (tokenPrice << (id / IDS_A_STEP)));
+        (uint40 entry, uint256 due) = _open(0);
+        uint256 change = _changeOf(due + (tokenPrice << (id / IDS_A_STEP)));
         tokenAt[id] = token;
         tokenId[token] = id;
-        _addToken(id, token);
+        _addToken(entry, id, token);
         _return(change);
     }
 
@@ -114,11 +124,8 @@ abstract contract Inbox is Vault {
     /// @inheritdoc IRollup
     function price(uint8 kind) public view returns (uint256) {
         if (kind == 0 || kind > Records.KEY_CHANGE) revert NoSuchKind(_queue.tail, kind);
-        uint256 fee = block.basefee < BASE_FEE_MIN ? BASE_FEE_MIN : block.basefee;
         uint256 gas_ = kind > Records.DEPOSIT_EXISTING ? ENTRY_GAS : 0;
-        uint256 pending = _queue.tail - _queue.head;
-        if (pending > FREE_PENDING) gas_ += PENDING_GAS * (pending - FREE_PENDING);
-        return fee * gas_;
+        return _priceOf(gas_, _queue.tail - _queue.head);
     }
 
     /// @inheritdoc IRollup
@@ -131,16 +138,32 @@ abstract contract Inbox is Vault {
         return _queue.slots[entry];
     }
 
-    /// @dev Enters what makes a token's fee account (P2-12.9).
-    function _addToken(uint16 id, address token) internal {
+    /// @dev Enters what makes a token's fee account (P2-12.9), under the number that [`_open`] gave.
+    function _addToken(uint40 entry, uint16 id, address token) internal {
         tokens = id;
         emit TokenAdded(id, token);
-        _enter(Records.Record(Records.DEPOSIT_NEW, 0, id, id, 0, feeAddress, feeKeyX, feeKeyY));
+        _enter(entry, Records.entry(Records.DEPOSIT_NEW, id, id, 0, feeAddress), feeKeyX, feeKeyY);
     }
 
-    function _enter(Records.Record memory record) private returns (uint40 entry) {
-        uint256[4] memory elements = Records.pack(record);
-        entry = _queue.enter(elements);
+    /// @dev The number of the next entry, and what it costs. The lock keeps both true until the call's end.
+    function _open(uint256 gas_) private view returns (uint40 entry, uint256 due) {
+        EntryQueue.Queue storage queue_ = _queue;
+        uint40 head;
+        bool frozen;
+        (head, entry, frozen) = (queue_.head, queue_.tail, queue_.frozen);
+        if (frozen) revert IsFrozen();
+        due = _priceOf(gas_, entry - head);
+    }
+
+    function _priceOf(uint256 gas_, uint256 pending) private view returns (uint256) {
+        if (pending > FREE_PENDING) gas_ += PENDING_GAS * (pending - FREE_PENDING);
+        if (gas_ == 0) return 0;
+        return (block.basefee < BASE_FEE_MIN ? BASE_FEE_MIN : block.basefee) * gas_;
+    }
+
+    function _enter(uint40 entry, uint256[4] memory elements, uint256 u, uint256 v) private {
+        Records.setPair(elements, u, v);
+        _queue.enter(entry, elements);
         emit Queued(entry, msg.sender, elements[0], elements[1], elements[2], elements[3]);
     }
 

@@ -5,11 +5,7 @@ import {IRollup} from "./IRollup.sol";
 
 /// @title Records of stream A, as docs/protocol-2.md has them (P2-6.6): four elements below 2^248 that say what crosses L1.
 library Records {
-    /// @dev A record's elements.
-    uint256 internal constant ELEMENTS = 4;
-    /// @dev Bytes of a posted element (P2-6.1).
-    uint256 internal constant ELEMENT_BYTES = 31;
-    /// @dev Bytes of a posted record.
+    /// @dev Bytes of a posted record: four elements of 31 (P2-6.1).
     uint256 internal constant RECORD_BYTES = 124;
     /// @dev Kinds of P2-4.11 that come from the queue: 1 to 4.
     uint8 internal constant DEPOSIT_NEW = 1;
@@ -53,11 +49,26 @@ library Records {
         if (record.index >= INDICES) revert IRollup.FieldTooLarge(record.index);
         if (record.u >> 254 != 0) revert IRollup.FieldTooLarge(record.u);
         if (record.v >> 254 != 0) revert IRollup.FieldTooLarge(record.v);
-        elements[0] = record.kind | (uint256(record.code) << CODE_BIT) | (uint256(record.token) << TOKEN_BIT)
-            | (uint256(record.index) << INDEX_BIT) | (uint256(record.amount) << AMOUNT_BIT);
-        elements[1] = uint256(uint160(record.account)) | ((record.u % 2 ** 88) << 160);
-        elements[2] = (record.u >> 88) | ((record.v % 2 ** 82) << 166);
-        elements[3] = record.v >> 82;
+        elements = entry(record.kind, record.token, record.index, record.amount, record.account);
+        elements[0] |= uint256(record.code) << CODE_BIT;
+        setPair(elements, record.u, record.v);
+    }
+
+    /// @notice The elements of an entry whose `u` and `v` are 0; its index is below 2^33.
+    function entry(uint256 kind_, uint256 token_, uint256 index_, uint256 amount_, address account_)
+        internal
+        pure
+        returns (uint256[4] memory elements)
+    {
+        elements[0] = kind_ | (token_ << TOKEN_BIT) | (index_ << INDEX_BIT) | (amount_ << AMOUNT_BIT);
+        elements[1] = uint160(account_);
+    }
+
+    /// @notice Gives elements that have none `u` and `v`, which are below 2^254.
+    function setPair(uint256[4] memory elements, uint256 u, uint256 v) internal pure {
+        elements[1] |= (u % 2 ** 88) << 160;
+        elements[2] = (u >> 88) | ((v % 2 ** 82) << 166);
+        elements[3] = v >> 82;
     }
 
     /// @notice The number of records in posted data, which must be whole ones (P2-6.8).
@@ -66,14 +77,18 @@ library Records {
         return dataA.length / RECORD_BYTES;
     }
 
-    /// @notice Reads the elements of record `number` of posted data, whose kind is one that there is.
-    function read(bytes calldata dataA, uint256 number, uint256[4] memory elements) internal pure {
-        bytes calldata posted = dataA[number * RECORD_BYTES:][:RECORD_BYTES];
-        for (uint256 i = 0; i < ELEMENTS; i++) {
-            elements[i] = uint248(bytes31(posted[i * ELEMENT_BYTES:]));
+    /// @notice Reads the elements of a record, numbered below [`count`], of posted data, whose kind is one that there is.
+    function read(bytes calldata dataA, uint256 record, uint256[4] memory elements) internal pure {
+        // Multiplied without a check: there are fewer records than bytes of calldata.
+        assembly ("memory-safe") {
+            let at := add(dataA.offset, mul(record, 124))
+            mstore(elements, shr(8, calldataload(at)))
+            mstore(add(elements, 32), shr(8, calldataload(add(at, 31))))
+            mstore(add(elements, 64), shr(8, calldataload(add(at, 62))))
+            mstore(add(elements, 96), shr(8, calldataload(add(at, 93))))
         }
         uint8 found = kind(elements);
-        if (found == 0 || found > CREATION) revert IRollup.NoSuchKind(number, found);
+        if (found == 0 || found > CREATION) revert IRollup.NoSuchKind(record, found);
     }
 
     /// @notice Makes the record what it was when it entered the queue (P2-9.10): without code, and without the amount that a forced

@@ -18,6 +18,6 @@ contract Rollup is Batches {
         Verifiers(first)
     {
         // So the first batch is due after `D` (P2-9.1).
-        _addToken(ETH, address(0));
+        _addToken(0, ETH, address(0));
     }
 }

@@ -49,11 +49,13 @@ library Streams {
 
     /// @notice `Σ e_i x^i` over the 31-byte elements of `data`, which are whole (P2-6.5).
     function evaluate(bytes calldata data, uint256 x) internal pure returns (uint256 y) {
-        // Horner's rule, from the last element down. Nothing overflows: `end` falls from the data's length to 0.
-        unchecked {
-            for (uint256 end = data.length; end != 0; end -= ELEMENT_BYTES) {
-                uint256 element = uint248(bytes31(data[end - ELEMENT_BYTES:end]));
-                y = addmod(mulmod(y, x, R), element, R);
+        (uint256 modulus, uint256 step) = (R, ELEMENT_BYTES);
+        // Horner's rule, from the last element down to the data's beginning: a load an element, and no bounds to check, since the data is
+        // whole.
+        assembly ("memory-safe") {
+            for { let at := add(data.offset, data.length) } gt(at, data.offset) {} {
+                at := sub(at, step)
+                y := addmod(mulmod(y, x, modulus), shr(8, calldataload(at)), modulus)
             }
         }
     }

@@ -25,16 +25,29 @@ library Withdrawals {
     }
 
     /// @notice The leaf of a withdrawal.
-    function leaf(Withdrawal memory owed) internal pure returns (bytes32) {
-        return keccak256(
-            abi.encodePacked(bytes1(0x00), owed.batch, owed.position, owed.token, owed.amount, owed.recipient)
-        );
+    function leaf(Withdrawal memory owed) internal pure returns (bytes32 hash) {
+        // 31 bytes, the first of them 0, and an address.
+        uint256 head = (uint256(owed.batch) << 176) | (uint256(owed.position) << 144)
+            | (uint256(owed.token) << 128) | owed.amount;
+        uint256 recipient = uint160(owed.recipient);
+        assembly ("memory-safe") {
+            let at := mload(0x40)
+            mstore(at, shl(8, head))
+            mstore(add(at, 31), shl(96, recipient))
+            hash := keccak256(at, 51)
+        }
     }
 
     /// @notice The node above two nodes or leaves, in either order.
-    function node(bytes32 a, bytes32 b) internal pure returns (bytes32) {
+    function node(bytes32 a, bytes32 b) internal pure returns (bytes32 hash) {
         (bytes32 low, bytes32 high) = a < b ? (a, b) : (b, a);
-        return keccak256(abi.encodePacked(bytes1(0x01), low, high));
+        assembly ("memory-safe") {
+            let at := mload(0x40)
+            mstore8(at, 1)
+            mstore(add(at, 1), low)
+            mstore(add(at, 33), high)
+            hash := keccak256(at, 65)
+        }
     }
 
     /// @notice The root over the first `length` of `leaves`, which are overwritten; 0 of none. A last one without a partner moves up
@@ -43,8 +56,10 @@ library Withdrawals {
         if (length == 0) return 0;
         while (length > 1) {
             uint256 pairs = length / 2;
-            for (uint256 i = 0; i < pairs; i++) {
-                leaves[i] = node(leaves[2 * i], leaves[2 * i + 1]);
+            unchecked {
+                for (uint256 i = 0; i < pairs; i++) {
+                    leaves[i] = node(leaves[2 * i], leaves[2 * i + 1]);
+                }
             }
             if (length % 2 == 1) leaves[pairs] = leaves[length - 1];
             length = length - pairs;

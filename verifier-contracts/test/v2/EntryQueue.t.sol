@@ -31,8 +31,9 @@ contract EntryQueueTest {
         queue.requireRecord(entry, elements);
     }
 
-    function enter(uint256[4] calldata elements) external returns (uint40) {
-        return queue.enter(elements);
+    function enter(uint256[4] calldata elements) external returns (uint40 entry) {
+        entry = queue.tail;
+        queue.enter(entry, elements);
     }
 
     function test_entries_roll_to_these_hashes() public {
@@ -44,7 +45,7 @@ contract EntryQueueTest {
         ];
         for (uint40 i = 0; i < 4; i++) {
             vm.warp(NOW + i);
-            vm.assertEq(queue.enter(_record(i)), i);
+            vm.assertEq(this.enter(_record(i)), i);
             vm.assertEq(queue.slots[i], uint256(hashes[i]) | ((NOW + i) << 216));
             vm.assertEq(queue.hashBefore(i + 1), hashes[i]);
             vm.assertEq(queue.timeOf(i), NOW + i);
@@ -209,7 +210,7 @@ contract EntryQueueTest {
         this.enter(_record(0));
         this.enter(_record(1));
         uint256 left = gasleft();
-        queue.enter(_record(2));
+        queue.enter(2, _record(2));
         // A new slot, which is 22,100, and what is warm in this test.
         vm.assertEq(left - gasleft() < 26_000 ? 1 : 0, 1);
         uint216 hash = queue.hashBefore(3);
@@ -220,7 +221,7 @@ contract EntryQueueTest {
 
     function _enter(uint40 entries) private returns (uint216) {
         for (uint40 i = 0; i < entries; i++) {
-            queue.enter(_record(i));
+            queue.enter(queue.tail, _record(i));
         }
         return queue.hashBefore(queue.tail);
     }
