@@ -578,30 +578,4 @@ contract MoneyTest is Fixture {
         vm.prank(ALICE);
         rollup.depositNew(id, amount, KEY_X, KEY_Y);
     }
-
-    function _rootOf(uint64 index, IRollup.Account memory account, uint256[7][11] memory siblings)
-        private
-        view
-        returns (uint256 node)
-    {
-        uint256[8] memory inputs = [
-            account.token,
-            account.nonce,
-            account.balance,
-            account.ax,
-            account.ay,
-            uint160(account.l1Address),
-            0,
-            0x6c656166
-        ];
-        node = poseidon.hash(inputs);
-        for (uint256 level = 0; level < 11; level++) {
-            uint256 own = (index >> (3 * level)) & 7;
-            uint256 next = 0;
-            for (uint256 child = 0; child < 8; child++) {
-                inputs[child] = child == own ? node : siblings[level][next++];
-            }
-            node = poseidon.hash(inputs);
-        }
-    }
 }
