@@ -43,7 +43,10 @@ library EntryQueue {
         if (block.timestamp > type(uint40).max) revert IRollup.TimeTooLarge(uint64(block.timestamp));
         uint256 hash = roll(hashBefore(queue, entry), elements);
         queue.slots[entry] = hash | (block.timestamp << HASH_BITS);
-        queue.tail = entry + 1;
+        unchecked {
+            // So many entries take longer than there is time.
+            queue.tail = entry + 1;
+        }
     }
 
     /// @notice The head after `count` entries are consumed, whose records roll the hash to `hash`; the first unconsumed may be due
@@ -86,7 +89,10 @@ library EntryQueue {
 
     /// @notice The rolling hash over all entries before `entry`.
     function hashBefore(Queue storage queue, uint40 entry) internal view returns (uint216) {
-        return entry == 0 ? 0 : uint216(queue.slots[entry - 1]);
+        if (entry == 0) return 0;
+        unchecked {
+            return uint216(queue.slots[entry - 1]);
+        }
     }
 
     /// @notice When an entry came.

@@ -46,7 +46,9 @@ abstract contract Inbox is Vault {
         if (number == INDICES_MAX) revert NoMoreIndices();
         _queue.accounts = number + 1;
         index = FIRST_INDEX + number;
-        _enter(entry, Records.entry(Records.DEPOSIT_NEW, token, index, credited, msg.sender), ax, ay);
+        uint256[4] memory elements = Records.entry(Records.DEPOSIT_NEW, token, index, credited, msg.sender);
+        Records.setPair(elements, ax, ay);
+        _enter(entry, elements);
         _return(change);
     }
 
@@ -65,7 +67,8 @@ abstract contract Inbox is Vault {
         (uint128 credited, uint256 change) = _receive(token, amount, due);
         uint256[4] memory elements =
             Records.entry(Records.DEPOSIT_EXISTING, token, index, credited, msg.sender);
-        _enter(entry, elements, uint160(l1Address), ay);
+        Records.setPair(elements, uint160(l1Address), ay);
+        _enter(entry, elements);
         _return(change);
     }
 
@@ -75,7 +78,7 @@ abstract contract Inbox is Vault {
         uint256 due;
         (entry, due) = _open(ENTRY_GAS);
         uint256 change = _changeOf(due);
-        _enter(entry, Records.entry(Records.FORCED_EXIT, token, index, 0, msg.sender), 0, 0);
+        _enter(entry, Records.entry(Records.FORCED_EXIT, token, index, 0, msg.sender));
         _return(change);
     }
 
@@ -91,7 +94,9 @@ abstract contract Inbox is Vault {
         uint256 due;
         (entry, due) = _open(ENTRY_GAS);
         uint256 change = _changeOf(due);
-        _enter(entry, Records.entry(Records.KEY_CHANGE, 0, index, 0, msg.sender), ax, ay);
+        uint256[4] memory elements = Records.entry(Records.KEY_CHANGE, 0, index, 0, msg.sender);
+        Records.setPair(elements, ax, ay);
+        _enter(entry, elements);
         _return(change);
     }
 
@@ -142,7 +147,9 @@ abstract contract Inbox is Vault {
     function _addToken(uint40 entry, uint16 id, address token) internal {
         tokens = id;
         emit TokenAdded(id, token);
-        _enter(entry, Records.entry(Records.DEPOSIT_NEW, id, id, 0, feeAddress), feeKeyX, feeKeyY);
+        uint256[4] memory elements = Records.entry(Records.DEPOSIT_NEW, id, id, 0, feeAddress);
+        Records.setPair(elements, feeKeyX, feeKeyY);
+        _enter(entry, elements);
     }
 
     /// @dev The number of the next entry, and what it costs. The lock keeps both true until the call's end.
@@ -152,7 +159,9 @@ abstract contract Inbox is Vault {
         bool frozen;
         (head, entry, frozen) = (queue_.head, queue_.tail, queue_.frozen);
         if (frozen) revert IsFrozen();
-        due = _priceOf(gas_, entry - head);
+        unchecked {
+            due = _priceOf(gas_, entry - head);
+        }
     }
 
     function _priceOf(uint256 gas_, uint256 pending) private view returns (uint256) {
@@ -161,8 +170,7 @@ abstract contract Inbox is Vault {
         return (block.basefee < BASE_FEE_MIN ? BASE_FEE_MIN : block.basefee) * gas_;
     }
 
-    function _enter(uint40 entry, uint256[4] memory elements, uint256 u, uint256 v) private {
-        Records.setPair(elements, u, v);
+    function _enter(uint40 entry, uint256[4] memory elements) private {
         _queue.enter(entry, elements);
         emit Queued(entry, msg.sender, elements[0], elements[1], elements[2], elements[3]);
     }
