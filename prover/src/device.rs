@@ -18,7 +18,7 @@ use crate::worker::DeviceInfo;
 
 /// Vectors of the shard circuit's rows that a device holds at the widest point of a proof; bases count as three each, for
 /// the scalar that GPUs keep beside the point.
-const SHARD_VECTORS: u64 = 77;
+const SHARD_VECTORS: u64 = 78;
 /// The same of the aggregation circuit.
 const AGGREGATION_VECTORS: u64 = 57;
 /// Bytes of a scalar on a device.

@@ -1,7 +1,7 @@
 //! What survives a crash: the rollup's accounts, batches, tasks and artifacts.
 //!
 //! A store belongs to one rollup, one genesis and one set of keys ([`Identity`]), and to one process at a time. Its keys are followed
-//! by others only where they are served on ([`DiskStore::open_after`]).
+//! by others only where they are served on ([`Opening::complete`]).
 
 mod artifacts;
 mod database;
