@@ -70,7 +70,7 @@ impl Follower {
     /// Moves over the batch that L1 accepted next, in `block`, and drops undo data that are older than the depth.
     ///
     /// # Errors
-    /// As [`derive`]; the state is then as it was.
+    /// As [`derive()`]; the state is then as it was.
     pub fn accept(&mut self, block: Block, accepted: &Accepted) -> Result<Derived, DeriveError> {
         let before = self.position;
         let derived = derive(&mut self.state, &mut self.position, accepted)?;
