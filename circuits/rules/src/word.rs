@@ -1,11 +1,38 @@
-//! Words: what stream B says of a signed operation (P2-4.3).
+//! Words: what stream B says of a signed operation (P-4.3).
 
 use crate::account::AccountIndex;
 use crate::amount::{Amount, AmountError, Fee};
-use crate::operation::{Effect, WORD_BITS};
 use thiserror::Error;
 
-/// What a word says (P2-4.3).
+/// Bits of a word (P-4.3).
+pub const WORD_BITS: u32 = 99;
+
+/// What a transfer's word says (P-4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effect {
+    /// The sender.
+    pub from: AccountIndex,
+    /// The receiver.
+    pub to: AccountIndex,
+    /// What the receiver gets.
+    pub amount: Amount,
+    /// What the fee account gets.
+    pub fee: Fee,
+}
+
+impl Effect {
+    /// The word `w`, below `2^99` (P-4.3).
+    pub fn word(&self) -> u128 {
+        u128::from(self.from.get())
+            | u128::from(self.amount.mantissa()) << 33
+            | u128::from(self.amount.exponent()) << 52
+            | u128::from(self.fee.mantissa()) << 57
+            | u128::from(self.fee.exponent()) << 61
+            | u128::from(self.to.get()) << 66
+    }
+}
+
+/// What a word says (P-4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
     /// Nothing.

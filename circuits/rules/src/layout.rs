@@ -1,11 +1,11 @@
-//! Where the operations of a batch stand: in which groups and places (P2-6.2, P2-6.3, P2-7.1).
+//! Where the operations of a batch stand: in which groups and places (P-6.2, P-6.3, P-7.1).
 //!
 //! The order in which they are given is the order in which they are executed, and is kept: what does not fit where it comes next leaves
 //! places to no-ops.
 
-use super::operation::{Operation, Signed};
-use super::stream::{GROUP_WORDS, Group};
-use super::witness::{SHARD_PLACES_MAX, Shape};
+use crate::operation::{Operation, Signed};
+use crate::stream::{GROUP_WORDS, Group};
+use crate::witness::{SHARD_PLACES_MAX, Shape};
 use thiserror::Error;
 
 /// A group: which operation, by its place in the batch, stands where.
@@ -31,7 +31,7 @@ impl Slots {
     }
 }
 
-/// A shape that P2-7.1 does not allow.
+/// A shape that P-7.1 does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "shape of {} places and {} rooms: expected a multiple of 5 up to {SHARD_PLACES_MAX}, and from 1 to a fifth of it",
@@ -41,7 +41,7 @@ impl Slots {
 pub struct ShapeError(pub Shape);
 
 impl Shape {
-    /// Checks P2-7.1.
+    /// Checks P-7.1.
     ///
     /// # Errors
     /// [`ShapeError`].
@@ -62,7 +62,7 @@ impl Shape {
 /// Lays operations out in groups for shards of a shape. Trailing padding is left out.
 ///
 /// # Errors
-/// A shape that P2-7.1 does not allow.
+/// A shape that P-7.1 does not allow.
 pub fn lay_out(operations: &[Operation], shape: Shape) -> Result<Vec<Slots>, ShapeError> {
     let shape = shape.check()?;
     let mut groups = Vec::new();
@@ -96,7 +96,7 @@ pub fn lay_out(operations: &[Operation], shape: Shape) -> Result<Vec<Slots>, Sha
 /// signed ones each in their order, an operation of the queue before each group that has room for one.
 ///
 /// # Errors
-/// A shape that P2-7.1 does not allow.
+/// A shape that P-7.1 does not allow.
 pub fn interleave(
     queued: impl IntoIterator<Item = Operation>,
     signed: impl IntoIterator<Item = Operation>,

@@ -1,4 +1,4 @@
-//! Records of stream A (P2-6.6) and the rolling hash of L1's queue (P2-12.2).
+//! Records of stream A (P-6.6) and the rolling hash of L1's queue (P-12.2).
 
 use crate::account::{Account, AccountIndex, TokenId, address_to_fr};
 use crate::eddsa::PublicKey;
@@ -26,7 +26,7 @@ pub const V_LOW_BITS: u32 = 82;
 /// Bits that each element has at most.
 const ELEMENT_BITS: [u64; RECORD_ELEMENTS] = [183, 248, 248, 172];
 
-/// What a record is of (P2-6.6). The discriminants are its `kind`.
+/// What a record is of (P-6.6). The discriminants are its `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -161,7 +161,7 @@ impl From<Coordinate> for Word {
 /// Elements or bytes that are no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RecordError {
-    /// The kind is none of 1 to 6. L1 refuses it too (P2-9.10).
+    /// The kind is none of 1 to 6. L1 refuses it too (P-9.10).
     #[error("kind: expected 1 to 6, found {found}")]
     Kind {
         /// The kind given.
@@ -179,14 +179,14 @@ pub enum RecordError {
     },
 }
 
-/// A record of stream A (P2-6.6): what L1 asks for, is told, or must know.
+/// A record of stream A (P-6.6): what L1 asks for, is told, or must know.
 ///
 /// In binary forms it is its 124 posted bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Record {
     /// What it is of.
     pub kind: Kind,
-    /// `0 … 7`: 0 in the queue and for kinds 5 and 6, else P2-4.11's answer.
+    /// `0 … 7`: 0 in the queue and for kinds 5 and 6, else P-4.11's answer.
     pub code: u8,
     /// The token.
     pub token: TokenId,
@@ -236,7 +236,7 @@ impl Record {
         }
     }
 
-    /// The record as it is in the queue: without code, and a forced exit without amount (P2-9.10).
+    /// The record as it is in the queue: without code, and a forced exit without amount (P-9.10).
     pub fn entry(&self) -> Self {
         let amount = match self.kind {
             Kind::ForcedExit => 0,
@@ -249,7 +249,7 @@ impl Record {
         }
     }
 
-    /// Whether L1 owes the amount to the address (P2-9.12).
+    /// Whether L1 owes the amount to the address (P-9.12).
     pub fn pays(&self) -> bool {
         self.amount != 0
             && match self.kind {
@@ -387,7 +387,7 @@ impl<'de> Deserialize<'de> for Record {
     }
 }
 
-/// The queue's rolling hash (P2-12.2): an integer below `2^216`, 27 bytes, big endian. It is 0 before the first entry.
+/// The queue's rolling hash (P-12.2): an integer below `2^216`, 27 bytes, big endian. It is 0 before the first entry.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct QueueHash(pub [u8; 27]);
 

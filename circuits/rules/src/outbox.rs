@@ -1,6 +1,6 @@
-//! What L1 owes after a batch: paying records and the tree that claims are proven in (P2-9.12, P2-13.1).
+//! What L1 owes after a batch: paying records and the tree that claims are proven in (P-9.12, P-13.1).
 
-use super::record::Record;
+use crate::record::Record;
 use crate::account::TokenId;
 use crate::digest::Digest;
 use sha3::{Digest as _, Keccak256};

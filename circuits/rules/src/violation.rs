@@ -1,4 +1,4 @@
-//! The rules that an operation can break (P2-4.4, P2-4.7, P2-4.9).
+//! The rules that an operation can break (P-4.4, P-4.7, P-4.9).
 
 use crate::account::{AccountIndex, TokenId};
 use crate::eddsa::SignatureError;
@@ -10,23 +10,23 @@ use thiserror::Error;
 /// The clause whose rules an operation has to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clause {
-    /// P2-4.4.
+    /// P-4.4.
     Transfer,
-    /// P2-4.7.
+    /// P-4.7.
     Withdrawal,
-    /// P2-4.9.
+    /// P-4.9.
     Creation,
-    /// P2-4.11, which no entry can break on a state that was reached (P2-4.13).
+    /// P-4.11, which no entry can break on a state that was reached (P-4.13).
     Queue,
 }
 
 impl fmt::Display for Clause {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
-            Self::Transfer => "P2-4.4",
-            Self::Withdrawal => "P2-4.7",
-            Self::Creation => "P2-4.9",
-            Self::Queue => "P2-4.11",
+            Self::Transfer => "P-4.4",
+            Self::Withdrawal => "P-4.7",
+            Self::Creation => "P-4.9",
+            Self::Queue => "P-4.11",
         })
     }
 }
@@ -86,7 +86,7 @@ pub enum Cause {
         /// The operation's nonce.
         found: u64,
     },
-    /// The sender's nonce cannot grow any more (P2-3.1). No account lives to see it.
+    /// The sender's nonce cannot grow any more (P-3.1). No account lives to see it.
     #[error("the sender's nonce is the largest there is")]
     NonceExhausted,
     /// The operation has expired.

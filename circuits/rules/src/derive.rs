@@ -3,12 +3,12 @@
 //! Signatures, nonces and expiries are not in the data and not needed: L1 has verified a proof. What else is said there is found anew
 //! and compared, and what differs is never skipped.
 
-use super::operation::{Creation, Word, WordError};
-use super::outbox::{self, owed};
-use super::record::{Kind, Record};
-use super::stream::{self, GROUP_WORDS, Group, PostedError};
-use super::transition::{Change, Overlay};
-use super::violation::Violation;
+use crate::operation::{Creation, Word, WordError};
+use crate::outbox::{self, owed};
+use crate::record::{Kind, Record};
+use crate::stream::{self, GROUP_WORDS, Group, PostedError};
+use crate::transition::{Change, Overlay};
+use crate::violation::Violation;
 use crate::account::leaves;
 use crate::digest::Digest;
 use crate::field;
@@ -89,7 +89,7 @@ pub enum Fault {
     #[error(transparent)]
     Posted(#[from] PostedError),
     /// A word is none.
-    #[error("{at}: {reason} (P2-4.3)")]
+    #[error("{at}: {reason} (P-4.3)")]
     Word {
         /// Where.
         at: At,
@@ -97,7 +97,7 @@ pub enum Fault {
         reason: WordError,
     },
     /// An operation with a record stands where none may.
-    #[error("{at}: expected no operation with a record, found one (P2-6.3)")]
+    #[error("{at}: expected no operation with a record, found one (P-6.3)")]
     RecordPlace {
         /// Where.
         at: At,
@@ -111,7 +111,7 @@ pub enum Fault {
         violation: Violation,
     },
     /// Stream A has fewer records than stream B asks for.
-    #[error("{at}: expected record {record}, found none (P2-15.2)")]
+    #[error("{at}: expected record {record}, found none (P-15.2)")]
     RecordMissing {
         /// Where.
         at: At,
@@ -135,7 +135,7 @@ pub enum Fault {
         clause: &'static str,
     },
     /// Stream A has more records than stream B asks for.
-    #[error("expected {expected} records, found {found} (P2-15.2)")]
+    #[error("expected {expected} records, found {found} (P-15.2)")]
     RecordsLeft {
         /// Records that the groups take.
         expected: usize,
@@ -143,7 +143,7 @@ pub enum Fault {
         found: usize,
     },
     /// L1 says that another number of entries is consumed.
-    #[error("head of the queue: expected {expected}, found {found} (P2-9.10)")]
+    #[error("head of the queue: expected {expected}, found {found} (P-9.10)")]
     Head {
         /// By the records.
         expected: u64,
@@ -151,7 +151,7 @@ pub enum Fault {
         found: u64,
     },
     /// L1 says that it owes by another number of records.
-    #[error("withdrawals: expected {expected}, found {found} (P2-9.12)")]
+    #[error("withdrawals: expected {expected}, found {found} (P-9.12)")]
     Withdrawals {
         /// By the records.
         expected: usize,
@@ -159,7 +159,7 @@ pub enum Fault {
         found: u32,
     },
     /// L1 has another tree of withdrawals.
-    #[error("root of the withdrawals: expected {expected:?}, found {found:?} (P2-13.1)")]
+    #[error("root of the withdrawals: expected {expected:?}, found {found:?} (P-13.1)")]
     WithdrawalsRoot {
         /// By the records.
         expected: Option<Digest>,
@@ -179,7 +179,7 @@ pub enum Fault {
 /// What a batch did, beside the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Derived {
-    /// The accounts written, before and after, by index: what [`super::batch::undo`] takes.
+    /// The accounts written, before and after, by index: what [`crate::batch::undo`] takes.
     pub changes: Vec<Change>,
     /// The records.
     pub records: Vec<Record>,
@@ -196,10 +196,10 @@ pub struct Position {
     pub head: u64,
 }
 
-/// Moves a state over the batch that L1 accepted next. Nodes are hashed once (P2-15.5).
+/// Moves a state over the batch that L1 accepted next. Nodes are hashed once (P-15.5).
 ///
 /// # Errors
-/// The first thing that does not fit (P2-15.3). State and position are then as they were.
+/// The first thing that does not fit (P-15.3). State and position are then as they were.
 pub fn derive(
     state: &mut State,
     position: &mut Position,
@@ -320,7 +320,7 @@ impl<'a> Reader<'a> {
             .queued(record)
             .map_err(|violation| Fault::Effect { at, violation })?;
         let expected = done.record.expect("the queue's operations have records");
-        compare(at, number, &expected, record, "P2-4.11")
+        compare(at, number, &expected, record, "P-4.11")
     }
 
     fn place(&mut self, place: usize, word: u128) -> Result<(), Fault> {
@@ -346,7 +346,7 @@ impl<'a> Reader<'a> {
                     address: account.l1_address,
                     ..Record::withdrawal(from, record.amount)
                 };
-                compare(at, number, &expected, record, "P2-4.8")
+                compare(at, number, &expected, record, "P-4.8")
             }
             Word::Creation { to } => {
                 let (number, record) = self.next(at)?;
@@ -359,7 +359,7 @@ impl<'a> Reader<'a> {
                     amount: 0,
                     ..*record
                 };
-                compare(at, number, &expected, record, "P2-4.10")?;
+                compare(at, number, &expected, record, "P-4.10")?;
                 let creation = Creation {
                     index: to,
                     token: record.token,
@@ -388,7 +388,7 @@ fn wrong_kind(at: At, record: usize, expected: &str, found: Kind) -> Fault {
         field: "kind",
         expected: expected.to_string(),
         found: found.number().to_string(),
-        clause: "P2-15.2",
+        clause: "P-15.2",
     }
 }
 

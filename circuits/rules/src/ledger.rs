@@ -1,6 +1,6 @@
-//! Conservation (P2-4.13): of each token, what accounts have, what L1 owes and what waits in the queue is what the escrow has.
+//! Conservation (P-4.13): of each token, what accounts have, what L1 owes and what waits in the queue is what the escrow has.
 
-use super::record::{Kind, Record};
+use crate::record::{Kind, Record};
 use crate::account::TokenId;
 use crate::state::State;
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ impl Ledger {
     /// An entry comes into the queue.
     ///
     /// # Errors
-    /// [`OutOfRange`], for which L1 takes no deposit (P2-12.8).
+    /// [`OutOfRange`], for which L1 takes no deposit (P-12.8).
     pub fn enter(&mut self, entry: &Record) -> Result<(), OutOfRange> {
         if !is_deposit(entry) {
             return Ok(());

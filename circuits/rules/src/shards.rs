@@ -1,10 +1,10 @@
 //! Cutting an executed batch into the shards that it is proven in (section 7).
 
-use super::batch::{Batch, Executed, Step};
-use super::layout::{ShapeError, Slots, lay_out};
-use super::operation::Operation;
-use super::stream::{self, Binding, DaMode, GROUP_WORDS};
-use super::witness::{
+use crate::batch::{Batch, Executed, Step};
+use crate::layout::{ShapeError, Slots, lay_out};
+use crate::operation::Operation;
+use crate::stream::{self, Binding, DaMode, GROUP_WORDS};
+use crate::witness::{
     Access, GroupWitness, PLACE_ACCESSES, PlaceWitness, RoomWitness, RunningState, Shape, ShardInput,
 };
 use crate::tree::Path;
@@ -14,7 +14,7 @@ use thiserror::Error;
 /// Why a batch cannot be cut into shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ShardsError {
-    /// A shape that P2-7.1 does not allow.
+    /// A shape that P-7.1 does not allow.
     #[error(transparent)]
     Shape(#[from] ShapeError),
     /// The batch needs more shards than the aggregation has children.
@@ -40,10 +40,10 @@ pub struct Sharded {
 
 /// Cuts an executed batch into exactly `children` shards of a shape, the last ones filled with no-ops.
 ///
-/// The number of shards is needed here since the commitment `C_B`, hence `x` (P2-6.9), covers the padding groups too.
+/// The number of shards is needed here since the commitment `C_B`, hence `x` (P-6.9), covers the padding groups too.
 ///
 /// # Errors
-/// A shape that P2-7.1 does not allow, and batches that do not fit.
+/// A shape that P-7.1 does not allow, and batches that do not fit.
 pub fn shards(
     batch: &Batch,
     executed: &Executed,

@@ -1,8 +1,8 @@
-//! A state that follows L1: batches as they are accepted, and taken back where L1 takes blocks back (P2-15.4).
+//! A state that follows L1: batches as they are accepted, and taken back where L1 takes blocks back (P-15.4).
 
-use super::batch::undo;
-use super::derive::{Accepted, DeriveError, Derived, Position, derive};
-use super::transition::Change;
+use crate::batch::undo;
+use crate::derive::{Accepted, DeriveError, Derived, Position, derive};
+use crate::transition::Change;
 use crate::state::State;
 use std::collections::VecDeque;
 use thiserror::Error;
