@@ -1,16 +1,16 @@
-//! The room for an operation of the queue before a group (P2-4.11): one access, one record, no signature.
+//! The room for an operation of the queue before a group (P-4.11): one access, one record, no signature.
 
+use super::access::Access;
+use super::context::BALANCE_PARTS;
 use super::raw::RawRoom;
 use super::record::{
     ADDRESS_PARTS, AMOUNT_SHIFT, CODE_SHIFT, Coordinate, INDEX_SHIFT, RecordCells, TOKEN_SHIFT, U_SHIFT,
     V_SHIFT,
 };
-use crate::shard::access::Access;
-use crate::shard::context::BALANCE_PARTS;
-use crate::shard::sheet::{Cell, ONE, Sheet, Term, Var, ZERO};
+use super::sheet::{Cell, ONE, Sheet, Term, Var, ZERO};
 use halo2_proofs::arithmetic::Field;
 use rules::Fr;
-use rules::v2::record::{U_LOW_BITS, V_LOW_BITS};
+use rules::record::{U_LOW_BITS, V_LOW_BITS};
 
 /// Pairs of bits in a token's id.
 const TOKEN_PARTS: usize = 8;
@@ -43,7 +43,7 @@ struct Equality {
     holds: Var,
 }
 
-/// The record's code (P2-4.11), and which effect there is: one bit for each kind, all 0 with another code than 0.
+/// The record's code (P-4.11), and which effect there is: one bit for each kind, all 0 with another code than 0.
 struct Outcome {
     code: Var,
     new: Var,
@@ -57,22 +57,22 @@ impl Sheet {
     pub(super) fn room(&mut self, root: Cell, raw: &RawRoom) -> (Var, RecordCells) {
         let kinds = self.queued_kinds(raw);
         let fields = self.record_fields(raw);
-        self.label("P2-4.11: occupied");
+        self.label("P-4.11: occupied");
         let before = self.boolean(raw.occupied);
         self.zero_unless(before, kinds.any);
         let was_there = self.mul(kinds.new, before);
         let made = self.sub(kinds.new, was_there);
         let after = self.add(before, made);
         let access = self.access([before, after], &raw.update);
-        self.label("P2-6.7: before the group's places");
+        self.label("P-6.7: before the group's places");
         self.copy(access.root[0].cell, root);
-        self.label("P2-10.2: a room that is not used has index 0");
+        self.label("P-10.2: a room that is not used has index 0");
         self.zero_unless(access.index, kinds.any);
 
         let outcome = self.outcome(&kinds, &fields, &access, [before, was_there, made], raw.equal);
         self.queued_effects(&kinds, &fields, &access, before, &outcome);
 
-        self.label("P2-6.6: record");
+        self.label("P-6.6: record");
         let constant = |number: u64| Term::Constant(Fr::from(number));
         let mut kind = kinds.new;
         for (bit, number) in [(kinds.existing, 2), (kinds.exit, 3), (kinds.change, 4)] {
@@ -99,7 +99,7 @@ impl Sheet {
     }
 
     fn queued_kinds(&mut self, raw: &RawRoom) -> Kinds {
-        self.label("P2-6.6: one kind of the queue or none");
+        self.label("P-6.6: one kind of the queue or none");
         let [new, existing, exit, change] = raw.kind.map(|bit| self.boolean(bit));
         let rest = self.add(existing, exit);
         let rest = self.add(rest, change);
@@ -115,9 +115,9 @@ impl Sheet {
         }
     }
 
-    /// P2-6.6: every field has its width. The index has it by its path.
+    /// P-6.6: every field has its width. The index has it by its path.
     fn record_fields(&mut self, raw: &RawRoom) -> Fields {
-        self.label("P2-6.6: fields");
+        self.label("P-6.6: fields");
         let [token, amount, address] = [raw.token, raw.amount, raw.address].map(|field| self.witness(field));
         self.range(token, TOKEN_PARTS);
         self.range(amount, BALANCE_PARTS);
@@ -131,7 +131,7 @@ impl Sheet {
         }
     }
 
-    /// P2-4.11: of the kinds after the first, `1 + p_1 + p_2 + p_3 - 4 p_4`, where `p_i` says that none of the first `i`
+    /// P-4.11: of the kinds after the first, `1 + p_1 + p_2 + p_3 - 4 p_4`, where `p_i` says that none of the first `i`
     /// conditions holds; of the first kind, whether the index was occupied. `new` says whether it was, and whether an
     /// account is made.
     fn outcome(
@@ -142,14 +142,14 @@ impl Sheet {
         [before, was_there, made]: [Var; 3],
         equal: [bool; 3],
     ) -> Outcome {
-        self.label("P2-4.11: whether the account is the one asked for");
+        self.label("P-4.11: whether the account is the one asked for");
         let token = self.equality(access.token, fields.token, equal[0]);
         let other = self.sub(fields.u.whole, fields.address);
         let asked = self.mul_add(fields.address, kinds.existing, other);
         let l1_address = self.equality(access.l1_address, asked, equal[1]);
         let key = self.equality(access.owner[0][1], fields.v.whole, equal[2]);
 
-        self.label("P2-4.11: code");
+        self.label("P-4.11: code");
         // A key change does not ask for a token, and a deposit alone for a key.
         let other_token = self.sub(ONE, token.holds);
         let token_fits = self.mul_add(token.holds, kinds.change, other_token);
@@ -178,7 +178,7 @@ impl Sheet {
         let [existing, exit, change] =
             [kinds.existing, kinds.exit, kinds.change].map(|kind| self.mul(kind, fourth));
 
-        self.label("P2-4.11: an account that is made");
+        self.label("P-4.11: an account that is made");
         self.arith([ZERO, made.into(), token.difference.into(), ZERO]);
         self.arith([ZERO, made.into(), l1_address.difference.into(), ZERO]);
         Outcome {
@@ -190,7 +190,7 @@ impl Sheet {
         }
     }
 
-    /// P2-4.11's effects.
+    /// P-4.11's effects.
     fn queued_effects(
         &mut self,
         kinds: &Kinds,
@@ -199,12 +199,12 @@ impl Sheet {
         before: Var,
         outcome: &Outcome,
     ) {
-        self.label("P2-10.13: who is not there has nothing");
+        self.label("P-10.13: who is not there has nothing");
         self.zero_unless(access.nonce[0], before);
         self.zero_unless(access.balance[0], before);
-        self.label("P2-4.11: nonce");
+        self.label("P-4.11: nonce");
         self.equal(access.nonce[0], access.nonce[1]);
-        self.label("P2-4.11: balance");
+        self.label("P-4.11: balance");
         let credited = self.add(outcome.new, outcome.existing);
         let with = self.mul_add(access.balance[0], credited, fields.amount);
         self.arith([
@@ -214,11 +214,11 @@ impl Sheet {
             with.into(),
         ]);
         self.range(access.balance[1], BALANCE_PARTS);
-        self.label("P2-4.11: a forced exit's amount");
+        self.label("P-4.11: a forced exit's amount");
         let leaves = self.mul(outcome.exit, access.balance[0]);
         let difference = self.sub(fields.amount, leaves);
         self.arith([ZERO, kinds.exit.into(), difference.into(), ZERO]);
-        self.label("P2-4.11: owner");
+        self.label("P-4.11: owner");
         let given = self.add(outcome.new, outcome.change);
         for (i, coordinate) in [fields.u, fields.v].into_iter().enumerate() {
             let [old, new] = [access.owner[0][i], access.owner[1][i]];

@@ -1,13 +1,13 @@
 //! The layout of a shard. Groups with room for an operation of the queue take equal rows, and so do those without: all
 //! but the first of each are laid out side by side, and only the streams are threaded through them one by one.
 
+use super::available_rows;
+use super::context::Context;
 use super::raw::RawGroup;
+use super::sheet::{Sheet, Var};
+use super::stream::Running;
 use super::stream::{Group, Powers, Streams};
 use super::{ShardCircuitError, ShardParams};
-use crate::shard::available_rows;
-use crate::shard::context::Context;
-use crate::shard::sheet::{Sheet, Var};
-use crate::shard::stream::Running;
 use rayon::prelude::*;
 use rules::Fr;
 use rules::statement::{AFTER, BEFORE};
@@ -25,7 +25,7 @@ pub(super) fn lay_out(
     groups: &[RawGroup],
 ) -> Result<Sheet, ShardCircuitError> {
     let mut sheet = Sheet::new((1 << params.k) + GROUP_ROWS);
-    sheet.label("P2-7.3: instances");
+    sheet.label("P-7.3: instances");
     let given: Vec<Var> = instances
         .iter()
         .enumerate()
@@ -119,7 +119,7 @@ impl Layout {
     }
 
     fn finish(mut self) -> Result<Sheet, ShardCircuitError> {
-        self.sheet.label("P2-7.3: running state after");
+        self.sheet.label("P-7.3: running state after");
         let Streams { a, b } = self.streams;
         for (i, var) in [self.root, a.c, a.y, a.p, b.c, b.y, b.p].into_iter().enumerate() {
             // The copy gives `z` a cell of its own, so that an output of the lanes meets the instance column there.
@@ -147,7 +147,7 @@ impl Layout {
 }
 
 impl Sheet {
-    /// Lays out a group from `root`: the room before it if it has one, then its places (P2-6.7).
+    /// Lays out a group from `root`: the room before it if it has one, then its places (P-6.7).
     fn lay_out_group(&mut self, context: Context, root: Var, raw: &RawGroup) -> Group {
         let mut root = root.cell;
         let mut words = Vec::with_capacity(GROUP_WORDS);

@@ -1,15 +1,15 @@
-//! Records of stream A (P2-6.4 to P2-6.6).
+//! Records of stream A (P-6.4 to P-6.6).
 
+use super::hash::Block9;
+use super::sheet::{Sheet, Term, Var};
 use super::stream::Powers;
-use crate::shard::hash::Block9;
-use crate::shard::sheet::{Sheet, Term, Var};
-use crate::shard::stream::Running;
+use super::stream::Running;
 use halo2_proofs::arithmetic::Field;
 use num_bigint::BigUint;
 use rules::Fr;
 use rules::field;
 use rules::poseidon;
-use rules::v2::record::{COORDINATE_BITS, RECORD_ELEMENTS};
+use rules::record::{COORDINATE_BITS, RECORD_ELEMENTS};
 
 /// The bits of each part of `a_0` that stand below it.
 pub(super) const CODE_SHIFT: u32 = 3;
@@ -47,9 +47,9 @@ pub(super) fn power(bits: u32) -> Fr {
 }
 
 impl Sheet {
-    /// P2-6.6: an integer below `2^254` whose residue is `whole`, or a new cell; `integer`, big endian, is what the prover
+    /// P-6.6: an integer below `2^254` whose residue is `whole`, or a new cell; `integer`, big endian, is what the prover
     /// says that it is. Below `2^254` an element can be two integers; which of them is posted is the prover's choice
-    /// (P2-10.5).
+    /// (P-10.5).
     pub(super) fn coordinate(&mut self, whole: Option<Var>, integer: &[u8; 32], low_bits: u32) -> Coordinate {
         let integer = BigUint::from_bytes_be(integer);
         let high = &integer >> low_bits;
@@ -68,7 +68,7 @@ impl Sheet {
 
     /// Takes a record into stream A if it counts. The commitment is hashed in lane 1 of the record's block.
     pub(super) fn absorb(&mut self, powers: &Powers, record: &RecordCells, running: Running) -> Running {
-        self.label("P2-6.4: commitment to stream A");
+        self.label("P-6.4: commitment to stream A");
         let mut inputs = [Fr::ZERO; 8];
         inputs[0] = running.c.value;
         for (input, element) in inputs[1..].iter_mut().zip(record.elements) {
@@ -87,7 +87,7 @@ impl Sheet {
         let change = self.sub(block.out(self, 1), running.c);
         let c = self.mul_add(running.c, record.counts, change);
 
-        self.label("P2-6.5: evaluation of stream A");
+        self.label("P-6.5: evaluation of stream A");
         let [first, middle @ .., last] = record.elements;
         let mut sum = last;
         for element in middle.into_iter().rev().chain([first]) {

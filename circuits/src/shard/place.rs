@@ -1,23 +1,23 @@
-//! A place: a transfer valid by P2-4.4, a withdrawal by P2-4.7, a creation by P2-4.9, with their effects, or a no-op (P2-4.6).
+//! A place: a transfer valid by P-4.4, a withdrawal by P-4.7, a creation by P-4.9, with their effects, or a no-op (P-4.6).
 
+use super::access::Access;
+use super::context::{BALANCE_PARTS, Context};
+use super::float::Float;
+use super::hash::Block9;
 use super::raw::RawPlace;
 use super::record::{
     ADDRESS_PARTS, AMOUNT_SHIFT, INDEX_SHIFT, RecordCells, TOKEN_SHIFT, U_SHIFT, V_SHIFT, power,
 };
-use crate::shard::access::Access;
-use crate::shard::context::{BALANCE_PARTS, Context};
-use crate::shard::float::Float;
-use crate::shard::hash::Block9;
-use crate::shard::sheet::{Cell, ONE, Sheet, Term, Var, ZERO};
-use crate::shard::word::Word;
+use super::sheet::{Cell, ONE, Sheet, Term, Var, ZERO};
+use super::word::Word;
 use halo2_proofs::arithmetic::Field;
 use rules::Fr;
 use rules::amount::{Amount, Fee};
 use rules::operation::TIME_BITS;
 use rules::poseidon;
-use rules::v2::record::{Kind, U_LOW_BITS, V_LOW_BITS};
+use rules::record::{Kind, U_LOW_BITS, V_LOW_BITS};
 
-/// Bits of the indices that no creation may have: P2-4.9, rule 1.
+/// Bits of the indices that no creation may have: P-4.9, rule 1.
 const RESERVED_PARTS: usize = 8;
 /// Pairs of bits of an index that a creation may have.
 const CREATED_PARTS: usize = 16;
@@ -27,7 +27,7 @@ pub(super) struct PlaceCells {
     /// The state's root after it.
     pub root: Var,
     pub word: Word,
-    /// Its record, where it may have one (P2-6.3).
+    /// Its record, where it may have one (P-6.3).
     pub record: Option<RecordCells>,
     /// The message's block, whose lane 1 is free.
     pub block: Block9,
@@ -69,15 +69,15 @@ impl Sheet {
         takes_record: bool,
     ) -> PlaceCells {
         let kinds = self.kinds(raw, takes_record);
-        self.label("P2-4.2: amount");
+        self.label("P-4.2: amount");
         let amount = self.float(raw.amount, Amount::MANTISSA_BITS, Amount::MANTISSA_MIN);
-        self.label("P2-4.2: fee");
+        self.label("P-4.2: fee");
         let fee = self.float(raw.fee, Fee::MANTISSA_BITS, Fee::MANTISSA_MIN);
         let accesses = self.accesses(&kinds, root, raw);
         let moved = self.moved(&kinds, &amount, &fee, raw.exact);
         self.place_effects(&kinds, &accesses, &moved);
 
-        self.label("P2-4.4.6: not expired");
+        self.label("P-4.4.6: not expired");
         let expiry = self.witness(raw.expiry);
         self.range(expiry, TIME_BITS as usize / 2);
         let left = self.sub(expiry, context.time);
@@ -86,7 +86,7 @@ impl Sheet {
         let word = self.place_word(&kinds, &accesses, &amount, &fee);
         let block = self.message(context, &kinds, &accesses, &moved, expiry, word.whole);
         self.signature(accesses.sender.owner[0], block.out(self, 0), &raw.r8, &raw.s);
-        self.label("P2-10.12: an L1 address has 160 bits");
+        self.label("P-10.12: an L1 address has 160 bits");
         self.range(accesses.sender.l1_address, ADDRESS_PARTS);
         let record = takes_record.then(|| self.place_record(&kinds, &accesses.sender, &moved, raw, block));
         PlaceCells {
@@ -98,13 +98,13 @@ impl Sheet {
     }
 
     fn kinds(&mut self, raw: &RawPlace, takes_record: bool) -> Kinds {
-        self.label("P2-4.3: one kind or none");
+        self.label("P-4.3: one kind or none");
         let [transfer, withdrawal, creation] = raw.kind.map(|bit| self.boolean(bit));
         let pays = self.add(transfer, withdrawal);
         let is_op = self.add(pays, creation);
         self.require_boolean(is_op);
         if !takes_record {
-            self.label("P2-6.3: no record at a group's last place");
+            self.label("P-6.3: no record at a group's last place");
             self.equal_constant(withdrawal, Fr::ZERO);
             self.equal_constant(creation, Fr::ZERO);
         }
@@ -117,7 +117,7 @@ impl Sheet {
         }
     }
 
-    /// P2-10.1, P2-10.2: which leaves are there before and after follows from the kind, and an access that is not used has
+    /// P-10.1, P-10.2: which leaves are there before and after follows from the kind, and an access that is not used has
     /// index 0. (A no-op's first has it by its word.)
     fn accesses(&mut self, kinds: &Kinds, root: Cell, raw: &RawPlace) -> Accesses {
         let (before, after) = (kinds.pays, kinds.is_op);
@@ -127,14 +127,14 @@ impl Sheet {
         for access in [&sender, &receiver, &collector] {
             self.owner_stays(access);
         }
-        self.label("P2-4.5: updates in sequence");
+        self.label("P-4.5: updates in sequence");
         self.copy(sender.root[0].cell, root);
         self.equal(receiver.root[0], sender.root[1]);
         self.equal(collector.root[0], receiver.root[1]);
-        self.label("P2-10.2: an access that is not used has index 0");
+        self.label("P-10.2: an access that is not used has index 0");
         self.zero_unless(receiver.index, kinds.transfer);
         self.zero_unless(collector.index, kinds.is_op);
-        self.label("P2-10.13: who is not there has nothing");
+        self.label("P-10.13: who is not there has nothing");
         self.zero_unless(sender.nonce[0], kinds.pays);
         self.zero_unless(sender.balance[0], kinds.pays);
         self.zero_unless(receiver.balance[0], kinds.transfer);
@@ -145,9 +145,9 @@ impl Sheet {
         }
     }
 
-    /// A transfer moves its float, a withdrawal an exact amount, and they alone pay a fee (P2-4.3).
+    /// A transfer moves its float, a withdrawal an exact amount, and they alone pay a fee (P-4.3).
     fn moved(&mut self, kinds: &Kinds, amount: &Float, fee: &Float, exact: Fr) -> Moved {
-        self.label("P2-4.3: amounts by kind");
+        self.label("P-4.3: amounts by kind");
         self.zero_unless(amount.value, kinds.transfer);
         self.zero_unless(fee.value, kinds.pays);
         let sum = amount.value.value + exact;
@@ -161,19 +161,19 @@ impl Sheet {
         }
     }
 
-    /// P2-4.4 rules 3, 7 and 9, P2-4.5, P2-4.7, P2-4.8 and P2-4.10.
+    /// P-4.4 rules 3, 7 and 9, P-4.5, P-4.7, P-4.8 and P-4.10.
     fn place_effects(&mut self, kinds: &Kinds, accesses: &Accesses, moved: &Moved) {
         let Accesses {
             sender,
             receiver,
             collector,
         } = accesses;
-        self.label("P2-4.4.3: one token");
+        self.label("P-4.4.3: one token");
         self.equal(receiver.token, sender.token);
         self.equal(collector.token, sender.token);
-        self.label("P2-3.5: the fee account's index is its token");
+        self.label("P-3.5: the fee account's index is its token");
         self.equal(collector.index, sender.token);
-        self.label("P2-4.5: nonces");
+        self.label("P-4.5: nonces");
         self.arith([
             sender.nonce[0].into(),
             ONE,
@@ -182,7 +182,7 @@ impl Sheet {
         ]);
         self.equal(receiver.nonce[0], receiver.nonce[1]);
         self.equal(collector.nonce[0], collector.nonce[1]);
-        self.label("P2-4.5: balances");
+        self.label("P-4.5: balances");
         let debit = self.add(moved.amount, moved.fee);
         let sums = [
             [sender.balance[1], debit, sender.balance[0]],
@@ -192,33 +192,33 @@ impl Sheet {
         for [less, difference, more] in sums {
             self.arith([less.into(), ONE, difference.into(), more.into()]);
         }
-        self.label("P2-4.4.7: the sender's balance after");
+        self.label("P-4.4.7: the sender's balance after");
         self.range(sender.balance[1], BALANCE_PARTS);
-        // P2-10.3: of a withdrawal it is the amount.
-        self.label("P2-4.4.9: the receiver's balance after");
+        // P-10.3: of a withdrawal it is the amount.
+        self.label("P-4.4.9: the receiver's balance after");
         self.range(receiver.balance[1], BALANCE_PARTS);
-        self.label("P2-4.4.9: the fee account's balance after");
+        self.label("P-4.4.9: the fee account's balance after");
         self.range(collector.balance[1], BALANCE_PARTS);
     }
 
-    /// P2-4.3: of the sender's access, `from` has the index of who pays, `to` that of a creation.
+    /// P-4.3: of the sender's access, `from` has the index of who pays, `to` that of a creation.
     fn place_word(&mut self, kinds: &Kinds, accesses: &Accesses, amount: &Float, fee: &Float) -> Word {
-        self.label("P2-4.3: word");
+        self.label("P-4.3: word");
         let index = accesses.sender.index;
         let created = self.mul(kinds.creation, index);
         let from = self.sub(index, created);
         let to = self.add(accesses.receiver.index, created);
         let word = self.word(from, to, amount, fee);
-        self.label("P2-4.6: a no-op's word is 0");
+        self.label("P-4.6: a no-op's word is 0");
         self.zero_unless(word.whole, kinds.is_op);
-        self.label("P2-4.9.1: a creation's index");
+        self.label("P-4.9.1: a creation's index");
         let above = self.range(created, CREATED_PARTS)[RESERVED_PARTS];
         let room = self.sub(above, kinds.creation);
         self.range(room, CREATED_PARTS - RESERVED_PARTS);
         word
     }
 
-    /// P2-5.2, P2-5.5, P2-5.6: the message by the kind; a no-op's is a transfer's.
+    /// P-5.2, P-5.5, P-5.6: the message by the kind; a no-op's is a transfer's.
     fn message(
         &mut self,
         context: Context,
@@ -230,13 +230,13 @@ impl Sheet {
     ) -> Block9 {
         let Accesses { sender, receiver, .. } = accesses;
         let [owner_x, owner_y] = sender.owner[0];
-        self.label("P2-5.2: message");
+        self.label("P-5.2: message");
         let or_created = |sheet: &mut Self, other: Var, created: Var| {
             let change = sheet.sub(created, other);
             sheet.mul_add(other, kinds.creation, change)
         };
         let first = or_created(self, word, sender.token);
-        // The nonce of a creation is 0 (P2-10.13).
+        // The nonce of a creation is 0 (P-10.13).
         let second = self.mul_add(sender.nonce[0], kinds.creation, owner_x);
         let third = or_created(self, expiry, owner_y);
         let fourth = or_created(self, sender.token, sender.l1_address);
@@ -256,7 +256,7 @@ impl Sheet {
         block
     }
 
-    /// P2-6.6, kinds 5 and 6.
+    /// P-6.6, kinds 5 and 6.
     fn place_record(
         &mut self,
         kinds: &Kinds,
@@ -265,11 +265,11 @@ impl Sheet {
         raw: &RawPlace,
         block: Block9,
     ) -> RecordCells {
-        self.label("P2-6.6: key");
+        self.label("P-6.6: key");
         let [x, y] = sender.owner[0];
         let u = self.coordinate(Some(x), &raw.posted[0], U_LOW_BITS);
         let v = self.coordinate(Some(y), &raw.posted[1], V_LOW_BITS);
-        self.label("P2-6.6: record");
+        self.label("P-6.6: record");
         let number = |kind: Kind| Term::Constant(Fr::from(u64::from(kind.number())));
         let counts = self.add(kinds.withdrawal, kinds.creation);
         let kind = self.mul(kinds.withdrawal, number(Kind::Withdrawal));
