@@ -1,18 +1,18 @@
 //! Batches: their form and their execution (section 4).
 
-use crate::operation::{Operation, Signed};
-use crate::record::Record;
-use crate::transition::{Change, Claim, Done, Overlay, Terms};
-use crate::violation::{Cause, Clause, Violation};
-use crate::witness::{Access, leaf};
 use crate::account::{Account, AccountIndex};
 use crate::encoding;
 use crate::field;
 use crate::format::{Format, FormatError};
+use crate::operation::{Operation, Signed};
 use crate::operation::{RollupId, TIME_BITS};
+use crate::record::Record;
 use crate::state::State;
 use crate::threads;
+use crate::transition::{Change, Claim, Done, Overlay, Terms};
 use crate::tree::Path;
+use crate::violation::{Cause, Clause, Violation};
+use crate::witness::{Access, leaf};
 use halo2curves::bn256::Fr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

@@ -3,16 +3,16 @@
 //! Signatures, nonces and expiries are not in the data and not needed: L1 has verified a proof. What else is said there is found anew
 //! and compared, and what differs is never skipped.
 
-use crate::operation::{Creation, Word, WordError};
-use crate::outbox::{self, owed};
-use crate::record::{Kind, Record};
-use crate::stream::{self, GROUP_WORDS, Group, PostedError};
-use crate::transition::{Change, Overlay};
-use crate::violation::Violation;
 use crate::account::leaves;
 use crate::digest::Digest;
 use crate::field;
+use crate::operation::{Creation, Word, WordError};
+use crate::outbox::{self, owed};
+use crate::record::{Kind, Record};
 use crate::state::State;
+use crate::stream::{self, GROUP_WORDS, Group, PostedError};
+use crate::transition::{Change, Overlay};
+use crate::violation::Violation;
 use halo2curves::bn256::Fr;
 use std::fmt;
 use thiserror::Error;

@@ -2,18 +2,23 @@
 
 use crate::batch::undo;
 use crate::derive::{Accepted, DeriveError, Derived, Position, derive};
-use crate::transition::Change;
+use crate::digest::Digest;
+use crate::encoding;
 use crate::state::State;
+use crate::transition::Change;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use thiserror::Error;
 
 /// A block of L1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Block {
     /// Its number.
+    #[serde(with = "encoding::decimal")]
     pub number: u64,
     /// Its hash.
-    pub hash: [u8; 32],
+    pub hash: Digest,
 }
 
 /// L1 took back more than there is undo data for: derive from the beginning, or from a snapshot.

@@ -1,7 +1,7 @@
 //! Conservation (P-4.13): of each token, what accounts have, what L1 owes and what waits in the queue is what the escrow has.
 
-use crate::record::{Kind, Record};
 use crate::account::TokenId;
+use crate::record::{Kind, Record};
 use crate::state::State;
 use std::collections::BTreeMap;
 use thiserror::Error;

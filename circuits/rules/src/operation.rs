@@ -1,9 +1,9 @@
 //! Operations: their signed messages and file form (P-4.1 … P-4.12, section 5).
 
-use crate::record::{Coordinate, Kind, Record};
 use crate::account::{Account, AccountIndex, TokenId, address_to_fr};
 use crate::amount::{Amount, Fee};
 use crate::eddsa::{PrivateKey, PublicKey, Signature};
+use crate::record::{Coordinate, Kind, Record};
 use crate::{encoding, poseidon};
 use halo2curves::bn256::Fr;
 use halo2curves::ff::PrimeField;

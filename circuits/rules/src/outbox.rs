@@ -1,8 +1,8 @@
 //! What L1 owes after a batch: paying records and the tree that claims are proven in (P-9.12, P-13.1).
 
-use crate::record::Record;
 use crate::account::TokenId;
 use crate::digest::Digest;
+use crate::record::Record;
 use sha3::{Digest as _, Keccak256};
 
 /// What L1 owes by one record.

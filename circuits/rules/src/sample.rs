@@ -1,22 +1,22 @@
 //! Sample rollups: batches of every operation from a seed, beginning with the empty state. For demonstrations, benchmarks and tests; the
 //! keys come from the seed and protect nothing.
 
+use crate::account::{AccountIndex, TokenId, USER_INDEX_MIN, leaves};
+use crate::amount::{Amount, Fee};
+use crate::babyjub::Point;
 use crate::batch::Batch;
+use crate::eddsa::{PrivateKey, Signature};
 use crate::operation::{
     Creation, Operation, Queued, Signed, SignedCreation, SignedTransfer, SignedWithdrawal, Transfer,
     Withdrawal,
 };
+use crate::operation::{Expiry, RollupId, TIME_BITS};
 use crate::record::{Coordinate, Kind, Record};
+use crate::state::State;
 use crate::stream::GROUP_WORDS;
+use crate::threads;
 use crate::transition::{Claim, L1_INDEX_MIN, Overlay, Terms};
 use crate::witness::Shape;
-use crate::account::{AccountIndex, TokenId, USER_INDEX_MIN, leaves};
-use crate::amount::{Amount, Fee};
-use crate::babyjub::Point;
-use crate::eddsa::{PrivateKey, Signature};
-use crate::operation::{Expiry, RollupId, TIME_BITS};
-use crate::state::State;
-use crate::threads;
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use std::collections::{BTreeMap, VecDeque};

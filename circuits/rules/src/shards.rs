@@ -4,10 +4,10 @@ use crate::batch::{Batch, Executed, Step};
 use crate::layout::{ShapeError, Slots, lay_out};
 use crate::operation::Operation;
 use crate::stream::{self, Binding, DaMode, GROUP_WORDS};
+use crate::tree::Path;
 use crate::witness::{
     Access, GroupWitness, PLACE_ACCESSES, PlaceWitness, RoomWitness, RunningState, Shape, ShardInput,
 };
-use crate::tree::Path;
 use halo2curves::bn256::Fr;
 use thiserror::Error;
 

@@ -1,68 +1,95 @@
-//! The state that a rollup begins with (P-3.6).
+//! Snapshots: a state that L1 has come to, and where (P-15.4).
+//!
+//! A file in JSON: what [`Header`] has, then the accounts. It is written and read account by account, in the memory that the state takes.
 
 use crate::account::{self, Account, AccountIndex, Hashed, TokenId, USER_INDEX_MIN};
 use crate::eddsa::SignatureError;
+use crate::encoding;
+use crate::field;
+use crate::follow::Block;
+use crate::operation::RollupId;
 use crate::state::{State, StateBuilder};
 use crate::threads;
+use halo2curves::bn256::Fr;
 use serde::{Deserialize, Serialize};
-use std::io::BufRead;
+use std::io::{self, BufRead, Write};
 use thiserror::Error;
 
 mod stream;
 
-/// Accounts of a genesis state at most: what [`State`] keeps of so many is some 2.8 GB.
+/// Accounts of a snapshot at most: what [`State`] keeps of so many is some 2.8 GB.
 pub const ACCOUNTS_MAX: usize = 1 << 24;
-/// Bytes of a genesis file from the beginning of one account to that of the next at most, when it is read by [`Genesis::read`].
+/// Bytes of a snapshot from the beginning of one account to that of the next at most.
 pub const ENTRY_BYTES_MAX: usize = 1 << 16;
 /// Accounts that are checked at once.
 const BLOCK: usize = 1 << 14;
 
-/// Version of the genesis file.
-pub const GENESIS_VERSION: u8 = 1;
+/// Version of the snapshot file.
+pub const SNAPSHOT_VERSION: u8 = 1;
 
-/// An account of the genesis state.
-///
-/// In JSON: `{"index": 65536, "account": {"token": 1, "nonce": "0", "balance": "1000000", "owner": {"x": "0x…",
-/// "y": "0x…"}, "l1_address": "0x…"}}`. Integers in text are decimal; field elements may be decimal too.
+/// Whose state it is, and which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GenesisAccount {
-    /// Where.
-    pub index: AccountIndex,
-    /// What.
-    pub account: Account,
+pub struct Header {
+    /// The rollup: L1's chain id and the contract there.
+    pub rollup_id: RollupId,
+    /// Batches that L1 had accepted: the next one's number.
+    #[serde(with = "encoding::decimal")]
+    pub batches: u64,
+    /// The last batch's time `T`, Unix seconds; 0 before the first.
+    #[serde(with = "encoding::decimal")]
+    pub time: u64,
+    /// The first entry of the queue that was not consumed.
+    #[serde(with = "encoding::decimal")]
+    pub head: u64,
+    /// The block of L1 up to which this is so.
+    pub block: Block,
+    /// The state's root.
+    #[serde(with = "encoding::field_element")]
+    pub root: Fr,
 }
 
-/// Genesis nonces are below this, so that no number of transfers takes one to the end of its range (P-3.6).
-pub const NONCE_BOUND: u64 = 1 << 63;
+impl Header {
+    /// What every rollup begins with (P-3.6), said of a block in which no batch was accepted.
+    pub fn empty(rollup_id: RollupId, block: Block) -> Self {
+        Self {
+            rollup_id,
+            batches: 0,
+            time: 0,
+            head: 0,
+            block,
+            root: State::default().root(),
+        }
+    }
+}
 
-/// A genesis state as a list of accounts. In JSON: `{"version": 1, "accounts": […]}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An account of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Genesis {
-    /// [`GENESIS_VERSION`].
-    pub version: u8,
-    /// Accounts with distinct indices, in any order.
-    pub accounts: Vec<GenesisAccount>,
+struct Entry {
+    /// Where.
+    index: AccountIndex,
+    /// What.
+    account: Account,
 }
 
-/// Why a list of accounts is no genesis state. `position` counts in the list from 0.
+/// Why a file is no snapshot. `position` counts its accounts from 0.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum GenesisError {
+pub enum SnapshotError {
     /// Another version of the file.
-    #[error("genesis of version {found}, expected {GENESIS_VERSION}")]
+    #[error("snapshot of version {found}, expected {SNAPSHOT_VERSION}")]
     Version {
         /// The version found.
         found: u8,
     },
-    /// The text is no genesis file.
-    #[error("malformed genesis file: {0}")]
+    /// The text is no snapshot.
+    #[error("malformed snapshot: {0}")]
     Malformed(String),
     /// The file cannot be read to its end.
-    #[error("the genesis file cannot be read: {0}")]
+    #[error("the snapshot cannot be read: {0}")]
     Unread(String),
     /// More than [`ACCOUNTS_MAX`].
-    #[error("more than {ACCOUNTS_MAX} accounts, which are the most that a genesis may have")]
+    #[error("more than {ACCOUNTS_MAX} accounts, which are the most that a snapshot may have")]
     TooMany,
     /// Index 0 is never occupied (P-3.5).
     #[error("account {position}: index 0 is never occupied (P-3.5)")]
@@ -70,8 +97,8 @@ pub enum GenesisError {
         /// Place in the list.
         position: usize,
     },
-    /// Two accounts have one index (P-3.6).
-    #[error("account {position}: index {index} is taken by an earlier account (P-3.6)")]
+    /// Two accounts have one index.
+    #[error("account {position}: index {index} is taken by an earlier account")]
     Duplicate {
         /// Place in the list of the second one.
         position: usize,
@@ -86,8 +113,8 @@ pub enum GenesisError {
         /// The account's index.
         index: AccountIndex,
     },
-    /// A fee account has another token than its index says (P-3.6).
-    #[error("account {position}: fee account {index} has token {found} (P-3.6)")]
+    /// A fee account has another token than its index says (P-3.5).
+    #[error("account {position}: fee account {index} has token {found} (P-3.5)")]
     FeeToken {
         /// Place in the list.
         position: usize,
@@ -95,16 +122,6 @@ pub enum GenesisError {
         index: AccountIndex,
         /// The account's token.
         found: TokenId,
-    },
-    /// A nonce so large that transfers could exhaust it (P-3.6).
-    #[error("account {position} (index {index}): nonce {found} is not below 2^63 (P-3.6)")]
-    Nonce {
-        /// Place in the list.
-        position: usize,
-        /// The account's index.
-        index: AccountIndex,
-        /// The account's nonce.
-        found: u64,
     },
     /// The owner is no valid public key (P-5.1).
     #[error("account {position} (index {index}): {reason} (P-5.1)")]
@@ -116,59 +133,48 @@ pub enum GenesisError {
         /// The check that the key failed.
         reason: SignatureError,
     },
+    /// The accounts are not those of the root.
+    #[error("root: expected {}, as the snapshot says, found {} of its accounts", field::to_hex(.expected), field::to_hex(.found))]
+    Root {
+        /// What the header says.
+        expected: Fr,
+        /// The accounts' root.
+        found: Fr,
+    },
 }
 
-impl Genesis {
-    /// A genesis of the current version.
-    pub fn new(accounts: Vec<GenesisAccount>) -> Self {
-        Self {
-            version: GENESIS_VERSION,
-            accounts,
-        }
+/// Reads a snapshot and checks that its accounts have its root and are such as no state lacks (P-3.7, P-5.1). That L1 had this root at
+/// this block is for whoever can ask L1.
+///
+/// # Errors
+/// The first account in the file that does not read or breaks a rule; what is wrong with the file else.
+pub fn read(file: impl BufRead) -> Result<(Header, State), SnapshotError> {
+    let (header, state) = stream::read(file)?;
+    let (expected, found) = (header.root, state.root());
+    if expected != found {
+        return Err(SnapshotError::Root { expected, found });
     }
+    Ok((header, state))
+}
 
-    /// Checks the list by P-3.6 and builds the state.
-    ///
-    /// # Errors
-    /// The first account in the list that breaks a rule.
-    pub fn build(&self) -> Result<State, GenesisError> {
-        if self.version != GENESIS_VERSION {
-            return Err(GenesisError::Version { found: self.version });
-        }
-        let mut accounts = Accounts::default();
-        for entry in &self.accounts {
-            accounts.add(*entry)?;
-        }
-        accounts.build()
+/// Writes a snapshot, an account on a line, in the order of their indices.
+///
+/// # Errors
+/// When `file` cannot be written.
+///
+/// # Panics
+/// When the state has another root than the header says.
+pub fn write(header: &Header, state: &State, mut file: impl Write) -> io::Result<()> {
+    assert_eq!(header.root, state.root(), "the header is this state's");
+    write!(file, "{{\"version\":{SNAPSHOT_VERSION},\"header\":")?;
+    serde_json::to_writer(&mut file, header)?;
+    file.write_all(b",\"accounts\":[")?;
+    for (place, (index, account)) in state.accounts().enumerate() {
+        file.write_all(if place == 0 { b"\n" } else { b",\n" })?;
+        let account = *account;
+        serde_json::to_writer(&mut file, &Entry { index, account })?;
     }
-
-    /// Reads a genesis file's state, account by account, and checks its rules: in the memory that the state takes.
-    ///
-    /// # Errors
-    /// The first account in the file that does not read or breaks a rule; what is wrong with the file else.
-    pub fn read(file: impl BufRead) -> Result<State, GenesisError> {
-        stream::read(file)
-    }
-
-    /// The genesis file's text.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("the protocol's types have string keys only")
-    }
-
-    /// Reads a genesis file. [`Genesis::build`] checks its rules.
-    ///
-    /// # Errors
-    /// [`GenesisError::Malformed`] and [`GenesisError::Version`].
-    pub fn from_json(text: &str) -> Result<Self, GenesisError> {
-        let genesis: Self =
-            serde_json::from_str(text).map_err(|error| GenesisError::Malformed(error.to_string()))?;
-        if genesis.version != GENESIS_VERSION {
-            return Err(GenesisError::Version {
-                found: genesis.version,
-            });
-        }
-        Ok(genesis)
-    }
+    file.write_all(b"\n]}\n")
 }
 
 /// Accounts that come one by one, on their way into a state.
@@ -176,13 +182,13 @@ impl Genesis {
 struct Accounts {
     state: StateBuilder,
     /// Those that are not checked yet: it is done with many at once, in parallel.
-    block: Vec<GenesisAccount>,
+    block: Vec<Entry>,
     /// Accounts before the block.
     before: usize,
 }
 
 impl Accounts {
-    fn add(&mut self, entry: GenesisAccount) -> Result<(), GenesisError> {
+    fn add(&mut self, entry: Entry) -> Result<(), SnapshotError> {
         self.block.push(entry);
         if self.block.len() < BLOCK {
             return Ok(());
@@ -195,7 +201,7 @@ impl Accounts {
         self.before + self.block.len()
     }
 
-    fn check(&mut self) -> Result<(), GenesisError> {
+    fn check(&mut self) -> Result<(), SnapshotError> {
         let block = std::mem::take(&mut self.block);
         let owners = threads::each(block.len(), |place| block[place].account.owner.validate());
         let leaves = account::leaves_of(block.len(), |place| &block[place].account);
@@ -203,46 +209,38 @@ impl Accounts {
             let position = self.before;
             check(position, entry)?;
             let (index, account) = (entry.index, entry.account);
-            owner.map_err(|reason| GenesisError::Owner {
+            owner.map_err(|reason| SnapshotError::Owner {
                 position,
                 index,
                 reason,
             })?;
             if position >= ACCOUNTS_MAX {
-                return Err(GenesisError::TooMany);
+                return Err(SnapshotError::TooMany);
             }
             if !self.state.add(index, Hashed { account, leaf }) {
-                return Err(GenesisError::Duplicate { position, index });
+                return Err(SnapshotError::Duplicate { position, index });
             }
             self.before += 1;
         }
         Ok(())
     }
 
-    fn build(mut self) -> Result<State, GenesisError> {
+    fn build(mut self) -> Result<State, SnapshotError> {
         self.check()?;
         Ok(self.state.build())
     }
 }
 
-fn check(position: usize, entry: &GenesisAccount) -> Result<(), GenesisError> {
+fn check(position: usize, entry: &Entry) -> Result<(), SnapshotError> {
     let (index, found) = (entry.index, entry.account.token);
     if index == AccountIndex::NONE {
-        return Err(GenesisError::IndexZero { position });
+        return Err(SnapshotError::IndexZero { position });
     }
     if found == TokenId(0) {
-        return Err(GenesisError::TokenZero { position, index });
+        return Err(SnapshotError::TokenZero { position, index });
     }
     if index.get() < USER_INDEX_MIN && AccountIndex::fee_account(found) != index {
-        return Err(GenesisError::FeeToken {
-            position,
-            index,
-            found,
-        });
-    }
-    let found = entry.account.nonce;
-    if found >= NONCE_BOUND {
-        return Err(GenesisError::Nonce {
+        return Err(SnapshotError::FeeToken {
             position,
             index,
             found,

@@ -1,10 +1,10 @@
 //! Data streams: groups and records as elements and as posted bytes, commitments, evaluation and the point `x` (section 6).
 
-use crate::record::{RECORD_BYTES, RECORD_ELEMENTS, Record, RecordError};
-use crate::witness::RunningState;
 use crate::field;
 use crate::operation::RollupId;
 use crate::poseidon::{self, hash8};
+use crate::record::{RECORD_BYTES, RECORD_ELEMENTS, Record, RecordError};
+use crate::witness::RunningState;
 use halo2curves::bn256::Fr;
 use halo2curves::ff::{Field, PrimeField};
 use num_bigint::BigUint;

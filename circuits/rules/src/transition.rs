@@ -1,13 +1,13 @@
 //! The rules of operations and their effects on accounts (P-4.4 … P-4.11).
 
-use crate::operation::{Creation, Signed, SignedCreation, SignedTransfer, SignedWithdrawal};
-use crate::record::{Kind, Record};
-use crate::violation::{Cause, Clause, Violation};
 use crate::account::{Account, AccountIndex, TokenId, USER_INDEX_MIN};
 use crate::eddsa::{self, PublicKey, Signature, SignatureError};
+use crate::operation::{Creation, Signed, SignedCreation, SignedTransfer, SignedWithdrawal};
 use crate::operation::{Effect, Expiry, RollupId};
 use crate::poseidon;
+use crate::record::{Kind, Record};
 use crate::state::State;
+use crate::violation::{Cause, Clause, Violation};
 use halo2curves::bn256::Fr;
 use std::collections::BTreeMap;
 

@@ -1,10 +1,10 @@
 //! What a shard proof is made from: its groups, in them what stands before and in their places, and its running states (section 7).
 
-use crate::operation::Signed;
-use crate::record::Record;
 use crate::account::{Account, AccountIndex};
 use crate::encoding;
 use crate::format::{Format, FormatError};
+use crate::operation::Signed;
+use crate::record::Record;
 use crate::stream::GROUP_WORDS;
 use crate::tree::{self, Path};
 use halo2curves::bn256::Fr;

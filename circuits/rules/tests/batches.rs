@@ -1,18 +1,18 @@
-//! Batches of version 2 as a whole: random ones executed, posted, derived, undone and cut into shards; their encodings; the vectors of a batch.
+//! Batches as a whole: random ones executed, posted, derived, undone and cut into shards; their encodings; the vectors of a batch.
 
 use proptest::prelude::*;
 use rules::Fr;
 use rules::account::AccountIndex;
+use rules::batch::{self, Batch, Executed};
+use rules::derive::{self, Accepted, Fault, Position};
+use rules::ledger::Ledger;
 use rules::operation::RollupId;
+use rules::outbox;
+use rules::sample::{Draw, Mix, Sample, SampleConfig};
+use rules::shards::{Sharded, ShardsError, shards};
 use rules::state::State;
-use rules::v2::batch::{self, Batch, Executed};
-use rules::v2::derive::{self, Accepted, Fault, Position};
-use rules::v2::ledger::Ledger;
-use rules::v2::outbox;
-use rules::v2::sample::{Draw, Mix, Sample, SampleConfig};
-use rules::v2::shards::{Sharded, ShardsError, shards};
-use rules::v2::stream;
-use rules::v2::witness::{Access, RunningState, Shape, ShardInput};
+use rules::stream;
+use rules::witness::{Access, RunningState, Shape, ShardInput};
 
 const TIME: u64 = 1_800_000_000;
 const ROLLUP: RollupId = RollupId {
@@ -70,7 +70,7 @@ fn check_shards(batch: &Batch, sharded: &Sharded, shape: Shape) {
                 running.root = follow(&room.access, running.root);
             }
             for (place, witness) in group.places.iter().enumerate() {
-                assert!(place < 4 || witness.record().is_none(), "P2-6.3");
+                assert!(place < 4 || witness.record().is_none(), "P-6.3");
                 running.root = witness
                     .accesses
                     .iter()
@@ -107,7 +107,7 @@ proptest! {
             let executed = batch::execute(&mut state, &batch).unwrap();
             prop_assert_eq!(state.root(), sample.state().root());
             for operation in &batch.operations {
-                if let rules::v2::operation::Operation::Queued(entry) = operation {
+                if let rules::operation::Operation::Queued(entry) = operation {
                     ledger.enter(entry.record()).unwrap();
                 }
             }

@@ -1,20 +1,20 @@
-//! Every rule of version 2's operations is broken alone and refused by its exact error, and every code of the queue's operations comes about.
+//! Every rule of the operations is broken alone and refused by its exact error, and every code of the queue's operations comes about.
 
 use rules::Fr;
 use rules::account::{Account, AccountIndex, TokenId};
 use rules::amount::{Amount, Fee};
-use rules::eddsa::{PrivateKey, SignatureError};
-use rules::operation::{Expiry, RollupId};
-use rules::state::State;
-use rules::v2::batch::{self, Batch, BatchError, Executed};
-use rules::v2::layout::lay_out;
-use rules::v2::operation::{
-    Creation, Operation, Queued, SignedCreation, SignedTransfer, SignedWithdrawal, Transfer, Withdrawal,
-    Word, WordError,
+use rules::babyjub::{self, Point};
+use rules::batch::{self, Batch, BatchError, Executed};
+use rules::eddsa::{PrivateKey, Signature, SignatureError};
+use rules::layout::lay_out;
+use rules::operation::{
+    Creation, Expiry, Operation, Queued, RollupId, SignedCreation, SignedTransfer, SignedWithdrawal,
+    Transfer, Withdrawal, Word, WordError,
 };
-use rules::v2::record::{Coordinate, Kind, Record, RecordError};
-use rules::v2::violation::{Cause, Clause, Violation};
-use rules::v2::witness::Shape;
+use rules::record::{Coordinate, Kind, Record, RecordError};
+use rules::state::State;
+use rules::violation::{Cause, Clause, Violation};
+use rules::witness::Shape;
 
 const TIME: u64 = 1_800_000_000;
 const ROLLUP: RollupId = RollupId {
@@ -487,6 +487,79 @@ fn every_field_is_signed() {
     );
 }
 
+#[test]
+fn malformed_signatures_fail_the_named_check() {
+    let receiver = *state().get(at(BOB)).unwrap();
+    let signed = |number| transfer().sign(&key(number), &ROLLUP, &receiver).signature;
+    let valid = signed(1);
+    let above = (valid.s_integer() + babyjub::suborder()).to_bytes_be();
+    let mut s = [0; 32];
+    s[32 - above.len()..].copy_from_slice(&above);
+    let cases = [
+        (Signature { s, ..valid }, SignatureError::ScalarRange),
+        (
+            Signature {
+                s: [0xff; 32],
+                ..valid
+            },
+            SignatureError::ScalarRange,
+        ),
+        (
+            Signature {
+                r8: Point {
+                    x: Fr::one(),
+                    y: Fr::one(),
+                },
+                ..valid
+            },
+            SignatureError::NonceOffCurve,
+        ),
+        (
+            Signature {
+                r8: Point {
+                    x: Fr::zero(),
+                    y: Fr::zero(),
+                },
+                ..valid
+            },
+            SignatureError::NonceOffCurve,
+        ),
+        (
+            Signature {
+                r8: Point::IDENTITY,
+                ..valid
+            },
+            SignatureError::NonceZeroX,
+        ),
+        (
+            Signature {
+                r8: Point {
+                    x: Fr::zero(),
+                    y: -Fr::one(),
+                },
+                ..valid
+            },
+            SignatureError::NonceZeroX,
+        ),
+        (
+            Signature {
+                r8: valid.r8.negate(),
+                ..valid
+            },
+            SignatureError::Equation,
+        ),
+        (Signature { s: [0; 32], ..valid }, SignatureError::Equation),
+        (signed(2), SignatureError::Equation),
+    ];
+    for (signature, reason) in cases {
+        let violation = violation_of(Operation::Transfer(SignedTransfer {
+            transfer: transfer(),
+            signature,
+        }));
+        assert_eq!(violation.cause, Cause::Signature(reason));
+    }
+}
+
 fn entry(kind: Kind, token: TokenId, index: u64, amount: u128, address: u8) -> Record {
     Record {
         kind,
@@ -878,6 +951,6 @@ fn operations_stand_where_they_may() {
         ]
     );
     let order =
-        rules::v2::layout::interleave([exit, exit], [paid, paid, paid, paid, burnt, paid], shape).unwrap();
+        rules::layout::interleave([exit, exit], [paid, paid, paid, paid, burnt, paid], shape).unwrap();
     assert_eq!(order, [exit, paid, paid, paid, paid, burnt, paid, exit]);
 }

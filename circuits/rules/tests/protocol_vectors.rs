@@ -1,15 +1,15 @@
-//! The vectors of docs/protocol-2.md, section 19: computed by a program that was written from the text alone.
+//! The vectors of PROTOCOL.md, section 19: computed by a program that was written from the text alone.
 
 use rules::account::{Account, AccountIndex, TokenId};
 use rules::amount::{Amount, Fee};
 use rules::babyjub::BASE8;
 use rules::eddsa::PublicKey;
 use rules::field;
+use rules::operation::{Creation, Queued, Transfer, Withdrawal, Word};
 use rules::operation::{Expiry, RollupId};
-use rules::v2::operation::{Creation, Queued, Transfer, Withdrawal, Word};
-use rules::v2::record::{Coordinate, Kind, QueueHash, Record};
-use rules::v2::witness::RunningState;
-use rules::v2::{outbox, stream};
+use rules::record::{Coordinate, Kind, QueueHash, Record};
+use rules::witness::RunningState;
+use rules::{outbox, stream};
 
 const ROLLUP: RollupId = RollupId {
     chain_id: 31_337,
@@ -174,7 +174,7 @@ fn records_of_a_queue_and_its_hash() {
     }
 }
 
-/// The exit, then what stands in the group's places (P2-6.7).
+/// The exit, then what stands in the group's places (P-6.7).
 fn batch_records() -> [Record; 2] {
     let exit = Record {
         kind: Kind::ForcedExit,

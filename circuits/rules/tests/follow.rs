@@ -1,14 +1,14 @@
 //! A follower takes batches back where L1 takes blocks back, and says where it cannot.
 
+use rules::batch;
+use rules::derive::{Accepted, Position};
+use rules::follow::{Block, Follower, TooDeep};
 use rules::operation::RollupId;
+use rules::outbox;
+use rules::sample::{Draw, Mix, Sample, SampleConfig};
+use rules::shards::shards;
 use rules::state::State;
-use rules::v2::batch;
-use rules::v2::derive::{Accepted, Position};
-use rules::v2::follow::{Block, Follower, TooDeep};
-use rules::v2::outbox;
-use rules::v2::sample::{Draw, Mix, Sample, SampleConfig};
-use rules::v2::shards::shards;
-use rules::v2::witness::Shape;
+use rules::witness::Shape;
 
 const ROLLUP: RollupId = RollupId {
     chain_id: 31_337,
@@ -54,7 +54,7 @@ fn logs(count: usize) -> Vec<Accepted> {
 fn block(number: u64, fork: u8) -> Block {
     Block {
         number,
-        hash: [fork; 32],
+        hash: rules::digest::Digest([fork; 32]),
     }
 }
 
