@@ -5,19 +5,22 @@
 //! contract's logs as the chain goes on and back.
 
 mod deployment;
+mod entries;
 mod error;
 mod fees;
 mod follow;
+mod leaving;
 mod nonces;
 mod send;
 mod transport;
+mod views;
 
 use std::sync::Arc;
 
 use alloy::{
     eips::BlockId,
     network::{EthereumWallet, TransactionBuilder},
-    primitives::{Address, Bytes},
+    primitives::{Address, Bytes, U256},
     providers::{DynProvider, Provider},
     rpc::types::{TransactionReceipt, TransactionRequest},
     signers::local::PrivateKeySigner,
@@ -26,14 +29,17 @@ use alloy::{
 use send::Sender;
 
 pub use deployment::{
-    Accepted, Addresses, DEFAULT_BATCH_AGE_S_MAX, DEFAULT_VERIFIER_GAS_CAP, DeployConfig, DeployGas,
-    Deployment, predict_addresses,
+    Accepted, Addresses, DEFAULT_CONSUMED_MAX, DEFAULT_VERIFIER_GAS_CAP, DeployConfig, DeployGas, Deployment,
+    Parts, predict_addresses,
 };
+pub use entries::{Approval, Done, Entered, TokenAdded};
 pub use error::{FailReason, L1Error};
 pub use fees::FeeBounds;
 pub use follow::{FollowError, Follower, Following, Position, Saved, Update};
+pub use leaving::{ExitedAccount, FrozenAt};
 pub use send::{Call, Sending};
 pub use transport::{Limits, endpoint};
+pub use views::{Deadlines, Mode, Parameters, Roles, Slot};
 
 use error::refusal;
 
@@ -127,13 +133,21 @@ impl L1 {
         Ok(block.ok_or_else(missing)?.header.timestamp)
     }
 
-    /// The addresses that [`Deployment::deploy`] by this account would use now.
+    /// The addresses that [`Deployment::deploy`] by this account with so many verifiers would use now.
     ///
     /// # Errors
     /// [`L1Error::Endpoint`].
-    pub async fn predict(&self) -> Result<Addresses, L1Error> {
+    pub async fn predict(&self, verifiers: usize) -> Result<Addresses, L1Error> {
         let nonce = self.provider.get_transaction_count(self.account).await?;
-        Ok(predict_addresses(self.account, nonce))
+        Ok(predict_addresses(self.account, nonce, verifiers))
+    }
+
+    /// What an account has, wei.
+    ///
+    /// # Errors
+    /// [`L1Error::Endpoint`].
+    pub async fn balance(&self, account: Address) -> Result<U256, L1Error> {
+        Ok(self.provider.get_balance(account).await?)
     }
 
     /// The hard fork that an anvil runs.

@@ -92,11 +92,11 @@ fn what_l1_refuses_to_take_as_posted_stops_a_replay_too() {
     }
 }
 
-/// The snapshots of `test/v2/Costs.t.sol`, which forge makes again and compares.
+/// The snapshots of `test/Costs.t.sol`, which forge makes again and compares.
 #[test]
 fn the_page_quotes_version_2s_snapshots() {
     for file in ["transactions", "execution"] {
-        let path = format!("{}/costs/v2/{file}.json", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/costs/{file}.json", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(path).expect("a snapshot");
         let costs: BTreeMap<String, String> = serde_json::from_str(&text).expect("figures by name");
         let figures = costs
