@@ -158,6 +158,8 @@ contract RolesTest is Fixture {
         p = _parameters();
         p.batchAgeMax = 1 hours - 1;
         _bad(p, "batchAgeMax");
+        p.batchAgeMax = 7 days + 1;
+        _bad(p, "batchAgeMax");
         p = _parameters();
         p.delay = DUE + FREEZE + 30 days - 1;
         _bad(p, "delay");
@@ -177,6 +179,40 @@ contract RolesTest is Fixture {
         p = _parameters();
         p.poseidon = address(scripted);
         _bad(p, "poseidon");
+        p = _parameters();
+        p.poseidonCodeHash = address(scripted).codehash;
+        _bad(p, "poseidon");
+        p = _parameters();
+        (p.feeKeyX, p.feeKeyY) = (0, 1);
+        IRollup.Registration[] memory first = _registrations();
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BadKey.selector, 0, 1));
+        new Rollup(p, first);
+    }
+
+    function test_the_ends_of_each_parameters_range_are_taken() public {
+        IRollup.Parameters memory p = _parameters();
+        (p.dueAfter, p.silence, p.freezeAfter) = (1 hours, 1 hours, 7 days);
+        (p.consumedMax, p.batchAgeMax, p.delay, p.tokenPrice) = (1, 1 hours, 37 days + 1 hours, 1);
+        IRollup.Registration[] memory first = _registrations();
+        first[0].gasCap = 250_000;
+        Rollup least = new Rollup(p, first);
+        vm.assertEq(least.dueAfter(), 1 hours);
+        vm.assertEq(least.silence(), 1 hours);
+        vm.assertEq(least.freezeAfter(), 7 days);
+        vm.assertEq(least.consumedMax(), 1);
+        vm.assertEq(least.batchAgeMax(), 1 hours);
+        vm.assertEq(least.delay(), 37 days + 1 hours);
+        vm.assertEq(least.tokenPrice(), 1);
+        vm.assertEq(least.feeAddress(), FEES);
+        vm.assertEq(least.feeKeyX(), KEY_X);
+        vm.assertEq(least.feeKeyY(), KEY_Y);
+        (p.dueAfter, p.silence, p.freezeAfter) = (7 days, 7 days, 30 days);
+        (p.consumedMax, p.batchAgeMax, p.delay, p.tokenPrice) = (1_000, 7 days, 365 days, 2 ** 96 - 1);
+        first = new IRollup.Registration[](8);
+        for (uint256 i = 0; i < 8; i++) {
+            first[i] = IRollup.Registration(address(scripted), VK_DIGEST, 8_000_000);
+        }
+        vm.assertEq(new Rollup(p, first).verifiers(), 8);
     }
 
     function test_verifiers_that_would_brick_an_instance_are_refused() public {
@@ -203,13 +239,21 @@ contract RolesTest is Fixture {
         Directory directory = new Directory(ALICE);
         vm.expectRevert(abi.encodeWithSelector(Directory.NoInstance.selector));
         directory.current();
+        vm.expectRevert(abi.encodeWithSelector(Directory.NoInstance.selector));
+        directory.instance(0);
+        vm.prank(ALICE);
+        vm.expectRevert(abi.encodeWithSelector(Directory.NoInstance.selector));
+        directory.withdraw();
         vm.expectRevert(abi.encodeWithSignature("OwnableUnauthorizedAccount(address)", address(this)));
         directory.announce(address(rollup), 2);
         vm.prank(ALICE);
         vm.expectRevert(abi.encodeWithSelector(Directory.NotAnInstance.selector, BOB));
         directory.announce(BOB, 2);
+        vm.expectEmit(address(directory));
+        emit Directory.Announced(0, address(rollup), 2, uint64(NOW + 30 days));
         vm.prank(ALICE);
         directory.announce(address(rollup), 2);
+        vm.assertEq(directory.instance(0).from, NOW + 30 days);
         vm.warp(NOW + 30 days - 1);
         vm.expectRevert(abi.encodeWithSelector(Directory.NoInstance.selector));
         directory.current();
@@ -224,9 +268,14 @@ contract RolesTest is Fixture {
         vm.prank(ALICE);
         directory.announce(address(scripted), 3);
         vm.assertEq(directory.current().version, 2);
+        vm.expectEmit(address(directory));
+        emit Directory.Withdrawn(1);
         vm.prank(ALICE);
         directory.withdraw();
         vm.assertEq(directory.instances(), 1);
+        // Another instance of the same version.
+        vm.prank(ALICE);
+        vm.assertEq(directory.announce(address(scripted), 2), 1);
     }
 
     function _bad(IRollup.Parameters memory p, bytes32 name) private {

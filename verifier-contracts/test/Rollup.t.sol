@@ -32,6 +32,13 @@ contract BatchesTest is Fixture {
         vm.assertEq(uint256(rollup.withdrawalsRoot(0)), uint256(_leaf(0, 0, 1, 7, BOB)));
     }
 
+    function test_a_leaf_names_its_batch() public {
+        _submit(_consume(0, 1));
+        _submit(bytes.concat(_withdrawal(1, 7, BOB), _withdrawal(1, 0, BOB), _withdrawal(2, 8, ALICE)));
+        bytes32 root = _node(_leaf(1, 0, 1, 7, BOB), _leaf(1, 1, 2, 8, ALICE));
+        vm.assertEq(uint256(rollup.withdrawalsRoot(1)), uint256(root));
+    }
+
     function test_both_events_hold_what_derives_the_state() public {
         IRollup.BatchHeader memory header = _header();
         bytes memory dataA = bytes.concat(_consume(0, 1), _withdrawal(1, 7, BOB));
@@ -112,6 +119,17 @@ contract BatchesTest is Fixture {
         header.time = uint64(NOW - 1);
         reason = abi.encodeWithSelector(IRollup.TimeBeforeLastBatch.selector, NOW, NOW - 1);
         _refuseAs(OPERATOR, header, "", reason);
+        // The last second of 40 bits, and the next.
+        vm.warp(2 ** 40);
+        header = _header();
+        _refuseAs(OPERATOR, header, "", abi.encodeWithSelector(IRollup.TimeTooLarge.selector, 2 ** 40));
+        header.time--;
+        _submitAs(OPERATOR, header, _consume(0, 1));
+        bytes memory late = abi.encodeWithSelector(IRollup.TimeTooLarge.selector, 2 ** 40);
+        vm.expectRevert(late);
+        rollup.forceExit{value: FORCED}(5, 1);
+        vm.warp(2 ** 40 - 1);
+        rollup.forceExit{value: FORCED}(5, 1);
     }
 
     function test_posted_forms_that_are_not_the_one_are_refused() public {
