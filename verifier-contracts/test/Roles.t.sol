@@ -4,8 +4,9 @@ pragma solidity 0.8.37;
 import {Directory} from "../contracts/Directory.sol";
 import {IRollup} from "../contracts/IRollup.sol";
 import {Rollup} from "../contracts/Rollup.sol";
-import {vm} from "./Vm.sol";
+import {Vm, vm} from "./Vm.sol";
 import {Fixture} from "./Fixture.sol";
+import {OtherHash} from "./StandIns.sol";
 
 /// @title Roles and their bounds (section 14), parameters that would brick an instance (P-17.1), the directory (P-14.7).
 contract RolesTest is Fixture {
@@ -60,6 +61,75 @@ contract RolesTest is Fixture {
         vm.prank(BOB);
         rollup.acceptGuardian();
         vm.assertEq(rollup.guardian(), BOB);
+    }
+
+    function test_every_change_of_a_role_is_told() public {
+        IRollup.Parameters memory p = _parameters();
+        IRollup.Registration[] memory first = _registrations();
+        vm.recordLogs();
+        new Rollup(p, first);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        bytes32[3] memory events = [
+            IRollup.OperatorTransferred.selector,
+            IRollup.GovernorTransferred.selector,
+            IRollup.GuardianTransferred.selector
+        ];
+        address[3] memory holders = [OPERATOR, GOVERNOR, GUARDIAN];
+        for (uint256 i = 0; i < 3; i++) {
+            _is(logs[i].topics[0] == events[i], true);
+            _is(keccak256(logs[i].data) == keccak256(abi.encode(address(0), holders[i])), true);
+        }
+        vm.expectEmit(address(rollup));
+        emit IRollup.OperatorTransferStarted(OPERATOR, BOB);
+        vm.prank(OPERATOR);
+        rollup.transferOperator(BOB);
+        vm.expectEmit(address(rollup));
+        emit IRollup.OperatorTransferred(OPERATOR, BOB);
+        vm.prank(BOB);
+        rollup.acceptOperator();
+        vm.expectEmit(address(rollup));
+        emit IRollup.GovernorTransferStarted(GOVERNOR, BOB);
+        vm.prank(GOVERNOR);
+        rollup.transferGovernor(BOB);
+        vm.expectEmit(address(rollup));
+        emit IRollup.GovernorTransferred(GOVERNOR, BOB);
+        vm.prank(BOB);
+        rollup.acceptGovernor();
+        vm.expectEmit(address(rollup));
+        emit IRollup.GuardianTransferStarted(GUARDIAN, BOB);
+        vm.prank(GUARDIAN);
+        rollup.transferGuardian(BOB);
+        vm.expectEmit(address(rollup));
+        emit IRollup.GuardianTransferred(GUARDIAN, BOB);
+        vm.prank(BOB);
+        rollup.acceptGuardian();
+        vm.assertEq(rollup.pendingGovernor(), address(0));
+        vm.assertEq(rollup.pendingGuardian(), address(0));
+    }
+
+    function test_what_governor_and_guardian_do_is_told() public {
+        vm.expectEmit(address(rollup));
+        emit IRollup.VerifierAdded(
+            1, address(scripted), address(scripted).codehash, VK_DIGEST, GAS_CAP, uint64(NOW + DELAY)
+        );
+        vm.prank(GOVERNOR);
+        vm.assertEq(rollup.addVerifier(address(scripted), VK_DIGEST, GAS_CAP), 1);
+        vm.expectEmit(address(rollup));
+        emit IRollup.VerifierRetired(1, uint64(NOW));
+        vm.prank(GOVERNOR);
+        rollup.cancelVerifier(1);
+        vm.expectEmit(address(rollup));
+        emit IRollup.VerifierRetired(0, uint64(NOW + DELAY));
+        vm.prank(GOVERNOR);
+        rollup.retireVerifier(0, uint64(NOW + DELAY));
+        vm.expectEmit(address(rollup));
+        emit IRollup.VerifierDisabled(0);
+        vm.prank(GUARDIAN);
+        rollup.disableVerifier(0);
+        vm.expectEmit(address(rollup));
+        emit IRollup.DepositsPaused(uint64(NOW + 7 days));
+        vm.prank(GUARDIAN);
+        rollup.pauseDeposits();
     }
 
     function test_each_power_is_its_roles_alone() public {
@@ -181,6 +251,10 @@ contract RolesTest is Fixture {
         _bad(p, "poseidon");
         p = _parameters();
         p.poseidonCodeHash = address(scripted).codehash;
+        _bad(p, "poseidon");
+        // Another hash, whatever is said of its code.
+        p.poseidon = address(new OtherHash());
+        p.poseidonCodeHash = p.poseidon.codehash;
         _bad(p, "poseidon");
         p = _parameters();
         (p.feeKeyX, p.feeKeyY) = (0, 1);
