@@ -179,6 +179,7 @@ impl Read for Digesting {
 #[cfg(test)]
 mod tests {
     use rules::{
+        digest::Digest as BlockHash,
         follow::Block,
         sample::{Draw, Mix, Sample, SampleConfig},
         witness::Shape,
@@ -214,7 +215,7 @@ mod tests {
             head: 6,
             block: Block {
                 number: 9,
-                hash: [1; 32],
+                hash: BlockHash([1; 32]),
             },
             root: sample.state().root(),
         };

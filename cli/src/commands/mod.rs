@@ -2,7 +2,6 @@
 
 pub mod batch;
 pub mod contracts;
-pub mod derive;
 pub mod doctor;
 pub mod keys;
 pub mod operator;
@@ -11,4 +10,3 @@ pub mod roles;
 pub mod rollback;
 pub mod token;
 pub mod top;
-pub mod wallet;

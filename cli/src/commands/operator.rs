@@ -68,7 +68,6 @@ pub async fn info(args: &ServiceArgs) -> Result<()> {
             ),
         ),
         ("state root", to_hex(&info.head_root)),
-        ("queue's head", format!("entry {}", info.queue_head)),
         (
             "open batches",
             format!("{} of at most {}", info.batches_open, info.batches_open_max),
@@ -77,8 +76,8 @@ pub async fn info(args: &ServiceArgs) -> Result<()> {
         (
             "preset",
             format!(
-                "{}: a batch has {} shards, {} places of signed operations and room for {} of the queue",
-                info.preset, info.shards_max, info.places_max, info.queue_capacity
+                "{}: {} operations a shard, {} shards and {} operations a batch",
+                info.preset, info.shard_capacity, info.shards_max, info.operations_max
             ),
         ),
         ("shard key", to_hex(&info.shard_vk_digest)),
@@ -121,17 +120,13 @@ fn info_json(info: &GetInfoResponse) -> Value {
         // Text, as in a proof file: not every reader of JSON has numbers of 64 bits.
         "chain_id": info.chain_id.to_string(),
         "contract": to_hex(&info.contract),
-        "start_root": to_hex(&info.start_root),
-        "start_batch_number": info.start_batch_number,
+        "genesis_root": to_hex(&info.genesis_root),
         "head_root": to_hex(&info.head_root),
         "next_batch_number": info.next_batch_number,
         "head_time": info.head_time,
-        "queue_head": info.queue_head,
-        "shard_places": info.shard_places,
-        "shard_rooms": info.shard_rooms,
+        "shard_capacity": info.shard_capacity,
         "shards_max": info.shards_max,
-        "places_max": info.places_max,
-        "queue_capacity": info.queue_capacity,
+        "operations_max": info.operations_max,
         "batches_open": info.batches_open,
         "batches_open_max": info.batches_open_max,
         "workers": info.workers,

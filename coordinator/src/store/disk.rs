@@ -546,35 +546,56 @@ fn corrupt(what: &str) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::id::BatchId;
+    use crate::core::id::{BatchId, StateRoot};
     use rules::account::hashed;
-    use rules::sample::{Sample, SampleConfig};
+    use rules::operation::RollupId;
+    use rules::sample::{Draw, Mix, Sample, SampleConfig};
+    use rules::witness::Shape;
 
     fn identity() -> Identity {
         Identity {
             schema: super::super::SCHEMA,
-            protocol_version: 1,
+            protocol_version: 2,
             preset: "test".into(),
             srs_digest: [1; 32],
             shard_vk_digest: [2; 32],
             aggregation_vk_digest: [3; 32],
             chain_id: 4,
             contract: [5; 20],
-            genesis_root: [6; 32],
+            start: START,
         }
     }
 
-    fn genesis() -> State {
+    const START: Head = Head {
+        root: StateRoot([6; 32]),
+        next_number: 7,
+        time: 8,
+        queue_head: 9,
+    };
+
+    fn first() -> State {
         let config = SampleConfig {
             seed: 1,
             users: 2,
             tokens: 1,
         };
-        Sample::new(config).state().clone()
+        let mut sample = Sample::new(config);
+        let draw = Draw {
+            shape: Shape { places: 25, rooms: 5 },
+            queued: 3,
+            signed: 0,
+            mix: Mix::All,
+        };
+        let rollup_id = RollupId {
+            chain_id: 4,
+            contract: [5; 20],
+        };
+        sample.batch(rollup_id, 1, draw);
+        sample.state().clone()
     }
 
     fn accounts() -> Vec<(AccountIndex, Hashed)> {
-        genesis().hashed().collect()
+        first().hashed().collect()
     }
 
     fn stored(store: &DiskStore) -> Vec<(AccountIndex, Hashed)> {
@@ -585,7 +606,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> DiskStore {
-        DiskStore::open(path, &identity(), genesis).expect("it opens")
+        DiskStore::open(path, &identity(), first).expect("it opens")
     }
 
     const INPUT: ArtifactKey = ArtifactKey::ShardInput(BatchId(1), 0);
@@ -657,11 +678,49 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let earlier = folder.path().join(SLED_DATABASE);
         fs::create_dir(&earlier).expect("made");
-        match DiskStore::open(folder.path(), &identity(), genesis) {
-            Err(StoreError::Mismatch { field, .. }) => assert_eq!(field, "schema"),
+        match DiskStore::open(folder.path(), &identity(), first) {
+            Err(StoreError::Schema { stored, .. }) => assert_eq!(stored, "3 or below"),
             other => panic!("{other:?}"),
         }
         assert!(earlier.exists() && !folder.path().join(DATABASE).exists());
+    }
+
+    /// What schema 5 had for an identity: a genesis' root at its end, which does not read as what is there now.
+    #[test]
+    fn a_store_of_another_schema_is_refused_before_anything_of_it_is_read() {
+        for schema in [5, super::super::SCHEMA + 1] {
+            let folder = tempfile::tempdir().expect("a folder");
+            drop(open(folder.path()));
+            let file = folder.path().join(DATABASE);
+            let other = (schema, 1u32, "test", [1u8; 32], [2u8; 32]);
+            let database = Database::open(&file).expect("it opens");
+            let write = [Change::Insert(vec![IDENTITY], encode(&other))];
+            database.commit(write).expect("it commits");
+            drop(database);
+            let refused = DiskStore::open(folder.path(), &identity(), first).map(drop);
+            let Err(StoreError::Schema { stored, .. }) = &refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(*stored, schema.to_string());
+            let text = refused.expect_err("it is refused").to_string();
+            assert!(
+                text.contains("this version has 6") && text.contains("--snapshot"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_store_knows_what_it_began_with_and_the_digest_of_its_snapshot() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let begin = || Opening::begin(folder.path()).expect("it is free");
+        assert_eq!(begin().start().expect("nothing is there"), None);
+        for digest in [Some([3; 32]), None, Some([4; 32])] {
+            let opened = begin().complete(&identity(), &[], first, digest);
+            drop(opened.expect("it opens"));
+            let known = KnownStart { start: START, digest };
+            assert_eq!(begin().start().expect("readable"), Some(known));
+        }
     }
 
     #[test]
@@ -672,7 +731,7 @@ mod tests {
         store.commit(&[input]).expect("it commits");
         drop(store);
         fs::remove_file(folder.path().join(DATABASE)).expect("removed");
-        let opened = DiskStore::open(folder.path(), &identity(), genesis);
+        let opened = DiskStore::open(folder.path(), &identity(), first);
         let text = opened.map(drop).expect_err("it is gone").to_string();
         assert!(text.contains(DATABASE) && text.contains("backup"), "{text}");
         let input = folder.path().join("artifacts").join(file_name(INPUT));
@@ -719,7 +778,7 @@ mod tests {
         drop(store);
         fs::remove_file(file(INPUT)).expect("removed");
         fs::remove_file(file(OTHER)).expect("removed");
-        let refused = DiskStore::open(folder.path(), &identity(), genesis);
+        let refused = DiskStore::open(folder.path(), &identity(), first);
         let text = refused.map(drop).expect_err("all are gone").to_string();
         assert!(text.contains(ARTIFACTS) && text.contains("backup"), "{text}");
         fs::write(file(INPUT), [9; 100]).expect("written");
@@ -737,7 +796,7 @@ mod tests {
         let whole = fs::read(&file).expect("readable");
         let damaged = |bytes: &[u8], what: &str| {
             fs::write(&file, bytes).expect("written");
-            let opened = DiskStore::open(folder.path(), &identity(), genesis);
+            let opened = DiskStore::open(folder.path(), &identity(), first);
             let error = opened.map(drop).expect_err(what);
             assert!(!error.may_pass(), "{what}: {error}");
             let text = error.to_string();
@@ -777,7 +836,7 @@ mod tests {
     fn a_second_opening_is_refused_while_the_first_lasts() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = open(folder.path());
-        let second = DiskStore::open(folder.path(), &identity(), genesis);
+        let second = DiskStore::open(folder.path(), &identity(), first);
         assert!(matches!(second, Err(StoreError::InUse { path }) if path == folder.path()));
         drop(store);
         open(folder.path());
@@ -846,15 +905,45 @@ mod tests {
                 },
             ),
             (
-                "genesis root",
+                "first state's root",
                 Identity {
-                    genesis_root: [99; 32],
+                    start: Head {
+                        root: StateRoot([99; 32]),
+                        ..START
+                    },
+                    ..same.clone()
+                },
+            ),
+            (
+                "first batch number",
+                Identity {
+                    start: Head {
+                        next_number: 99,
+                        ..START
+                    },
+                    ..same.clone()
+                },
+            ),
+            (
+                "time before its first batch",
+                Identity {
+                    start: Head { time: 99, ..START },
+                    ..same.clone()
+                },
+            ),
+            (
+                "queue head before its first batch",
+                Identity {
+                    start: Head {
+                        queue_head: 99,
+                        ..START
+                    },
                     ..same.clone()
                 },
             ),
         ];
         for (name, other) in others {
-            match DiskStore::open(folder.path(), &other, genesis) {
+            match DiskStore::open(folder.path(), &other, first) {
                 Err(StoreError::Mismatch { field, .. }) => assert_eq!(field, name),
                 other => panic!("{name}: {other:?}"),
             }
