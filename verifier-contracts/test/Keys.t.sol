@@ -71,6 +71,8 @@ contract KeysTest {
         _refuse(KEY_X + R, KEY_Y);
         _refuse(KEY_X, KEY_Y + R);
         _refuse(R, 1);
+        // The point of order 4 with y = 0, in another form.
+        _refuse(18930368022820495955728484915491405972470733850014661777449844430438130630919, R);
         _refuse(type(uint256).max, type(uint256).max);
     }
 

@@ -32,6 +32,13 @@ contract BatchesTest is Fixture {
         vm.assertEq(uint256(rollup.withdrawalsRoot(0)), uint256(_leaf(0, 0, 1, 7, BOB)));
     }
 
+    function test_a_leaf_names_its_batch() public {
+        _submit(_consume(0, 1));
+        _submit(bytes.concat(_withdrawal(1, 7, BOB), _withdrawal(1, 0, BOB), _withdrawal(2, 8, ALICE)));
+        bytes32 root = _node(_leaf(1, 0, 1, 7, BOB), _leaf(1, 1, 2, 8, ALICE));
+        vm.assertEq(uint256(rollup.withdrawalsRoot(1)), uint256(root));
+    }
+
     function test_both_events_hold_what_derives_the_state() public {
         IRollup.BatchHeader memory header = _header();
         bytes memory dataA = bytes.concat(_consume(0, 1), _withdrawal(1, 7, BOB));
@@ -112,6 +119,17 @@ contract BatchesTest is Fixture {
         header.time = uint64(NOW - 1);
         reason = abi.encodeWithSelector(IRollup.TimeBeforeLastBatch.selector, NOW, NOW - 1);
         _refuseAs(OPERATOR, header, "", reason);
+        // The last second of 40 bits, and the next.
+        vm.warp(2 ** 40);
+        header = _header();
+        _refuseAs(OPERATOR, header, "", abi.encodeWithSelector(IRollup.TimeTooLarge.selector, 2 ** 40));
+        header.time--;
+        _submitAs(OPERATOR, header, _consume(0, 1));
+        bytes memory late = abi.encodeWithSelector(IRollup.TimeTooLarge.selector, 2 ** 40);
+        vm.expectRevert(late);
+        rollup.forceExit{value: FORCED}(5, 1);
+        vm.warp(2 ** 40 - 1);
+        rollup.forceExit{value: FORCED}(5, 1);
     }
 
     function test_posted_forms_that_are_not_the_one_are_refused() public {
@@ -343,6 +361,28 @@ contract MoneyTest is Fixture {
         vm.assertEq(index, 2 ** 32 + 1);
     }
 
+    function test_change_of_every_call_goes_back() public {
+        Token token = new Token();
+        vm.expectEmit(address(rollup));
+        emit IRollup.TokenAdded(2, address(token));
+        vm.prank(ALICE);
+        rollup.addToken{value: TOKEN_PRICE + 5}(address(token));
+        uint256 paid = TOKEN_PRICE;
+        vm.assertEq(ALICE.balance, 1_000 ether - paid);
+        vm.prank(ALICE);
+        rollup.depositTo{value: 12}(1, 7, 5, BOB, KEY_Y);
+        paid += 7;
+        vm.assertEq(ALICE.balance, 1_000 ether - paid);
+        vm.prank(ALICE);
+        rollup.forceExit{value: FORCED + 5}(5, 1);
+        paid += FORCED;
+        vm.assertEq(ALICE.balance, 1_000 ether - paid);
+        vm.prank(ALICE);
+        rollup.changeKey{value: FORCED + 5}(5, KEY_X, KEY_Y);
+        paid += FORCED;
+        vm.assertEq(ALICE.balance, 1_000 ether - paid);
+    }
+
     function test_what_is_not_paid_or_not_there_is_refused() public {
         vm.prank(ALICE);
         vm.expectRevert(abi.encodeWithSelector(IRollup.PriceNotPaid.selector, 2, 1));
@@ -566,12 +606,33 @@ contract MoneyTest is Fixture {
         vm.expectRevert(abi.encodeWithSelector(IRollup.NotADeposit.selector, 2));
         rollup.refund(2, c[0], c[1], c[2], c[3]);
         uint256 before = ALICE.balance;
+        vm.expectEmit(address(rollup));
+        emit IRollup.Refunded(1, 1, 10, ALICE);
         rollup.refund(1, a[0], a[1], a[2], a[3]);
         vm.assertEq(ALICE.balance, before + 10);
         vm.assertEq(rollup.escrow(1), 0);
         _is(rollup.refunded(1), true);
         vm.expectRevert(abi.encodeWithSelector(IRollup.AlreadyRefunded.selector, 1));
         rollup.refund(1, a[0], a[1], a[2], a[3]);
+    }
+
+    function test_a_deposit_to_an_account_is_paid_back_to_its_depositor() public {
+        vm.prank(ALICE);
+        rollup.depositTo{value: 10}(1, 10, 70_000, BOB, KEY_Y);
+        uint256[4] memory a = _elements(_posted(2, 0, 1, 70_000, 10, ALICE, uint160(BOB), KEY_Y));
+        _freeze();
+        rollup.refund(1, a[0], a[1], a[2], a[3]);
+        vm.assertEq(ALICE.balance, 1_000 ether);
+        vm.assertEq(rollup.escrow(1), 0);
+    }
+
+    function test_an_exit_by_another_hash_is_refused() public {
+        IRollup.Account memory account = IRollup.Account(1, 2, 10, KEY_X, KEY_Y, BOB);
+        uint256[7][11] memory siblings;
+        _freeze();
+        vm.etch(address(poseidon), address(scripted).code);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BadParameter.selector, bytes32("poseidon")));
+        rollup.exit(5, account, siblings);
     }
 
     function _depositToken(uint16 id, uint128 amount) private {

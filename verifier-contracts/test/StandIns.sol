@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {IPoseidon} from "../contracts/IPoseidon.sol";
 import {IVerifier} from "../contracts/IVerifier.sol";
 
 /// @title Stands in for a verifier: it answers what the test says.
@@ -88,6 +89,13 @@ contract Fails is IVerifier {
     function verify(bytes calldata, uint256[] calldata) external view returns (uint256) {
         while (BURNS) {}
         revert();
+    }
+}
+
+/// @title Stands in for a hash that is another.
+contract OtherHash is IPoseidon {
+    function hash(uint256[8] calldata inputs) external pure returns (uint256) {
+        return inputs[0] + 1;
     }
 }
 

@@ -124,12 +124,12 @@ pub fn tag_transfer() -> Fr {
     tag("transfer")
 }
 
-/// The tag `"withdraw"` of a signed message (P2-5.5).
+/// The tag `"withdraw"` of a signed message (P-5.5).
 pub fn tag_withdraw() -> Fr {
     tag("withdraw")
 }
 
-/// The tag `"create"` of a signed message (P2-5.6).
+/// The tag `"create"` of a signed message (P-5.6).
 pub fn tag_create() -> Fr {
     tag("create")
 }
