@@ -56,6 +56,7 @@ contract BatchesTest is Fixture {
 
     /// @dev What the verifier is called with, computed here by powers and by the text's order of the words.
     function test_the_verifier_gets_these_instances() public {
+        _submit("");
         IRollup.BatchHeader memory header = _header();
         bytes memory dataA = _consume(0, 1);
         bytes memory dataB = new bytes(62);
@@ -70,7 +71,7 @@ contract BatchesTest is Fixture {
                 abi.encode(
                     keccak256("zk-rollup-prover/da/v2"),
                     rollup.rollupId(),
-                    uint256(0),
+                    uint256(1),
                     uint256(0),
                     uint256(0xa),
                     uint256(0xb),
@@ -80,7 +81,7 @@ contract BatchesTest is Fixture {
             )
         ) % R;
         (rows[8], rows[9], rows[10], rows[11], rows[12]) =
-        (rollup.rollupId(), header.time, x, EMPTY_ROOT, header.newRoot);
+        (rollup.rollupId(), header.time, x, rollup.stateRoot(), header.newRoot);
         (rows[13], rows[14], rows[15], rows[16]) = (0xa, _byPowers(dataA, x), 0xb, _byPowers(dataB, x));
         scripted.expectOnly(abi.encodeCall(scripted.verify, ("proof", rows)));
         vm.prank(OPERATOR);
@@ -380,6 +381,12 @@ contract MoneyTest is Fixture {
         vm.prank(ALICE);
         rollup.changeKey{value: FORCED + 5}(5, KEY_X, KEY_Y);
         paid += FORCED;
+        vm.assertEq(ALICE.balance, 1_000 ether - paid);
+        token.mint(ALICE, 7);
+        vm.prank(ALICE);
+        token.approve(address(rollup), 7);
+        vm.prank(ALICE);
+        rollup.depositNew{value: 5}(2, 7, KEY_X, KEY_Y);
         vm.assertEq(ALICE.balance, 1_000 ether - paid);
     }
 
