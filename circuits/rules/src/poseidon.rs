@@ -134,12 +134,12 @@ pub fn tag_create() -> Fr {
     tag("create")
 }
 
-/// The tag `"stream-a"` of stream A's commitment (P-6.3).
+/// The tag `"stream-a"` of stream A's commitment (P-6.4).
 pub fn tag_stream_a() -> Fr {
     tag("stream-a")
 }
 
-/// The tag `"stream-b"` of stream B's commitment (P-6.3).
+/// The tag `"stream-b"` of stream B's commitment (P-6.4).
 pub fn tag_stream_b() -> Fr {
     tag("stream-b")
 }

@@ -232,7 +232,7 @@ pub fn commit_record(c: &Fr, elements: &[Fr; RECORD_ELEMENTS]) -> Fr {
     hash8(&[*c, a0, a1, a2, a3, zero, zero, poseidon::tag_stream_a()])
 }
 
-/// The inputs of the hash that absorbs a group of stream B into the commitment `c` (P-6.3).
+/// The inputs of the hash that absorbs a group of stream B into the commitment `c` (P-6.4).
 pub fn commit_group(c: &Fr, elements: &[Fr; GROUP_ELEMENTS]) -> Fr {
     let zero = Fr::zero();
     hash8(&[
