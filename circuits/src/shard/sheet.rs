@@ -1,6 +1,6 @@
 //! The cells of a shard before they meet halo2: values, switched-on gates, and equalities between cells.
 //!
-//! Everything is laid out here in plain Rust, at absolute rows, so that the layout depends on the capacity alone
+//! Everything is laid out here in plain Rust, at absolute rows, so that the layout depends on the shape alone
 //! and a test can change any cell of a valid witness before it is proven or checked.
 
 use super::config::{GATES, Gate, Z};

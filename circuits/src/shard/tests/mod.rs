@@ -7,4 +7,5 @@ mod groups;
 mod native;
 mod signature;
 mod sweep;
+mod unique;
 mod world;
