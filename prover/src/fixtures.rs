@@ -32,7 +32,7 @@ mod batch;
 pub use batch::{DEPOSITOR, FEE_ADDRESS, STRANGER, batch, entries, fee_key};
 
 /// The rollup of the fixture: the contract that a fresh anvil (chain 31337) makes with the second transaction of its
-/// first account. The first transaction deploys the verifier.
+/// first account.
 pub const ROLLUP_ID: RollupId = RollupId {
     chain_id: 31_337,
     contract: [
