@@ -312,6 +312,15 @@ contract BatchesTest is Fixture {
         _is(used > GAS_CAP && used < GAS_CAP + 150_000, true);
     }
 
+    /// @dev P-9.6: it must answer.
+    function test_a_verifier_that_reverts_rejects() public {
+        Fails fails = new Fails(false);
+        IRollup.Registration[] memory first = _registrations();
+        first[0].addr = address(fails);
+        rollup = _made(first);
+        _refuse("", abi.encodeWithSelector(IRollup.ProofRejected.selector));
+    }
+
     /// @dev Whatever gas a caller leaves, a true proof is accepted or the call fails for want of gas, with short and long proofs.
     function test_at_no_gas_is_a_true_proof_rejected() public {
         NeedsGas needs = new NeedsGas(GAS_CAP - 2_000);
@@ -621,6 +630,15 @@ contract MoneyTest is Fixture {
         _is(rollup.refunded(1), true);
         vm.expectRevert(abi.encodeWithSelector(IRollup.AlreadyRefunded.selector, 1));
         rollup.refund(1, a[0], a[1], a[2], a[3]);
+    }
+
+    /// @dev P-13.6: what made a fee account has no amount.
+    function test_an_entry_without_an_amount_is_no_deposit() public {
+        _freeze();
+        uint256[4] memory a = _elements(entries[0]);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotADeposit.selector, 0));
+        rollup.refund(0, a[0], a[1], a[2], a[3]);
+        _is(rollup.refunded(0), false);
     }
 
     function test_a_deposit_to_an_account_is_paid_back_to_its_depositor() public {
