@@ -137,11 +137,17 @@ pub enum Command {
     /// Give an ERC-20 token an id in the rollup.
     AddToken(AddTokenArgs),
     /// Freeze a rollup whose queue was not served in time.
-    Freeze(FreezeArgs),
+    Freeze(CallArgs),
     /// Pay an account of a frozen rollup out on L1, by a proof of its leaf.
     Exit(LeaveArgs),
     /// Take back deposits that a frozen rollup never consumed.
     Refund(ClaimArgs),
+    /// Name who is to be the rollup's operator. Only the operator can.
+    TransferOperator(TransferOperatorArgs),
+    /// Take the role of the operator over from the one that handed it on.
+    AcceptOperator(CallArgs),
+    /// Pay the prices of the queue's entries to the rollup's fee address.
+    CollectFees(CallArgs),
     /// Prove what a worker sends to standard input (started by the worker, which replaces it when it ends).
     #[command(hide = true)]
     ProverProcess(ProverProcessArgs),

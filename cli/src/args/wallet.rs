@@ -257,6 +257,9 @@ pub struct DepositArgs {
     /// How much, in the token's own units: 1.5.
     #[arg(long, value_name = "AMOUNT")]
     pub amount: String,
+    /// Decimals of the token, where its contract does not say them.
+    #[arg(long, value_name = "N")]
+    pub decimals: Option<u8>,
     /// Index of the account that gets it [default: a new account, of the key below and the L1 account that pays].
     #[arg(long, value_name = "INDEX", value_parser = parse_index)]
     pub to: Option<AccountIndex>,
@@ -354,9 +357,20 @@ pub struct ClaimArgs {
     pub consent: ConsentArgs,
 }
 
-/// Arguments of `freeze`.
+/// Arguments of `transfer-operator`.
 #[derive(Debug, Clone, Args)]
-pub struct FreezeArgs {
+pub struct TransferOperatorArgs {
+    /// Who is to be operator, once that account accepts it with `accept-operator`.
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
+    pub to: [u8; 20],
+    /// L1, and who calls.
+    #[command(flatten)]
+    pub call: CallArgs,
+}
+
+/// Arguments of what only calls L1: `freeze`, `accept-operator`, `collect-fees`.
+#[derive(Debug, Clone, Args)]
+pub struct CallArgs {
     /// L1 and the rollup.
     #[command(flatten)]
     pub rollup: RollupArgs,

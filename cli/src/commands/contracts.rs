@@ -186,10 +186,6 @@ fn config(args: &ParameterArgs, deployer: Address) -> DeployConfig {
 }
 
 fn lines(config: &DeployConfig, verifiers: &[&CompiledVerifier]) -> Vec<String> {
-    let role = |role: Address| match role {
-        Address::ZERO => "nobody, for ever".to_owned(),
-        role => role.to_string(),
-    };
     let mut lines = vec![
         "a rollup of protocol version 2, which nobody can change (P-14.1)".to_owned(),
         format!(
@@ -209,12 +205,14 @@ fn lines(config: &DeployConfig, verifiers: &[&CompiledVerifier]) -> Vec<String> 
             config.fee_address,
             owner_text(&config.fee_key)
         ),
-        format!(
-            "governor {}, {} s after an announcement",
-            role(config.governor),
-            config.delay_s
-        ),
-        format!("guardian {}", role(config.guardian)),
+        match config.governor {
+            Address::ZERO => "governor nobody, for ever".to_owned(),
+            governor => format!("governor {governor}, {} s after an announcement", config.delay_s),
+        },
+        match config.guardian {
+            Address::ZERO => "guardian nobody, for ever".to_owned(),
+            guardian => format!("guardian {guardian}"),
+        },
     ];
     lines.extend(verifiers.iter().map(|verifier| {
         format!(

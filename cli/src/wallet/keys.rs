@@ -72,7 +72,7 @@ impl Secret {
     }
 
     /// An error of serde's would repeat what it found, so the fields are looked at here.
-    fn of_file(text: &[u8]) -> Result<Self> {
+    pub(crate) fn of_file(text: &[u8]) -> Result<Self> {
         let value: Value = serde_json::from_slice(text)
             .map_err(|error| anyhow!("no JSON at line {}, column {}", error.line(), error.column()))?;
         let fields = value.as_object().context("expected a JSON object")?;

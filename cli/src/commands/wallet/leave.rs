@@ -13,7 +13,7 @@ use verifier_contracts::replica::{Claim, Watch};
 
 use super::token::Token;
 use super::{Caller, derive, derive_seeing, done_json};
-use crate::args::{ClaimArgs, FreezeArgs, LeaveArgs};
+use crate::args::{CallArgs, ClaimArgs, LeaveArgs};
 use crate::derived::l1_failure;
 use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
@@ -87,7 +87,7 @@ pub async fn claim(args: &ClaimArgs, progress: &Progress) -> Result<()> {
 ///
 /// # Errors
 /// When it was, or L1 refuses, or nobody says yes.
-pub async fn freeze(args: &FreezeArgs) -> Result<()> {
+pub async fn freeze(args: &CallArgs) -> Result<()> {
     let caller = Caller::connect(&args.rollup, &args.l1_key).await?;
     let refuse = |message: String| anyhow::Error::from(Failure::new(Exit::Refused, message));
     let deployment = &caller.deployment;

@@ -4,6 +4,7 @@ mod key;
 mod leave;
 mod look;
 mod queue;
+mod role;
 mod sign;
 mod token;
 
@@ -11,6 +12,7 @@ pub use key::wallet;
 pub use leave::{claim, exit, freeze, refund};
 pub use look::{account, history};
 pub use queue::{add_token, change_key, deposit, force_exit};
+pub use role::{accept_operator, collect_fees, transfer_operator};
 pub use sign::{create_account, transfer, withdraw};
 
 use std::path::Path;

@@ -24,7 +24,7 @@ use crate::wallet::meant::Meant;
 pub async fn deposit(args: &DepositArgs, progress: &Progress) -> Result<()> {
     let caller = Caller::connect(&args.rollup, &args.l1_key).await?;
     let deployment = &caller.deployment;
-    let token = Token::find(Some(deployment), TokenId(args.token), None).await?;
+    let token = Token::find(Some(deployment), TokenId(args.token), args.decimals).await?;
     let amount = token.unit.parse(&args.amount).context("--amount")?;
     ensure!(amount > 0, "a deposit is of at least one smallest unit");
     let to = existing(args, &token, progress).await?;
