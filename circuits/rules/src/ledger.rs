@@ -1,6 +1,7 @@
 //! Conservation (P-4.13): of each token, what accounts have, what L1 owes and what waits in the queue is what the escrow has.
 
-use crate::account::TokenId;
+use crate::account::{Account, TokenId};
+use crate::outbox::Owed;
 use crate::record::{Kind, Record};
 use crate::state::State;
 use std::collections::BTreeMap;
@@ -66,7 +67,7 @@ impl Ledger {
         if !is_deposit(entry) {
             return Ok(());
         }
-        self.change(entry, |sums, by| {
+        self.change(entry.token, entry.amount, |sums, by| {
             sums.escrow = sums.escrow.checked_add(by).ok_or("escrow")?;
             sums.unconsumed = sums.unconsumed.checked_add(by).ok_or("unconsumed")?;
             Ok(())
@@ -78,7 +79,7 @@ impl Ledger {
     /// # Errors
     /// [`OutOfRange`].
     pub fn accept(&mut self, record: &Record) -> Result<(), OutOfRange> {
-        self.change(record, |sums, by| {
+        self.change(record.token, record.amount, |sums, by| {
             if is_deposit(record) {
                 sums.unconsumed = sums.unconsumed.checked_sub(by).ok_or("unconsumed")?;
             }
@@ -89,13 +90,36 @@ impl Ledger {
         })
     }
 
-    /// What a record owes is paid.
+    /// What is owed is paid.
     ///
     /// # Errors
     /// [`OutOfRange`].
-    pub fn claim(&mut self, record: &Record) -> Result<(), OutOfRange> {
-        self.change(record, |sums, by| {
+    pub fn claim(&mut self, owed: &Owed) -> Result<(), OutOfRange> {
+        self.change(owed.token, owed.amount, |sums, by| {
             sums.owed = sums.owed.checked_sub(by).ok_or("owed")?;
+            sums.escrow = sums.escrow.checked_sub(by).ok_or("escrow")?;
+            Ok(())
+        })
+    }
+
+    /// A deposit that waits is paid back, after the freeze.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn refund(&mut self, entry: &Record) -> Result<(), OutOfRange> {
+        self.change(entry.token, entry.amount, |sums, by| {
+            sums.unconsumed = sums.unconsumed.checked_sub(by).ok_or("unconsumed")?;
+            sums.escrow = sums.escrow.checked_sub(by).ok_or("escrow")?;
+            Ok(())
+        })
+    }
+
+    /// An account leaves with its balance, after the freeze: the state keeps it, but is final.
+    ///
+    /// # Errors
+    /// [`OutOfRange`].
+    pub fn exit(&mut self, account: &Account) -> Result<(), OutOfRange> {
+        self.change(account.token, account.balance, |sums, by| {
             sums.escrow = sums.escrow.checked_sub(by).ok_or("escrow")?;
             Ok(())
         })
@@ -129,10 +153,10 @@ impl Ledger {
 
     fn change(
         &mut self,
-        record: &Record,
+        token: TokenId,
+        by: u128,
         change: impl FnOnce(&mut Sums, u128) -> Result<(), &'static str>,
     ) -> Result<(), OutOfRange> {
-        let (token, by) = (record.token, record.amount);
         let mut sums = self.sums(token);
         change(&mut sums, by).map_err(|sum| OutOfRange { token, sum, by })?;
         self.tokens.insert(token, sums);

@@ -111,12 +111,20 @@ proptest! {
                     ledger.enter(entry.record()).unwrap();
                 }
             }
-            for record in executed.records() {
-                ledger.accept(&record).unwrap();
+            // After each operation, on the accounts that it wrote.
+            let mut after = before.clone();
+            for step in &executed.steps {
+                let written = step.accesses.iter().filter(|access| access.index != AccountIndex::NONE);
+                let written: Vec<_> = written.map(|access| (access.index, access.after)).collect();
+                after.set(&written);
+                if let Some(record) = &step.record {
+                    ledger.accept(record).unwrap();
+                }
+                ledger.check(&after).unwrap();
             }
-            ledger.check(&state).unwrap();
-            for record in executed.records().iter().filter(|record| record.pays()).take(2) {
-                ledger.claim(record).unwrap();
+            prop_assert_eq!(after.root(), state.root());
+            for owed in outbox::owed(batch.number, &executed.records()).iter().take(2) {
+                ledger.claim(owed).unwrap();
                 ledger.check(&state).unwrap();
             }
             let sharded = shards(&batch, &executed, SHAPE, 4).unwrap();
