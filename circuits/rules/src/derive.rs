@@ -159,7 +159,7 @@ pub enum Fault {
         found: u32,
     },
     /// L1 has another tree of withdrawals.
-    #[error("root of the withdrawals: expected {expected:?}, found {found:?} (P-13.1)")]
+    #[error("root of the withdrawals: expected {}, found {} (P-13.1)", text(.expected.as_ref()), text(.found.as_ref()))]
     WithdrawalsRoot {
         /// By the records.
         expected: Option<Digest>,
@@ -174,6 +174,11 @@ pub enum Fault {
         /// The root that the data lead to.
         found: Fr,
     },
+}
+
+/// A digest, where there is one.
+fn text(digest: Option<&Digest>) -> String {
+    digest.map_or_else(|| "none".to_owned(), Digest::to_string)
 }
 
 /// What a batch did, beside the state.
