@@ -45,7 +45,7 @@ pub struct Log {
     pub data: Bytes,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Receipt {
     status: U256,
@@ -55,7 +55,7 @@ struct Receipt {
     contract_address: Option<Address>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Header {
     timestamp: U256,
