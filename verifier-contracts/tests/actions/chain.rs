@@ -18,7 +18,7 @@ pub struct Chain {
     pub people: Vec<Address>,
     /// Time of the last block.
     pub now: u64,
-    _anvil: Anvil,
+    anvil: Anvil,
 }
 
 /// A transaction that is on the chain.
@@ -95,11 +95,16 @@ impl Chain {
             provider,
             people: Vec::new(),
             now: 0,
-            _anvil: anvil,
+            anvil,
         };
         chain.people = chain.ask("eth_accounts", json!([])).await;
         chain.now = chain.header("latest").await.timestamp.to();
         chain
+    }
+
+    /// Its endpoint.
+    pub fn url(&self) -> &str {
+        self.anvil.url()
     }
 
     /// Asks the node.
