@@ -13,8 +13,7 @@ use alloy::{
 };
 use chain::{Chain, Tx};
 use rules::{
-    Fr,
-    batch,
+    Fr, batch,
     operation::{Operation, RollupId},
     record::{Kind, Record},
     sample::{Draw, Mix, Sample, SampleConfig},
@@ -127,16 +126,32 @@ impl Rollup {
     async fn enter(&mut self, entry: &Record) {
         let from = Address::from(entry.address);
         let _: Value = self.chain.ask("anvil_impersonateAccount", json!([from])).await;
-        let _: Value = self.chain.ask("anvil_setBalance", json!([from, U256::from(1_000 * ETHER)])).await;
+        let _: Value = self
+            .chain
+            .ask("anvil_setBalance", json!([from, U256::from(1_000 * ETHER)]))
+            .await;
         let (x, y) = (to_u256(&entry.u.to_fr()), to_u256(&entry.v.to_fr()));
         let (token, index, amount) = (entry.token.0, entry.index.get(), entry.amount);
         let data = match entry.kind {
-            Kind::DepositNew => IRollup::depositNewCall { token, amount, ax: x, ay: y }.abi_encode(),
+            Kind::DepositNew => IRollup::depositNewCall {
+                token,
+                amount,
+                ax: x,
+                ay: y,
+            }
+            .abi_encode(),
             Kind::DepositExisting => {
                 let mut address = [0; 20];
                 address.copy_from_slice(&entry.u.to_bytes()[12..]);
                 let l1Address = address.into();
-                IRollup::depositToCall { token, amount, index, l1Address, ay: y }.abi_encode()
+                IRollup::depositToCall {
+                    token,
+                    amount,
+                    index,
+                    l1Address,
+                    ay: y,
+                }
+                .abi_encode()
             }
             Kind::ForcedExit => IRollup::forceExitCall { index, token }.abi_encode(),
             _ => IRollup::changeKeyCall { index, ax: x, ay: y }.abi_encode(),
@@ -159,7 +174,10 @@ impl Rollup {
         let statement = root_statement(&instances, CHILDREN).expect("the shards chain");
         let accumulator = [U256::from(1); 8];
         let rows = statement.to_instances().map(|row| to_u256(&row));
-        let words = accumulator.iter().chain(&rows).flat_map(|row| row.to_be_bytes::<32>());
+        let words = accumulator
+            .iter()
+            .chain(&rows)
+            .flat_map(|row| row.to_be_bytes::<32>());
         let call = IRollup::submitBatchCall {
             header: IRollup::BatchHeader {
                 number: batch.number,
@@ -211,7 +229,11 @@ async fn main() {
     };
     let mut state = State::default();
     for number in 0..=BATCHES {
-        let draw = if number == 0 { draw(ENTRIES, 0) } else { draw(0, TRANSFERS) };
+        let draw = if number == 0 {
+            draw(ENTRIES, 0)
+        } else {
+            draw(0, TRANSFERS)
+        };
         let batch = sample.batch(rollup_id, rollup.chain.now, draw);
         rollup.submit(&mut state, &batch).await;
         if number % 100 == 0 {
@@ -221,7 +243,9 @@ async fn main() {
     let l1 = L1::reader(rollup.chain.url()).expect("a URL");
     let following = Following::new(rollup.contract, 0);
     let start = Instant::now();
-    let mut replica = Replica::new(&l1, following, Watch::Everybody).await.expect("the contract");
+    let mut replica = Replica::new(&l1, following, Watch::Everybody)
+        .await
+        .expect("the contract");
     let mut batches = 0;
     while batches <= BATCHES {
         if let Step::Batch(_) = replica.next().await.expect("it follows") {
@@ -231,5 +255,7 @@ async fn main() {
     let seconds = start.elapsed().as_secs_f64();
     assert_eq!(replica.state().root(), state.root());
     let rate = (BATCHES * TRANSFERS) as f64 / seconds;
-    println!("{BATCHES} batches of {TRANSFERS} transfers from anvil: {seconds:.2} s, {rate:.0} operations a second");
+    println!(
+        "{BATCHES} batches of {TRANSFERS} transfers from anvil: {seconds:.2} s, {rate:.0} operations a second"
+    );
 }

@@ -136,7 +136,8 @@ pub fn compile_all(
     let mut selection = serde_json::Map::new();
     selection.insert("*".to_owned(), json!({ "": ["ast"] }));
     for (file, contract) in wanted {
-        selection.insert((*file).to_owned(), json!({ *contract: outputs }));
+        // Several may be of one file.
+        selection.entry(*file).or_insert_with(|| json!({}))[*contract] = json!(outputs);
     }
     let request = json!({
         "language": "Solidity",

@@ -28,8 +28,6 @@ pub struct Sent {
     pub block: u64,
     /// Its block's hash.
     pub hash: B256,
-    /// Its block's base fee.
-    pub base_fee: u64,
     /// Its logs.
     pub logs: Vec<Log>,
     /// What it created.
@@ -60,7 +58,6 @@ struct Receipt {
 struct Header {
     timestamp: U256,
     base_fee_per_gas: U256,
-    hash: B256,
 }
 
 /// What is called.
@@ -103,12 +100,17 @@ impl Chain {
     }
 
     /// Its endpoint.
+    #[allow(dead_code, reason = "the example that derives asks it")]
     pub fn url(&self) -> &str {
         self.anvil.url()
     }
 
     /// Asks the node.
-    pub async fn ask<T: serde::de::DeserializeOwned + alloy::rpc::json_rpc::RpcRecv>(&self, method: &'static str, with: Value) -> T {
+    pub async fn ask<T: serde::de::DeserializeOwned + alloy::rpc::json_rpc::RpcRecv>(
+        &self,
+        method: &'static str,
+        with: Value,
+    ) -> T {
         let answer = self.provider.raw_request::<_, T>(method.into(), with).await;
         answer.unwrap_or_else(|error| panic!("{method}: {error}"))
     }
@@ -117,49 +119,44 @@ impl Chain {
         self.ask("eth_getBlockByNumber", json!([block, false])).await
     }
 
-    /// The hash of a block, if the chain has it.
-    pub async fn block_hash(&self, number: u64) -> Option<B256> {
-        let header: Option<Header> = self.ask("eth_getBlockByNumber", json!([format!("{number:#x}"), false])).await;
-        header.map(|header| header.hash)
-    }
-
     /// Sends a transaction, in a block of its own, `after` seconds after the last; why it reverted, if it did.
     pub async fn send(&mut self, tx: &Tx, after: u64) -> Result<Sent, Rejection> {
         let at = self.now + after;
         let _: Value = self.ask("evm_setNextBlockTimestamp", json!([at])).await;
-        let hash: B256 = self.ask("eth_sendTransaction", json!([tx.json()])).await;
-        let receipt = loop {
-            let receipt: Option<Receipt> = self.ask("eth_getTransactionReceipt", json!([hash])).await;
-            match receipt {
-                Some(receipt) => break receipt,
-                None => tokio::task::yield_now().await,
-            }
-        };
-        let number: u64 = receipt.block_number.to();
-        let header = self.header(&format!("{number:#x}")).await;
-        self.now = header.timestamp.to();
-        assert_eq!(self.now, at, "the block has the time that was set");
+        let receipt: Receipt = self.ask("eth_sendTransactionSync", json!([tx.json()])).await;
+        self.now = at;
         if receipt.status.is_zero() {
             // It changed nothing, so that it reverts again.
             return Err(self.refused(tx).await.expect("what reverted reverts again"));
         }
         Ok(Sent {
-            block: number,
+            block: receipt.block_number.to(),
             hash: receipt.block_hash,
-            base_fee: header.base_fee_per_gas.to(),
             logs: receipt.logs,
             created: receipt.contract_address,
         })
     }
 
+    /// The base fee of the last block, which has the time that was set.
+    pub async fn base_fee(&self) -> u64 {
+        let header = self.header("latest").await;
+        assert_eq!(header.timestamp.to::<u64>(), self.now);
+        header.base_fee_per_gas.to()
+    }
+
     /// Why a call reverts, if it does.
     pub async fn refused(&self, tx: &Tx) -> Option<Rejection> {
         let call = json!([tx.json(), "latest"]);
-        let answer = self.provider.raw_request::<_, Bytes>("eth_call".into(), call).await;
+        let answer = self
+            .provider
+            .raw_request::<_, Bytes>("eth_call".into(), call)
+            .await;
         match answer {
             Ok(_) => None,
             Err(error) => {
-                let data = error.as_error_resp().and_then(|response| response.as_revert_data());
+                let data = error
+                    .as_error_resp()
+                    .and_then(|response| response.as_revert_data());
                 let data = data.unwrap_or_else(|| panic!("no revert: {error}"));
                 Some(Rejection::decode(&data))
             }

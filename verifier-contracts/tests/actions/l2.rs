@@ -19,7 +19,12 @@ pub struct L2 {
 #[derive(Clone, Copy, Debug)]
 pub enum Wish {
     /// An amount and a fee from an account to another.
-    Transfer { from: u64, to: u64, amount: u64, fee: u64 },
+    Transfer {
+        from: u64,
+        to: u64,
+        amount: u64,
+        fee: u64,
+    },
     /// An amount out of an account, and a fee.
     Withdraw { from: u64, amount: u128, fee: u64 },
     /// An account of a user at an index.
@@ -125,16 +130,12 @@ impl L2 {
         record
     }
 
-    /// The sum of a token's balances.
-    pub fn sum(&self, token: TokenId) -> u128 {
-        let of = self.accounts.values().filter(|account| account.token == token);
-        of.map(|account| account.balance).sum()
-    }
-
     /// The accounts as the native machine has them.
     pub fn listed(&self) -> impl Iterator<Item = (AccountIndex, Account)> {
         let index = |index: &u64| AccountIndex::new(*index).expect("below 2^33");
-        self.accounts.iter().map(move |(at, account)| (index(at), *account))
+        self.accounts
+            .iter()
+            .map(move |(at, account)| (index(at), *account))
     }
 }
 

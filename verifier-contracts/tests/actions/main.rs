@@ -16,7 +16,10 @@ const SEED: u64 = 1;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+    )
 }
 
 #[tokio::test]
@@ -56,7 +59,11 @@ async fn contract_machine_and_follower_agree_after_every_action() {
         "refund",
         "refused",
     ] {
-        assert!(world.done.get(name).is_some_and(|count| *count > 3), "{name}: {:?}", world.done);
+        assert!(
+            world.done.get(name).is_some_and(|count| *count > 3),
+            "{name}: {:?}",
+            world.done
+        );
     }
     for name in [
         "AlreadyPaid",
