@@ -7,6 +7,10 @@ import {IRollup} from "./IRollup.sol";
 library EntryQueue {
     /// @dev Bits of a rolling hash; the time stands above them.
     uint256 private constant HASH_BITS = 216;
+    /// @dev Where tail, `accounts` and `frozen` stand in the slot that begins with the head.
+    uint256 internal constant TAIL_BIT = 40;
+    uint256 internal constant ACCOUNTS_BIT = 80;
+    uint256 internal constant FROZEN_BIT = 120;
 
     /// @notice Entries by number, from 0. Those before `head` are consumed; `tail` is the number of the next.
     /// @param accounts How many deposits to a new account entered, each with an index of its own (P-12.4).
@@ -38,14 +42,28 @@ library EntryQueue {
         return uint216(found);
     }
 
-    /// @notice Lets a record enter as `entry`, which is the tail of a queue that is not frozen. Its elements are below 2^248.
-    function enter(Queue storage queue, uint40 entry, uint256[4] memory elements) internal {
+    /// @notice The slot that head, tail and `frozen` share, for what is done between one read and one write of it.
+    function word(Queue storage queue) internal view returns (uint256 found) {
+        assembly ("memory-safe") {
+            found := sload(queue.slot)
+        }
+    }
+
+    /// @notice Lets a record enter a queue that is not frozen. Its elements are below 2^248. Returns its number.
+    /// @param word_ What [`word`] gave: nothing entered since.
+    function enter(Queue storage queue, uint256 word_, uint256[4] memory elements)
+        internal
+        returns (uint40 entry)
+    {
         if (block.timestamp > type(uint40).max) revert IRollup.TimeTooLarge(uint64(block.timestamp));
+        entry = uint40(word_ >> TAIL_BIT);
         uint256 hash = roll(hashBefore(queue, entry), elements);
-        queue.slots[entry] = hash | (block.timestamp << HASH_BITS);
-        unchecked {
-            // So many entries take longer than there is time.
-            queue.tail = entry + 1;
+        uint256 slot = hash | (block.timestamp << HASH_BITS);
+        // One more in the tail's bits: so many entries that they do not hold it take longer than there is time.
+        uint256 next = word_ + (1 << TAIL_BIT);
+        queue.slots[entry] = slot;
+        assembly ("memory-safe") {
+            sstore(queue.slot, next)
         }
     }
 

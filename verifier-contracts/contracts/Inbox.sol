@@ -39,16 +39,15 @@ abstract contract Inbox is Vault {
     {
         _requireNotPaused();
         BabyJubJub.requireKey(ax, ay);
-        uint256 due;
-        (entry, due) = _open(0);
+        (uint256 word, uint256 due) = _open(0);
         (uint128 credited, uint256 change) = _receive(token, amount, due);
-        uint40 number = _queue.accounts;
+        uint40 number = uint40(word >> EntryQueue.ACCOUNTS_BIT);
         if (number == INDICES_MAX) revert NoMoreIndices();
-        _queue.accounts = number + 1;
+        word += 1 << EntryQueue.ACCOUNTS_BIT;
         index = FIRST_INDEX + number;
         uint256[4] memory elements = Records.entry(Records.DEPOSIT_NEW, token, index, credited, msg.sender);
         Records.setPair(elements, ax, ay);
-        _enter(entry, elements);
+        entry = _enter(word, elements);
         _return(change);
     }
 
@@ -62,24 +61,19 @@ abstract contract Inbox is Vault {
         _requireNotPaused();
         _requireIndex(index);
         if (ay >= R) revert NotCanonical(ay);
-        uint256 due;
-        (entry, due) = _open(0);
+        (uint256 word, uint256 due) = _open(0);
         (uint128 credited, uint256 change) = _receive(token, amount, due);
         uint256[4] memory elements =
             Records.entry(Records.DEPOSIT_EXISTING, token, index, credited, msg.sender);
         Records.setPair(elements, uint160(l1Address), ay);
-        _enter(entry, elements);
+        entry = _enter(word, elements);
         _return(change);
     }
 
     /// @inheritdoc IRollup
     function forceExit(uint64 index, uint16 token) external payable nonReentrant returns (uint40 entry) {
         _requireIndex(index);
-        uint256 due;
-        (entry, due) = _open(ENTRY_GAS);
-        uint256 change = _changeOf(due);
-        _enter(entry, Records.entry(Records.FORCED_EXIT, token, index, 0, msg.sender));
-        _return(change);
+        return _force(Records.entry(Records.FORCED_EXIT, token, index, 0, msg.sender));
     }
 
     /// @inheritdoc IRollup
@@ -91,13 +85,9 @@ abstract contract Inbox is Vault {
     {
         _requireIndex(index);
         BabyJubJub.requireKey(ax, ay);
-        uint256 due;
-        (entry, due) = _open(ENTRY_GAS);
-        uint256 change = _changeOf(due);
         uint256[4] memory elements = Records.entry(Records.KEY_CHANGE, 0, index, 0, msg.sender);
         Records.setPair(elements, ax, ay);
-        _enter(entry, elements);
-        _return(change);
+        return _force(elements);
     }
 
     /// @inheritdoc IRollup
@@ -107,11 +97,11 @@ abstract contract Inbox is Vault {
         id = tokens;
         if (id == type(uint16).max) revert NoMoreTokens();
         id++;
-        (uint40 entry, uint256 due) = _open(0);
+        (uint256 word, uint256 due) = _open(0);
         uint256 change = _changeOf(due + (tokenPrice << (id / IDS_A_STEP)));
         tokenAt[id] = token;
         tokenId[token] = id;
-        _addToken(entry, id, token);
+        _addToken(word, id, token);
         _return(change);
     }
 
@@ -143,36 +133,48 @@ abstract contract Inbox is Vault {
         return _queue.slots[entry];
     }
 
-    /// @dev Enters what makes a token's fee account (P-12.9), under the number that [`_open`] gave.
-    function _addToken(uint40 entry, uint16 id, address token) internal {
+    /// @dev Enters what makes a token's fee account (P-12.9), with the word that [`_open`] gave.
+    function _addToken(uint256 word, uint16 id, address token) internal {
         tokens = id;
         emit TokenAdded(id, token);
         uint256[4] memory elements = Records.entry(Records.DEPOSIT_NEW, id, id, 0, feeAddress);
         Records.setPair(elements, feeKeyX, feeKeyY);
-        _enter(entry, elements);
+        _enter(word, elements);
     }
 
-    /// @dev The number of the next entry, and what it costs. The lock keeps both true until the call's end.
-    function _open(uint256 gas_) private view returns (uint40 entry, uint256 due) {
-        EntryQueue.Queue storage queue_ = _queue;
-        uint40 head;
-        bool frozen;
-        (head, entry, frozen) = (queue_.head, queue_.tail, queue_.frozen);
-        if (frozen) revert IsFrozen();
+    /// @dev The queue's word, and what the next entry costs. The lock keeps both true until the call's end.
+    function _open(uint256 gas_) private view returns (uint256 word, uint256 due) {
+        word = _queue.word();
+        if (uint8(word >> EntryQueue.FROZEN_BIT) != 0) revert IsFrozen();
         unchecked {
-            due = _priceOf(gas_, entry - head);
+            due = _priceOf(gas_, uint40(word >> EntryQueue.TAIL_BIT) - uint40(word));
         }
     }
 
-    function _priceOf(uint256 gas_, uint256 pending) private view returns (uint256) {
-        if (pending > FREE_PENDING) gas_ += PENDING_GAS * (pending - FREE_PENDING);
-        if (gas_ == 0) return 0;
-        return (block.basefee < BASE_FEE_MIN ? BASE_FEE_MIN : block.basefee) * gas_;
+    /// @dev Enters what costs its price and nothing beside.
+    function _force(uint256[4] memory elements) private returns (uint40 entry) {
+        (uint256 word, uint256 due) = _open(ENTRY_GAS);
+        uint256 change = _changeOf(due);
+        entry = _enter(word, elements);
+        _return(change);
     }
 
-    function _enter(uint40 entry, uint256[4] memory elements) private {
-        _queue.enter(entry, elements);
-        emit Queued(entry, msg.sender, elements[0], elements[1], elements[2], elements[3]);
+    function _priceOf(uint256 gas_, uint256 pending) private view returns (uint256) {
+        // No base fee is so high, and 40 bits number the entries that wait, that any of this is beyond a word.
+        unchecked {
+            if (pending > FREE_PENDING) gas_ += PENDING_GAS * (pending - FREE_PENDING);
+            if (gas_ == 0) return 0;
+            return (block.basefee < BASE_FEE_MIN ? BASE_FEE_MIN : block.basefee) * gas_;
+        }
+    }
+
+    function _enter(uint256 word, uint256[4] memory elements) private returns (uint40 entry) {
+        entry = _queue.enter(word, elements);
+        (bytes32 topic, uint256 place) = (Queued.selector, entry);
+        // The elements stand in memory as the event has them.
+        assembly ("memory-safe") {
+            log3(elements, 0x80, topic, place, caller())
+        }
     }
 
     function _requireNotPaused() private view {

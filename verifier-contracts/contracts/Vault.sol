@@ -59,13 +59,19 @@ abstract contract Vault is Bounds, Roles {
     /// @dev What the call paid more than `due`.
     function _changeOf(uint256 due) internal view returns (uint256) {
         if (msg.value < due) revert PriceNotPaid(due, msg.value);
-        return msg.value - due;
+        unchecked {
+            return msg.value - due;
+        }
     }
 
     /// @dev Gives change back; it is the call's last act.
     function _return(uint256 change) internal {
         if (change == 0) return;
-        (bool taken,) = msg.sender.call{value: change}("");
+        bool taken;
+        // What the caller answers is not looked at, and not copied.
+        assembly ("memory-safe") {
+            taken := call(gas(), caller(), change, 0, 0, 0, 0)
+        }
         if (!taken) revert ChangeNotTaken();
     }
 

@@ -44,10 +44,10 @@ contract CostsTest is Fixture {
     function test_forced_entries() public {
         vm.prank(ALICE);
         rollup.forceExit{value: 2 * FORCED}(2 ** 32 + 5, 1);
-        _snap("forceExit", 63_000);
+        _snap("forceExit", 62_600);
         vm.prank(ALICE);
         rollup.changeKey{value: 2 * FORCED}(2 ** 32 + 5, KEY_X, KEY_Y);
-        _snap("changeKey", 64_700);
+        _snap("changeKey", 64_300);
     }
 
     /// @dev Of a submission, what entries and withdrawals add to it: execution, without calldata.

@@ -32,8 +32,7 @@ contract EntryQueueTest {
     }
 
     function enter(uint256[4] calldata elements) external returns (uint40 entry) {
-        entry = queue.tail;
-        queue.enter(entry, elements);
+        return queue.enter(queue.word(), elements);
     }
 
     function test_entries_roll_to_these_hashes() public {
@@ -210,7 +209,7 @@ contract EntryQueueTest {
         this.enter(_record(0));
         this.enter(_record(1));
         uint256 left = gasleft();
-        queue.enter(2, _record(2));
+        queue.enter(queue.word(), _record(2));
         // A new slot, which is 22,100, and what is warm in this test.
         vm.assertEq(left - gasleft() < 26_000 ? 1 : 0, 1);
         uint216 hash = queue.hashBefore(3);
@@ -221,7 +220,7 @@ contract EntryQueueTest {
 
     function _enter(uint40 entries) private returns (uint216) {
         for (uint40 i = 0; i < entries; i++) {
-            queue.enter(queue.tail, _record(i));
+            queue.enter(queue.word(), _record(i));
         }
         return queue.hashBefore(queue.tail);
     }
