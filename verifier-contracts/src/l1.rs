@@ -22,7 +22,7 @@ use alloy::{
     network::{EthereumWallet, TransactionBuilder},
     primitives::{Address, Bytes, U256},
     providers::{DynProvider, Provider},
-    rpc::types::{TransactionReceipt, TransactionRequest},
+    rpc::types::{Block, TransactionReceipt, TransactionRequest},
     signers::local::PrivateKeySigner,
 };
 
@@ -125,12 +125,23 @@ impl L1 {
     /// # Errors
     /// [`L1Error::Endpoint`].
     pub async fn block_time(&self) -> Result<u64, L1Error> {
+        Ok(self.latest().await?.header.timestamp)
+    }
+
+    /// Base fee of the latest block, wei for one gas; 0 on a chain that has none.
+    ///
+    /// # Errors
+    /// [`L1Error::Endpoint`].
+    pub async fn base_fee(&self) -> Result<u64, L1Error> {
+        Ok(self.latest().await?.header.base_fee_per_gas.unwrap_or_default())
+    }
+
+    async fn latest(&self) -> Result<Block, L1Error> {
         let block = self.provider.get_block(BlockId::latest()).await?;
-        let missing = || L1Error::Answer {
+        block.ok_or_else(|| L1Error::Answer {
             call: "eth_getBlockByNumber",
             reason: "no latest block".to_owned(),
-        };
-        Ok(block.ok_or_else(missing)?.header.timestamp)
+        })
     }
 
     /// The addresses that [`Deployment::deploy`] by this account with so many verifiers would use now.

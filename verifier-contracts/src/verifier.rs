@@ -8,6 +8,7 @@ use rules::statement::{COORDINATE_BITS, LOW_BITS, ROOT_INSTANCES};
 
 use crate::{
     generator::{self, Accumulator, CONTRACT, GateNames, Key, Rendered},
+    rollup,
     solc::{self, Code, CompileError, Runs},
     tools::Tools,
 };
@@ -91,10 +92,16 @@ impl CompiledVerifier {
     /// # Errors
     /// [`CompileError`].
     pub fn stand_in(tools: &Tools, source: &str, contract: &'static str) -> Result<Self, CompileError> {
-        let sources = [
-            ("contracts/IVerifier.sol", INTERFACE),
-            ("test/StandIns.sol", source),
-        ];
+        // The interfaces that it imports; none of them imports anything else.
+        let interfaces = ["IPoseidon.sol", "IRollup.sol", "IVerifier.sol"];
+        let found = rollup::SOURCES
+            .iter()
+            .filter(|(name, _)| interfaces.contains(name));
+        let found: Vec<(String, &str)> = found
+            .map(|(name, content)| (format!("contracts/{name}"), *content))
+            .collect();
+        let mut sources = vec![("test/StandIns.sol", source)];
+        sources.extend(found.iter().map(|(name, content)| (name.as_str(), *content)));
         let code = solc::compile(tools, &sources, Runs::Calls, "test/StandIns.sol", contract)?;
         Ok(Self {
             solidity: source.to_owned(),

@@ -276,7 +276,8 @@ fn verify(text: &mut Text, steps: &[constraints::Step]) {
     }
     text.line("_openSet0(r);");
     text.line("_weigh(r);");
-    text.line("return _sumPoints(r) && _pair() ? 1 : 0;");
+    text.line("if (!_sumPoints(r)) return 0;");
+    text.line("return _pair();");
     text.close();
     text.line("");
 }
@@ -288,7 +289,7 @@ fn pairing(text: &mut Text, opening: &OpeningKey) {
         "@dev e(SUM, g2) = e(W', s·g2) for the proof and e(lhs, g2) = e(rhs, s·g2) for the accumulator of its instances, the second times \
          ρ, which was drawn after everything: e(SUM + ρ lhs, g2) e(W' + ρ rhs, -s·g2) = 1.",
     );
-    text.open("function _pair() private view returns (bool ok) {");
+    text.open("function _pair() private view returns (uint256 ok) {");
     text.open("assembly {");
     for (what, point, first) in [("g2", opening.g2, 2), ("-s·g2", -opening.s_g2, 8)] {
         text.line(format!("// {what}: x and y, the imaginary part first."));

@@ -14,8 +14,16 @@ use rules::{
 };
 
 use super::{Deployment, L1Error, deployment::field};
-use crate::{events, rollup::IRollup};
+use crate::{
+    events,
+    rollup::{IRollup, Rejection},
+};
 
+/// `G`, `s`, `free` and `feeMin` of P-12.3, as `contracts/Inbox.sol` has them.
+const ENTRY_GAS: u64 = 30_000;
+const PENDING_GAS: u64 = 1_000;
+const FREE_PENDING: u64 = 1_024;
+const BASE_FEE_MIN: u64 = 100_000_000;
 /// Bits of the rolling hash in an entry's slot.
 const HASH_BITS: usize = 216;
 
@@ -140,13 +148,20 @@ impl Deployment {
         }
     }
 
-    /// Wei that an entry of that kind costs at the latest block's base fee (P-12.3).
+    /// Wei that an entry of that kind costs at the latest block's base fee (P-12.3). It is computed here: nodes disagree on which base
+    /// fee a call without a transaction sees.
     ///
     /// # Errors
     /// [`L1Error::Rejected`] for a kind that is not the queue's.
     pub async fn price(&self, kind: Kind) -> Result<U256, L1Error> {
-        let kind = kind.number();
-        self.read(IRollup::priceCall { kind }).await
+        let (head, tail) = self.queue_bounds().await?;
+        if !kind.is_queued() {
+            let (record, kind) = (U256::from(tail), U256::from(kind.number()));
+            return Err(L1Error::Rejected(Rejection::NoSuchKind { record, kind }));
+        }
+        let gas = entry_gas(kind, tail.saturating_sub(head));
+        let base_fee = self.l1().base_fee().await?.max(BASE_FEE_MIN);
+        Ok(U256::from(base_fee).saturating_mul(U256::from(gas)))
     }
 
     /// The oldest entry that is not consumed, and the number of the next.
@@ -354,5 +369,41 @@ impl Deployment {
         };
         let found = found.ok_or(none)?;
         Ok(u8::try_from(found).expect("there are 256 at most"))
+    }
+}
+
+/// The gas that an entry's price is of, where so many wait.
+fn entry_gas(kind: Kind, pending: u64) -> u64 {
+    let own = match kind {
+        Kind::DepositNew | Kind::DepositExisting => 0,
+        _ => ENTRY_GAS,
+    };
+    own.saturating_add(PENDING_GAS.saturating_mul(pending.saturating_sub(FREE_PENDING)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entrys_price_is_the_contracts() {
+        let source = include_str!("../../contracts/Inbox.sol");
+        for (name, value) in [
+            ("ENTRY_GAS", "30_000"),
+            ("PENDING_GAS", "1_000"),
+            ("FREE_PENDING", "1_024"),
+            ("BASE_FEE_MIN", "10 ** 8"),
+        ] {
+            assert!(source.contains(&format!("constant {name} = {value};")), "{name}");
+        }
+        assert_eq!(BASE_FEE_MIN, 10u64.pow(8));
+        for (kind, pending, gas) in [
+            (Kind::DepositNew, 1_024, 0),
+            (Kind::DepositExisting, 1_025, 1_000),
+            (Kind::ForcedExit, 0, 30_000),
+            (Kind::KeyChange, 1_124, 130_000),
+        ] {
+            assert_eq!(entry_gas(kind, pending), gas);
+        }
     }
 }

@@ -278,3 +278,158 @@ impl Books {
         while self.changes.pop_front_if(|(block, _)| *block < oldest).is_some() {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rules::{
+        account::{AccountIndex, TokenId},
+        record::{Coordinate, Kind},
+    };
+
+    fn record(kind: Kind, amount: u128) -> Record {
+        Record {
+            kind,
+            code: 0,
+            token: TokenId(1),
+            index: AccountIndex::new(70_000).expect("33 bits"),
+            amount,
+            address: [7; 20],
+            u: Coordinate::ZERO,
+            v: Coordinate::ZERO,
+        }
+    }
+
+    fn entry(number: u64) -> Entry {
+        Entry {
+            number,
+            sender: Address::ZERO,
+            record: record(Kind::DepositNew, u128::from(number)),
+        }
+    }
+
+    fn books(entries: u64) -> Books {
+        let mut books = Books::new(Watch::Everybody, 10);
+        (0..entries).for_each(|number| books.enter(number, entry(number)).expect("it is the next"));
+        books
+    }
+
+    /// The hash over the first entries.
+    fn hash(entries: u64) -> QueueHash {
+        (0..entries).fold(QueueHash::default(), |hash, number| {
+            hash.after(&entry(number).record)
+        })
+    }
+
+    #[test]
+    fn what_is_consumed_is_what_waited_in_its_order() {
+        let books = books(3);
+        // With what executing them finds, which is not the queue's.
+        let mut first = entry(0).record;
+        first.code = 1;
+        let after = books.after(5, &[first, record(Kind::Withdrawal, 9), entry(1).record]);
+        let after = after.expect("they waited");
+        assert_eq!((after.head, after.hash, after.all_seen), (2, hash(2), true));
+        let swapped = books
+            .after(5, &[entry(1).record, entry(0).record])
+            .expect_err("another order");
+        assert!(
+            matches!(
+                swapped,
+                QueueFault::Record {
+                    batch: 5,
+                    entry: 0,
+                    ..
+                }
+            ),
+            "{swapped}"
+        );
+        let all = [0, 1, 2, 3].map(|number| entry(number).record);
+        let (batch, entry) = (5, 3);
+        assert_eq!(books.after(5, &all), Err(QueueFault::Missing { batch, entry }));
+    }
+
+    #[test]
+    fn entries_enter_one_after_the_other() {
+        let mut books = books(2);
+        for found in [0, 1, 3] {
+            let expected = 2;
+            assert_eq!(
+                books.enter(9, entry(found)),
+                Err(QueueFault::Number { expected, found })
+            );
+        }
+        let mut empty = Books::new(Watch::Nobody, 10);
+        let (expected, found) = (0, 1);
+        assert_eq!(
+            empty.enter(9, entry(1)),
+            Err(QueueFault::Number { expected, found })
+        );
+        books.enter(9, entry(2)).expect("it is the next");
+    }
+
+    #[test]
+    fn behind_a_snapshot_entries_may_be_unknown_until_the_first_that_is_seen() {
+        let mut books = Books::resume(Watch::Nobody, 1, hash(1), 10);
+        let unseen = books.after(5, &[entry(1).record]).expect("it may have waited");
+        assert_eq!((unseen.hash, unseen.all_seen), (hash(2), false));
+        books.enter(3, entry(2)).expect("the first that is seen");
+        let all = [entry(1).record, entry(2).record];
+        let after = books.after(5, &all).expect("they waited");
+        assert_eq!((after.hash, after.all_seen), (hash(3), false));
+        books.consume(4, &after);
+        assert_eq!(books.after(6, &[]).expect("nothing").head, 3);
+        assert!(books.waiting().next().is_none());
+    }
+
+    #[test]
+    fn everything_is_undone_to_a_block_and_no_further_back_than_is_kept() {
+        let mut books = books(3);
+        let mut refused = entry(0).record;
+        (refused.code, refused.amount) = (1, 8);
+        let after = Consumed {
+            head: 2,
+            hash: hash(2),
+            all_seen: true,
+        };
+        books.consume(5, &after);
+        books.owe(5, 0, &[refused, record(Kind::Withdrawal, 9)]);
+        assert_eq!(books.claims().count(), 2);
+        let claim = books.claims().next().expect("two").clone();
+        let root = outbox::Tree::new(&outbox::owed(0, &[refused, record(Kind::Withdrawal, 9)])).root();
+        assert_eq!(Some(outbox::root_of(claim.owed.leaf(), &claim.siblings)), root);
+        books.pay(6, &claim.owed);
+        books.pay(6, &claim.owed);
+        assert_eq!(books.claims().count(), 1);
+        books.undo(5);
+        assert_eq!(books.claims().count(), 2);
+        books.undo(4);
+        assert_eq!((books.claims().count(), books.waiting().count()), (0, 3));
+        assert_eq!(books.after(7, &[]).expect("nothing").hash, hash(0));
+        // Entries of blocks 0 to 2: the last is undone.
+        books.undo(1);
+        assert_eq!(books.waiting().count(), 2);
+        books.enter(20, entry(2)).expect("it is the next");
+        books.undo(0);
+        assert_eq!(
+            books.waiting().count(),
+            2,
+            "what came ten blocks before is settled"
+        );
+    }
+
+    #[test]
+    fn what_nobody_watches_is_not_kept() {
+        let records = [record(Kind::Withdrawal, 9)];
+        for (watch, kept) in [
+            (Watch::Nobody, 0),
+            (Watch::Recipients([Address::repeat_byte(8)].into()), 0),
+            (Watch::Recipients([Address::repeat_byte(7)].into()), 1),
+            (Watch::Everybody, 1),
+        ] {
+            let mut books = Books::new(watch, 10);
+            books.owe(5, 0, &records);
+            assert_eq!(books.claims().count(), kept);
+        }
+    }
+}

@@ -53,12 +53,12 @@ impl Plain<u64> for U40 {
 /// The enumeration, and how each error of the interface becomes its variant: a variant is the error of that name, its fields are the
 /// error's, in their order.
 macro_rules! rejections {
-    ($($message:literal $name:ident { $($field:ident : $plain:ty = $given:ident),* })*) => {
+    ($($message:literal $name:ident $({ $($field:ident : $plain:ty = $given:ident),* })?)*) => {
         /// Why the contract refused. Each variant but the last ones is the custom error of the same name in `contracts/IRollup.sol`.
         #[derive(Clone, Debug, PartialEq, Eq, Error)]
         #[allow(missing_docs)] // The fields are those of the Solidity errors, documented there; the messages name each.
         pub enum Rejection {
-            $(#[error($message)] $name { $($field: $plain),* },)*
+            $(#[error($message)] $name $({ $($field: $plain),* })?,)*
             /// A call came back into the contract while another was on its way (P-10.19).
             #[error("the contract was called again during a call of its own (P-10.19)")]
             Reentered,
@@ -77,8 +77,8 @@ macro_rules! rejections {
             fn from(error: IRollup::IRollupErrors) -> Self {
                 match error {
                     $(IRollup::IRollupErrors::$name(error) => {
-                        let IRollup::$name { $($given),* } = error;
-                        Self::$name { $($field: $given.plain()),* }
+                        let IRollup::$name { $($($given),*)? } = error;
+                        Self::$name $({ $($field: $given.plain()),* })?
                     })*
                 }
             }
@@ -88,9 +88,9 @@ macro_rules! rejections {
 
 rejections! {
     "the rollup is frozen (P-13.4)"
-    IsFrozen {}
+    IsFrozen
     "the rollup is not frozen (P-13.5, P-13.6)"
-    NotFrozen {}
+    NotFrozen
     "the next batch is {expected}, not {given} (P-9.2)"
     WrongBatchNumber { expected: u64 = expected, given: u64 = given }
     "the state root on L1 is {expected:#x}, the batch starts from {given:#x} (P-9.2)"
@@ -98,7 +98,7 @@ rejections! {
     "{caller} is not the operator, and the rollup is not enforced (P-9.9)"
     OnlyOperator { caller: Address = caller }
     "a batch of another than the operator must consume an entry of the queue (P-9.9)"
-    ConsumesNothing {}
+    ConsumesNothing
     "the time {given} does not fit 40 bits (P-9.4)"
     TimeTooLarge { given: u64 = given }
     "the batch's time {given} is before the last batch's, {last} (P-9.4)"
@@ -132,7 +132,7 @@ rejections! {
     "{left} gas is left for the verifier, {needed} is needed (P-9.6)"
     TooLittleGas { needed: U256 = needed, left: U256 = left }
     "the verifier rejected the proof (P-9.6)"
-    ProofRejected {}
+    ProofRejected
     "the verifier used up its {gas_cap} gas: the cap is too low (P-9.6)"
     VerifierOutOfGas { gas_cap: U256 = gasCap }
     "no token has the id {id} (P-12.7)"
@@ -140,11 +140,11 @@ rejections! {
     "the token has the id {id} already (P-12.9)"
     TokenKnown { id: u16 = id }
     "all ids of tokens are given out (P-12.9)"
-    NoMoreTokens {}
+    NoMoreTokens
     "there is no contract at {addr}, so it is no token (P-12.9)"
     NotAToken { addr: Address = addr }
     "the deposit would credit nothing (P-12.7)"
-    NoAmount {}
+    NoAmount
     "the escrow of token {token} has no room for so much (P-12.8)"
     EscrowFull { token: u16 = token }
     "{given} wei do not pay the {price} that the call costs, a deposit of ETH included (P-12.3)"
@@ -152,7 +152,7 @@ rejections! {
     "index {index} is not below 2^33 (P-12.6)"
     BadIndex { index: u64 = index }
     "all indices of L1 are given out (P-12.4)"
-    NoMoreIndices {}
+    NoMoreIndices
     "({ax:#x}, {ay:#x}) is no valid key (P-12.5)"
     BadKey { ax: U256 = ax, ay: U256 = ay }
     "deposits are paused until {until} (P-14.6)"
@@ -160,7 +160,7 @@ rejections! {
     "deposits were paused lately, and can be again from {not_before} on (P-14.6)"
     PausedLately { not_before: u64 = notBefore }
     "the caller did not take back what it paid too much (P-12.3)"
-    ChangeNotTaken {}
+    ChangeNotTaken
     "batch {batch} does not owe that at position {position} (P-13.2)"
     NotInTree { batch: u64 = batch, position: u32 = position }
     "the withdrawal at position {position} of batch {batch} was paid already (P-13.2)"
@@ -170,9 +170,9 @@ rejections! {
     "entry {entry} was paid back already (P-13.6)"
     AlreadyRefunded { entry: u64 = entry }
     "there is nothing to pay"
-    NothingToPay {}
+    NothingToPay
     "the recipient or the token refused the payment (P-13.3)"
-    PaymentFailed {}
+    PaymentFailed
     "it is possible from the second {from} on"
     NotYet { from: U256 = from }
     "{value:#x} is not below the field's modulus (P-1.2)"
