@@ -37,11 +37,12 @@ use rules::statement::{ACCUMULATOR_LIMBS, root_statement};
 use rules::{
     Fr, PROTOCOL_VERSION,
     account::AccountIndex,
-    batch::Batch,
+    batch::{Batch, execute},
     digest::Digest as KeyDigest,
     field,
     operation::{Operation, RollupId, SignedTransfer},
     sample::{Draw, Mix, Sample, SampleConfig},
+    shards::shards,
     state::State,
     witness::{Shape, ShardInput},
 };
@@ -792,7 +793,13 @@ async fn workers_prove_a_batch_and_the_proof_survives_a_restart() {
         (&proof.instances[10], &proof.instances[15]),
         (&proof.x, &proof.c_b)
     );
-    assert_eq!((proof.posted_b.len(), proof.time), (2 * 2 * 31, TIME));
+    let executed = execute(&mut State::default(), &batch).expect("the sample holds");
+    let cut = shards(&batch, &executed, PRESET.shard.shape, PRESET.children).expect("it fits");
+    assert_eq!(
+        (&proof.posted_a[..], &proof.posted_b[..]),
+        (&cut.posted_a[..], &cut.posted_b[..])
+    );
+    assert_eq!((proof.posted_a.is_empty(), proof.time), (false, TIME));
     assert_eq!(proof.chain_id, ROLLUP.chain_id);
     assert_eq!(proof.contract, ROLLUP.contract.to_vec());
     let info = service.batch(&id).await;
