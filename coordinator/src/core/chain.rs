@@ -234,7 +234,10 @@ impl Core {
             old_root: new.old_root,
             new_root: new.new_root,
             operations: new.operations,
-            queue_head: self.head().queue_head + u64::from(new.operations.queued),
+            queue_head: self
+                .head()
+                .queue_head
+                .saturating_add(new.operations.queued.into()),
             shards: u32::try_from(new.shard_inputs.len()).expect("a preset has few shards"),
             shards_done: 0,
             status: BatchStatus::Queued,

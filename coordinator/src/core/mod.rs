@@ -394,7 +394,7 @@ impl Core {
         {
             Some(last) => Head {
                 root: last.new_root,
-                next_number: last.number + 1,
+                next_number: last.number.saturating_add(1),
                 time: last.time,
                 queue_head: last.queue_head,
             },
