@@ -112,7 +112,7 @@ fn a_citation_of_nothing_is_seen() {
     };
     assert_eq!(of("P-4.2, (P-4.2.3), `P-5.1`"), [true, true, true]);
     assert_eq!(of("P-4.20 P-4.2.4 P-5.2 P-6.1"), [false; 4]);
-    assert_eq!(of("EIP-4.9 P-256 P2-9.9"), []);
+    assert!(of("EIP-4.9 P-256 P2-9.9").is_empty());
 }
 
 /// Anchors of a document's headings, as GitHub makes them.
@@ -150,6 +150,25 @@ fn links_of_documents_lead_somewhere() {
             assert!(is_there, "{}: {target} names no heading", path.display());
         }
     }
+}
+
+#[test]
+fn readmes_table_of_l1_is_that_of_the_contracts_costs() {
+    let costs = |file: &str| -> serde_json::Value {
+        let text = read(&workspace().join("verifier-contracts/costs").join(file));
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let (users, tiny) = (costs("transactions.json"), costs("tiny.json"));
+    let gas = |name: &str| users[name].as_str().and_then(|gas| gas.parse().ok()).expect(name);
+    let of_users = ["depositNew, ETH", "forceExit", "claim, ERC-20, of 500", "exit"].map(gas);
+    let verifier = |name: &str| golden::thousands(tiny["verifier"][name].as_u64().expect(name));
+    golden::quotes(
+        "README.md",
+        [
+            format!("{} gas", of_users.map(golden::thousands).join(", ")),
+            format!("{} bytes, {}", verifier("runtime_bytes"), verifier("call_gas")),
+        ],
+    );
 }
 
 /// Names of all functions of the sources.
