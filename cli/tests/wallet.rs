@@ -138,14 +138,15 @@ impl Rollup {
     }
 
     fn call(&self, l1_key: &str, args: &[&str]) -> (i32, String, String) {
+        let contract = format!("{:?}", self.deployment.rollup());
         let mut command = program();
+        command.args(args);
+        // Where a snapshot is named, L1 is not asked.
+        if !args.contains(&"--state") {
+            command.env("ROLLUP_PROVER_RPC", self.anvil.url());
+            command.env("ROLLUP_PROVER_CONTRACT", contract);
+        }
         command
-            .args(args)
-            .env("ROLLUP_PROVER_RPC", self.anvil.url())
-            .env(
-                "ROLLUP_PROVER_CONTRACT",
-                format!("{:?}", self.deployment.rollup()),
-            )
             .env("ROLLUP_PROVER_L1_KEY", l1_key)
             .env("RUST_LOG", "warn");
         let output = command.output().unwrap();

@@ -190,15 +190,11 @@ impl Replica {
             head: header.head,
         };
         let books = Books::resume(watch, header.head, hash, depth);
-        Self::join(
-            l1,
-            contract,
-            follower,
-            (state, position, header.time),
-            books,
-            depth,
-        )
-        .await
+        let parts = (state, position, header.time);
+        let mut replica = Self::join(l1, contract, follower, parts, books, depth).await?;
+        // There may be no block after it for a while.
+        replica.reached = saved.positions.last().copied();
+        Ok(replica)
     }
 
     async fn join(
