@@ -1222,7 +1222,7 @@ async fn a_worker_that_cannot_work_here_is_refused() {
     };
     let mismatch = Code::FailedPrecondition;
     let bad = v1::Hello {
-        protocol_version: 2,
+        protocol_version: 1,
         ..hello("w")
     };
     refuse(bad, mismatch, "WORKER_MISMATCH", "hello.protocol_version").await;

@@ -618,7 +618,7 @@ mod tests {
         assert_eq!(stored(&store), accounts());
         let (index, mut account) = (accounts()[0].0, accounts()[0].1.account);
         account.nonce += 1;
-        let made = AccountIndex::new(1 << 32).expect("in range");
+        let made = AccountIndex::new((1 << 32) + 100).expect("in range");
         let changed = hashed(&[(index, Some(account)), (made, Some(account))]);
         let task = TaskRecord::new(TaskId::aggregation(BatchId(1)));
         let gone = TaskRecord::new(TaskId::shard(BatchId(1), 3));
