@@ -35,6 +35,7 @@ pub fn key(number: u8) -> PrivateKey {
 
 /// What the chain comes to, natively.
 pub struct World {
+    #[allow(dead_code)] // Each test file that has this module uses some of it.
     pub tools: Tools,
     pub anvil: Anvil,
     pub operator: Deployment,
