@@ -74,6 +74,7 @@ fn check_report(report: &Value, log: &str) {
     );
     for done in [
         "deposit_credited",
+        "key_changed",
         "new_account_paid",
         "withdrawal_claimed",
         "forced_exit_served",
@@ -103,6 +104,7 @@ fn check_report(report: &Value, log: &str) {
         ("deposit of ETH to an account", 70_000),
         ("deposit of a token to a new account", 120_000),
         ("forced exit", 64_000),
+        ("key change", 66_000),
         ("claim of a token", 100_000),
         ("exit by a proof", 1_000_000),
     ] {

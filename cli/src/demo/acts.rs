@@ -99,7 +99,7 @@ pub async fn second(
     leave_frozen(demo, stage, people).await
 }
 
-/// A token, deposits of it and to an account that there is, a new account by a signature, a payment to it, and a withdrawal.
+/// A token, deposits of it and to an account that there is, another key for that account, a new account by a signature, a payment to it, and a withdrawal.
 async fn arrive(
     demo: &mut Demo<'_>,
     stage: &mut Stage,
@@ -134,6 +134,12 @@ async fn arrive(
         .await?;
     demo.gas("deposit of ETH to an account", entered.done.gas_used);
     alice.receive(entered.record.amount);
+    // What Alice signs from here on, she signs with another key than she came with.
+    let key = alice.another_key();
+    let by_alice = alice.at(&stage.deployment).await?;
+    let entered = by_alice.change_key(index, &key.public()).await?;
+    demo.gas("key change", entered.done.gas_used);
+    alice.key = key;
     stage.take_entries().await?;
 
     let rollup_id = stage.rollup_id;
@@ -153,6 +159,8 @@ fn look_at_arrivals(demo: &mut Demo<'_>, stage: &Stage, people: &People) -> Resu
         let found = stage.derivation.state().get(person.index()?);
         Ok(found == Some(&person.account()))
     };
+    let alice = stage.derivation.state().get(people.alice.index()?);
+    demo.report.key_changed = alice.is_some_and(|account| account.owner == people.alice.key.public());
     demo.report.deposit_credited = is_there(&people.alice)? && is_there(&people.carol)?;
     demo.report.new_account_paid = is_there(&people.dave)? && people.dave.account().balance == WELCOME;
     Ok(())

@@ -79,7 +79,10 @@ pub async fn run(args: &DemoArgs, progress: &Progress) -> Result<()> {
         report.peak_memory_together_bytes = memory.together;
         report.derive();
         progress.say(&report.summary());
-        args.json.as_deref().map_or(Ok(()), |path| report.write(path))
+        args.json.as_deref().map_or(Ok(()), |path| report.write(path))?;
+        let missing = report.missing();
+        anyhow::ensure!(missing.is_empty(), "the demo did not see: {}", missing.join("; "));
+        Ok(())
     });
     if result.is_err() {
         progress.say(&format!("the logs are in {}", work_dir.keep().display()));

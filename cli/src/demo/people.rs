@@ -98,6 +98,14 @@ impl Person {
         Ok(Deployment::at(&self.l1, deployment.rollup()).await?)
     }
 
+    /// A key that takes the place of the one that this person has.
+    pub fn another_key(&self) -> PrivateKey {
+        let mut hash = Sha256::new();
+        hash.update(b"rollup-prover demo, another key");
+        hash.update(self.key.public().to_bytes());
+        PrivateKey::from_bytes(&hash.finalize().into())
+    }
+
     /// Has an account at an index from now on.
     pub fn settle(&mut self, index: AccountIndex, token: TokenId) {
         (self.index, self.token) = (Some(index), token);

@@ -56,6 +56,8 @@ pub struct Report {
     pub tampered_errors: BTreeMap<String, String>,
     /// Whether deposits of ETH and of a token are in the accounts that they were for.
     pub deposit_credited: bool,
+    /// Whether an account has the key that its L1 address gave it, and its owner's payments with that key were accepted.
+    pub key_changed: bool,
     /// Whether an account that was made by a signature has what it was paid.
     pub new_account_paid: bool,
     /// Whether L1 paid a withdrawal, once.
@@ -144,30 +146,42 @@ impl Report {
         self.l1_gas_per_transfer = self.l1_gas as f64 / transfers;
     }
 
-    /// What a person wants to know, on a few lines.
-    pub fn summary(&self) -> String {
-        let seconds = &self.seconds;
-        let said = |done: bool, what: &str| format!("{}: {what}", if done { "yes" } else { "NO" });
-        let acts = [
-            said(self.deposit_credited, "deposits of ETH and a token credited"),
-            said(
+    /// What the acts are to show, and whether they did.
+    fn acts(&self) -> [(bool, &'static str); 7] {
+        [
+            (self.deposit_credited, "deposits of ETH and a token credited"),
+            (self.key_changed, "a key changed by its owner's L1 address"),
+            (
                 self.new_account_paid,
                 "a new account made by a signature, and paid",
             ),
-            said(self.withdrawal_claimed, "a withdrawal claimed on L1"),
-            said(
+            (self.withdrawal_claimed, "a withdrawal claimed on L1"),
+            (
                 self.forced_exit_served,
                 "a forced exit served against a censoring operator",
             ),
-            said(
+            (
                 self.exit_after_freeze_paid,
                 "an account paid out after the operator's death and a freeze",
             ),
-            said(
+            (
                 self.derived_state_equal,
                 "the state derived from L1 alone is the coordinator's",
             ),
-        ];
+        ]
+    }
+
+    /// What the acts were to show and did not.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let missing = self.acts().into_iter().filter(|(done, _)| !done);
+        missing.map(|(_, what)| what).collect()
+    }
+
+    /// What a person wants to know, on a few lines.
+    pub fn summary(&self) -> String {
+        let seconds = &self.seconds;
+        let said = |(done, what): (bool, &str)| format!("{}: {what}", if done { "yes" } else { "NO" });
+        let acts = self.acts().map(said);
         let gas: Vec<String> = self
             .gas
             .iter()
