@@ -1,5 +1,5 @@
 //! How many operations a second are derived from an L1: 1,000 batches of 35 transfers on a local anvil (PROTOCOL.md, section 15).
-//! `cargo run --release -p verifier-contracts --example derive`. A stand-in takes the verifier's place, which deriving never asks.
+//! `cargo run --release -p verifier-contracts --example derive_l1`. A stand-in takes the verifier's place, which deriving never asks.
 
 #[path = "../tests/actions/chain.rs"]
 #[allow(dead_code, reason = "a test uses the rest")]
@@ -143,12 +143,11 @@ impl Rollup {
             Kind::DepositExisting => {
                 let mut address = [0; 20];
                 address.copy_from_slice(&entry.u.to_bytes()[12..]);
-                let l1Address = address.into();
                 IRollup::depositToCall {
                     token,
                     amount,
                     index,
-                    l1Address,
+                    l1Address: address.into(),
                     ay: y,
                 }
                 .abi_encode()
