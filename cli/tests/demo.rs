@@ -115,7 +115,7 @@ fn check_report(report: &Value, log: &str) {
         assert!((21_000..=most).contains(&gas), "{what}: {gas}");
     }
     assert_eq!(number("transfers"), 9.0);
-    assert_eq!((number("batches"), number("shards")), (7.0, 7.0));
+    assert_eq!((number("batches"), number("shards")), (8.0, 8.0));
     assert_eq!(number("tokens"), 2.0);
     assert_ne!(report["old_root"], report["new_root"]);
     for name in [

@@ -78,7 +78,7 @@ pub enum ReplicaError {
         /// Where.
         at: Position,
         /// What is wrong.
-        reason: EventError,
+        reason: Box<EventError>,
     },
     /// A log has no place on the chain.
     #[error("a log without a place on the chain, in what was asked of the blocks up to {block}")]
@@ -334,7 +334,10 @@ impl Replica {
         while let Some(log) = self.logs.front() {
             let block = self.to.map_or(0, |to| to.block);
             let at = Position::of(log).ok_or(ReplicaError::Unplaced { block })?;
-            let event = Event::decode(&log.inner).map_err(|reason| ReplicaError::Event { at, reason })?;
+            let event = Event::decode(&log.inner).map_err(|reason| ReplicaError::Event {
+                at,
+                reason: Box::new(reason),
+            })?;
             let step = self.event(at, event).await?;
             self.logs.pop_front();
             if step.is_some() {

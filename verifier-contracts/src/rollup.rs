@@ -16,7 +16,8 @@ use crate::{
 };
 
 /// The contracts' interfaces, generated from `contracts/`.
-#[allow(missing_docs)] // Their documentation is the NatSpec of the Solidity sources.
+// Their documentation is the NatSpec of the Solidity sources, which say what a call takes.
+#[allow(missing_docs, clippy::too_many_arguments)]
 pub mod abi {
     alloy::sol!("contracts/IRollup.sol");
     alloy::sol!("contracts/IVerifier.sol");
