@@ -110,7 +110,7 @@ pub enum ReplicaError {
         /// Where.
         at: Position,
         /// Batch, entry, expected and found.
-        reason: QueueFault,
+        reason: Box<QueueFault>,
     },
     /// The snapshot is not of what is on this chain.
     #[error("the snapshot's {field}: expected {expected}, found {found} (P-15.4)")]
@@ -355,7 +355,10 @@ impl Replica {
         if let Some(open) = self.open.clone() {
             return self.batch(at, open, event).await.map(Some);
         }
-        let queue = |reason| ReplicaError::Queue { at, reason };
+        let queue = |reason| ReplicaError::Queue {
+            at,
+            reason: Box::new(reason),
+        };
         match &event {
             Event::BatchAccepted(accepted) => {
                 self.open = Some(accepted.clone());
@@ -421,7 +424,10 @@ impl Replica {
         batch: u64,
         records: &[Record],
     ) -> Result<Consumed, ReplicaError> {
-        let queue = |reason| ReplicaError::Queue { at, reason };
+        let queue = |reason| ReplicaError::Queue {
+            at,
+            reason: Box::new(reason),
+        };
         let after = self.books.after(batch, records).map_err(queue)?;
         if after.all_seen {
             return Ok(after);
