@@ -350,7 +350,8 @@ mod tests {
         sample.batch(ROLLUP, 1_800_000_000, draw)
     }
 
-    const KINDS: [(&str, fn(&Operation) -> bool); 5] = [
+    type Is = fn(&Operation) -> bool;
+    const KINDS: [(&str, Is); 5] = [
         ("transfer", |operation| {
             matches!(operation, Operation::Transfer(_))
         }),

@@ -315,7 +315,8 @@ fn what_l1_says_beside_the_data_is_compared() {
         error.map_err(|error| error.to_string())
     };
     assert_eq!(told(|_| {}), Ok(()));
-    let cases: [(fn(&mut Accepted), &str); 7] = [
+    type Spoil = fn(&mut Accepted);
+    let cases: [(Spoil, &str); 7] = [
         (|accepted| accepted.number = 8, "8: number: expected 7, found 8"),
         (
             |accepted| accepted.old_root = Fr::from(5),
