@@ -154,11 +154,11 @@ fn vectors() -> serde_json::Value {
 fn what_l1_refuses_to_take_as_posted_stops_a_replay_too() {
     let state = State::default();
     for (data, reason) in refused_b() {
-        assert_eq!(groups(&data), Err(reason.clone()));
+        assert_eq!(groups(&data), Err(reason));
         assert_eq!(replay(&state, &[], &data), Err(Fault::Posted(reason)));
     }
     for (data, reason) in refused_a() {
-        assert_eq!(records(&data), Err(reason.clone()));
+        assert_eq!(records(&data), Err(reason));
         assert_eq!(replay(&state, &data, &[]), Err(Fault::Posted(reason)));
     }
 }

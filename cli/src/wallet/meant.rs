@@ -34,9 +34,9 @@ pub enum NotMeant {
         /// The index.
         index: AccountIndex,
         /// The key that is meant.
-        expected: PublicKey,
+        expected: Box<PublicKey>,
         /// Its key.
-        found: PublicKey,
+        found: Box<PublicKey>,
     },
     /// Its money leaves to another address.
     #[error(
@@ -65,8 +65,8 @@ impl Meant {
         if account.owner != self.owner {
             return Err(NotMeant::Owner {
                 index,
-                expected: self.owner,
-                found: account.owner,
+                expected: Box::new(self.owner),
+                found: Box::new(account.owner),
             });
         }
         if account.l1_address != self.l1_address {

@@ -855,7 +855,7 @@ impl World {
         let tx = self.tx(STRANGER, 0, IRollup::collectFeesCall {});
         if self.books.fees.is_zero() {
             return self
-                .refused(&tx, |said| matches!(said, Rejection::NothingToPay {}))
+                .refused(&tx, |said| matches!(said, Rejection::NothingToPay))
                 .await;
         }
         self.chain.send(&tx, 1).await.expect("anybody may");
@@ -885,7 +885,7 @@ impl World {
             }
             1 => {
                 let tx = self.tx(user, MORE, deposit(1, 0, ax, ay));
-                self.refused(&tx, |said| matches!(said, R::NoAmount {})).await;
+                self.refused(&tx, |said| matches!(said, R::NoAmount)).await;
             }
             2 => {
                 let tx = self.tx(user, 4, deposit(1, 5, ax, ay));
@@ -974,7 +974,7 @@ impl World {
             }
             3 => {
                 call.header.newRoot += U256::from(1);
-                self.wrong(call, |said| matches!(said, R::ProofRejected {})).await;
+                self.wrong(call, |said| matches!(said, R::ProofRejected)).await;
             }
             4 if !call.dataB.is_empty() => {
                 let mut data = call.dataB.to_vec();
@@ -982,7 +982,7 @@ impl World {
                 data[byte] ^= 1 << self.rng.gen_range(0..8);
                 call.dataB = data.into();
                 self.wrong(call, |said| {
-                    matches!(said, R::ProofRejected {} | R::DataBEndsInZeros { .. })
+                    matches!(said, R::ProofRejected | R::DataBEndsInZeros { .. })
                 })
                 .await;
             }
@@ -991,14 +991,14 @@ impl World {
                 let mut data = call.dataA.to_vec();
                 data[30] ^= 1 << 3;
                 call.dataA = data.into();
-                self.wrong(call, |said| matches!(said, R::ProofRejected {})).await;
+                self.wrong(call, |said| matches!(said, R::ProofRejected)).await;
             }
             6 if consumed > 1 && records[0].kind.is_queued() && records[1].kind.is_queued() => {
                 let mut data = call.dataA.to_vec();
                 data[..248].rotate_left(124);
                 call.dataA = data.into();
                 self.wrong(call, |said| {
-                    matches!(said, R::QueueMismatch { .. } | R::ProofRejected {})
+                    matches!(said, R::QueueMismatch { .. } | R::ProofRejected)
                 })
                 .await;
             }
@@ -1085,7 +1085,7 @@ impl World {
         }
         self.chain.send(&early, 1).await.expect("in its second");
         self.books.frozen = true;
-        self.refused(&early, |said| matches!(said, Rejection::IsFrozen {}))
+        self.refused(&early, |said| matches!(said, Rejection::IsFrozen))
             .await;
         for owed in self.books.owed.clone() {
             if !self.books.paid.contains(&(owed.batch, owed.position)) {
@@ -1111,7 +1111,7 @@ impl World {
             let tx = self.tx(STRANGER, 0, call.clone());
             if account.balance == 0 {
                 if tries {
-                    self.refused(&tx, |said| matches!(said, Rejection::NothingToPay {}))
+                    self.refused(&tx, |said| matches!(said, Rejection::NothingToPay))
                         .await;
                 }
                 continue;
