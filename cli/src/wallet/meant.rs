@@ -129,7 +129,7 @@ mod tests {
         ));
         assert!(matches!(
             meant(70_002).find(&state),
-            Err(NotMeant::Owner { found, .. }) if found == key(2)
+            Err(NotMeant::Owner { found, .. }) if *found == key(2)
         ));
         assert!(matches!(meant(70_003).find(&state), Err(NotMeant::Empty { .. })));
         assert_eq!(Meant::all(&state, key(1), [1; 20]), [(index(70_000), own)]);
