@@ -6,10 +6,12 @@ use circuits::aggregation::{AggregationInput, ChildProof};
 use circuits::preset::Preset;
 use keys::{KeyConfig, KeyPhase, KeyStore};
 use prover::engine::{CpuDevice, Engine, OwnEngine, OwnOptions, Phase};
-use rules::batch::{execute, shards};
+use rules::batch::execute;
 use rules::operation::RollupId;
-use rules::sample::{Sample, SampleConfig};
-use rules::witness::ShardInput;
+use rules::sample::{Draw, Mix, Sample, SampleConfig};
+use rules::shards::shards;
+use rules::stream::GROUP_WORDS;
+use rules::witness::{Shape, ShardInput};
 use serde_json::{Map, Value, json};
 use srs::SrsSource;
 use std::path::PathBuf;
@@ -54,20 +56,45 @@ pub fn keys(preset: &Preset, dir: PathBuf) -> Result<Arc<KeyStore>> {
     Ok(Arc::new(keys))
 }
 
-/// The shards of a sample batch that fills all of the preset's.
+/// A sample rollup after a batch of so many operations of the queue, which make its accounts: some three of eight do.
+pub fn populated(config: SampleConfig, queued: usize) -> Sample {
+    let mut sample = Sample::new(config);
+    let shape = Shape {
+        places: queued * GROUP_WORDS,
+        rooms: queued,
+    };
+    let draw = Draw {
+        shape,
+        queued,
+        signed: 0,
+        mix: Mix::All,
+    };
+    sample.batch(ROLLUP_ID, TIME, draw);
+    sample
+}
+
+/// The shards of a sample batch that fills all of the preset's, with operations of every kind.
 ///
 /// # Errors
 /// The batch breaks a rule of the protocol.
 pub fn shard_inputs(preset: &Preset) -> Result<Vec<ShardInput>> {
-    let mut sample = Sample::new(SampleConfig {
+    let config = SampleConfig {
         seed: 2,
         users: 50,
         tokens: 3,
-    });
-    let mut state = sample.genesis().build()?;
-    let batch = sample.batch(ROLLUP_ID, TIME, preset.operations_max());
+    };
+    let mut sample = populated(config, 150);
+    let mut state = sample.state().clone();
+    let shape = preset.shard.shape;
+    let draw = Draw {
+        shape,
+        queued: preset.queue_capacity(),
+        signed: preset.places_max(),
+        mix: Mix::All,
+    };
+    let batch = sample.batch(ROLLUP_ID, TIME, draw);
     let executed = execute(&mut state, &batch)?;
-    Ok(shards(&batch, &executed, preset.shard.capacity, preset.children)?)
+    Ok(shards(&batch, &executed, shape, preset.children)?.shards)
 }
 
 /// The shard proofs that an aggregation proves: of [`shard_inputs`], made by the engine on the CPU.

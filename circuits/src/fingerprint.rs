@@ -149,3 +149,116 @@ impl Assignment<Fr> for Recorder {
 
     fn pop_namespace(&mut self, _: Option<String>) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use halo2_proofs::{
+        circuit::{Layouter, SimpleFloorPlanner},
+        plonk::Expression,
+        poly::Rotation,
+    };
+
+    /// What a circuit of two cells is made of.
+    #[derive(Clone, Debug, Default)]
+    struct Parts {
+        second_gate: bool,
+        constant: u64,
+        row: usize,
+        fixed: u64,
+        is_copied: bool,
+        witness: u64,
+    }
+
+    struct Example(Parts);
+
+    impl Circuit<Fr> for Example {
+        type Config = (Column<Advice>, Column<Fixed>, Selector);
+        type FloorPlanner = SimpleFloorPlanner;
+        type Params = Parts;
+
+        fn params(&self) -> Parts {
+            self.0.clone()
+        }
+
+        fn without_witnesses(&self) -> Self {
+            Self(self.0.clone())
+        }
+
+        fn configure_with_params(meta: &mut ConstraintSystem<Fr>, parts: Parts) -> Self::Config {
+            let (advice, fixed, selector) = (meta.advice_column(), meta.fixed_column(), meta.selector());
+            meta.enable_equality(advice);
+            meta.create_gate("first", |meta| {
+                let here = meta.query_advice(advice, Rotation::cur());
+                let constant = Expression::Constant(Fr::from(parts.constant));
+                let product = here * (meta.query_fixed(fixed, Rotation::cur()) - constant);
+                vec![meta.query_selector(selector) * product]
+            });
+            if parts.second_gate {
+                meta.create_gate("second", |meta| {
+                    vec![meta.query_selector(selector) * meta.query_advice(advice, Rotation::next())]
+                });
+            }
+            (advice, fixed, selector)
+        }
+
+        fn configure(meta: &mut ConstraintSystem<Fr>) -> Self::Config {
+            Self::configure_with_params(meta, Parts::default())
+        }
+
+        fn synthesize(&self, config: Self::Config, mut layouter: impl Layouter<Fr>) -> Result<(), Error> {
+            let ((advice, fixed, selector), parts) = (config, &self.0);
+            layouter.assign_region(
+                || "all",
+                |mut region| {
+                    selector.enable(&mut region, parts.row)?;
+                    region.assign_fixed(fixed, 0, Fr::from(parts.fixed));
+                    let value = Value::known(Fr::from(parts.witness));
+                    let [first, second] = [0, 1].map(|row| region.assign_advice(advice, row, value).cell());
+                    if parts.is_copied {
+                        region.constrain_equal(first, second);
+                    }
+                    Ok(())
+                },
+            )
+        }
+    }
+
+    /// A key that was made before a constraint came would still prove: its circuit has to have another name.
+    #[test]
+    fn a_change_of_anything_but_the_witness_is_another_circuit() {
+        let of = |k, parts: &Parts| fingerprint(k, &Example(parts.clone())).expect("synthesis has no errors");
+        let parts = Parts::default();
+        let digest = of(4, &parts);
+        let other_witness = Parts {
+            witness: 5,
+            ..parts.clone()
+        };
+        assert_eq!(of(4, &other_witness), digest);
+        assert_ne!(of(5, &parts), digest, "k");
+        for other in [
+            Parts {
+                second_gate: true,
+                ..parts.clone()
+            },
+            Parts {
+                constant: 1,
+                ..parts.clone()
+            },
+            Parts {
+                row: 1,
+                ..parts.clone()
+            },
+            Parts {
+                fixed: 1,
+                ..parts.clone()
+            },
+            Parts {
+                is_copied: true,
+                ..parts.clone()
+            },
+        ] {
+            assert_ne!(of(4, &other), digest, "{other:?}");
+        }
+    }
+}

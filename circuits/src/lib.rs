@@ -14,5 +14,4 @@ pub mod recursion;
 pub mod shard;
 #[cfg(test)]
 mod stand_in;
-pub mod v2;
 pub mod verify;

@@ -3,6 +3,7 @@
 
 use circuits::{
     aggregation::{AggregationInput, ChildProof},
+    preset::TINY,
     verify::instances_from_be,
 };
 use fuzzer::Target;
@@ -10,7 +11,8 @@ use rules::statement::root_statement;
 use rules::{
     Fr, batch, field,
     operation::RollupId,
-    sample::{Sample, SampleConfig},
+    sample::{Draw, Mix, Sample, SampleConfig},
+    shards::shards,
 };
 use std::fmt::Display;
 
@@ -39,10 +41,16 @@ fn fuzz_aggregation_input() {
         tokens: 1,
     });
     let mut state = sample.state().clone();
-    let batch = sample.batch(ROLLUP_ID, 1_700_000_000, 1);
+    let draw = Draw {
+        shape: TINY.shard.shape,
+        queued: 1,
+        signed: 0,
+        mix: Mix::All,
+    };
+    let batch = sample.batch(ROLLUP_ID, 1_700_000_000, draw);
     let executed = batch::execute(&mut state, &batch).unwrap();
-    let children = batch::shards(&batch, &executed, 5, 2).unwrap();
-    let children = children.iter().map(|input| ChildProof {
+    let sharded = shards(&batch, &executed, TINY.shard.shape, 2).unwrap();
+    let children = sharded.shards.iter().map(|input| ChildProof {
         instances: input.instances(),
         proof: vec![1; 64],
     });

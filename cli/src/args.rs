@@ -1,9 +1,14 @@
 //! The command line: one subcommand for each role, and one for each thing that a user does.
 
+mod contracts;
 mod operator;
 mod tls;
+mod wallet;
 
+pub use contracts::{DeployArgs, ExportArgs, ParameterArgs, VerifyDeployedArgs};
 pub use operator::{BatchArgs, DrainArgs, ListArgs, ReplayArgs, RollbackArgs, ServiceArgs, TopArgs};
+pub use wallet::*;
+
 pub use tls::{CONNECTION_VARIABLES, CredentialArgs, ServerTlsArgs};
 
 use std::net::SocketAddr;
@@ -16,10 +21,10 @@ use proto::connection::CoordinatorUrl;
 use prover::device::{CUDA, DeviceChoice};
 use rules::digest::Digest;
 
-use crate::connection::{CoordinatorUrlParser, L1UrlParser};
+use crate::connection::CoordinatorUrlParser;
 use crate::environment;
 
-/// ZK-rollup prover service: a batch of transfers goes in, one SNARK that L1 accepts comes out.
+/// ZK-rollup prover service: a batch of operations goes in, one SNARK that L1 accepts comes out.
 #[derive(Debug, Parser)]
 #[command(name = "rollup-prover", version, about, propagate_version = true)]
 pub struct Cli {
@@ -63,7 +68,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Make (or check) the proving and verifying keys of a preset.
     Keygen(KeygenArgs),
-    /// Write a genesis state and a batch of signed sample transfers on it.
+    /// Write a sample rollup's batch: operations of L1's queue, and signed ones.
     SampleBatch(SampleArgs),
     /// Submit a batch file to a coordinator. Submitting twice under one request id is one batch.
     Submit(SubmitArgs),
@@ -103,8 +108,46 @@ pub enum Command {
     ExportKeys(ExportKeysArgs),
     /// Write the contracts of a preset: sources, compiler's input, interfaces, code, constructor values, and the key manifest.
     ExportVerifier(ExportArgs),
+    /// Deploy a rollup: the contract of the hash, verifiers of one or several presets' keys, and the rollup's contract.
+    Deploy(DeployArgs),
     /// Compare a rollup contract on a chain, and its verifier, with what a preset's keys make.
     VerifyDeployed(VerifyDeployedArgs),
+    /// Rebuild every account of a rollup from L1's logs alone, and compare each root.
+    Derive(DeriveArgs),
+    /// Make a key file, or show a key's public half.
+    Wallet(WalletArgs),
+    /// Show an account, if it has the key and the L1 address that are meant.
+    Account(AccountArgs),
+    /// Show all that happened to an account, from L1's logs.
+    History(HistoryArgs),
+    /// Sign a transfer to an account whose key and L1 address are named.
+    Transfer(TransferArgs),
+    /// Sign a withdrawal: L1 then owes it to the account's L1 address.
+    Withdraw(WithdrawArgs),
+    /// Sign the creation of an account of one's own: anyone may carry it, and whoever makes batches puts it in one.
+    CreateAccount(CreateAccountArgs),
+    /// Deposit ETH or a token on L1, to a new account or to one that there is.
+    Deposit(DepositArgs),
+    /// Claim on L1 what it owes by withdrawals, forced exits and deposits without effect.
+    Claim(ClaimArgs),
+    /// Ask L1 for all that an account has: nobody can refuse it.
+    ForceExit(LeaveArgs),
+    /// Give an account another key, by its L1 address.
+    ChangeKey(ChangeKeyArgs),
+    /// Give an ERC-20 token an id in the rollup.
+    AddToken(AddTokenArgs),
+    /// Freeze a rollup whose queue was not served in time.
+    Freeze(CallArgs),
+    /// Pay an account of a frozen rollup out on L1, by a proof of its leaf.
+    Exit(LeaveArgs),
+    /// Take back deposits that a frozen rollup never consumed.
+    Refund(ClaimArgs),
+    /// Name who is to be the rollup's operator. Only the operator can.
+    TransferOperator(TransferOperatorArgs),
+    /// Take the role of the operator over from the one that handed it on.
+    AcceptOperator(CallArgs),
+    /// Pay the prices of the queue's entries to the rollup's fee address.
+    CollectFees(CallArgs),
     /// Prove what a worker sends to standard input (started by the worker, which replaces it when it ends).
     #[command(hide = true)]
     ProverProcess(ProverProcessArgs),
@@ -172,9 +215,6 @@ pub struct DemoArgs {
     /// [default: enough for two shards].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub transfers: Option<u32>,
-    /// Number of different tokens among the transfers.
-    #[arg(long, value_name = "T", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub tokens: u16,
     /// Circuit sizes: "ci" for two CPU cores, "server" for 8 to 32, "gpu" for a large GPU, "tiny" for tests.
     #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci", value_parser = presets(), hide_possible_values = true)]
     pub preset: Preset,
@@ -194,7 +234,7 @@ pub struct DemoArgs {
     /// Directory for the logs and the data of the processes; kept afterwards [default: a temporary one].
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
-    /// Seed of the sample accounts' keys and of the transfers.
+    /// Seed of the users' keys.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
@@ -227,9 +267,10 @@ pub struct CoordinatorArgs {
     /// Directory of the store; created if missing.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
-    /// Genesis state (JSON), read when the store is new and compared with it otherwise.
+    /// Snapshot of the state that the chain here begins with, as `derive` writes it, read when the store is new and compared with it
+    /// otherwise [default: the empty state].
     #[arg(long, value_name = "FILE")]
-    pub genesis: PathBuf,
+    pub snapshot: Option<PathBuf>,
     /// Chain id that signatures and proofs are bound to.
     #[arg(long)]
     pub chain_id: u64,
@@ -372,19 +413,27 @@ pub struct KeygenArgs {
 /// Arguments of `sample-batch`.
 #[derive(Debug, Clone, Args)]
 pub struct SampleArgs {
-    /// Number of transfers [default: enough for two shards of the preset, if it has as many].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Number of signed operations: transfers, or no-ops where nobody has an account yet [default: enough for two shards of the preset, if
+    /// it has as many].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub transfers: Option<u32>,
+    /// Withdrawals, creations and no-ops among the signed operations.
+    #[arg(long)]
+    pub all_kinds: bool,
+    /// Number of operations of the queue [default: as many as a batch of the preset has room for].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub queued: Option<u32>,
     /// Sizes of the coordinator that the batch is for; they bound what a batch holds.
     #[arg(long, env = "ROLLUP_PROVER_PRESET", default_value = "ci", value_parser = presets())]
     pub preset: Preset,
-    /// The batch's number. It follows on the batches before it, made with the same seed, tokens and number of transfers.
+    /// The batch's number. It follows on the batches before it, made with the same seed and numbers, of which the first begins with the empty
+    /// state.
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub batch_number: u32,
-    /// Number of different tokens among them.
+    /// Number of different tokens: the fee account of each is an entry of the queue, before all others.
     #[arg(long, value_name = "T", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub tokens: u16,
-    /// Seed of the accounts' keys and of the transfers.
+    /// Seed of the accounts' keys and of the operations.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Chain id that the signatures are bound to.
@@ -393,9 +442,6 @@ pub struct SampleArgs {
     /// Address of the rollup contract that the signatures are bound to.
     #[arg(long, value_parser = parse_address)]
     pub contract: [u8; 20],
-    /// Where to write the genesis state (JSON).
-    #[arg(long, value_name = "FILE")]
-    pub genesis: PathBuf,
     /// Where to write the batch: one encoded `zkrollup.prover.v1.Batch`.
     #[arg(long, value_name = "FILE")]
     pub batch: PathBuf,
@@ -496,43 +542,6 @@ pub struct ExportKeysArgs {
     /// Which keys.
     #[command(flatten)]
     pub keys: KeyArgs,
-}
-
-/// Arguments of `export-verifier`.
-#[derive(Debug, Clone, Args)]
-pub struct ExportArgs {
-    /// Directory to write the files to; created if missing.
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// Print the files' paths and digests as JSON on standard output.
-    #[arg(long)]
-    pub json: bool,
-    /// Which keys.
-    #[command(flatten)]
-    pub keys: KeyArgs,
-    /// Directory of the L1 tools, as for `demo`.
-    #[arg(long, env = "ROLLUP_PROVER_TOOLS", value_name = "DIR")]
-    pub tools_dir: Option<PathBuf>,
-}
-
-/// Arguments of `verify-deployed`.
-#[derive(Debug, Clone, Args)]
-pub struct VerifyDeployedArgs {
-    /// The chain's JSON-RPC endpoint.
-    #[arg(long, value_name = "URL", value_parser = L1UrlParser)]
-    pub rpc: String,
-    /// The rollup contract (0x and 40 hex digits).
-    #[arg(long, value_parser = parse_address)]
-    pub address: [u8; 20],
-    /// Print the result as JSON on standard output.
-    #[arg(long)]
-    pub json: bool,
-    /// Which keys.
-    #[command(flatten)]
-    pub keys: KeyArgs,
-    /// Directory of the L1 tools, as for `demo`.
-    #[arg(long, env = "ROLLUP_PROVER_TOOLS", value_name = "DIR")]
-    pub tools_dir: Option<PathBuf>,
 }
 
 /// Arguments of `guard`.

@@ -11,8 +11,11 @@ use proto::v1::GetProofResponse;
 
 use crate::args::{Cli, parse_address};
 use crate::proof_file::{ProofFile, to_hex};
+use crate::wallet::amounts::Unit;
+use crate::wallet::keys::{Secret, owner_text, parse_owner};
 use proto::connection::CoordinatorUrl;
 use prover::device::DeviceChoice;
+use rules::eddsa::PrivateKey;
 
 fn target(name: &'static str) -> Target {
     Target::new(env!("CARGO_MANIFEST_DIR"), name)
@@ -155,7 +158,8 @@ fn fuzz_values_of_variables() {
                 Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => Ok(()),
                 Err(error) => {
                     let told = error.to_string();
-                    let is_url = variable == "ROLLUP_PROVER_COORDINATOR";
+                    let urls = ["ROLLUP_PROVER_COORDINATOR", "ROLLUP_PROVER_RPC"];
+                    let is_url = urls.iter().any(|url| variable == url);
                     assert!(!is_url || !told.contains("secret"), "{told}");
                     Err(told)
                 }
@@ -185,6 +189,60 @@ fn fuzz_devices() {
             let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
             let device = text.parse::<DeviceChoice>().map_err(|error| error.to_string())?;
             assert_eq!(device.to_string().parse(), Ok(device), "one name");
+            Ok(())
+        });
+}
+
+#[test]
+fn fuzz_amounts() {
+    target("amount")
+        .seed("part", "1234.5678")
+        .seed("whole", "340282366920938463463")
+        .word("0000000000000000000")
+        .word(".")
+        .run(|bytes| {
+            let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+            let unit = Unit { decimals: 18 };
+            let value = unit.parse(text).map_err(|error| error.to_string())?;
+            assert_eq!(unit.parse(&unit.show(value)), Ok(value));
+            // Exactly, or not at all.
+            assert!(
+                unit.amount(value).is_ok_and(|float| float.value() == value) || unit.amount(value).is_err()
+            );
+            assert!(unit.fee(value).is_ok_and(|float| float.value() == value) || unit.fee(value).is_err());
+            let whole = Unit { decimals: 0 };
+            assert!(whole.parse(text).is_err() || whole.parse(text).is_ok_and(|whole| whole <= value));
+            Ok(())
+        });
+}
+
+#[test]
+fn fuzz_public_keys() {
+    let key = PrivateKey::from_bytes(&[1; 32]).public();
+    target("owner")
+        .seed("key", owner_text(&key))
+        .word("0x")
+        .run(|bytes| {
+            let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+            let key = parse_owner(text)?;
+            assert!(owner_text(&key).eq_ignore_ascii_case(text) && key.validate().is_ok());
+            Ok(())
+        });
+}
+
+#[test]
+fn fuzz_key_files() {
+    let seed = format!("{{\"version\": 1, \"secret_key\": \"0x{}\"}}", "ab".repeat(32));
+    target("key-file")
+        .seed("key", seed)
+        .word("\"version\"")
+        .run(|bytes| {
+            let secret = Secret::of_file(bytes).map_err(|error| {
+                let told = format!("{error:#}");
+                assert!(!told.contains("abab"), "an error does not repeat a key");
+                told
+            })?;
+            assert_eq!(secret.to_text().len(), 66);
             Ok(())
         });
 }

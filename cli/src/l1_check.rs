@@ -1,13 +1,14 @@
 //! What L1 checks of a batch (PROTOCOL.md section 9), done natively on a proof file.
 //!
-//! Left out is what only L1 knows: that the batch is its next one and starts from its root (P-9.2), and that the batch's
-//! time fits its own (P-9.4).
+//! Left out is what only L1 knows: that the batch is its next one and starts from its root (P-9.2), that the batch's time fits its own
+//! (P-9.4), who submits, and through which verifier (P-9.9, P-14.4), and that the records of the queue's operations are those that wait there
+//! (P-9.10, P-9.11).
 
 use anyhow::{Context, Result, anyhow, ensure};
 use keys::VerifyingKeys;
 use rules::operation::{RollupId, TIME_BITS};
 use rules::statement::RootStatement;
-use rules::stream::{DaMode, derive_x, evaluate_posted};
+use rules::stream::{self, Binding, DaMode};
 use rules::{Fr, field};
 
 use crate::proof_file::{ProofFile, bytes, element, to_hex};
@@ -117,20 +118,18 @@ impl Claim {
 
     /// Evaluates the posted data as L1 does (P-9.5, P-9.8), at the point that the proof is for.
     fn check_posted(&self, proven: &RootStatement) -> Result<()> {
-        ensure!(
-            self.posted_a.is_empty(),
-            "posted_a: expected no bytes in protocol version 1 (P-6.1), found {}",
-            self.posted_a.len()
-        );
+        let records = stream::records(&self.posted_a);
+        records.map_err(|error| anyhow!("posted_a: {error} (P-9.8, P-9.10)"))?;
+        let groups = stream::groups(&self.posted_b);
+        groups.map_err(|error| anyhow!("posted_b: {error} (P-9.8)"))?;
         for (name, posted, expected) in [
             ("posted_a", &self.posted_a, proven.y_a),
             ("posted_b", &self.posted_b, proven.y_b),
         ] {
-            let found =
-                evaluate_posted(posted, &proven.x).map_err(|error| anyhow!("{name}: {error} (P-9.8)"))?;
+            let found = stream::evaluate(posted, &proven.x);
             ensure!(
                 expected == found,
-                "{name}: the proof is for data that evaluates to {} at x, found data that evaluates to {}",
+                "{name}: the proof is for data that evaluates to {} at x, found data that evaluates to {} (P-9.5)",
                 field::to_hex(&expected),
                 field::to_hex(&found)
             );
@@ -138,20 +137,20 @@ impl Claim {
         Ok(())
     }
 
-    /// Computes `x` as L1 does (P-6.6). Of what it binds, the batch's number is the one thing that nothing else shows.
+    /// Computes `x` as L1 does (P-6.9). Of what it binds, the batch's number is the one thing that nothing else shows.
     fn check_point(&self, proven: &RootStatement) -> Result<()> {
-        let found = derive_x(
-            &self.rollup_id,
-            self.number,
-            DaMode::Calldata,
-            &self.c_a,
-            &self.c_b,
-            &self.posted_a,
-            &self.posted_b,
-        );
+        let binding = Binding {
+            number: self.number,
+            mode: DaMode::Calldata,
+            c_a: self.c_a,
+            c_b: self.c_b,
+            posted_a: &self.posted_a,
+            posted_b: &self.posted_b,
+        };
+        let found = binding.x(&self.rollup_id);
         ensure!(
             proven.x == found,
-            "batch_number: the proof is for the point x {}, found that batch {} with this data has {} (P-6.6)",
+            "batch_number: the proof is for the point x {}, found that batch {} with this data has {} (P-6.9)",
             field::to_hex(&proven.x),
             self.number,
             field::to_hex(&found)
@@ -162,7 +161,9 @@ impl Claim {
 
 #[cfg(test)]
 mod tests {
-    use rules::stream::posted_bytes;
+    use rules::account::{AccountIndex, TokenId};
+    use rules::record::{Coordinate, Kind, Record};
+    use rules::stream::Group;
 
     use super::*;
 
@@ -173,9 +174,29 @@ mod tests {
 
     /// A claim as the true proof's would be, and what that proof proves.
     fn honest() -> (Claim, RootStatement) {
-        let posted_b = posted_bytes(&[1, 2, 3, 4, 5, 6]);
-        let (c_a, c_b) = (Fr::zero(), Fr::from(19));
-        let x = derive_x(&ROLLUP_ID, 7, DaMode::Calldata, &c_a, &c_b, &[], &posted_b);
+        let record = Record {
+            kind: Kind::ForcedExit,
+            code: 0,
+            token: TokenId(1),
+            index: AccountIndex::new(70_000).unwrap(),
+            amount: 5,
+            address: [0x11; 20],
+            u: Coordinate::ZERO,
+            v: Coordinate::ZERO,
+        };
+        let group = |flag, words| Group { flag, words };
+        let posted_a = stream::posted_a(&[record]);
+        let posted_b = stream::posted_b(&[group(true, [1, 2, 3, 4, 5]), group(false, [6, 0, 0, 0, 0])]);
+        let (c_a, c_b) = (Fr::from(18), Fr::from(19));
+        let binding = Binding {
+            number: 7,
+            mode: DaMode::Calldata,
+            c_a,
+            c_b,
+            posted_a: &posted_a,
+            posted_b: &posted_b,
+        };
+        let x = binding.x(&ROLLUP_ID);
         let proven = RootStatement {
             rollup_id: ROLLUP_ID.to_fr(),
             time: Fr::from(1_700_000_000),
@@ -183,9 +204,9 @@ mod tests {
             old_root: Fr::from(15),
             new_root: Fr::from(16),
             c_a,
-            y_a: Fr::zero(),
+            y_a: stream::evaluate(&posted_a, &x),
             c_b,
-            y_b: evaluate_posted(&posted_b, &x).unwrap(),
+            y_b: stream::evaluate(&posted_b, &x),
         };
         let claim = Claim {
             rollup_id: ROLLUP_ID,
@@ -196,7 +217,7 @@ mod tests {
             c_a,
             c_b,
             x,
-            posted_a: vec![],
+            posted_a,
             posted_b,
             instances: vec![],
             proof: vec![],
@@ -228,7 +249,7 @@ mod tests {
             ("c_a", |claim| claim.c_a += Fr::one()),
             ("c_b", |claim| claim.c_b += Fr::one()),
             ("x", |claim| claim.x += Fr::one()),
-            ("posted_a", |claim| claim.posted_a = vec![0; 31]),
+            ("posted_a", |claim| claim.posted_a[29] ^= 1),
             ("posted_b", |claim| claim.posted_b[30] ^= 1),
             ("batch_number", |claim| claim.number += 1),
         ];
@@ -256,16 +277,27 @@ mod tests {
 
     #[test]
     fn data_that_is_not_as_posted_is_refused_though_it_evaluates_alike() {
-        let error = refusal(|claim| claim.posted_b.extend([0; 31]));
-        assert_eq!(
-            error,
-            "posted_b: expected whole groups of 62 bytes, found 155 bytes (P-9.8)"
-        );
-        let error = refusal(|claim| claim.posted_b.extend([0; 62]));
-        assert_eq!(
-            error,
-            "posted_b: expected a last group that is not all zero, found 186 bytes that end in zeros (P-9.8)"
-        );
+        for (error, told) in [
+            (
+                refusal(|claim| claim.posted_b.extend([0; 31])),
+                "posted_b: stream B: expected whole groups of 62 bytes, found 155 bytes (P-9.8)",
+            ),
+            (
+                refusal(|claim| claim.posted_b.extend([0; 62])),
+                "posted_b: stream B: expected a last group that is not all zero, found 186 bytes that end in zeros (P-9.8)",
+            ),
+            (
+                refusal(|claim| claim.posted_a.extend([0; 31])),
+                "posted_a: stream A: expected whole records of 124 bytes, found 155 bytes (P-9.8, P-9.10)",
+            ),
+            // A record of zeros evaluates to nothing, and has no kind.
+            (
+                refusal(|claim| claim.posted_a.extend([0; 124])),
+                "posted_a: stream A, record 1: kind: expected 1 to 6, found 0 (P-9.8, P-9.10)",
+            ),
+        ] {
+            assert_eq!(error, told);
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@ mod bounded;
 mod client;
 mod commands;
 mod connection;
+mod consent;
 mod demo;
+mod derived;
 mod environment;
 #[cfg(test)]
 mod fuzz;
@@ -21,6 +23,7 @@ mod processor;
 mod progress;
 mod proof_file;
 mod signals;
+mod wallet;
 
 use std::fs::File;
 use std::process::ExitCode;
@@ -62,6 +65,7 @@ fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<(
         Command::Verify(args) => commands::keys::verify(&args, progress),
         Command::ExportKeys(args) => commands::keys::export_keys(&args, progress),
         Command::ExportVerifier(args) => commands::contracts::export_verifier(&args, progress),
+        Command::Deploy(args) => block_on(commands::contracts::deploy(args, progress)),
         Command::VerifyDeployed(args) => block_on(commands::contracts::verify_deployed(args, progress)),
         Command::Guard(args) => guard::run(args.pid),
         Command::ProverProcess(args) => commands::roles::prover_process(args, progress),
@@ -80,6 +84,24 @@ fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<(
         Command::Pause(args) => block_on(commands::operator::pause(&args)),
         Command::Resume(args) => block_on(commands::operator::resume(&args)),
         Command::Replay(args) => block_on(commands::replay::run(args, progress.clone())),
+        Command::Derive(args) => block_on(commands::derive::run(&args, progress)),
+        Command::Wallet(args) => commands::wallet::wallet(&args),
+        Command::Account(args) => block_on(commands::wallet::account(&args, progress)),
+        Command::History(args) => block_on(commands::wallet::history(&args, progress)),
+        Command::Transfer(args) => block_on(commands::wallet::transfer(&args, progress)),
+        Command::Withdraw(args) => block_on(commands::wallet::withdraw(&args, progress)),
+        Command::CreateAccount(args) => block_on(commands::wallet::create_account(&args, progress)),
+        Command::Deposit(args) => block_on(commands::wallet::deposit(&args, progress)),
+        Command::Claim(args) => block_on(commands::wallet::claim(&args, progress)),
+        Command::ForceExit(args) => block_on(commands::wallet::force_exit(&args, progress)),
+        Command::ChangeKey(args) => block_on(commands::wallet::change_key(&args, progress)),
+        Command::AddToken(args) => block_on(commands::wallet::add_token(&args)),
+        Command::Freeze(args) => block_on(commands::wallet::freeze(&args)),
+        Command::TransferOperator(args) => block_on(commands::wallet::transfer_operator(&args)),
+        Command::AcceptOperator(args) => block_on(commands::wallet::accept_operator(&args)),
+        Command::CollectFees(args) => block_on(commands::wallet::collect_fees(&args)),
+        Command::Exit(args) => block_on(commands::wallet::exit(&args, progress)),
+        Command::Refund(args) => block_on(commands::wallet::refund(&args, progress)),
         Command::Submit(args) => block_on(commands::batch::submit(&args, progress)),
         Command::Watch(args) => block_on(commands::batch::watch(&args, progress)),
         Command::Proof(args) => block_on(commands::batch::proof(&args)),

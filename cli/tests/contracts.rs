@@ -7,7 +7,7 @@ use std::path::Path;
 
 use circuits::preset::Preset;
 use prover::fixtures;
-use rules::Fr;
+use rules::eddsa::PrivateKey;
 use serde_json::Value;
 use support::{KEYS, program};
 use verifier_contracts::anvil::Anvil;
@@ -45,30 +45,35 @@ async fn a_deployment_of_these_keys_is_told_from_a_tampered_one() {
     let anvil = Anvil::spawn(&tools).unwrap();
     let l1 = L1::connect(anvil.url(), ANVIL_KEY).unwrap();
     let keys = fixtures::keys(Preset::by_name("tiny").unwrap()).unwrap();
-    let config = DeployConfig::new(Fr::from(5));
-    let rollup = rollup::compile(&tools).unwrap();
+    let owner = PrivateKey::from_bytes(&[1; 32]).public();
+    let config = DeployConfig::new(l1.account(), l1.account(), owner);
+    let contracts = rollup::compile(&tools).unwrap();
     let genuine = verifier::compile(&tools, verifier::render(keys.verifying_keys())).unwrap();
-    let (deployment, _) = Deployment::deploy(&l1, &genuine, &rollup, &config).await.unwrap();
-    let address = format!("{:?}", deployment.addresses().rollup);
+    let deployed = Deployment::deploy(&l1, &contracts, &[&genuine], &config).await;
+    let address = format!("{:?}", deployed.unwrap().0.rollup());
     let (code, answer) = verify_deployed(&anvil, &address);
     assert_eq!((code, &answer["genuine"]), (0, &true.into()), "{answer}");
+    assert_eq!(answer["report"]["verifiers"][0]["id"], 0, "{answer}");
 
-    // A verifier that accepts everything, under a rollup contract that pins its digest.
+    // A verifier that accepts everything, beside the genuine one and alone.
     let source = include_str!("../../verifier-contracts/test/StandIns.sol");
     let tampered = CompiledVerifier::stand_in(&tools, source, "AcceptsAll").unwrap();
-    let (deployment, _) = Deployment::deploy(&l1, &tampered, &rollup, &config)
-        .await
-        .unwrap();
-    let address = format!("{:?}", deployment.addresses().rollup);
-    let (code, answer) = verify_deployed(&anvil, &address);
-    assert_eq!((code, &answer["genuine"]), (5, &false.into()), "{answer}");
-    let kinds: Vec<&str> = answer["report"]["differences"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|difference| difference["kind"].as_str().unwrap())
-        .collect();
-    assert_eq!(kinds, ["immutable", "length"], "{answer}");
+    for (verifiers, expected) in [
+        (&[&genuine, &tampered][..], &["other_verifier"][..]),
+        (&[&tampered], &["other_verifier", "no_verifier"]),
+    ] {
+        let deployed = Deployment::deploy(&l1, &contracts, verifiers, &config).await;
+        let address = format!("{:?}", deployed.unwrap().0.rollup());
+        let (code, answer) = verify_deployed(&anvil, &address);
+        assert_eq!((code, &answer["genuine"]), (5, &false.into()), "{answer}");
+        let kinds: Vec<&str> = answer["report"]["differences"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|difference| difference["kind"].as_str().unwrap())
+            .collect();
+        assert_eq!(kinds, expected, "{answer}");
+    }
 
     // Nothing there; nobody there.
     let nothing = format!("0x{}", "12".repeat(20));
@@ -87,6 +92,48 @@ async fn a_deployment_of_these_keys_is_told_from_a_tampered_one() {
 }
 
 #[test]
+fn what_is_deployed_is_shown_first_and_is_what_the_keys_make() {
+    let tools = Tools::ensure(&mut |line| eprintln!("{line}")).unwrap();
+    let anvil = Anvil::spawn(&tools).unwrap();
+    let owner = format!(
+        "0x{}",
+        hex::encode(PrivateKey::from_bytes(&[1; 32]).public().to_bytes())
+    );
+    let deploy = |key: &str, args: &[&str]| {
+        let mut command = program();
+        command.args(["deploy", "--json", "--rpc", anvil.url(), "--fee-owner", &owner]);
+        command.args(args).args(KEYS).env("ROLLUP_PROVER_L1_KEY", key);
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code().unwrap(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let key = format!("0x{ANVIL_KEY}");
+    let (code, out, said) = deploy(&key, &[]);
+    assert_eq!((code, out.as_str()), (3, ""), "{said}");
+    assert!(
+        said.contains("an entry is due after 86400 s") && said.contains("--yes"),
+        "{said}"
+    );
+    let (code, _, said) = deploy(&key, &["--yes", "--due-after", "1"]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("dueAfter"), "{said}");
+    let (code, _, said) = deploy("0x12", &["--yes"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("ROLLUP_PROVER_L1_KEY has no key"), "{said}");
+    let (code, out, said) = deploy(&key, &["--yes", "--silence", "7200"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(!said.contains(ANVIL_KEY) && !out.contains(ANVIL_KEY));
+    let deployed: Value = serde_json::from_str(&out).unwrap();
+    let (code, answer) = verify_deployed(&anvil, deployed["rollup"].as_str().unwrap());
+    assert_eq!(code, 0, "{answer}");
+    assert_eq!(answer["report"]["immutables"]["silence"], "0x1c20", "{answer}");
+}
+
+#[test]
 fn what_is_exported_makes_the_very_code() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out");
@@ -95,7 +142,7 @@ fn what_is_exported_makes_the_very_code() {
     let said: Value = serde_json::from_str(&said).unwrap();
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     let tools = Tools::ensure(&mut |line| eprintln!("{line}")).unwrap();
-    for contract in ["RootVerifier", "Rollup"] {
+    for contract in ["RootVerifier", "Rollup", "Poseidon", "Directory"] {
         let input = read(&format!("{contract}.input.json"));
         let code = solc::compile_input(&tools, input, &format!("{contract}.sol"), contract).unwrap();
         let written = |suffix: &str| read(&format!("{contract}.{suffix}"));
@@ -108,7 +155,22 @@ fn what_is_exported_makes_the_very_code() {
         assert_eq!(abi, code.abi);
     }
     let constructors: Value = serde_json::from_str(&read("constructors.json")).unwrap();
-    assert_eq!(constructors["Rollup"][1]["value"], said["vk_digest"]);
+    let [parameters, verifiers] = constructors["Rollup"].as_array().unwrap().as_slice() else {
+        panic!("{constructors}")
+    };
+    assert_eq!(verifiers["value"][0]["vkDigest"], said["vk_digest"]);
+    let names = |list: &Value| -> Vec<String> {
+        let list = list["components"].as_array().unwrap().iter();
+        list.map(|part| part["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let abi: Value = serde_json::from_str(&read("Rollup.abi.json")).unwrap();
+    let constructor = abi
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|entry| entry["type"] == "constructor");
+    assert_eq!(names(parameters), names(&constructor.unwrap()["inputs"][0]));
     let source = read("RootVerifier.sol");
     assert!(source.contains(said["vk_digest"].as_str().unwrap()));
     for name in said["sha256"].as_object().unwrap().keys() {

@@ -134,27 +134,8 @@ fn what_cannot_be_a_batch_or_a_contract_is_refused_before_anybody_is_asked() {
     assert!(said.contains("batch.bin is empty: expected an encoded"), "{said}");
     let zero = format!("0x{}", "0".repeat(40));
     for args in [
-        [
-            "sample-batch",
-            "--chain-id",
-            "1",
-            "--genesis",
-            "g",
-            "--batch",
-            "b",
-            "--contract",
-        ]
-        .as_slice(),
-        &[
-            "coordinator",
-            "--chain-id",
-            "1",
-            "--genesis",
-            "g",
-            "--data-dir",
-            "d",
-            "--contract",
-        ],
+        ["sample-batch", "--chain-id", "1", "--batch", "b", "--contract"].as_slice(),
+        &["coordinator", "--chain-id", "1", "--data-dir", "d", "--contract"],
     ] {
         let (code, said) = failure(program().current_dir(&directory).args(args).arg(&zero));
         assert_eq!(code, 2, "{said}");

@@ -209,20 +209,10 @@ fn a_worker_without_descriptors_says_why_and_starts_with_enough() {
 fn a_coordinator_without_descriptors_says_why_and_starts_with_enough() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let (genesis, batch, data) = (path("genesis.json"), path("batch.bin"), path("data"));
+    let data = path("data");
     let rollup = ["--chain-id", "31337", "--contract", CONTRACT];
-    let sample = ["sample-batch", "--genesis", &genesis, "--batch", &batch];
-    run(program().args(sample).args(rollup), "");
     run(program().arg("keygen").args(KEYS), "");
-    let mut args = vec![
-        "coordinator",
-        "--listen",
-        "127.0.0.1:0",
-        "--data-dir",
-        &data,
-        "--genesis",
-        &genesis,
-    ];
+    let mut args = vec!["coordinator", "--listen", "127.0.0.1:0", "--data-dir", &data];
     args.extend(rollup);
     starts_or_says_why(&args, SERVES, directory.path());
 }
@@ -231,20 +221,10 @@ fn a_coordinator_without_descriptors_says_why_and_starts_with_enough() {
 fn a_full_disk_ends_the_start_of_a_coordinator_with_the_file_and_the_next_start_succeeds() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let (genesis, batch, data) = (path("genesis.json"), path("batch.bin"), path("data"));
+    let data = path("data");
     let rollup = ["--chain-id", "31337", "--contract", CONTRACT];
-    let sample = ["sample-batch", "--genesis", &genesis, "--batch", &batch];
-    run(program().args(sample).args(rollup), "");
     run(program().arg("keygen").args(KEYS), "");
-    let mut args = vec![
-        "coordinator",
-        "--listen",
-        "127.0.0.1:0",
-        "--data-dir",
-        &data,
-        "--genesis",
-        &genesis,
-    ];
+    let mut args = vec!["coordinator", "--listen", "127.0.0.1:0", "--data-dir", &data];
     args.extend(rollup);
     let full = start(limited("-f 16").args(&args), SERVES, directory.path());
     refused(
@@ -264,14 +244,10 @@ fn files_that_find_no_room_are_named_and_leave_nothing() {
         output
     };
     let rollup = ["--chain-id", "31337", "--contract", CONTRACT];
-    let sample = [
-        ["sample-batch", "--genesis", "g", "--batch", "b"].as_slice(),
-        &rollup,
-    ]
-    .concat();
+    let sample = [["sample-batch", "--batch", "b"].as_slice(), &rollup].concat();
     let export = [["export-verifier", "--out", "out/verifier"].as_slice(), &KEYS].concat();
     for (args, limit, file) in [
-        (sample.as_slice(), "-f 0", "cannot write g: "),
+        (sample.as_slice(), "-f 0", "cannot write b: "),
         (&["token", "--out", "t"], "-f 0", "cannot write t: "),
         (&export, "-f 4", "cannot write out/verifier/RootVerifier.sol: "),
     ] {

@@ -317,7 +317,7 @@ fn a_coordinator_and_a_worker_serve_what_a_proven_batch_took() {
         (value(&page, finished) == 1.0).then_some(page)
     });
     has_all(&page, &coordinator::METRICS);
-    assert_eq!(value(&page, "rollup_prover_operations_proven_total"), 4.0);
+    assert_eq!(value(&page, "rollup_prover_operations_proven_total"), 5.0);
     for circuit in ["shard", "aggregation"] {
         let proven = format!("{{circuit=\"{circuit}\",outcome=\"proven\"}}");
         assert_eq!(

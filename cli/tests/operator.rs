@@ -6,7 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use rules::Fr;
+use rules::eddsa::PrivateKey;
 use rules::field;
+use rules::state::State;
+use rules::stream::Group;
 use serde_json::Value;
 use support::{KEYS, Service, expect_success, program, run, start, wait_for};
 use verifier_contracts::anvil::Anvil;
@@ -60,8 +63,8 @@ impl Service {
         let batch = path("next.bin");
         let mut sample = program();
         sample
-            .args(["sample-batch", "--transfers", "4", "--batch-number", number])
-            .args(["--genesis", &path("next.json"), "--batch", &batch])
+            .args(["sample-batch", "--preset", "tiny", "--tokens", "1"])
+            .args(["--transfers", "4", "--batch-number", number, "--batch", &batch])
             .args(["--chain-id", "31337", "--contract", support::CONTRACT]);
         run(&mut sample, "");
         let submitted = self.ask(&["submit", "--batch", &batch]);
@@ -191,17 +194,31 @@ fn replay(task: &str) -> Vec<&str> {
 }
 
 /// A contract that takes every proof, where the service's batches are to go.
-async fn deploy(anvil: &Anvil, tools: &Tools, genesis_root: &Fr) -> Deployment {
+async fn deploy(anvil: &Anvil, tools: &Tools) -> Deployment {
     let source = include_str!("../../verifier-contracts/test/StandIns.sol");
     let verifier = CompiledVerifier::stand_in(tools, source, "AcceptsAll").unwrap();
     let l1 = L1::connect(anvil.url(), ANVIL_KEY).unwrap();
-    let rollup = rollup::compile(tools).unwrap();
-    let config = DeployConfig::new(*genesis_root);
-    let (deployment, _) = Deployment::deploy(&l1, &verifier, &rollup, &config)
-        .await
-        .unwrap();
-    assert_eq!(format!("{:?}", deployment.addresses().rollup), support::CONTRACT);
+    let contracts = rollup::compile(tools).unwrap();
+    let key = PrivateKey::from_bytes(&[1; 32]).public();
+    let config = DeployConfig::new(l1.account(), l1.account(), key);
+    let deployed = Deployment::deploy(&l1, &contracts, &[&verifier], &config).await;
+    let (deployment, _) = deployed.unwrap();
+    assert_eq!(format!("{:?}", deployment.rollup()), support::CONTRACT);
     deployment
+}
+
+/// The first batch there, from the empty state to a root.
+async fn accept_first(deployment: &Deployment, new_root: Fr) {
+    let mut rows: Vec<Fr> = (100..117).map(Fr::from).collect();
+    rows[9] = Fr::from(deployment.l1().block_time().await.unwrap());
+    (rows[11], rows[12]) = (State::default().root(), new_root);
+    let group = Group {
+        flag: false,
+        words: [1, 0, 0, 0, 0],
+    };
+    let posted = rules::stream::posted_b(&[group]);
+    let submission = RootSubmission::new(0, 0, &rows, vec![], posted, vec![1; PROOF_BYTES]).unwrap();
+    deployment.submit_batch(&submission).await.unwrap();
 }
 
 #[test]
@@ -224,16 +241,9 @@ fn nothing_that_l1_has_accepted_is_rolled_back() {
         let text = listed["batches"][0][name].as_str().unwrap();
         field::from_hex(text).unwrap()
     };
-    let (old_root, new_root) = (root("old_root"), root("new_root"));
-    let deployment = runtime.block_on(deploy(&anvil, &tools, &old_root));
-    runtime.block_on(async {
-        let mut rows: Vec<Fr> = (100..117).map(Fr::from).collect();
-        rows[9] = Fr::from(deployment.l1().block_time().await.unwrap());
-        (rows[11], rows[12]) = (old_root, new_root);
-        let posted = rules::stream::posted_bytes(&[1]);
-        let submission = RootSubmission::new(0, &rows, vec![], posted, vec![1; PROOF_BYTES]).unwrap();
-        deployment.submit_batch(&submission).await.unwrap();
-    });
+    assert_eq!(root("old_root"), State::default().root());
+    let deployment = runtime.block_on(deploy(&anvil, &tools));
+    runtime.block_on(accept_first(&deployment, root("new_root")));
     let second = service.submit_next(directory.path(), "1");
     let (code, _, error) = rollback("0", &[]);
     assert_eq!(code, 3, "{error}");
@@ -248,9 +258,11 @@ fn nothing_that_l1_has_accepted_is_rolled_back() {
     assert!(out.contains(&format!("\"{second}\"")), "{out}");
 
     // A contract whose root the chain here does not have.
+    service.submit_next(directory.path(), "1");
     let other = Anvil::spawn(&tools).unwrap();
-    runtime.block_on(self::deploy(&other, &tools, &new_root));
-    let args = ["rollback", "--to", "0", "--yes", "--l1", other.url()];
+    let deployment = runtime.block_on(self::deploy(&other, &tools));
+    runtime.block_on(accept_first(&deployment, Fr::from(5)));
+    let args = ["rollback", "--to", "1", "--yes", "--l1", other.url()];
     let error = service.refused(&args);
     assert!(error.contains("is not that of this contract"), "{error}");
 }

@@ -68,12 +68,8 @@ fn a_coordinator_that_waits_for_keys_ends_at_once() {
         "--contract",
         &format!("0x{}", "e7".repeat(20)),
     ];
-    let (genesis, batch, data) = (path("genesis.json"), path("batch.bin"), path("data"));
-    let mut sample = program();
-    sample.args(["sample-batch", "--genesis", &genesis, "--batch", &batch]);
-    run(sample.args(rollup), "");
+    let data = path("data");
     let mut coordinator = vec!["coordinator", "--listen", "127.0.0.1:0", "--data-dir", &data];
-    coordinator.extend(["--genesis", &genesis]);
     coordinator.extend(rollup);
     for signal in ["-TERM", "-INT"] {
         assert_eq!(end(directory.path(), &coordinator, signal).code(), Some(0));
@@ -90,15 +86,15 @@ fn key_making_that_waits_for_its_turn_ends_by_the_signal() {
 }
 
 #[test]
-fn a_coordinator_whose_genesis_does_not_come_ends_at_once() {
+fn a_coordinator_whose_snapshot_does_not_come_ends_at_once() {
     let directory = tempfile::tempdir().unwrap();
-    let (pipe, data) = (directory.path().join("genesis"), directory.path().join("data"));
+    let (pipe, data) = (directory.path().join("snapshot"), directory.path().join("data"));
     run(Command::new("mkfifo").arg(&pipe), "");
     for signal in ["-TERM", "-INT"] {
         let mut command = program();
         command.args(["coordinator", "--listen", "127.0.0.1:0", "--chain-id", "1"]);
         command.args(["--contract", support::CONTRACT]).args(KEYS);
-        command.arg("--genesis").arg(&pipe).arg("--data-dir").arg(&data);
+        command.arg("--snapshot").arg(&pipe).arg("--data-dir").arg(&data);
         let mut role = Running(command.spawn().unwrap());
         // This waits until the coordinator has the other end.
         let _nothing = File::options().write(true).open(&pipe).unwrap();
@@ -111,9 +107,9 @@ fn a_coordinator_whose_genesis_does_not_come_ends_at_once() {
 }
 
 #[test]
-fn a_genesis_file_without_an_end_is_refused() {
+fn a_snapshot_without_an_end_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("genesis");
+    let path = directory.path().join("snapshot");
     File::create(&path).unwrap().set_len(1 << 40).unwrap();
     let mut command = program();
     command.args([
@@ -127,8 +123,8 @@ fn a_genesis_file_without_an_end_is_refused() {
     command
         .arg(directory.path().join("data"))
         .args(["--contract", support::CONTRACT]);
-    let output = command.args(KEYS).arg("--genesis").arg(&path).output().unwrap();
+    let output = command.args(KEYS).arg("--snapshot").arg(&path).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("genesis is too large: expected at most"), "{said}");
+    assert!(said.contains("snapshot is too large: expected at most"), "{said}");
 }

@@ -30,18 +30,17 @@ fn terminated(role: &mut Running) -> Option<i32> {
     wait_for("the role to end", START_MAX, || role.0.try_wait().unwrap()).code()
 }
 
-/// A coordinator on the service's genesis, beside the one that the service has, with its standard error there.
+/// A coordinator on the empty state, beside the one that the service has, with its standard error there.
 fn coordinator(directory: &Path, stderr: Stdio) -> (Running, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
-    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let data = tempfile::tempdir_in(directory).unwrap().keep();
     let mut command = program();
     command
         .args(["coordinator", "--listen", &address, "--data-dir"])
         .arg(data)
-        .args(["--genesis", &path("genesis.json"), "--chain-id", "31337"])
+        .args(["--chain-id", "31337"])
         .args(["--contract", CONTRACT])
         .args(KEYS)
         .env("RUST_LOG", "info")

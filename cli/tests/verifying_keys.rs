@@ -112,19 +112,6 @@ fn keys_that_the_arguments_do_not_allow_are_refused_before_anything_starts() {
     let mut bytes = fs::read(&spoiled_key).unwrap();
     bytes[200] ^= 1;
     fs::write(&spoiled_key, bytes).unwrap();
-    run(
-        program()
-            .args([
-                "sample-batch",
-                "--transfers",
-                "1",
-                "--genesis",
-                &path("genesis.json"),
-            ])
-            .args(["--batch", &path("batch.bin")])
-            .args(["--chain-id", "31337", "--contract", CONTRACT]),
-        "",
-    );
     let other = format!("0x{}", "ab".repeat(32));
     let insecure = "--insecure-dev-srs";
     for (arguments, said) in [
@@ -170,7 +157,7 @@ fn keys_that_the_arguments_do_not_allow_are_refused_before_anything_starts() {
                 "--data-dir",
                 &path("data"),
             ])
-            .args(["--genesis", &path("genesis.json"), "--chain-id", "31337"])
+            .args(["--chain-id", "31337"])
             .args(["--contract", CONTRACT])
             .args(arguments);
         let output = command.output().unwrap();

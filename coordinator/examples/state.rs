@@ -1,4 +1,4 @@
-//! What a state of many accounts costs: genesis file, store, start from the store, execution and commit of a batch. Each step is a
+//! What a state of many accounts costs: snapshot, store, start from the store, execution and commit of a batch. Each step is a
 //! process of its own, so that its peak memory is its own.
 //!
 //! `cargo run --release -p coordinator --example state -- FOLDER ACCOUNTS TRANSFERS`
@@ -12,17 +12,20 @@ use std::{
 };
 
 use coordinator::{
-    core::record::Write,
+    core::{Head, id::StateRoot, record::Write},
     store::{DiskStore, Identity, Opening, SCHEMA, Store},
 };
 use rules::{
+    PROTOCOL_VERSION,
     account::{Account, AccountIndex, Hashed, TokenId, USER_INDEX_MIN},
     amount::{Amount, Fee},
     batch::{Batch, execute, new_root},
+    digest::Digest,
     eddsa::PrivateKey,
     field,
-    genesis::{Genesis, GenesisAccount},
-    operation::{Expiry, RollupId, Transfer},
+    follow::Block,
+    operation::{Expiry, Operation, RollupId, Transfer},
+    snapshot::{self, Header},
     state::State,
 };
 
@@ -43,9 +46,9 @@ fn main() -> Result<(), Failure> {
     };
     let (folder, accounts, transfers) = (Path::new(folder), accounts.parse()?, transfers.parse()?);
     match step.first().map(String::as_str) {
-        Some("file") => write_genesis(folder, accounts)?,
-        Some("genesis") => {
-            timed("genesis read, checked, stored", || make(folder))?;
+        Some("file") => write_snapshot(folder, accounts)?,
+        Some("snapshot") => {
+            timed("snapshot read, checked, stored", || make(folder))?;
         }
         Some("start") => {
             timed("start from the store", || open(folder))?;
@@ -53,7 +56,7 @@ fn main() -> Result<(), Failure> {
         Some(_) => run(folder, accounts, transfers)?,
         None => {
             fs::create_dir_all(folder)?;
-            for step in ["file", "genesis", "start", "batch"] {
+            for step in ["file", "snapshot", "start", "batch"] {
                 let mut process = Command::new(env::current_exe()?);
                 let status = process.args(&arguments).arg(step).status()?;
                 if !status.success() {
@@ -96,50 +99,56 @@ fn user(number: u64) -> AccountIndex {
     AccountIndex::new(USER_INDEX_MIN + number).expect("few enough")
 }
 
-fn write_genesis(folder: &Path, accounts: u64) -> Result<(), Failure> {
-    let keys = keys();
-    let entry = |index, number: u64| GenesisAccount {
-        index,
-        account: Account {
-            token: TokenId(1),
-            nonce: 0,
-            balance: 1_000_000_000,
-            owner: keys[(number % KEYS) as usize].public(),
-            l1_address: [1; 20],
-        },
-    };
-    let mut file = BufWriter::new(fs::File::create(folder.join("genesis.json"))?);
-    let fee = entry(AccountIndex::fee_account(TokenId(1)), 0);
-    write!(
-        file,
-        "{{\"version\":1,\"accounts\":[{}",
-        serde_json::to_string(&fee)?
-    )?;
-    for number in 1..accounts {
-        let entry = serde_json::to_string(&entry(user(number), number))?;
-        write!(file, ",\n{entry}")?;
+fn account(keys: &[PrivateKey], number: u64) -> Account {
+    Account {
+        token: TokenId(1),
+        nonce: 0,
+        balance: 1_000_000_000,
+        owner: keys[(number % KEYS) as usize].public(),
+        l1_address: [1; 20],
     }
-    writeln!(file, "]}}")?;
+}
+
+fn write_snapshot(folder: &Path, accounts: u64) -> Result<(), Failure> {
+    let keys = keys();
+    let fee = (AccountIndex::fee_account(TokenId(1)), account(&keys, 0));
+    let users = (1..accounts).map(|number| (user(number), account(&keys, number)));
+    let state = State::from_accounts([fee].into_iter().chain(users));
+    let block = Block {
+        number: 1,
+        hash: Digest([1; 32]),
+    };
+    let header = Header {
+        root: state.root(),
+        ..Header::empty(ROLLUP, block)
+    };
+    let mut file = BufWriter::new(fs::File::create(folder.join("snapshot.json"))?);
+    snapshot::write(&header, &state, &mut file)?;
     Ok(file.flush()?)
 }
 
-fn identity(genesis_root: [u8; 32]) -> Identity {
+fn identity(root: [u8; 32]) -> Identity {
     Identity {
         schema: SCHEMA,
-        protocol_version: 1,
+        protocol_version: PROTOCOL_VERSION,
         preset: "state".into(),
         srs_digest: [0; 32],
         shard_vk_digest: [0; 32],
         aggregation_vk_digest: [0; 32],
         chain_id: 1,
         contract: [7; 20],
-        genesis_root,
+        start: Head {
+            root: StateRoot(root),
+            next_number: 0,
+            time: 0,
+            queue_head: 0,
+        },
     }
 }
 
 fn make(folder: &Path) -> Result<(), Failure> {
-    let file = fs::File::open(folder.join("genesis.json"))?;
-    let state = Genesis::read(BufReader::with_capacity(1 << 20, file))?;
+    let file = fs::File::open(folder.join("snapshot.json"))?;
+    let (_, state) = snapshot::read(BufReader::with_capacity(1 << 20, file))?;
     let root = field::to_be(&state.root());
     fs::write(folder.join("root"), root)?;
     DiskStore::open(&folder.join("store"), &identity(root), || state)?;
@@ -174,7 +183,9 @@ fn run(folder: &Path, accounts: u64, transfers: u64) -> Result<(), Failure> {
             expiry,
             token: TokenId(1),
         };
-        Ok::<_, Failure>(transfer.sign(&keys[(from % KEYS) as usize], &ROLLUP))
+        let receiver = account(&keys, to);
+        let signed = transfer.sign(&keys[(from % KEYS) as usize], &ROLLUP, &receiver);
+        Ok::<_, Failure>(Operation::Transfer(signed))
     });
     let mut batch = Batch {
         rollup_id: ROLLUP,
@@ -186,11 +197,12 @@ fn run(folder: &Path, accounts: u64, transfers: u64) -> Result<(), Failure> {
     };
     batch.new_root = new_root(&state, &batch)?;
     let executed = timed("execution of the batch", || Ok(execute(&mut state, &batch)?))?;
-    let touched = executed.touched.iter().map(|(index, account)| {
-        let (account, leaf) = (*account, state.tree().get(*index));
-        (*index, Some(Hashed { account, leaf }))
+    let written = executed.changes.iter().map(|change| {
+        let leaf = state.tree().get(change.index);
+        let hashed = change.after.map(|account| Hashed { account, leaf });
+        (change.index, hashed)
     });
-    let writes = [Write::Accounts(touched.collect())];
+    let writes = [Write::Accounts(written.collect())];
     timed("its accounts stored", || Ok(store.commit(&writes)?))?;
     if store.state()?.root() != state.root() {
         return Err("the stored state has another root".into());

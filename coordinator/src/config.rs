@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use rules::operation::RollupId;
 
-use crate::{core::Limits, genesis::GenesisSource};
+use crate::core::Limits;
 
 /// Most bytes of one batch, unless [`Config::batch_bytes_max`] says otherwise.
 pub const BATCH_BYTES_MAX: u64 = 32 << 20;
@@ -33,8 +33,9 @@ pub struct Config {
     pub store: PathBuf,
     /// The rollup that is proven.
     pub rollup_id: RollupId,
-    /// The state before batch 0.
-    pub genesis: GenesisSource,
+    /// The snapshot that a new store begins with (P-15.4); without it, a new store begins with the empty state (P-3.6). A store that
+    /// is there goes on with what it was made with, and refuses another.
+    pub snapshot: Option<PathBuf>,
     /// Limits and times of the queue and the leases.
     pub limits: Limits,
     /// Most bytes of an encoded batch.
@@ -181,13 +182,8 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// The default limits.
-    pub fn new(
-        listen: SocketAddr,
-        store: PathBuf,
-        rollup_id: RollupId,
-        genesis: impl Into<GenesisSource>,
-    ) -> Self {
+    /// The default limits, and no snapshot.
+    pub fn new(listen: SocketAddr, store: PathBuf, rollup_id: RollupId) -> Self {
         Self {
             listen,
             tls: None,
@@ -199,7 +195,7 @@ impl Config {
             quotas: Quotas::default(),
             store,
             rollup_id,
-            genesis: genesis.into(),
+            snapshot: None,
             limits: Limits::default(),
             batch_bytes_max: BATCH_BYTES_MAX,
             submissions_max: 64,
@@ -214,7 +210,7 @@ impl Config {
         }
     }
 
-    /// Checks every setting but the genesis, which is read when the store is open.
+    /// Checks every setting but the snapshot, which is read when the store is open.
     ///
     /// # Errors
     /// See [`ConfigError`].

@@ -1,25 +1,32 @@
 //! From a batch to a submission: executes it on the ledger, cuts it into shards, and keeps what its proofs state.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use circuits::preset::Preset;
 use rules::statement::{ChainError, RootStatement, root_statement};
 use rules::{
     Fr,
     account::{Account, AccountIndex, Hashed},
-    batch::{Batch, BatchError, Executed, ShardsError, execute, shards},
+    batch::{self, Batch, BatchError, Executed, execute},
     field::{self, NonCanonical},
     format::{FormatError, exact},
+    layout::lay_out,
+    operation::Operation,
+    record::Record,
+    shards::{Sharded, ShardsError, shards},
     state::State,
-    stream::posted_bytes,
-    witness::ShardInput,
+    stream::{self, GROUP_WORDS, Group},
+    witness::{GroupWitness, PlaceWitness, ShardInput},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::core::{
     chain::Submission,
     id::{KeyId, StateRoot, Tenant},
+    record::Operations,
 };
+
+pub(crate) mod take_back;
 
 /// Who submits a batch, and as what.
 #[derive(Debug, Clone)]
@@ -57,12 +64,27 @@ pub(crate) struct RootProof {
 /// Why a batch is not executed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExecutionError {
+    /// It does not fit the preset.
+    #[error(transparent)]
+    Size(#[from] SizeError),
     /// It breaks a rule.
     #[error(transparent)]
     Batch(#[from] BatchError),
-    /// It does not fit the preset.
+    /// It cannot be cut for the preset.
     #[error(transparent)]
     Shards(#[from] ShardsError),
+}
+
+/// A batch that the shards have no room for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("operation {operation} does not fit: expected {expected}, found {found} (P-7.1)")]
+pub(crate) struct SizeError {
+    /// The first operation that has no room.
+    pub operation: usize,
+    /// What there is room for.
+    pub expected: String,
+    /// What the batch needs.
+    pub found: String,
 }
 
 /// A stored artifact that does not read as it was written.
@@ -93,51 +115,79 @@ pub(crate) fn prepare(
     origin: Origin,
 ) -> Result<Submission, ExecutionError> {
     // Sizes first: after the execution there is no way back without the undo.
-    let needed = batch.operations.len().div_ceil(preset.shard.capacity);
-    if needed > preset.children {
-        return Err(ShardsError::TooManyShards {
-            needed,
-            children: preset.children,
-        }
-        .into());
-    }
-    let before = touched_accounts(ledger, batch);
+    check_size(preset, &batch.operations)?;
     let executed = execute(ledger, batch)?;
-    let touched = executed.touched.iter();
-    let undo: Undo = touched
-        .map(|(index, _)| (*index, before.get(index).copied()))
-        .collect();
-    let shards = match shards(batch, &executed, preset.shard.capacity, preset.children) {
-        Ok(shards) => shards,
+    let undo = batch::undo(&executed.changes);
+    let sharded = match shards(batch, &executed, preset.shard.shape, preset.children) {
+        Ok(sharded) => sharded,
         Err(error) => {
             ledger.set(&undo);
             return Err(error.into());
         }
     };
-    let accounts = executed.touched.iter().map(|(index, account)| {
-        let (account, leaf) = (*account, ledger.tree().get(*index));
-        (*index, Some(Hashed { account, leaf }))
+    let accounts = executed.changes.iter().map(|change| {
+        let leaf = ledger.tree().get(change.index);
+        let hashed = change.after.map(|account| Hashed { account, leaf });
+        (change.index, hashed)
     });
     let accounts = accounts.collect();
     Ok(submission(
         batch,
         &executed,
-        &shards,
+        &sharded,
         &undo,
         accounts,
         (keys, origin),
     ))
 }
 
+/// That the operations, laid out in their order, are no more than the shards have room for.
+fn check_size(preset: &Preset, operations: &[Operation]) -> Result<(), ExecutionError> {
+    let shape = preset.shard.shape;
+    let capacity = preset.queue_capacity();
+    let queued = || {
+        let operations = operations.iter().enumerate();
+        operations.filter(|(_, operation)| matches!(operation, Operation::Queued(_)))
+    };
+    if let Some((operation, _)) = queued().nth(capacity) {
+        return Err(SizeError {
+            operation,
+            expected: format!("at most {capacity} operations of the queue"),
+            found: queued().count().to_string(),
+        }
+        .into());
+    }
+    let slots = lay_out(operations, shape).map_err(ShardsError::from)?;
+    let groups = shape.groups() * preset.children;
+    let first = slots.get(groups).map(|slots| {
+        let placed = slots.places.into_iter().flatten();
+        slots.queued.into_iter().chain(placed).min()
+    });
+    let Some(first) = first else {
+        return Ok(());
+    };
+    // Groups that nothing stands in are there for a room behind them.
+    let behind = || slots[groups..].iter().find_map(|slots| slots.queued);
+    Err(SizeError {
+        operation: first.or_else(behind).unwrap_or(operations.len() - 1),
+        expected: format!(
+            "at most {groups} groups of {GROUP_WORDS} places ({} shards of {} places, with room for an operation of the queue before the first {} groups of each)",
+            preset.children, shape.places, shape.rooms
+        ),
+        found: format!("{} groups", slots.len()),
+    }
+    .into())
+}
+
 fn submission(
     batch: &Batch,
     executed: &Executed,
-    shards: &[ShardInput],
+    sharded: &Sharded,
     undo: &Undo,
     accounts: Vec<(AccountIndex, Option<Hashed>)>,
     (keys, origin): (KeyId, Origin),
 ) -> Submission {
-    let statement = Statement::of(shards).expect("a batch has a shard");
+    let statement = Statement::of(sharded).expect("a batch has a shard");
     Submission {
         keys,
         tenant: origin.tenant,
@@ -147,45 +197,81 @@ fn submission(
         time: batch.time,
         old_root: StateRoot(field::to_be(&executed.old_root)),
         new_root: StateRoot(field::to_be(&executed.new_root)),
-        operations: u32::try_from(batch.operations.len()).expect("a batch has at most 2^16 operations"),
-        shard_inputs: shards.iter().map(ShardInput::to_bytes).collect(),
+        operations: count(batch, executed),
+        shard_inputs: sharded.shards.iter().map(ShardInput::to_bytes).collect(),
         statement: encode(&statement),
         undo: encode(undo),
         accounts,
     }
 }
 
-/// The accounts that a batch can change, as they are now: no operation creates one.
-fn touched_accounts(ledger: &State, batch: &Batch) -> HashMap<AccountIndex, Account> {
-    let indices = batch.operations.iter().flat_map(|signed| {
-        let transfer = &signed.transfer;
-        [
-            transfer.from,
-            transfer.to,
-            AccountIndex::fee_account(transfer.token),
-        ]
-    });
-    indices
-        .filter_map(|index| Some((index, *ledger.get(index)?)))
-        .collect()
+/// The operations by kind.
+fn count(batch: &Batch, executed: &Executed) -> Operations {
+    let mut counts = Operations::default();
+    for (operation, step) in batch.operations.iter().zip(&executed.steps) {
+        let count = match operation {
+            Operation::NoOp => &mut counts.no_ops,
+            Operation::Transfer(_) => &mut counts.transfers,
+            Operation::Withdrawal(_) => &mut counts.withdrawals,
+            Operation::Creation(_) => &mut counts.creations,
+            Operation::Queued(_) => &mut counts.queued,
+        };
+        *count += 1;
+        let without_effect = step.record.is_some_and(|record| record.code != 0);
+        counts.queued_without_effect += u32::from(without_effect);
+    }
+    counts
+}
+
+/// What inputs of shards were cut from a batch with.
+pub(crate) fn sharded(shards: Vec<ShardInput>) -> Sharded {
+    let groups = || shards.iter().flat_map(|shard| &shard.groups);
+    let records: Vec<Record> = groups().flat_map(GroupWitness::records).collect();
+    let posted: Vec<Group> = groups()
+        .map(|group| Group {
+            flag: group.flag(),
+            words: group.words(),
+        })
+        .collect();
+    Sharded {
+        posted_a: stream::posted_a(&records),
+        posted_b: stream::posted_b(&posted),
+        shards,
+    }
+}
+
+/// The accounts that a batch of these shards looked at, as they were before it.
+pub(crate) fn undo_of(shards: &[ShardInput]) -> Undo {
+    let mut before = BTreeMap::new();
+    let groups = shards.iter().flat_map(|shard| &shard.groups);
+    for group in groups {
+        let room = group.room.iter().map(|room| &room.access);
+        let places = group
+            .places
+            .iter()
+            .flat_map(|PlaceWitness { accesses, .. }| accesses);
+        for access in room
+            .chain(places)
+            .filter(|access| access.index != AccountIndex::NONE)
+        {
+            before.entry(access.index).or_insert(access.before);
+        }
+    }
+    before.into_iter().collect()
 }
 
 impl Statement {
-    /// What the proofs of a batch of these shards state; none of no shards.
-    pub(crate) fn of(shards: &[ShardInput]) -> Option<Self> {
-        let steps = shards.iter().flat_map(|shard| &shard.steps);
-        let words: Vec<u128> = steps
-            .filter(|step| step.is_op)
-            .map(|step| step.operation.word())
-            .collect();
+    /// What the proofs of a batch state that is cut so; none where it has no shard.
+    pub(crate) fn of(sharded: &Sharded) -> Option<Self> {
+        let shards = &sharded.shards;
         Some(Self {
             time: shards.first()?.time,
             shards: shards
                 .iter()
                 .map(|shard| shard.instances().iter().map(field::to_be).collect())
                 .collect(),
-            posted_a: Vec::new(),
-            posted_b: posted_bytes(&words),
+            posted_a: sharded.posted_a.clone(),
+            posted_b: sharded.posted_b.clone(),
         })
     }
 
@@ -237,11 +323,12 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use circuits::preset::TINY;
+    use circuits::preset::ShardParams;
     use fuzzer::{Target, Verdict};
     use rules::{
         operation::RollupId,
-        sample::{Sample, SampleConfig},
+        sample::{Draw, Mix, Sample, SampleConfig},
+        witness::Shape,
     };
 
     use super::*;
@@ -253,18 +340,39 @@ mod tests {
         Target::new(env!("CARGO_MANIFEST_DIR"), name).memory(CLAIMED, 64)
     }
 
-    fn submitted() -> Submission {
-        let mut sample = Sample::new(SampleConfig {
-            seed: 1,
-            users: 2,
+    const ROLLUP: RollupId = RollupId {
+        chain_id: 31_337,
+        contract: [7; 20],
+    };
+    /// One with room for every kind of operation.
+    const PRESET: Preset = Preset {
+        name: "test",
+        shard: ShardParams {
+            k: 15,
+            shape: Shape { places: 10, rooms: 1 },
+        },
+        children: 3,
+        aggregation_k: 19,
+    };
+
+    fn sample() -> Sample {
+        Sample::new(SampleConfig {
+            seed: 3,
+            users: 3,
             tokens: 1,
-        });
-        let rollup_id = RollupId {
-            chain_id: 31_337,
-            contract: [7; 20],
-        };
-        let mut ledger = sample.state().clone();
-        let batch = sample.batch(rollup_id, 1_700_000_000, 3);
+        })
+    }
+
+    fn draw(queued: usize, signed: usize) -> Draw {
+        Draw {
+            shape: PRESET.shard.shape,
+            queued,
+            signed,
+            mix: Mix::All,
+        }
+    }
+
+    fn prepared(ledger: &mut State, batch: &Batch) -> Result<Submission, ExecutionError> {
         let origin = Origin {
             tenant: Tenant::default(),
             request_id: "r".into(),
@@ -274,7 +382,137 @@ mod tests {
             shard_vk: [1; 32],
             aggregation_vk: [2; 32],
         };
-        prepare(&mut ledger, &TINY, &batch, keys, origin).expect("the sample holds")
+        prepare(ledger, &PRESET, batch, keys, origin)
+    }
+
+    /// Batches that fill all places and rooms, with the submissions that are made of them, from the empty state.
+    fn submissions(batches: usize) -> Vec<(Batch, Submission)> {
+        let (mut sample, mut ledger) = (sample(), State::default());
+        let mut signed = 0;
+        let mut next = || {
+            let batch = sample.batch(ROLLUP, 1_700_000_000, draw(3, signed));
+            signed = 30;
+            let submission = prepared(&mut ledger, &batch).expect("the sample holds");
+            (batch, submission)
+        };
+        (0..batches).map(|_| next()).collect()
+    }
+
+    fn submitted() -> Submission {
+        submissions(2).pop().expect("one was made").1
+    }
+
+    #[test]
+    fn what_a_batch_leaves_follows_from_its_inputs_again() {
+        let mut ledger = State::default();
+        let mut seen = Operations::default();
+        for (batch, submission) in submissions(12) {
+            let before = ledger.clone();
+            execute(&mut ledger, &batch).expect("the sample holds");
+            let read = |bytes: &Vec<u8>| ShardInput::from_bytes(bytes).expect("just encoded");
+            let inputs: Vec<ShardInput> = submission.shard_inputs.iter().map(read).collect();
+            assert_eq!(inputs.len(), PRESET.children);
+            let undo = decode_undo(&submission.undo).expect("just encoded");
+            for undo in [undo, undo_of(&inputs)] {
+                let mut back = ledger.clone();
+                back.set(&undo);
+                assert_eq!(back.root(), before.root());
+                assert!(back.accounts().eq(before.accounts()));
+            }
+            let statement = Statement::of(&sharded(inputs)).expect("it has shards");
+            assert_eq!(encode(&statement), submission.statement);
+            let records = stream::records(&statement.posted_a).expect("just written");
+            let counts = submission.operations;
+            let with_record = counts.withdrawals + counts.creations + counts.queued;
+            assert_eq!(records.len(), with_record as usize);
+            assert_eq!(counts.total() as usize, batch.operations.len());
+            for (sum, count) in [
+                (&mut seen.transfers, counts.transfers),
+                (&mut seen.withdrawals, counts.withdrawals),
+                (&mut seen.creations, counts.creations),
+                (&mut seen.queued, counts.queued),
+                (&mut seen.queued_without_effect, counts.queued_without_effect),
+                (&mut seen.no_ops, counts.no_ops),
+            ] {
+                *sum += count;
+            }
+        }
+        let Operations {
+            transfers,
+            withdrawals,
+            creations,
+            queued,
+            queued_without_effect,
+            no_ops,
+        } = seen;
+        let all = [
+            transfers,
+            withdrawals,
+            creations,
+            queued,
+            queued_without_effect,
+            no_ops,
+        ];
+        assert!(all.iter().all(|count| *count > 0), "{seen:?}");
+    }
+
+    /// Expects a batch to be refused for its size before anything is executed.
+    #[track_caller]
+    fn too_large(operations: Vec<Operation>, operation: usize, expected: &str, found: &str) {
+        let mut batch = sample().batch(ROLLUP, 1_700_000_000, draw(1, 0));
+        batch.operations = operations;
+        let mut ledger = State::default();
+        let error = prepared(&mut ledger, &batch)
+            .map(drop)
+            .expect_err("it does not fit");
+        let ExecutionError::Size(error) = error else {
+            panic!("{error}");
+        };
+        assert_eq!(error.operation, operation, "{error}");
+        assert!(error.expected.starts_with(expected), "{error}");
+        assert_eq!(error.found, found);
+        assert_eq!(ledger.root(), State::default().root());
+    }
+
+    #[test]
+    fn a_batch_fits_by_its_places_and_rooms_in_their_order() {
+        let entry = sample().batch(ROLLUP, 1_700_000_000, draw(1, 0)).operations[0];
+        let (no_op, fits) = (Operation::NoOp, |operations: &[Operation]| {
+            check_size(&PRESET, operations).is_ok()
+        });
+        assert!(fits(&[no_op; 30]));
+        too_large(vec![no_op; 31], 30, "at most 6 groups", "7 groups");
+        // Three rooms, before the groups 0, 2 and 4.
+        assert!(fits(&[entry; 3]));
+        too_large(vec![entry; 4], 3, "at most 3 operations of the queue", "4");
+        // The rest of a group and the next, which has no room, are left before it.
+        let mut late = vec![entry];
+        late.extend([no_op; 11]);
+        late.extend([entry]);
+        assert!(fits(&late));
+        late.extend([no_op; 10]);
+        assert!(fits(&late));
+        too_large(
+            [late.clone(), vec![no_op]].concat(),
+            23,
+            "at most 6 groups",
+            "7 groups",
+        );
+        late.extend([entry]);
+        too_large(late, 23, "at most 6 groups", "7 groups");
+        let mut behind = vec![no_op; 21];
+        behind.extend([entry]);
+        too_large(behind, 21, "at most 6 groups", "7 groups");
+        // A creation leaves the last place of a group.
+        let creations = submissions(12)
+            .into_iter()
+            .flat_map(|(batch, _)| batch.operations);
+        let creation = creations
+            .into_iter()
+            .find(|operation| matches!(operation, Operation::Creation(_)));
+        let creation = creation.expect("the sample has some");
+        assert!(fits(&vec![creation; 24]));
+        too_large(vec![creation; 25], 24, "at most 6 groups", "7 groups");
     }
 
     /// What is read is written and read again as the same; with a byte more it is refused.
@@ -291,7 +529,7 @@ mod tests {
     #[test]
     fn fuzz_statements() {
         target("statement")
-            .seed("three-transfers", submitted().statement)
+            .seed("every-kind", submitted().statement)
             .run(|bytes| -> Verdict {
                 let statement = Statement::decode(bytes).map_err(|error| error.to_string())?;
                 again(&statement, Statement::decode);
@@ -302,13 +540,11 @@ mod tests {
 
     #[test]
     fn fuzz_undos() {
-        target("undo")
-            .seed("three-transfers", submitted().undo)
-            .run(|bytes| {
-                let undo = decode_undo(bytes).map_err(|error| error.to_string())?;
-                again(&undo, decode_undo);
-                Ok(())
-            });
+        target("undo").seed("every-kind", submitted().undo).run(|bytes| {
+            let undo = decode_undo(bytes).map_err(|error| error.to_string())?;
+            again(&undo, decode_undo);
+            Ok(())
+        });
     }
 
     #[test]

@@ -27,15 +27,17 @@ pub struct Keys {
 pub enum KeysError {
     /// The current keys are of no preset of this program, so that it cannot cut batches for them.
     #[error(
-        "the keys are of preset {preset:?} ({shards} shards of {capacity} operations), which this program does not have"
+        "the keys are of preset {preset:?} ({shards} shards of {places} places and {rooms} rooms), which this program does not have"
     )]
     Preset {
         /// The preset's name.
         preset: String,
         /// Its shards.
         shards: usize,
-        /// Operations of each.
-        capacity: usize,
+        /// Places of each.
+        places: usize,
+        /// Operations of the queue that each has room for.
+        rooms: usize,
     },
     /// Keys prove the statement of another version of the protocol.
     #[error("keys of preset {preset:?} are of protocol version {found}, expected {PROTOCOL_VERSION}")]
@@ -111,22 +113,15 @@ impl TryFrom<Keys> for Keyring {
 
     fn try_from(keys: Keys) -> Result<Self, KeysError> {
         let current = Circuits::new(keys.current)?;
-        let Manifest {
-            preset,
-            shard_k,
-            shard_capacity: capacity,
-            children: shards,
-            ..
-        } = &current.manifest;
-        let ours = |preset: &Preset| {
-            (preset.shard.k, preset.shard.capacity, preset.children) == (*shard_k, *capacity, *shards)
-        };
-        let preset = Preset::by_name(preset)
+        let manifest = &current.manifest;
+        let ours = |preset: &Preset| (preset.shard, preset.children) == (manifest.shard(), manifest.children);
+        let preset = Preset::by_name(&manifest.preset)
             .filter(ours)
             .ok_or_else(|| KeysError::Preset {
-                preset: preset.clone(),
-                shards: *shards,
-                capacity: *capacity,
+                preset: manifest.preset.clone(),
+                shards: manifest.children,
+                places: manifest.shard_places,
+                rooms: manifest.shard_rooms,
             })?;
         let previous = keys.previous.into_iter().map(Circuits::new);
         Ok(Self {

@@ -12,14 +12,14 @@ mod config;
 pub mod convert;
 pub mod core;
 mod execution;
-mod genesis;
 mod keyring;
 mod server;
+mod snapshot;
 pub mod store;
 mod verifier;
 
 pub use config::{BATCH_BYTES_MAX, Config, ConfigError, Quotas, TlsFiles};
-pub use genesis::{GenesisSource, GenesisSourceError};
 pub use keyring::{Keys, KeysError};
 pub use server::{Coordinator, Error, metrics::METRICS, run};
+pub use snapshot::SnapshotError;
 pub use verifier::Verifier;

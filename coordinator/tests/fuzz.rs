@@ -184,8 +184,16 @@ fn fuzz_ids() {
 #[test]
 fn fuzz_batch_messages() {
     let decimal = |mantissa, exponent| Some(v1::Decimal { mantissa, exponent });
-    let operation = v1::SignedTransfer {
-        transfer: Some(v1::Transfer {
+    use v1::operation::Kind;
+    let signature = || {
+        Some(v1::Signature {
+            r8_x: vec![0; 32].into(),
+            r8_y: vec![0; 32].into(),
+            s: vec![0; 32].into(),
+        })
+    };
+    let transfer = v1::Operation {
+        kind: Some(Kind::Transfer(v1::Transfer {
             from: 65_536,
             to: 65_537,
             amount: decimal(60_000, 2),
@@ -193,25 +201,65 @@ fn fuzz_batch_messages() {
             nonce: 1,
             expiry: 0,
             token: 1,
-        }),
-        signature: Some(v1::Signature {
-            r8_x: vec![0; 32].into(),
-            r8_y: vec![0; 32].into(),
-            s: vec![0; 32].into(),
-        }),
+        })),
+        signature: signature(),
+    };
+    let withdrawal = v1::Operation {
+        kind: Some(Kind::Withdrawal(v1::Withdrawal {
+            from: 65_536,
+            amount: vec![0; 16].into(),
+            fee: decimal(1, 0),
+            nonce: 2,
+            expiry: 0,
+            token: 1,
+        })),
+        signature: signature(),
+    };
+    let creation = v1::Operation {
+        kind: Some(Kind::Creation(v1::Creation {
+            index: 65_538,
+            token: 1,
+            owner_x: vec![0; 32].into(),
+            owner_y: vec![0; 32].into(),
+            l1_address: vec![1; 20].into(),
+        })),
+        signature: signature(),
+    };
+    let queued = |queued: v1::QueuedOperation| v1::Operation {
+        kind: Some(Kind::Queued(queued)),
+        signature: None,
+    };
+    let deposit = queued(v1::QueuedOperation {
+        kind: v1::QueuedKind::DepositExisting.into(),
+        token: 1,
+        index: 65_536,
+        amount: vec![1; 16].into(),
+        address: vec![1; 20].into(),
+        u: vec![0; 32].into(),
+        v: vec![0; 32].into(),
+    });
+    let exit = queued(v1::QueuedOperation {
+        kind: v1::QueuedKind::ForcedExit.into(),
+        index: 65_536,
+        address: vec![1; 20].into(),
+        ..v1::QueuedOperation::default()
+    });
+    let no_op = v1::Operation {
+        kind: Some(Kind::NoOp(v1::NoOp {})),
+        signature: None,
     };
     let batch = v1::Batch {
-        protocol_version: 1,
+        protocol_version: 2,
         chain_id: 1,
         contract: vec![7; 20].into(),
         number: 1,
         time: 3,
         old_root: vec![0; 32].into(),
         new_root: vec![0; 32].into(),
-        operations: vec![operation],
+        operations: vec![transfer, withdrawal, creation, deposit, exit, no_op],
     };
     target("batch-message")
-        .seed("one", batch.encode_to_vec())
+        .seed("six", batch.encode_to_vec())
         // Operations are counted before this where they come from outside (`fuzz_submitted_batches`).
         .memory(1 << 16, 2_048)
         .run(|bytes| {

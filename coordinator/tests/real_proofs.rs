@@ -102,12 +102,7 @@ async fn real_proofs_are_accepted_and_spoiled_ones_are_not() {
         .unwrap();
     let store = tempfile::tempdir().unwrap();
     let listen = "127.0.0.1:0".parse().unwrap();
-    let mut config = Config::new(
-        listen,
-        store.path().into(),
-        fixtures::ROLLUP_ID,
-        fixture.genesis.clone(),
-    );
+    let mut config = Config::new(listen, store.path().into(), fixtures::ROLLUP_ID);
     config.limits.failures_max = 100;
     // The fixture's time is a constant.
     config.time_age_s_max = u64::MAX;
@@ -195,6 +190,7 @@ async fn real_proofs_are_accepted_and_spoiled_ones_are_not() {
     let element = |bytes: &[u8]| field::from_be(bytes.try_into().unwrap()).unwrap();
     let instances: Vec<_> = proof.instances.iter().map(|bytes| element(bytes)).collect();
     assert_eq!(instances, fixture.instances);
+    assert_eq!(proof.posted_a, fixture.posted_a);
     assert_eq!(proof.posted_b, fixture.posted_b);
     let stated = keys
         .verifying_keys()

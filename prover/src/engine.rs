@@ -10,7 +10,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use accel::DeviceError;
 use circuits::aggregation::AggregationInput;
+use circuits::preset::Preset;
 use circuits::recursion::AggregationError;
+use circuits::shard::{ShardCircuit, ShardCircuitError};
 use rules::Fr;
 use rules::statement::ACCUMULATOR_LIMBS;
 use rules::witness::ShardInput;
@@ -173,19 +175,14 @@ pub enum EngineError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The shard has not as many steps as the circuit.
-    #[error("the shard has {found} operations, the circuit {expected}")]
-    ShardSize {
-        /// Steps of the input.
-        found: usize,
-        /// Capacity of the preset.
-        expected: usize,
-    },
-    /// The circuit does not take the shard.
-    #[error("the shard does not fit the circuit: {reason}")]
-    ShardInput {
-        /// What the circuit says.
-        reason: String,
+    /// The shard has another shape than the keys' circuit, whose preset this is.
+    #[error("the shard is not one of preset {preset}")]
+    Shard {
+        /// The keys' preset.
+        preset: &'static str,
+        /// What does not fit.
+        #[source]
+        source: ShardCircuitError,
     },
     /// The children do not make one batch, or one of them does not verify.
     #[error("the shard proofs cannot be aggregated")]
@@ -224,9 +221,7 @@ impl EngineError {
     /// The kind of failure.
     pub fn class(&self) -> FailureClass {
         match self {
-            EngineError::Payload { .. } | EngineError::ShardSize { .. } | EngineError::ShardInput { .. } => {
-                FailureClass::Input
-            }
+            EngineError::Payload { .. } | EngineError::Shard { .. } => FailureClass::Input,
             EngineError::Aggregation(_) | EngineError::ProofInvalid(_) => FailureClass::Execution,
             EngineError::Keys(_) | EngineError::Doubtful(_) | EngineError::Abandoned => {
                 FailureClass::Infrastructure
@@ -308,6 +303,14 @@ pub fn guarded<T>(task: impl FnOnce() -> Result<T, EngineError>) -> Result<T, En
                 message: panic_message(panic.as_ref()),
             },
         })
+    })
+}
+
+/// A shard's circuit under the keys of a preset.
+fn shard_circuit(preset: &Preset, input: &ShardInput) -> Result<ShardCircuit, EngineError> {
+    ShardCircuit::new(preset.shard, Some(input)).map_err(|source| EngineError::Shard {
+        preset: preset.name,
+        source,
     })
 }
 

@@ -14,11 +14,11 @@ use circuits::preset::Preset;
 use keys::whole_file;
 use keys::{KeyConfig, KeyError, KeyStore, VerifyingKeys, default_dir};
 use rules::Fr;
-use rules::batch::{self, Batch};
+use rules::batch::{Batch, execute};
 use rules::format::Format;
-use rules::genesis::Genesis;
 use rules::operation::RollupId;
-use rules::sample::{Sample, SampleConfig};
+use rules::shards::shards;
+use rules::state::State;
 use rules::statement::{ACCUMULATOR_LIMBS, root_statement};
 use rules::witness::ShardInput;
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,12 @@ use srs::SrsSource;
 
 use crate::engine::{CpuDevice, Engine, EngineError, OwnEngine, OwnOptions};
 
+mod batch;
+
+pub use batch::{DEPOSITOR, FEE_ADDRESS, STRANGER, batch, entries, fee_key};
+
 /// The rollup of the fixture: the contract that a fresh anvil (chain 31337) makes with the second transaction of its
-/// first account. The first transaction deploys the verifier.
+/// first account.
 pub const ROLLUP_ID: RollupId = RollupId {
     chain_id: 31_337,
     contract: [
@@ -36,27 +40,19 @@ pub const ROLLUP_ID: RollupId = RollupId {
         0x3f, 0x05, 0x12,
     ],
 };
-/// The time of the fixture's batch, Unix seconds: in November 2023. A contract that takes it allows that age.
+/// The time of the fixture's batch, Unix seconds: in November 2023. A chain whose contract takes it has the time of then.
 pub const TIME: u64 = 1_700_000_000;
-/// Seed of the fixture's accounts and transfers.
-const SEED: u64 = 7;
-/// Users of the fixture's rollup.
-const USERS: u32 = 6;
-/// Tokens of the fixture's transfers.
-const TOKENS: u16 = 3;
 /// Of the proofs that are kept. The version is raised when what is kept changes: its form, or the batch.
 const FORMAT: Format = Format {
     name: "fixture",
-    version: 1,
+    version: 2,
     bytes_max: 16 << 20,
 };
 
 /// A batch, its shards' proofs and its root proof.
 #[derive(Debug, Clone)]
 pub struct Fixture {
-    /// The state that the batch starts from.
-    pub genesis: Genesis,
-    /// The batch: number 0 of [`ROLLUP_ID`].
+    /// The batch: number 0 of [`ROLLUP_ID`], from the empty state.
     pub batch: Batch,
     /// What each shard proof was made from, padding included; `N` of the preset.
     pub shard_inputs: Vec<ShardInput>,
@@ -66,7 +62,9 @@ pub struct Fixture {
     pub instances: Vec<Fr>,
     /// The root proof.
     pub proof: Vec<u8>,
-    /// Posted bytes of stream B (P-6.5). Stream A's are empty.
+    /// Posted bytes of stream A (P-6.8).
+    pub posted_a: Vec<u8>,
+    /// Posted bytes of stream B.
     pub posted_b: Vec<u8>,
 }
 
@@ -151,29 +149,19 @@ pub fn root_proof(preset: Preset) -> Result<Fixture, FixtureError> {
 
 /// The batch and what its proofs state, without proofs.
 fn statement(preset: Preset) -> Result<Fixture, FixtureError> {
-    // Not a whole number of shards or of groups of five, so that there is padding of each kind where there is room.
-    let transfers = (preset.operations_max() * 3 / 4).max(1);
     let broken = |error: &dyn std::fmt::Display| FixtureError::Batch(error.to_string());
-    let mut sample = Sample::new(SampleConfig {
-        seed: SEED,
-        users: USERS,
-        tokens: TOKENS,
-    });
-    let genesis = sample.genesis().clone();
-    let mut state = sample.state().clone();
-    let batch = sample.batch(ROLLUP_ID, TIME, transfers);
-    let executed = batch::execute(&mut state, &batch).map_err(|error| broken(&error))?;
-    let shard_inputs = batch::shards(&batch, &executed, preset.shard.capacity, preset.children)
-        .map_err(|error| broken(&error))?;
-    let posted_b = executed.posted_b.clone();
+    let batch = batch(&preset).map_err(|error| broken(&error))?;
+    let executed = execute(&mut State::default(), &batch).map_err(|error| broken(&error))?;
+    let sharded =
+        shards(&batch, &executed, preset.shard.shape, preset.children).map_err(|error| broken(&error))?;
     Ok(Fixture {
-        genesis,
         batch,
-        shard_inputs,
+        shard_inputs: sharded.shards,
         shard_proofs: Vec::new(),
         instances: Vec::new(),
         proof: Vec::new(),
-        posted_b,
+        posted_a: sharded.posted_a,
+        posted_b: sharded.posted_b,
     })
 }
 

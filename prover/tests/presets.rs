@@ -84,19 +84,22 @@ fn the_table_of_presets_is_that_of_their_layouts() {
             let [shards, aggregation] = seconds(preset);
             let files = files_bytes(preset, store.verifying_keys());
             let row = format!(
-                "| k = {}, {} operations | {} | k = {} | {} | {} | {} | {} | {shards:.0} s, {aggregation:.0} s |",
+                "| k = {}, {} and {} | {} | k = {} | {} and {} | {} | {} | {} | {shards:.0} s, {aggregation:.0} s |",
                 preset.shard.k,
-                preset.shard.capacity,
+                preset.shard.shape.places,
+                preset.shard.shape.rooms,
                 preset.children,
                 preset.aggregation_k,
-                golden::thousands(preset.operations_max() as u64),
+                golden::thousands(preset.places_max() as u64),
+                preset.queue_capacity(),
                 gigabytes(files),
                 gigabytes(host.shard.max(host.aggregation)),
                 gigabytes(needs.shard.max(needs.aggregation)),
             );
             let value = json!({
                 "preset": preset,
-                "operations": preset.operations_max(),
+                "places": preset.places_max(),
+                "queue_capacity": preset.queue_capacity(),
                 "files_bytes": files,
                 "host_bytes": host,
                 "device_bytes": needs,

@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 
 use accel::DeviceError;
 use circuits::aggregation::{AggregationInput, ChildProof};
+use circuits::preset::TINY;
+use circuits::shard::ShardCircuitError;
 use proto::v1::session_request::Message as FromWorker;
 use proto::v1::session_response::Message as ToWorker;
 use proto::v1::{Fail, FailureClass, LeaseLost, TaskKind, Verdict};
 use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task};
 use prover::worker::{self, DeviceInfo, Place, WorkerError};
+use rules::witness::Shape;
 
 use stage::{PATIENCE, Peer, Scene, Stage, shard_payload};
 
@@ -168,9 +171,12 @@ impl Pipeline for Scripted {
                 operation: "upload",
                 bytes: 1 << 40,
             }),
-            WRONG_INPUT => Err(EngineError::ShardSize {
-                found: 0,
-                expected: 5,
+            WRONG_INPUT => Err(EngineError::Shard {
+                preset: TINY.name,
+                source: ShardCircuitError::Input {
+                    expected: TINY.shard.shape,
+                    found: Shape { places: 0, rooms: 0 },
+                },
             }),
             KILLED => {
                 let pid = std::process::id().to_string();

@@ -2,7 +2,7 @@
 //! share.
 
 use circuits::aggregation::AggregationInput;
-use circuits::preset::TINY;
+use circuits::preset::{CI, TINY};
 use circuits::recursion::prover_circuit;
 use circuits::shard::ShardCircuit;
 use engine::{Phase as Proving, Witness};
@@ -10,6 +10,11 @@ use prover::device::MemoryNeeds;
 use prover::engine::{CpuDevice, Engine, FailureClass, OwnEngine, OwnOptions, Phase, Pipeline, StockEngine};
 use prover::fixtures;
 use rules::Fr;
+use rules::batch::execute;
+use rules::operation::Operation;
+use rules::record::Kind;
+use rules::state::State;
+use rules::stream::{groups, records};
 use std::sync::Arc;
 
 #[test]
@@ -29,7 +34,12 @@ fn a_fixture_has_proofs_that_verify_and_is_made_once() {
     assert_eq!(statement.rollup_id, fixtures::ROLLUP_ID.to_fr());
     assert_eq!(statement.old_root, fixture.batch.old_root);
     assert_eq!(statement.new_root, fixture.batch.new_root);
-    assert_eq!(fixture.posted_b.len() % 31, 0);
+    assert_eq!(statement.old_root, State::default().root());
+    let [records, groups] = [
+        records(&fixture.posted_a).unwrap().len(),
+        groups(&fixture.posted_b).unwrap().len(),
+    ];
+    assert_eq!((records, groups), (3, 1), "an entry, a withdrawal, a creation");
     // Proofs are not deterministic: the same one came from the cache.
     assert_eq!(fixtures::root_proof(TINY).unwrap().proof, fixture.proof);
 }
@@ -56,6 +66,43 @@ fn a_circuit_s_columns_are_those_of_its_synthesis() {
     assert_eq!(Witness::from_columns(vec![column]), synthesized);
 }
 
+/// Every kind of operation is in a real proof.
+#[test]
+fn a_fixture_s_batch_has_every_kind_of_operation() {
+    for preset in [TINY, CI] {
+        let batch = fixtures::batch(&preset).unwrap();
+        let count = |is: fn(&Operation) -> bool| batch.operations.iter().filter(|one| is(one)).count();
+        let kinds: [fn(&Operation) -> bool; 5] = [
+            |one| matches!(one, Operation::NoOp),
+            |one| matches!(one, Operation::Transfer(_)),
+            |one| matches!(one, Operation::Withdrawal(_)),
+            |one| matches!(one, Operation::Creation(_)),
+            |one| matches!(one, Operation::Queued(_)),
+        ];
+        for (number, kind) in kinds.into_iter().enumerate() {
+            assert!(count(kind) > 0, "{}: kind {number}", preset.name);
+        }
+    }
+    let entries = fixtures::entries(&CI);
+    let mut state = State::default();
+    let executed = execute(&mut state, &fixtures::batch(&CI).unwrap()).unwrap();
+    let records = executed
+        .records()
+        .into_iter()
+        .filter(|record| record.kind.is_queued());
+    let codes: Vec<_> = records.map(|record| (record.kind, record.code)).collect();
+    assert_eq!(codes.len(), entries.len());
+    for kind in [
+        Kind::DepositNew,
+        Kind::DepositExisting,
+        Kind::ForcedExit,
+        Kind::KeyChange,
+    ] {
+        assert!(codes.contains(&(kind, 0)), "{kind}");
+    }
+    assert!(codes.contains(&(Kind::ForcedExit, 3)) && codes.contains(&(Kind::KeyChange, 1)));
+}
+
 /// What every engine must do, whatever it enters before verification.
 fn proves_and_refuses(engine: &mut impl Engine, entered: &[Phase]) {
     let keys = fixtures::keys(TINY).unwrap();
@@ -78,12 +125,20 @@ fn proves_and_refuses(engine: &mut impl Engine, entered: &[Phase]) {
         "{error}"
     );
 
-    let mut short = input.clone();
-    short.steps.pop();
-    assert_eq!(
-        engine.prove_shard(&short, &mut |_| {}).unwrap_err().class(),
-        FailureClass::Input
-    );
+    // Of a preset of more places, and of one of more room.
+    let mut long = input.clone();
+    long.groups.push(input.groups[0].clone());
+    let mut without = input.clone();
+    without.groups[0].room = None;
+    for (other, places, rooms) in [(long, 10, 2), (without, 5, 0)] {
+        let error = engine.prove_shard(&other, &mut |_| {}).unwrap_err();
+        assert_eq!(error.class(), FailureClass::Input);
+        let expected = format!(
+            "the shard is not one of preset tiny: the shard input has {places} places and room for {rooms} operations of the \
+             queue, the circuit 5 and 1"
+        );
+        assert_eq!(error.with_causes(), expected);
+    }
 
     let mut children = fixture.shard_proofs.clone();
     children[0].proof[0] ^= 1;

@@ -6,6 +6,8 @@ use std::sync::mpsc as sync_mpsc;
 use std::time::{Duration, Instant};
 
 use circuits::aggregation::AggregationInput;
+use circuits::preset::TINY;
+use circuits::shard::ShardCircuitError;
 use proto::connection::{Connector, Credentials};
 use proto::v1::session_request::Message as FromWorker;
 use proto::v1::session_response::Message as ToWorker;
@@ -14,6 +16,7 @@ use prover::engine::{EngineError, Phase, Pipeline, Prepare, Proof, Task as Provi
 use prover::worker::{self, DeviceInfo, Place, WorkerError};
 use rcgen::{CertificateParams, KeyPair};
 use rules::Fr;
+use rules::witness::Shape;
 use tonic::Code;
 
 use stage::{Scene, Stage};
@@ -61,9 +64,12 @@ impl Pipeline for Ordered {
                 })
             }
             Order::Panic => panic!("a defect of the engine"),
-            Order::Fail => Err(EngineError::ShardSize {
-                found: 0,
-                expected: 5,
+            Order::Fail => Err(EngineError::Shard {
+                preset: TINY.name,
+                source: ShardCircuitError::Input {
+                    expected: TINY.shard.shape,
+                    found: Shape { places: 0, rooms: 0 },
+                },
             }),
         }
     }

@@ -45,7 +45,21 @@ impl Anvil {
     /// # Errors
     /// [`AnvilError`] when it does not come up.
     pub fn spawn(tools: &Tools) -> Result<Self, AnvilError> {
-        let child = Command::new(tools.anvil())
+        Self::start(Command::new(tools.anvil()))
+    }
+
+    /// Starts anvil with a first block of that time, Unix seconds, from which its clock goes on.
+    ///
+    /// # Errors
+    /// [`AnvilError`] when it does not come up.
+    pub fn spawn_at(tools: &Tools, time: u64) -> Result<Self, AnvilError> {
+        let mut anvil = Command::new(tools.anvil());
+        anvil.args(["--timestamp", &time.to_string()]);
+        Self::start(anvil)
+    }
+
+    fn start(mut anvil: Command) -> Result<Self, AnvilError> {
+        let child = anvil
             .args(["--host", "127.0.0.1", "--port", "0", "--hardfork", HARD_FORK])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256, U256, keccak256};
 use serde::Serialize;
 
 use crate::{
-    l1::{L1, L1Error},
+    l1::{Deployment, L1, L1Error},
+    rollup::Contracts,
     solc::Code,
     verifier::CompiledVerifier,
 };
@@ -16,12 +17,29 @@ use crate::{
 pub struct Report {
     /// The rollup contract's address.
     pub rollup: Address,
-    /// The verifier that it calls.
-    pub verifier: Option<Address>,
+    /// The verifiers that it calls, now or later: those that are neither retired nor disabled.
+    pub verifiers: Vec<Registered>,
     /// The rollup contract's immutables, as its code has them.
     pub immutables: BTreeMap<String, U256>,
     /// What differs; empty if all is as it should be.
     pub differences: Vec<Difference>,
+}
+
+/// A verifier that the contract calls, now or later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Registered {
+    /// Its number.
+    pub id: u8,
+    /// Its address.
+    pub address: Address,
+    /// Digest of its key.
+    pub vk_digest: B256,
+    /// Gas that it is called with.
+    pub gas_cap: u32,
+    /// Second from which it is in force.
+    pub active_from: u64,
+    /// Second from which it is no more.
+    pub retired_at: u64,
 }
 
 /// One thing that is not as it should be.
@@ -70,6 +88,22 @@ pub enum Difference {
         /// Where the code is.
         address: Address,
     },
+    /// The contract calls a verifier of other keys than those that it is compared with.
+    #[error("verifier {id} at {address} is of the key {vk_digest}, which none of the given keys has")]
+    OtherVerifier {
+        /// Its number.
+        id: u8,
+        /// Its address.
+        address: Address,
+        /// Digest of its key.
+        vk_digest: B256,
+    },
+    /// The contract calls no verifier of a key.
+    #[error("there is no verifier of the key {vk_digest}")]
+    NoVerifier {
+        /// Digest of the key.
+        vk_digest: B256,
+    },
     /// An immutable does not have the value that follows from chain, address and keys.
     #[error("the immutable {name} is {found:#x}, expected {expected:#x}")]
     Immutable {
@@ -82,37 +116,80 @@ pub enum Difference {
     },
 }
 
-/// Compares the rollup contract at `rollup`, and the verifier that it calls, with what these sources and keys make. What an operator
-/// chooses, the gas cap and the greatest age, is reported and not judged.
+/// Compares the rollup contract at `rollup`, the contract of `H` and every verifier that it calls, now or later, with what these
+/// sources and keys make. What an operator chooses, gas caps and the parameters of P-17.1, is reported and not judged.
 ///
 /// # Errors
 /// [`L1Error`] of the endpoint alone: whatever is on the chain is a [`Report`].
 pub async fn compare(
     l1: &L1,
     rollup: Address,
-    verifier: &CompiledVerifier,
-    rollup_code: &Code,
+    verifiers: &[&CompiledVerifier],
+    contracts: &Contracts,
 ) -> Result<Report, L1Error> {
     let mut report = Report {
         rollup,
         ..Report::default()
     };
     let found = l1.code(rollup).await?;
-    report.judge("rollup", rollup, rollup_code, &found);
+    report.judge("rollup", rollup, &contracts.rollup, &found);
     if !report.differences.is_empty() {
         return Ok(report);
     }
     let chain_id = l1.chain_id().await?;
     let rollup_id = U256::from(chain_id) << 160 | U256::from_be_slice(rollup.as_slice());
     report.expect("rollupId", rollup_id);
-    report.expect("vkDigest", B256::into(verifier.vk_digest));
-    if let Some(word) = report.immutables.get("verifier") {
+    report.expect("poseidonCodeHash", keccak256(&contracts.poseidon.runtime).into());
+    if let Some(word) = report.immutables.get("poseidon") {
         let address = Address::from_word(B256::from(*word));
-        report.verifier = Some(address);
         let found = l1.code(address).await?;
-        report.judge("verifier", address, &verifier.code, &found);
+        report.judge("Poseidon", address, &contracts.poseidon, &found);
+    }
+    report.verifiers = registered(l1, rollup).await?;
+    for registered in report.verifiers.clone() {
+        let Registered {
+            id,
+            address,
+            vk_digest,
+            ..
+        } = registered;
+        match verifiers.iter().find(|verifier| verifier.vk_digest == vk_digest) {
+            Some(verifier) => {
+                let found = l1.code(address).await?;
+                report.judge("verifier", address, &verifier.code, &found);
+            }
+            None => report.differences.push(Difference::OtherVerifier {
+                id,
+                address,
+                vk_digest,
+            }),
+        }
+    }
+    for CompiledVerifier { vk_digest, .. } in verifiers {
+        let vk_digest = *vk_digest;
+        if !report.verifiers.iter().any(|found| found.vk_digest == vk_digest) {
+            report.differences.push(Difference::NoVerifier { vk_digest });
+        }
     }
     Ok(report)
+}
+
+/// The verifiers of a contract whose code is known that are in force or can be.
+async fn registered(l1: &L1, rollup: Address) -> Result<Vec<Registered>, L1Error> {
+    let now = l1.block_time().await?;
+    let all = Deployment::at(l1, rollup).await?.verifiers().await?;
+    let usable = (0..=u8::MAX)
+        .zip(all)
+        .filter(|(_, found)| !found.disabled && found.activeFrom.max(now) < found.retiredAt);
+    let registered = usable.map(|(id, found)| Registered {
+        id,
+        address: found.addr,
+        vk_digest: found.vkDigest,
+        gas_cap: found.gasCap,
+        active_from: found.activeFrom,
+        retired_at: found.retiredAt,
+    });
+    Ok(registered.collect())
 }
 
 impl Report {

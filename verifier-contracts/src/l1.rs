@@ -5,35 +5,41 @@
 //! contract's logs as the chain goes on and back.
 
 mod deployment;
+mod entries;
 mod error;
 mod fees;
 mod follow;
+mod leaving;
 mod nonces;
 mod send;
 mod transport;
+mod views;
 
 use std::sync::Arc;
 
 use alloy::{
     eips::BlockId,
     network::{EthereumWallet, TransactionBuilder},
-    primitives::{Address, Bytes},
+    primitives::{Address, Bytes, U256},
     providers::{DynProvider, Provider},
-    rpc::types::{TransactionReceipt, TransactionRequest},
+    rpc::types::{Block, TransactionReceipt, TransactionRequest},
     signers::local::PrivateKeySigner,
 };
 
 use send::Sender;
 
 pub use deployment::{
-    Accepted, Addresses, DEFAULT_BATCH_AGE_S_MAX, DEFAULT_VERIFIER_GAS_CAP, DeployConfig, DeployGas,
-    Deployment, predict_addresses,
+    Accepted, Addresses, DEFAULT_CONSUMED_MAX, DEFAULT_VERIFIER_GAS_CAP, DeployConfig, DeployGas, Deployment,
+    Parts, predict_addresses,
 };
+pub use entries::{Approval, Done, Entered, TokenAdded};
 pub use error::{FailReason, L1Error};
 pub use fees::FeeBounds;
 pub use follow::{FollowError, Follower, Following, Position, Saved, Update};
+pub use leaving::{ExitedAccount, FrozenAt};
 pub use send::{Call, Sending};
 pub use transport::{Limits, endpoint};
+pub use views::{Deadlines, Mode, Parameters, Roles, Slot};
 
 use error::refusal;
 
@@ -119,21 +125,40 @@ impl L1 {
     /// # Errors
     /// [`L1Error::Endpoint`].
     pub async fn block_time(&self) -> Result<u64, L1Error> {
-        let block = self.provider.get_block(BlockId::latest()).await?;
-        let missing = || L1Error::Answer {
-            call: "eth_getBlockByNumber",
-            reason: "no latest block".to_owned(),
-        };
-        Ok(block.ok_or_else(missing)?.header.timestamp)
+        Ok(self.latest().await?.header.timestamp)
     }
 
-    /// The addresses that [`Deployment::deploy`] by this account would use now.
+    /// Base fee of the latest block, wei for one gas; 0 on a chain that has none.
     ///
     /// # Errors
     /// [`L1Error::Endpoint`].
-    pub async fn predict(&self) -> Result<Addresses, L1Error> {
+    pub async fn base_fee(&self) -> Result<u64, L1Error> {
+        Ok(self.latest().await?.header.base_fee_per_gas.unwrap_or_default())
+    }
+
+    async fn latest(&self) -> Result<Block, L1Error> {
+        let block = self.provider.get_block(BlockId::latest()).await?;
+        block.ok_or_else(|| L1Error::Answer {
+            call: "eth_getBlockByNumber",
+            reason: "no latest block".to_owned(),
+        })
+    }
+
+    /// The addresses that [`Deployment::deploy`] by this account with so many verifiers would use now.
+    ///
+    /// # Errors
+    /// [`L1Error::Endpoint`].
+    pub async fn predict(&self, verifiers: usize) -> Result<Addresses, L1Error> {
         let nonce = self.provider.get_transaction_count(self.account).await?;
-        Ok(predict_addresses(self.account, nonce))
+        Ok(predict_addresses(self.account, nonce, verifiers))
+    }
+
+    /// What an account has, wei.
+    ///
+    /// # Errors
+    /// [`L1Error::Endpoint`].
+    pub async fn balance(&self, account: Address) -> Result<U256, L1Error> {
+        Ok(self.provider.get_balance(account).await?)
     }
 
     /// The hard fork that an anvil runs.

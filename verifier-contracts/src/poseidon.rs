@@ -1,4 +1,4 @@
-//! Writes `contracts/v2/Poseidon.sol`: `H` of P2-2.2 in plain Solidity, from the constants of [`rules::poseidon`].
+//! Writes `contracts/Poseidon.sol`: `H` of P-2.2 in plain Solidity, from the constants of [`rules::poseidon`].
 //!
 //! A partial round's S-box touches element 0 alone, so the partial rounds are a linear system with one input `u` (the S-box's
 //! output) and one output (the next element 0): with the mix `[a, v; w, N]`, the other elements are `x' = w u + N x` and the output
@@ -75,7 +75,7 @@ pragma solidity 0.8.37;
 import {IPoseidon} from "./IPoseidon.sol";
 import {IRollup} from "./IRollup.sol";
 
-/// @title `H = Poseidon_8` of P2-2.2, by the recurrence that its partial rounds are.
+/// @title `H = Poseidon_8` of P-2.2, by the recurrence that its partial rounds are.
 contract Poseidon is IPoseidon {
     uint256 private constant R = MODULUS;
 
@@ -370,7 +370,7 @@ mod tests {
     fn the_contract_is_what_the_constants_make() {
         golden::check(
             env!("CARGO_MANIFEST_DIR"),
-            "contracts/v2/Poseidon.sol",
+            "contracts/Poseidon.sol",
             source().as_bytes(),
         );
     }
@@ -385,6 +385,6 @@ mod tests {
         let inputs: Vec<String> = cases.iter().flatten().map(field::to_hex).collect();
         let hashes: Vec<String> = cases.iter().map(|case| field::to_hex(&hash8(case))).collect();
         let file = json!({ "hashes": hashes, "inputs": inputs });
-        golden::check_json(env!("CARGO_MANIFEST_DIR"), "test/v2/poseidon.json", &file);
+        golden::check_json(env!("CARGO_MANIFEST_DIR"), "test/poseidon.json", &file);
     }
 }

@@ -1,40 +1,99 @@
-//! The rollup contract as Rust sees it: its interface, what is submitted, and why it refuses.
+//! The rollup contract as Rust sees it: its interface, its code, what is submitted, and why it refuses.
 
-use alloy::{
-    primitives::{Address, B256, Bytes, U256},
-    sol_types::SolInterface,
-};
+mod rejection;
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::{Bytes, U256};
 use halo2curves::{bn256::Fr, ff::PrimeField};
 use rules::statement::{ACCUMULATOR_LIMBS, ROOT_INSTANCES, RootStatement};
 use thiserror::Error;
 
 use crate::{
-    solc::{self, Code, CompileError},
+    libraries,
+    solc::{self, Code, CompileError, Runs},
     tools::Tools,
 };
 
-/// The contract's interface, generated from `contracts/IRollup.sol`.
-#[allow(missing_docs)] // Its documentation is the NatSpec of the Solidity source.
+/// The contracts' interfaces, generated from `contracts/`.
+// Their documentation is the NatSpec of the Solidity sources, which say what a call takes.
+#[allow(missing_docs, clippy::too_many_arguments)]
 pub mod abi {
     alloy::sol!("contracts/IRollup.sol");
     alloy::sol!("contracts/IVerifier.sol");
+    alloy::sol! {
+        /// What is asked of a token beside what the rollup asks of it.
+        interface IErc20 {
+            function allowance(address owner, address spender) external view returns (uint256);
+            function approve(address spender, uint256 value) external returns (bool);
+            function balanceOf(address owner) external view returns (uint256);
+        }
+    }
 }
 
-pub use abi::{IRollup, IVerifier};
+pub use abi::{IErc20, IRollup, IVerifier};
+pub use rejection::Rejection;
 
-/// The rollup contract's sources, by name.
-pub const SOURCES: [(&str, &str); 3] = [
-    ("IRollup.sol", include_str!("../contracts/IRollup.sol")),
-    ("IVerifier.sol", include_str!("../contracts/IVerifier.sol")),
-    ("Rollup.sol", include_str!("../contracts/Rollup.sol")),
-];
+macro_rules! sources {
+    ($($name:literal)*) => {
+        /// The contracts' own sources, by name: what is beside them is OpenZeppelin's.
+        pub const SOURCES: &[(&str, &str)] =
+            &[$(($name, include_str!(concat!("../contracts/", $name)))),*];
+    };
+}
 
-/// Compiles `contracts/Rollup.sol`.
+sources! {
+    "BabyJubJub.sol" "Batches.sol" "Bounds.sol" "Directory.sol" "EntryQueue.sol" "Field.sol" "IPoseidon.sol" "IRollup.sol"
+    "IVerifier.sol" "Inbox.sol" "Outbox.sol" "Poseidon.sol" "Records.sol" "Roles.sol" "Rollup.sol" "Streams.sol" "Vault.sol"
+    "Verifiers.sol" "Withdrawals.sol"
+}
+
+/// The contracts that one instance has beside its verifiers, and the directory of instances.
+#[derive(Clone, Debug)]
+pub struct Contracts {
+    /// The rollup contract.
+    pub rollup: Code,
+    /// The contract of `H`, which it calls when somebody leaves a frozen rollup (P-14.1).
+    pub poseidon: Code,
+    /// The directory (P-14.7), which no instance needs.
+    pub directory: Code,
+}
+
+/// All sources of [`compile`], OpenZeppelin's included, by the names that the compiler knows them by.
+///
+/// # Errors
+/// [`CompileError::Import`].
+pub fn sources(tools: &Tools) -> Result<BTreeMap<String, String>, CompileError> {
+    let mut sources = libraries::imported(tools, SOURCES)?;
+    let own = SOURCES
+        .iter()
+        .map(|(name, content)| ((*name).to_owned(), (*content).to_owned()));
+    sources.extend(own);
+    Ok(sources)
+}
+
+/// Compiles the contracts of `contracts/`.
 ///
 /// # Errors
 /// [`CompileError`] when the compiler cannot be run.
-pub fn compile(tools: &Tools) -> Result<Code, CompileError> {
-    solc::compile(tools, &SOURCES, "Rollup.sol", "Rollup")
+pub fn compile(tools: &Tools) -> Result<Contracts, CompileError> {
+    let sources = sources(tools)?;
+    let sources: Vec<(&str, &str)> = sources
+        .iter()
+        .map(|(name, content)| (name.as_str(), content.as_str()))
+        .collect();
+    let wanted = [
+        ("Rollup.sol", "Rollup"),
+        ("Poseidon.sol", "Poseidon"),
+        ("Directory.sol", "Directory"),
+    ];
+    let codes = solc::compile_all(tools, &sources, Runs::Size, &wanted)?;
+    let [rollup, poseidon, directory] = codes.try_into().expect("one for each that was asked for");
+    Ok(Contracts {
+        rollup,
+        poseidon,
+        directory,
+    })
 }
 
 /// A root proof with what L1 needs to check it.
@@ -42,6 +101,8 @@ pub fn compile(tools: &Tools) -> Result<Code, CompileError> {
 pub struct RootSubmission {
     /// Batch number.
     pub number: u64,
+    /// The verifier on L1 that is to check the proof, by its number (P-14.4).
+    pub verifier: u8,
     /// The batch's time `T`, Unix seconds.
     pub time: u64,
     /// State root before.
@@ -54,9 +115,9 @@ pub struct RootSubmission {
     pub commitment_b: Fr,
     /// Limbs of the accumulator: instances 0 to 7.
     pub accumulator: [Fr; ACCUMULATOR_LIMBS],
-    /// Posted bytes of stream A: empty in version 1.
+    /// Posted bytes of stream A (P-6.8).
     pub data_a: Vec<u8>,
-    /// Posted bytes of stream B (P-6.5).
+    /// Posted bytes of stream B (P-6.8).
     pub data_b: Vec<u8>,
     /// The root proof, without instances.
     pub proof: Vec<u8>,
@@ -80,13 +141,14 @@ pub enum InstancesError {
 }
 
 impl RootSubmission {
-    /// What to submit for batch `number`, from the root proof's instances (P-8.4), the posted bytes and the proof.
+    /// What to submit for batch `number` to that verifier, from the root proof's instances (P-8.4), the posted bytes and the proof.
     /// Rollup id, `x` and the evaluations are left out, since L1 computes them.
     ///
     /// # Errors
     /// [`InstancesError`] for anything but 17 instances with a time of 64 bits.
     pub fn new(
         number: u64,
+        verifier: u8,
         instances: &[Fr],
         data_a: Vec<u8>,
         data_b: Vec<u8>,
@@ -99,6 +161,7 @@ impl RootSubmission {
         let time = u64::try_from(to_u256(&found)).map_err(|_| InstancesError::Time { found })?;
         Ok(Self {
             number,
+            verifier,
             time,
             old_root: statement.old_root,
             new_root: statement.new_root,
@@ -121,137 +184,12 @@ impl RootSubmission {
                 newRoot: to_u256(&self.new_root),
                 commitmentA: to_u256(&self.commitment_a),
                 commitmentB: to_u256(&self.commitment_b),
+                verifier: self.verifier,
                 accumulator: self.accumulator.each_ref().map(to_u256),
             },
             dataA: Bytes::copy_from_slice(&self.data_a),
             dataB: Bytes::copy_from_slice(&self.data_b),
             proof: Bytes::copy_from_slice(&self.proof),
-        }
-    }
-}
-
-/// Why the contract refused. Each variant is the custom error of the same name in `contracts/IRollup.sol`.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[allow(missing_docs)] // The fields are those of the Solidity errors, documented there; the messages name each.
-pub enum Rejection {
-    /// P-5.2.
-    #[error("chain id {chain_id} does not fit 64 bits")]
-    ChainIdTooLarge { chain_id: U256 },
-    /// P-9.6.
-    #[error("there is no code at the verifier's address {verifier}")]
-    VerifierHasNoCode { verifier: Address },
-    /// P-9.3.
-    #[error("instance {instance} is not below the field's modulus: {value}")]
-    NotCanonical { instance: U256, value: U256 },
-    /// P-9.6.
-    #[error("the verifier's gas cap {given} is not between {least} and {most}")]
-    GasCapOutOfRange { least: U256, most: U256, given: U256 },
-    /// P-9.4.
-    #[error("the maximum age of a batch is {given} seconds, at least {least} are needed")]
-    MaxBatchAgeTooShort { least: U256, given: U256 },
-    /// P-9.2.
-    #[error("the next batch is {expected}, not {given}")]
-    WrongBatchNumber { expected: u64, given: u64 },
-    /// P-9.2.
-    #[error("the state root on L1 is {expected:#x}, the batch starts from {given:#x}")]
-    WrongOldRoot { expected: U256, given: U256 },
-    /// P-7.5.
-    #[error("the batch's time {given} does not fit 40 bits")]
-    TimeTooLarge { given: u64 },
-    /// P-9.4.
-    #[error("the batch's time {given} is before the last batch's, {last_batch_time}")]
-    TimeBeforeLastBatch { last_batch_time: u64, given: u64 },
-    /// P-9.4.
-    #[error("the batch's time {given} is after the block's, {block_time}")]
-    TimeInFuture { block_time: U256, given: u64 },
-    /// P-9.4.
-    #[error("the batch's time {given} is too old: the earliest accepted is {earliest}")]
-    BatchTooOld { earliest: U256, given: u64 },
-    /// P-6.1.
-    #[error("stream A must be empty, not {length} bytes")]
-    DataANotEmpty { length: U256 },
-    /// P-9.8.
-    #[error("{length} bytes of data are not a whole number of groups of 62 bytes")]
-    DataNotWhole { length: U256 },
-    /// P-9.8.
-    #[error("the last group of {length} bytes of data is all zero")]
-    DataEndsInZeros { length: U256 },
-    /// P-9.6.
-    #[error("the verifier is made from the verifying key {found}, not {expected}")]
-    WrongVerifyingKey { expected: B256, found: B256 },
-    /// P-9.6.
-    #[error("{left} gas is left for the verifier, {needed} is needed")]
-    TooLittleGas { needed: U256, left: U256 },
-    /// P-9.6.
-    #[error("the verifier rejected the proof")]
-    ProofRejected,
-    /// P-9.6.
-    #[error("the verifier used up its {gas_cap} gas: the cap is too low")]
-    VerifierOutOfGas { gas_cap: U256 },
-    /// A revert without one of the contract's errors, such as arguments that the ABI decoder refuses.
-    #[error("reverted with unknown data 0x{}", hex::encode(data))]
-    Other { data: Bytes },
-}
-
-impl Rejection {
-    /// Reads a revert's data.
-    pub fn decode(data: &[u8]) -> Self {
-        use IRollup::IRollupErrors as E;
-        let Ok(error) = E::abi_decode(data) else {
-            return Self::Other {
-                data: Bytes::copy_from_slice(data),
-            };
-        };
-        match error {
-            E::ChainIdTooLarge(e) => Self::ChainIdTooLarge { chain_id: e.chainId },
-            E::VerifierHasNoCode(e) => Self::VerifierHasNoCode { verifier: e.verifier },
-            E::NotCanonical(e) => Self::NotCanonical {
-                instance: e.instance,
-                value: e.value,
-            },
-            E::GasCapOutOfRange(e) => Self::GasCapOutOfRange {
-                least: e.least,
-                most: e.most,
-                given: e.given,
-            },
-            E::MaxBatchAgeTooShort(e) => Self::MaxBatchAgeTooShort {
-                least: e.least,
-                given: e.given,
-            },
-            E::WrongBatchNumber(e) => Self::WrongBatchNumber {
-                expected: e.expected,
-                given: e.given,
-            },
-            E::WrongOldRoot(e) => Self::WrongOldRoot {
-                expected: e.expected,
-                given: e.given,
-            },
-            E::TimeTooLarge(e) => Self::TimeTooLarge { given: e.given },
-            E::TimeBeforeLastBatch(e) => Self::TimeBeforeLastBatch {
-                last_batch_time: e.lastBatchTime,
-                given: e.given,
-            },
-            E::TimeInFuture(e) => Self::TimeInFuture {
-                block_time: e.blockTime,
-                given: e.given,
-            },
-            E::BatchTooOld(e) => Self::BatchTooOld {
-                earliest: e.earliest,
-                given: e.given,
-            },
-            E::DataANotEmpty(e) => Self::DataANotEmpty { length: e.length },
-            E::DataNotWhole(e) => Self::DataNotWhole { length: e.length },
-            E::DataEndsInZeros(e) => Self::DataEndsInZeros { length: e.length },
-            E::WrongVerifyingKey(e) => Self::WrongVerifyingKey {
-                expected: e.expected,
-                found: e.found,
-            },
-            E::TooLittleGas(e) => Self::TooLittleGas {
-                needed: e.needed,
-                left: e.left,
-            },
-            E::ProofRejected(_) => Self::ProofRejected,
-            E::VerifierOutOfGas(e) => Self::VerifierOutOfGas { gas_cap: e.gasCap },
         }
     }
 }
@@ -269,7 +207,6 @@ pub fn from_u256(value: &U256) -> Option<Fr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy::sol_types::SolError;
 
     fn rows() -> Vec<Fr> {
         (100..117).map(Fr::from).collect()
@@ -277,9 +214,9 @@ mod tests {
 
     #[test]
     fn a_submission_takes_each_row_from_its_place() {
-        let submission = RootSubmission::new(7, &rows(), vec![], vec![1; 62], vec![2; 64]).unwrap();
+        let submission = RootSubmission::new(7, 2, &rows(), vec![], vec![1; 62], vec![2; 64]).unwrap();
         let header = submission.to_call().header;
-        assert_eq!((header.number, header.time), (7, 109));
+        assert_eq!((header.number, header.time, header.verifier), (7, 109, 2));
         assert_eq!(
             (header.oldRoot, header.newRoot),
             (U256::from(111), U256::from(112))
@@ -296,7 +233,7 @@ mod tests {
 
     #[test]
     fn instances_of_another_shape_are_refused() {
-        let make = |rows: &[Fr]| RootSubmission::new(0, rows, vec![], vec![], vec![]);
+        let make = |rows: &[Fr]| RootSubmission::new(0, 0, rows, vec![], vec![], vec![]);
         assert_eq!(make(&rows()[1..]), Err(InstancesError::Count { found: 16 }));
         let mut late = rows();
         late[9] = -Fr::one();
@@ -311,40 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn reverts_decode_to_the_error_with_its_arguments() {
-        let data = IRollup::WrongBatchNumber {
-            expected: 3,
-            given: 2,
-        }
-        .abi_encode();
-        assert_eq!(
-            Rejection::decode(&data),
-            Rejection::WrongBatchNumber {
-                expected: 3,
-                given: 2
-            }
-        );
-        assert_eq!(
-            Rejection::decode(&data[..40]),
-            Rejection::Other {
-                data: data[..40].to_vec().into()
-            }
-        );
-        assert_eq!(Rejection::decode(&[]), Rejection::Other { data: Bytes::new() });
-    }
-
-    #[test]
     fn the_contract_writes_the_root_instances_where_the_list_has_them() {
-        let [_, _, (_, source)] = SOURCES;
-        let old_root = ROOT_INSTANCES
+        let (_, source) = SOURCES
             .iter()
-            .position(|name| *name == "old root")
-            .unwrap();
-        for (name, number) in [
-            ("INSTANCES", ROOT_INSTANCES.len()),
-            ("LIMBS", ACCUMULATOR_LIMBS),
-            ("OLD_ROOT", old_root),
-        ] {
+            .find(|(name, _)| *name == "Batches.sol")
+            .expect("it is a source");
+        for (name, number) in [("INSTANCES", ROOT_INSTANCES.len()), ("LIMBS", ACCUMULATOR_LIMBS)] {
             assert!(source.contains(&format!("constant {name} = {number};")), "{name}");
         }
         let written = [
@@ -354,23 +263,26 @@ mod tests {
             ("old root", "header.oldRoot"),
             ("new root", "header.newRoot"),
             ("C_A", "header.commitmentA"),
-            ("y_A", "evaluate(dataA, x)"),
+            ("y_A", "Streams.evaluate(dataA, x)"),
             ("C_B", "header.commitmentB"),
-            ("y_B", "evaluate(dataB, x)"),
+            ("y_B", "Streams.evaluate(dataB, x)"),
         ];
         assert_eq!(
             written.map(|(name, _)| name)[..],
             ROOT_INSTANCES[ACCUMULATOR_LIMBS..]
         );
-        for (row, (name, value)) in (ACCUMULATOR_LIMBS..).zip(written) {
-            let row = if name == "old root" {
-                "OLD_ROOT"
-            } else {
-                &row.to_string()
-            };
+        for (row, (_, value)) in (ACCUMULATOR_LIMBS..).zip(written) {
             assert!(source.contains(&format!(" rows[{row}] = {value};")), "row {row}");
         }
         // And the one line that writes the accumulator.
         assert_eq!(source.matches(" rows[").count(), written.len() + 1);
+    }
+
+    #[test]
+    fn the_compiler_is_set_as_foundry_sets_it() {
+        let settings = include_str!("../foundry.toml");
+        let runs = format!("optimizer_runs = {}\n", Runs::Size.number());
+        assert!(settings.contains(&runs));
+        assert!(settings.contains("evm_version = \"cancun\"\n"));
     }
 }

@@ -30,6 +30,14 @@ pub enum CompileError {
     /// The compiler could not be started or spoken to.
     #[error("the Solidity compiler cannot be run: {0}")]
     Io(#[from] io::Error),
+    /// A source is imported that the fetched package does not have.
+    #[error("{name}, which is imported, cannot be read: {source}")]
+    Import {
+        /// The name by which it is imported.
+        name: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The compiler refused the source.
     #[error("{contract} does not compile: {messages}")]
     Source {
@@ -71,16 +79,50 @@ pub struct Code {
     pub immutables: BTreeMap<String, Vec<Range<usize>>>,
 }
 
-/// Compiles `contract` of `file` out of `sources` (file name to content), with the optimizer as `foundry.toml` has it.
+/// The optimizer's `runs`: how often code is thought to be called. More makes calls cheaper and the code longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// As `foundry.toml` has it, for contracts near the limit on code.
+    Size,
+    /// For generated verifiers.
+    Calls,
+}
+
+impl Runs {
+    /// Their number.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Size => 1_000,
+            Self::Calls => 10_000,
+        }
+    }
+}
+
+/// Compiles `contract` of `file` out of `sources` (file name to content).
 ///
 /// # Errors
 /// [`CompileError`]; a compiler's warning is no error.
 pub fn compile(
     tools: &Tools,
     sources: &[(&str, &str)],
+    runs: Runs,
     file: &str,
     contract: &'static str,
 ) -> Result<Code, CompileError> {
+    let mut codes = compile_all(tools, sources, runs, &[(file, contract)])?;
+    Ok(codes.remove(0))
+}
+
+/// Compiles several contracts, each named behind its file, at once. They come in the same order.
+///
+/// # Errors
+/// [`CompileError`]; a compiler's warning is no error.
+pub fn compile_all(
+    tools: &Tools,
+    sources: &[(&str, &str)],
+    runs: Runs,
+    wanted: &[(&str, &'static str)],
+) -> Result<Vec<Code>, CompileError> {
     let sources: BTreeMap<&str, serde_json::Value> = sources
         .iter()
         .map(|(name, content)| (*name, json!({ "content": content })))
@@ -91,16 +133,27 @@ pub fn compile(
         "evm.deployedBytecode.object",
         "evm.deployedBytecode.immutableReferences",
     ];
+    let mut selection = serde_json::Map::new();
+    selection.insert("*".to_owned(), json!({ "": ["ast"] }));
+    for (file, contract) in wanted {
+        // Several may be of one file.
+        selection.entry(*file).or_insert_with(|| json!({}))[*contract] = json!(outputs);
+    }
     let request = json!({
         "language": "Solidity",
         "sources": sources,
         "settings": {
             "evmVersion": "cancun",
-            "optimizer": { "enabled": true, "runs": 10_000 },
-            "outputSelection": { file: { contract: outputs }, "*": { "": ["ast"] } },
+            "optimizer": { "enabled": true, "runs": runs.number() },
+            "outputSelection": selection,
         },
     });
-    compile_input(tools, format!("{request:#}\n"), file, contract)
+    let input = format!("{request:#}\n");
+    let answer = run(tools, input.as_bytes())?;
+    let codes = wanted
+        .iter()
+        .map(|(file, contract)| code(&answer, &input, file, contract));
+    codes.collect()
 }
 
 /// Compiles what [`Code::input`] holds.
@@ -114,7 +167,11 @@ pub fn compile_input(
     contract: &'static str,
 ) -> Result<Code, CompileError> {
     let answer = run(tools, input.as_bytes())?;
-    let code = extract(&answer, input, file, contract)?;
+    code(&answer, &input, file, contract)
+}
+
+fn code(answer: &[u8], input: &str, file: &str, contract: &'static str) -> Result<Code, CompileError> {
+    let code = extract(answer, input.to_owned(), file, contract)?;
     let found = code.runtime.len();
     if found > RUNTIME_BYTES_MAX {
         return Err(CompileError::TooLarge { contract, found });

@@ -140,6 +140,23 @@ impl Tools {
         self.dir.join("node_modules/@openzeppelin/contracts")
     }
 
+    /// forge, to be run in that Foundry project with the pinned compiler and contracts.
+    pub fn forge_in(&self, project: &Path) -> Command {
+        let mut forge = Command::new(self.forge());
+        let openzeppelin = self.openzeppelin().display().to_string();
+        // forge reads the compiler's path from the environment too, which unlike `--use` suits every subcommand.
+        forge
+            .current_dir(project)
+            .env("FOUNDRY_SOLC", self.solc())
+            .env("FOUNDRY_DISABLE_NIGHTLY_WARNING", "1")
+            .env(
+                "FOUNDRY_REMAPPINGS",
+                format!("@openzeppelin/contracts/={openzeppelin}/"),
+            )
+            .env("FOUNDRY_ALLOW_PATHS", format!("[{openzeppelin:?}]"));
+        forge
+    }
+
     /// Installs beside the final directory and renames, so that the final directory is always complete.
     fn fetch(&self) -> Result<(), ToolsError> {
         let partial = self.dir.with_extension("partial");

@@ -8,7 +8,8 @@ use rules::statement::{COORDINATE_BITS, LOW_BITS, ROOT_INSTANCES};
 
 use crate::{
     generator::{self, Accumulator, CONTRACT, GateNames, Key, Rendered},
-    solc::{self, Code, CompileError},
+    rollup,
+    solc::{self, Code, CompileError, Runs},
     tools::Tools,
 };
 
@@ -19,6 +20,8 @@ pub const FILE: &str = "RootVerifier.sol";
 pub const INTERFACE: &str = include_str!("../contracts/IVerifier.sol");
 /// What the stand-ins answer to `vkDigest()`.
 const STAND_IN_DIGEST: [u8; 2] = [0x5a, 0xfe];
+/// And to `queueCapacity()`.
+const STAND_IN_CAPACITY: u64 = 1_000;
 
 /// A compiled verifier.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct CompiledVerifier {
     pub solidity: String,
     /// Digest of the key, which the contract answers to `vkDigest()`.
     pub vk_digest: B256,
+    /// Operations of the queue for which a batch under the key has room, which the contract answers to `queueCapacity()` (P-14.4).
+    pub queue_capacity: u64,
     /// Its code.
     pub code: Code,
 }
@@ -61,6 +66,7 @@ pub fn render(keys: &VerifyingKeys) -> Rendered {
             first: 0,
             limb_bits: vec![LOW_BITS, COORDINATE_BITS - LOW_BITS],
         },
+        queue_capacity: manifest.queue_capacity() as u64,
     };
     generator::render(&key, &head)
 }
@@ -71,9 +77,10 @@ pub fn render(keys: &VerifyingKeys) -> Rendered {
 /// [`CompileError`], among others when the code exceeds the EVM's limit.
 pub fn compile(tools: &Tools, rendered: Rendered) -> Result<CompiledVerifier, CompileError> {
     let sources = [("IVerifier.sol", INTERFACE), (FILE, rendered.solidity.as_str())];
-    let code = solc::compile(tools, &sources, FILE, CONTRACT)?;
+    let code = solc::compile(tools, &sources, Runs::Calls, FILE, CONTRACT)?;
     Ok(CompiledVerifier {
         vk_digest: rendered.vk_digest,
+        queue_capacity: rendered.queue_capacity,
         solidity: rendered.solidity,
         code,
     })
@@ -85,14 +92,21 @@ impl CompiledVerifier {
     /// # Errors
     /// [`CompileError`].
     pub fn stand_in(tools: &Tools, source: &str, contract: &'static str) -> Result<Self, CompileError> {
-        let sources = [
-            ("contracts/IVerifier.sol", INTERFACE),
-            ("test/StandIns.sol", source),
-        ];
-        let code = solc::compile(tools, &sources, "test/StandIns.sol", contract)?;
+        // The interfaces that it imports; none of them imports anything else.
+        let interfaces = ["IPoseidon.sol", "IRollup.sol", "IVerifier.sol"];
+        let found = rollup::SOURCES
+            .iter()
+            .filter(|(name, _)| interfaces.contains(name));
+        let found: Vec<(String, &str)> = found
+            .map(|(name, content)| (format!("contracts/{name}"), *content))
+            .collect();
+        let mut sources = vec![("test/StandIns.sol", source)];
+        sources.extend(found.iter().map(|(name, content)| (name.as_str(), *content)));
+        let code = solc::compile(tools, &sources, Runs::Calls, "test/StandIns.sol", contract)?;
         Ok(Self {
             solidity: source.to_owned(),
             vk_digest: B256::left_padding_from(&STAND_IN_DIGEST),
+            queue_capacity: STAND_IN_CAPACITY,
             code,
         })
     }

@@ -2,532 +2,666 @@
 pragma solidity 0.8.37;
 
 import {IRollup} from "../contracts/IRollup.sol";
-import {Rollup} from "../contracts/Rollup.sol";
-import {IVerifier} from "../contracts/IVerifier.sol";
-import {
-    AcceptsAll,
-    AcceptsOne,
-    AnswersBytes,
-    BurnsAll,
-    NeedsGas,
-    RejectsAll,
-    RevertsAll
-} from "./StandIns.sol";
-import {Vm, vm} from "./Vm.sol";
+import {vm} from "./Vm.sol";
+import {Fixture} from "./Fixture.sol";
+import {Caller, Fails, NeedsGas, Token} from "./StandIns.sol";
 
-/// @title Every rule of PROTOCOL.md section 9 that needs no real proof, each broken alone.
-contract RollupTest {
-    uint256 internal constant R =
-        21888242871839275222246405745257275088548364400416034343698204186575808495617;
-    uint256 internal constant GENESIS = 0x1234;
-    uint256 internal constant GAS_CAP = 1_000_000;
-    uint256 internal constant AGE_MAX = 3_600;
-    /// @dev What the stand-ins have for the digest of a key.
-    bytes32 internal constant VK_DIGEST = bytes32(uint256(0x5afe));
-    uint256 internal constant NOW = 1_800_000_000;
-
-    Rollup internal rollup;
-    bytes internal proof = new bytes(192);
-    bytes internal data = new bytes(62);
-
-    function setUp() public {
-        vm.warp(NOW);
-        rollup = _deploy(address(new AcceptsAll()));
-        data[3] = 0x55;
-        data[61] = 0x66;
-        proof[191] = 0x77;
-    }
-
-    // Construction.
-
-    function test_the_constructor_fixes_what_it_is_given() public {
-        AcceptsAll verifier = new AcceptsAll();
-        Rollup made = _deploy(address(verifier));
-        vm.assertEq(made.verifier(), address(verifier));
-        vm.assertEq(made.stateRoot(), GENESIS);
-        vm.assertEq(made.verifierGasCap(), GAS_CAP);
-        vm.assertEq(made.maxBatchAge(), AGE_MAX);
-        vm.assertEq(uint256(made.vkDigest()), uint256(VK_DIGEST));
-        vm.assertEq(made.nextBatchNumber(), 0);
-        vm.assertEq(made.lastBatchTime(), 0);
-    }
-
-    function test_the_rollup_id_is_chain_and_address() public {
-        address verifier = address(new AcceptsAll());
+/// @title Each check of a submission alone, who submits, and every deadline's second (section 9).
+contract BatchesTest is Fixture {
+    function test_it_begins_empty_with_eths_fee_account_in_the_queue() public view {
+        vm.assertEq(rollup.stateRoot(), EMPTY_ROOT);
+        (uint40 head, uint40 tail) = rollup.queueBounds();
+        vm.assertEq(head, 0);
+        vm.assertEq(tail, 1);
+        vm.assertEq(rollup.tokens(), 1);
+        vm.assertEq(rollup.acceptedAt(), NOW);
         vm.assertEq(rollup.rollupId(), block.chainid * 2 ** 160 + uint160(address(rollup)));
-        vm.chainId(type(uint64).max);
-        Rollup other = _deploy(verifier);
-        vm.assertEq(other.rollupId(), uint256(type(uint64).max) * 2 ** 160 + uint160(address(other)));
     }
 
-    function test_a_verifier_without_code_is_refused() public {
-        vm.expectRevert(abi.encodeWithSelector(IRollup.VerifierHasNoCode.selector, address(0xdead)));
-        _deploy(address(0xdead));
-    }
-
-    function test_a_genesis_root_that_is_not_canonical_is_refused() public {
-        address verifier = address(new AcceptsAll());
-        vm.expectRevert(abi.encodeWithSelector(IRollup.NotCanonical.selector, 11, R));
-        new Rollup(verifier, VK_DIGEST, R, GAS_CAP, AGE_MAX);
-        new Rollup(verifier, VK_DIGEST, R - 1, GAS_CAP, AGE_MAX);
-    }
-
-    function test_a_verifier_of_another_key_is_refused() public {
-        address verifier = address(new AcceptsAll());
-        bytes32 other = bytes32(uint256(VK_DIGEST) ^ 1);
-        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongVerifyingKey.selector, other, VK_DIGEST));
-        new Rollup(verifier, other, GENESIS, GAS_CAP, AGE_MAX);
-    }
-
-    /// @dev A contract that could accept nothing, for ever, is not made.
-    function test_a_gas_cap_under_which_nothing_is_accepted_is_refused() public {
-        address verifier = address(new AcceptsAll());
-        uint256[5] memory caps = [uint256(0), 299_999, 2 ** 23 + 1, 2 ** 255, type(uint256).max];
-        for (uint256 i = 0; i < caps.length; i++) {
-            bytes memory refusal =
-                abi.encodeWithSelector(IRollup.GasCapOutOfRange.selector, 300_000, 2 ** 23, caps[i]);
-            vm.expectRevert(refusal);
-            new Rollup(verifier, VK_DIGEST, GENESIS, caps[i], AGE_MAX);
-        }
-        vm.assertEq(new Rollup(verifier, VK_DIGEST, GENESIS, 300_000, AGE_MAX).verifierGasCap(), 300_000);
-        vm.assertEq(new Rollup(verifier, VK_DIGEST, GENESIS, 2 ** 23, AGE_MAX).verifierGasCap(), 2 ** 23);
-    }
-
-    function test_a_maximum_age_that_no_proof_meets_is_refused() public {
-        address verifier = address(new AcceptsAll());
-        uint256[2] memory ages = [uint256(0), 599];
-        for (uint256 i = 0; i < ages.length; i++) {
-            vm.expectRevert(abi.encodeWithSelector(IRollup.MaxBatchAgeTooShort.selector, 600, ages[i]));
-            new Rollup(verifier, VK_DIGEST, GENESIS, GAS_CAP, ages[i]);
-        }
-        vm.assertEq(new Rollup(verifier, VK_DIGEST, GENESIS, GAS_CAP, 600).maxBatchAge(), 600);
-    }
-
-    /// @dev No age is too old for the largest one, at which nothing overflows.
-    function test_the_largest_maximum_age_takes_a_batch_of_any_age() public {
-        rollup = new Rollup(address(new AcceptsAll()), VK_DIGEST, GENESIS, GAS_CAP, type(uint256).max);
+    function test_a_batch_moves_root_number_times_head_and_withdrawals() public {
         IRollup.BatchHeader memory header = _header();
-        header.time = 0;
-        _submit(header);
-        vm.assertEq(rollup.nextBatchNumber(), 1);
-    }
-
-    function test_an_address_that_answers_no_digest_is_no_verifier() public {
-        uint256[2] memory lengths = [uint256(0), 31];
-        for (uint256 i = 0; i < lengths.length; i++) {
-            address other = address(new AnswersBytes(lengths[i]));
-            // Too little for a digest: the compiler's own check of an answer, which says nothing.
-            vm.expectRevert(bytes(""));
-            _deploy(other);
-        }
-    }
-
-    // Acceptance.
-
-    function test_an_accepted_batch_moves_root_number_and_time() public {
-        IRollup.BatchHeader memory header = _header();
-        _submit(header);
+        header.time -= 5;
+        bytes memory dataA = bytes.concat(_consume(0, 1), _withdrawal(1, 7, BOB));
+        _submitAs(OPERATOR, header, dataA);
         vm.assertEq(rollup.stateRoot(), header.newRoot);
         vm.assertEq(rollup.nextBatchNumber(), 1);
-        vm.assertEq(rollup.lastBatchTime(), header.time);
-
-        header.number = 1;
-        (header.oldRoot, header.newRoot) = (header.newRoot, 0x9999);
-        _submit(header);
-        vm.assertEq(rollup.stateRoot(), 0x9999);
-        vm.assertEq(rollup.nextBatchNumber(), 2);
+        vm.assertEq(rollup.lastBatchTime(), NOW - 5);
+        vm.assertEq(rollup.acceptedAt(), NOW);
+        (uint40 head,) = rollup.queueBounds();
+        vm.assertEq(head, 1);
+        vm.assertEq(uint256(rollup.withdrawalsRoot(0)), uint256(_leaf(0, 0, 1, 7, BOB)));
     }
 
-    function test_an_accepted_batch_is_recorded_by_one_event() public {
-        IRollup.BatchHeader memory header = _header();
-        vm.recordLogs();
-        _submit(header);
-        Vm.Log[] memory logs = vm.getRecordedLogs();
-        vm.assertEq(logs.length, 1);
-        vm.assertEq(logs[0].emitter, address(rollup));
-        vm.assertEq(logs[0].topics.length, 2);
-        bytes32 signature = keccak256("BatchAccepted(uint64,uint64,uint256,uint256,uint256)");
-        vm.assertEq(uint256(logs[0].topics[0]), uint256(signature));
-        vm.assertEq(uint256(logs[0].topics[1]), header.number);
-        (uint64 time, uint256 oldRoot, uint256 newRoot, uint256 verifierGas) =
-            abi.decode(logs[0].data, (uint64, uint256, uint256, uint256));
-        vm.assertEq(time, header.time);
-        vm.assertEq(oldRoot, GENESIS);
-        vm.assertEq(newRoot, header.newRoot);
-        vm.assertEq(verifierGas > 0 && verifierGas < GAS_CAP ? 1 : 0, 1);
+    function test_a_leaf_names_its_batch() public {
+        _submit(_consume(0, 1));
+        _submit(bytes.concat(_withdrawal(1, 7, BOB), _withdrawal(1, 0, BOB), _withdrawal(2, 8, ALICE)));
+        bytes32 root = _node(_leaf(1, 0, 1, 7, BOB), _leaf(1, 1, 2, 8, ALICE));
+        vm.assertEq(uint256(rollup.withdrawalsRoot(1)), uint256(root));
     }
 
-    function test_the_verifier_gets_the_instances_in_order_and_the_proof() public {
+    function test_both_events_hold_what_derives_the_state() public {
         IRollup.BatchHeader memory header = _header();
-        Rollup probe = rollup;
-        uint256[] memory rows = probe.instances(header, "", data);
-        for (uint256 i = 0; i < 8; i++) {
-            vm.assertEq(rows[i], header.accumulator[i]);
-        }
-        vm.assertEq(rows[8], probe.rollupId());
-        vm.assertEq(rows[9], header.time);
-        vm.assertEq(rows[10], probe.challenge(0, header.commitmentA, header.commitmentB, "", data));
-        vm.assertEq(rows[11], header.oldRoot);
-        vm.assertEq(rows[12], header.newRoot);
-        vm.assertEq(rows[13], header.commitmentA);
-        vm.assertEq(rows[14], 0);
-        vm.assertEq(rows[15], header.commitmentB);
-        vm.assertEq(rows[16], _evaluateByPowers(data, rows[10]));
-
-        vm.assertEq(rows.length, 17);
-
-        bytes memory expected = abi.encodeCall(IVerifier.verify, (proof, rows));
-        vm.etch(rollup.verifier(), address(new AcceptsOne(keccak256(expected))).code);
-        _submit(header);
-        vm.assertEq(rollup.nextBatchNumber(), 1);
-    }
-
-    // Order (P-9.2).
-
-    function test_a_replayed_batch_is_refused() public {
-        IRollup.BatchHeader memory header = _header();
-        _submit(header);
-        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongBatchNumber.selector, 1, 0));
-        _submit(header);
-    }
-
-    function test_a_batch_ahead_of_its_turn_is_refused() public {
-        IRollup.BatchHeader memory header = _header();
-        header.number = 1;
-        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongBatchNumber.selector, 0, 1));
-        _submit(header);
-    }
-
-    function test_a_batch_on_another_root_is_refused() public {
-        IRollup.BatchHeader memory header = _header();
-        header.oldRoot = GENESIS + R;
-        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongOldRoot.selector, GENESIS, GENESIS + R));
-        _submit(header);
-        header.oldRoot = GENESIS + 1;
-        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongOldRoot.selector, GENESIS, GENESIS + 1));
-        _submit(header);
-    }
-
-    // Canonical field elements (P-9.3).
-
-    /// @dev Canonical or not: the verifier is given what the caller gives, and checks it.
-    function test_no_element_is_changed_on_its_way_to_the_verifier(uint256 value) public view {
-        IRollup.BatchHeader memory header = _header();
-        for (uint256 i = 0; i < 8; i++) {
-            header.accumulator[i] = value ^ (i << 8);
-        }
-        (header.newRoot, header.commitmentA, header.commitmentB) = (value, value ^ 1, value ^ 2);
-        uint256[] memory rows = rollup.instances(header, "", data);
-        for (uint256 i = 0; i < 8; i++) {
-            vm.assertEq(rows[i], value ^ (i << 8));
-        }
-        vm.assertEq(rows[12], value);
-        vm.assertEq(rows[13], value ^ 1);
-        vm.assertEq(rows[15], value ^ 2);
-    }
-
-    // Time (P-9.4).
-
-    function test_a_batch_of_this_block_is_accepted_and_of_the_next_second_refused() public {
-        IRollup.BatchHeader memory header = _header();
-        header.time = uint64(NOW + 1);
-        vm.expectRevert(abi.encodeWithSelector(IRollup.TimeInFuture.selector, NOW, NOW + 1));
-        _submit(header);
-        header.time = uint64(NOW);
-        _submit(header);
-        vm.assertEq(rollup.lastBatchTime(), NOW);
-    }
-
-    function test_a_batch_of_the_maximum_age_is_accepted_and_a_second_older_refused() public {
-        IRollup.BatchHeader memory header = _header();
-        header.time = uint64(NOW - AGE_MAX - 1);
-        vm.expectRevert(
-            abi.encodeWithSelector(IRollup.BatchTooOld.selector, NOW - AGE_MAX, NOW - AGE_MAX - 1)
+        bytes memory dataA = bytes.concat(_consume(0, 1), _withdrawal(1, 7, BOB));
+        bytes memory dataB = new bytes(62);
+        dataB[61] = 0x01;
+        vm.expectEmit(address(rollup));
+        emit IRollup.BatchAccepted(
+            0, header.time, EMPTY_ROOT, header.newRoot, 0xa, 0xb, 1, _leaf(0, 0, 1, 7, BOB), 1, 0, OPERATOR
         );
-        _submit(header);
-        header.time = uint64(NOW - AGE_MAX);
-        _submit(header);
-        vm.assertEq(rollup.lastBatchTime(), NOW - AGE_MAX);
+        vm.expectEmit(address(rollup));
+        emit IRollup.BatchData(0, dataA, dataB);
+        vm.prank(OPERATOR);
+        rollup.submitBatch(header, dataA, dataB, "proof");
     }
 
-    function test_a_batch_of_the_last_batches_time_is_accepted_and_a_second_before_refused() public {
+    /// @dev What the verifier is called with, computed here by powers and by the text's order of the words.
+    function test_the_verifier_gets_these_instances() public {
+        _submit("");
         IRollup.BatchHeader memory header = _header();
-        _submit(header);
+        bytes memory dataA = _consume(0, 1);
+        bytes memory dataB = new bytes(62);
+        dataB[3] = 0x55;
+        dataB[61] = 0x66;
+        uint256[] memory rows = new uint256[](17);
+        for (uint256 i = 0; i < 8; i++) {
+            rows[i] = header.accumulator[i];
+        }
+        uint256 x = uint256(
+            keccak256(
+                abi.encode(
+                    keccak256("zk-rollup-prover/da/v2"),
+                    rollup.rollupId(),
+                    uint256(1),
+                    uint256(0),
+                    uint256(0xa),
+                    uint256(0xb),
+                    keccak256(dataA),
+                    keccak256(dataB)
+                )
+            )
+        ) % R;
+        (rows[8], rows[9], rows[10], rows[11], rows[12]) =
+        (rollup.rollupId(), header.time, x, rollup.stateRoot(), header.newRoot);
+        (rows[13], rows[14], rows[15], rows[16]) = (0xa, _byPowers(dataA, x), 0xb, _byPowers(dataB, x));
+        scripted.expectOnly(abi.encodeCall(scripted.verify, ("proof", rows)));
+        vm.prank(OPERATOR);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.ProofRejected.selector));
+        rollup.submitBatch(header, dataA, dataB, "Proof");
+        vm.prank(OPERATOR);
+        rollup.submitBatch(header, dataA, dataB, "proof");
+    }
+
+    function test_another_number_or_root_is_refused() public {
+        IRollup.BatchHeader memory header = _header();
         header.number = 1;
-        header.oldRoot = header.newRoot;
-        header.time -= 1;
-        vm.expectRevert(
-            abi.encodeWithSelector(IRollup.TimeBeforeLastBatch.selector, header.time + 1, header.time)
-        );
-        _submit(header);
-        header.time += 1;
-        _submit(header);
-        vm.assertEq(rollup.nextBatchNumber(), 2);
+        _refuseAs(OPERATOR, header, "", abi.encodeWithSelector(IRollup.WrongBatchNumber.selector, 0, 1));
+        header.number = 0;
+        header.oldRoot = EMPTY_ROOT + R;
+        bytes memory reason =
+            abi.encodeWithSelector(IRollup.WrongOldRoot.selector, EMPTY_ROOT, EMPTY_ROOT + R);
+        _refuseAs(OPERATOR, header, "", reason);
     }
 
-    function test_a_time_of_41_bits_is_refused_even_when_the_block_is_later() public {
+    function test_times_are_refused_outside_their_bounds_and_taken_at_them() public {
         IRollup.BatchHeader memory header = _header();
-        vm.warp(2 ** 40);
         header.time = 2 ** 40;
-        vm.expectRevert(abi.encodeWithSelector(IRollup.TimeTooLarge.selector, 2 ** 40));
-        _submit(header);
-        header.time = 2 ** 40 - 1;
-        _submit(header);
+        _refuseAs(OPERATOR, header, "", abi.encodeWithSelector(IRollup.TimeTooLarge.selector, 2 ** 40));
+        header.time = uint64(NOW + 1);
+        _refuseAs(OPERATOR, header, "", abi.encodeWithSelector(IRollup.TimeInFuture.selector, NOW, NOW + 1));
+        header.time = uint64(NOW - AGE - 1);
+        bytes memory reason = abi.encodeWithSelector(IRollup.BatchTooOld.selector, NOW - AGE, NOW - AGE - 1);
+        _refuseAs(OPERATOR, header, "", reason);
+        header.time = uint64(NOW - AGE);
+        _submitAs(OPERATOR, header, "");
+        header = _header();
+        header.time = uint64(NOW);
+        _submitAs(OPERATOR, header, "");
+        header = _header();
+        header.time = uint64(NOW - 1);
+        reason = abi.encodeWithSelector(IRollup.TimeBeforeLastBatch.selector, NOW, NOW - 1);
+        _refuseAs(OPERATOR, header, "", reason);
+        // The last second of 40 bits, and the next.
+        vm.warp(2 ** 40);
+        header = _header();
+        _refuseAs(OPERATOR, header, "", abi.encodeWithSelector(IRollup.TimeTooLarge.selector, 2 ** 40));
+        header.time--;
+        _submitAs(OPERATOR, header, _consume(0, 1));
+        bytes memory late = abi.encodeWithSelector(IRollup.TimeTooLarge.selector, 2 ** 40);
+        vm.expectRevert(late);
+        rollup.forceExit{value: FORCED}(5, 1);
+        vm.warp(2 ** 40 - 1);
+        rollup.forceExit{value: FORCED}(5, 1);
     }
 
-    // Data and proof (P-9.5, P-9.6).
-
-    function test_data_in_stream_a_is_refused() public {
-        vm.expectRevert(abi.encodeWithSelector(IRollup.DataANotEmpty.selector, 31));
-        rollup.submitBatch(_header(), new bytes(31), data, proof);
+    function test_posted_forms_that_are_not_the_one_are_refused() public {
+        _refuse(new bytes(123), abi.encodeWithSelector(IRollup.DataANotWhole.selector, 123));
+        _refuse(new bytes(124), abi.encodeWithSelector(IRollup.NoSuchKind.selector, 0, 0));
+        IRollup.BatchHeader memory header = _header();
+        vm.prank(OPERATOR);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.DataBNotWhole.selector, 31));
+        rollup.submitBatch(header, "", new bytes(31), "");
+        vm.prank(OPERATOR);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.DataBEndsInZeros.selector, 62));
+        rollup.submitBatch(header, "", new bytes(62), "");
     }
 
-    function test_data_of_any_other_length_than_whole_groups_is_refused() public {
-        for (uint256 length = 0; length < 190; length++) {
-            if (length % 62 != 0) {
-                _refuseData(_ones(length), IRollup.DataNotWhole.selector);
-            }
+    function test_records_that_are_not_the_queues_are_refused() public {
+        bytes memory two = bytes.concat(_consume(0, 1), _consume(0, 1));
+        _refuse(two, abi.encodeWithSelector(IRollup.BeyondTail.selector, 2, 1));
+        bytes memory other = _posted(1, 0, 1, 1, 1, FEES, KEY_X, KEY_Y);
+        bytes memory call = abi.encodeCall(IRollup.submitBatch, (_header(), other, "", "proof"));
+        vm.prank(OPERATOR);
+        (bool accepted, bytes memory answer) = address(rollup).call(call);
+        _is(accepted, false);
+        _is(bytes4(answer) == IRollup.QueueMismatch.selector, true);
+        // The code is the operator's to say; the amount that a forced exit has is too.
+        _forceExit(ALICE, 70_000);
+        _submit(bytes.concat(_coded(entries[0], 1), _posted(3, 0, 1, 70_000, 55, ALICE, 0, 0)));
+        vm.assertEq(uint256(rollup.withdrawalsRoot(0)), uint256(_leaf(0, 0, 1, 55, ALICE)));
+    }
+
+    /// @dev A queue of entries that all are invalid is consumed as any other, and owes the depositors.
+    function test_a_queue_of_invalid_entries_does_not_stop() public {
+        _depositNew(ALICE, 5);
+        _forceExit(BOB, 9);
+        _submit(bytes.concat(entries[0], _coded(entries[1], 1), _coded(entries[2], 1)));
+        (uint40 head, uint40 tail) = rollup.queueBounds();
+        vm.assertEq(head, tail);
+        rollup.claim(0, 0, 1, 5, ALICE, _none());
+        vm.assertEq(ALICE.balance, 1_000 ether);
+    }
+
+    function test_of_a_flood_the_most_that_must_be_consumed_are_enough() public {
+        for (uint256 i = 0; i < 5; i++) {
+            _depositNew(ALICE, 1);
         }
+        vm.warp(NOW + DUE);
+        bytes memory reason = abi.encodeWithSelector(IRollup.EntryDue.selector, 2, NOW + DUE);
+        _refuse(_consume(0, 2), reason);
+        _submit(_consume(0, 3));
+        _submit(_consume(3, 6));
     }
 
-    function test_data_that_ends_in_a_group_of_zeros_is_refused(uint8 groups) public {
-        _refuseData(new bytes(62 * (uint256(groups) + 1)), IRollup.DataEndsInZeros.selector);
-        bytes memory padded = bytes.concat(data, new bytes(62 * (uint256(groups) + 1)));
-        _refuseData(padded, IRollup.DataEndsInZeros.selector);
+    function test_anybody_submits_from_the_second_an_entry_is_due_but_must_consume() public {
+        vm.warp(NOW + 1 hours);
+        _submit("");
+        vm.warp(NOW + DUE - 1);
+        bytes memory only = abi.encodeWithSelector(IRollup.OnlyOperator.selector, BOB);
+        _refuseAs(BOB, _header(), _consume(0, 1), only);
+        vm.assertEq(uint256(rollup.mode()), uint256(IRollup.Mode.Normal));
+        vm.warp(NOW + DUE);
+        vm.assertEq(uint256(rollup.mode()), uint256(IRollup.Mode.Enforced));
+        _refuseAs(BOB, _header(), "", abi.encodeWithSelector(IRollup.ConsumesNothing.selector));
+        _submitAs(BOB, _header(), _consume(0, 1));
+        vm.assertEq(uint256(rollup.mode()), uint256(IRollup.Mode.Normal));
+        _refuseAs(BOB, _header(), "", only);
     }
 
-    function test_one_bit_anywhere_in_the_last_group_is_enough() public {
-        uint256 snapshot = vm.snapshotState();
-        for (uint256 place = 62; place < 124; place++) {
-            bytes memory posted = new bytes(124);
-            posted[place] = 0x01;
-            rollup.submitBatch(_header(), "", posted, proof);
-            vm.revertToState(snapshot);
-        }
+    function test_anybody_submits_from_the_second_of_silence() public {
+        _submit(_consume(0, 1));
+        vm.warp(NOW + 10);
+        _depositNew(ALICE, 1);
+        vm.warp(NOW + SILENCE - 1);
+        bytes memory only = abi.encodeWithSelector(IRollup.OnlyOperator.selector, BOB);
+        _refuseAs(BOB, _header(), _consume(1, 2), only);
+        vm.warp(NOW + SILENCE);
+        _submitAs(BOB, _header(), _consume(1, 2));
     }
 
-    /// @dev The cases that the native replay refuses too, from the table of the Rust test
-    /// `what_l1_refuses_to_take_as_posted_stops_a_replay_too`.
-    function test_data_that_stops_a_native_replay_is_refused() public {
-        string memory json = vm.readFile("test/vectors.json");
-        bytes[] memory notWhole = vm.parseJsonBytesArray(json, ".not_whole");
-        bytes[] memory endsInZeros = vm.parseJsonBytesArray(json, ".ends_in_zeros");
-        vm.assertEq(notWhole.length > 3 && endsInZeros.length > 2 ? 1 : 0, 1);
-        for (uint256 i = 0; i < notWhole.length; i++) {
-            _refuseData(notWhole[i], IRollup.DataNotWhole.selector);
-        }
-        for (uint256 i = 0; i < endsInZeros.length; i++) {
-            _refuseData(endsInZeros[i], IRollup.DataEndsInZeros.selector);
-        }
+    function test_a_frozen_rollup_takes_nothing() public {
+        vm.warp(NOW + DUE + FREEZE - 1);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotYet.selector, NOW + DUE + FREEZE));
+        rollup.freeze();
+        vm.warp(NOW + DUE + FREEZE);
+        vm.expectEmit(address(rollup));
+        emit IRollup.Frozen(0, EMPTY_ROOT, 0);
+        rollup.freeze();
+        vm.assertEq(uint256(rollup.mode()), uint256(IRollup.Mode.Frozen));
+        bytes memory frozen = abi.encodeWithSelector(IRollup.IsFrozen.selector);
+        _refuse(_consume(0, 1), frozen);
+        vm.expectRevert(frozen);
+        rollup.freeze();
+        vm.prank(ALICE);
+        vm.expectRevert(frozen);
+        rollup.depositNew{value: 1}(1, 1, KEY_X, KEY_Y);
+        vm.prank(ALICE);
+        vm.expectRevert(frozen);
+        rollup.forceExit{value: FORCED}(1, 1);
     }
 
-    function _refuseData(bytes memory posted, bytes4 selector) private {
-        vm.expectRevert(abi.encodeWithSelector(selector, posted.length));
-        rollup.submitBatch(_header(), "", posted, proof);
-        vm.expectRevert(abi.encodeWithSelector(selector, posted.length));
-        rollup.instances(_header(), "", posted);
-        vm.expectRevert(abi.encodeWithSelector(selector, posted.length));
-        rollup.evaluate(posted, 7);
-    }
-
-    function test_an_empty_batch_is_data_too() public {
-        rollup.submitBatch(_header(), "", "", proof);
-        vm.assertEq(rollup.nextBatchNumber(), 1);
-    }
-
-    // The verifier (P-9.6).
-
-    function test_a_rejected_proof_moves_nothing() public {
-        vm.etch(rollup.verifier(), address(new RejectsAll()).code);
-        vm.expectRevert(abi.encodeWithSelector(IRollup.ProofRejected.selector));
-        _submit(_header());
-        vm.assertEq(rollup.stateRoot(), GENESIS);
-        vm.assertEq(rollup.nextBatchNumber(), 0);
-        vm.assertEq(rollup.lastBatchTime(), 0);
-    }
-
-    function test_a_verifier_that_reverts_moves_nothing() public {
-        vm.etch(rollup.verifier(), address(new RevertsAll()).code);
-        vm.expectRevert(abi.encodeWithSelector(IRollup.ProofRejected.selector));
-        _submit(_header());
+    function test_an_empty_queue_cannot_freeze() public {
+        _submit(_consume(0, 1));
+        vm.warp(NOW + 100 days);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotAnEntry.selector, 1));
+        rollup.freeze();
     }
 
     function test_only_the_word_one_is_an_acceptance() public {
-        // Nothing, part of a word, a word that is not 1, two words.
-        uint256[5] memory lengths = [uint256(0), 1, 31, 32, 64];
-        for (uint256 i = 0; i < lengths.length; i++) {
-            vm.etch(rollup.verifier(), address(new AnswersBytes(lengths[i])).code);
-            vm.expectRevert(abi.encodeWithSelector(IRollup.ProofRejected.selector));
-            _submit(_header());
+        uint256[3] memory answers = [uint256(0), 2, type(uint256).max];
+        for (uint256 i = 0; i < answers.length; i++) {
+            scripted.setAnswer(answers[i]);
+            _refuse("", abi.encodeWithSelector(IRollup.ProofRejected.selector));
         }
-    }
-
-    function test_a_burning_verifier_gets_no_more_than_the_cap() public {
-        vm.etch(rollup.verifier(), address(new BurnsAll()).code);
-        uint256 before = gasleft();
-        vm.expectRevert(abi.encodeWithSelector(IRollup.VerifierOutOfGas.selector, GAS_CAP));
-        _submit(_header());
-        uint256 used = before - gasleft();
-        vm.assertEq(used > GAS_CAP && used < GAS_CAP + 100_000 ? 1 : 0, 1);
-    }
-
-    function test_a_verifier_whose_code_is_gone_is_refused() public {
-        address verifier = rollup.verifier();
-        vm.etch(verifier, "");
-        vm.expectRevert(abi.encodeWithSelector(IRollup.VerifierHasNoCode.selector, verifier));
-        _submit(_header());
-    }
-
-    function test_a_caller_cannot_starve_the_verifier() public {
-        IRollup.BatchHeader memory header = _header();
-        bytes memory call = abi.encodeCall(IRollup.submitBatch, (header, "", data, proof));
-        (bool accepted, bytes memory answer) = address(rollup).call{gas: GAS_CAP}(call);
-        vm.assertEq(accepted ? 1 : 0, 0);
-        vm.assertEq(uint32(bytes4(answer)), uint32(IRollup.TooLittleGas.selector));
+        vm.assertEq(rollup.stateRoot(), EMPTY_ROOT);
         vm.assertEq(rollup.nextBatchNumber(), 0);
     }
 
-    /// @dev Whatever gas a caller leaves, a true proof is accepted or the call fails for want of gas: a rejection says that the
-    /// proof is bad. The verifier takes all but some thousands of the cap.
-    function test_at_no_gas_is_a_true_proof_rejected() public {
+    function test_a_verifier_that_is_not_there_or_changed_is_refused() public {
         IRollup.BatchHeader memory header = _header();
-        bytes memory call = abi.encodeCall(IRollup.submitBatch, (header, "", data, proof));
-        vm.etch(rollup.verifier(), address(new NeedsGas(GAS_CAP - 2_000)).code);
-        uint256 snapshot = vm.snapshotState();
-        uint256 refused = 0;
-        uint256 taken = 0;
-        // From below the cap to more than the whole call takes; the steps are smaller than what calling the verifier costs.
-        for (uint256 gas_ = GAS_CAP - 20_000; gas_ < GAS_CAP + 160_000; gas_ += 331) {
-            (bool accepted, bytes memory answer) = address(rollup).call{gas: gas_}(call);
-            if (accepted) {
-                taken++;
-            } else {
-                refused++;
-                bool starved =
-                    answer.length == 0 || uint32(bytes4(answer)) == uint32(IRollup.TooLittleGas.selector);
-                vm.assertEq(starved ? 1 : 0, 1);
+        header.verifier = 1;
+        _refuseAs(OPERATOR, header, "", abi.encodeWithSelector(IRollup.NoSuchVerifier.selector, 1));
+        bytes32 before = address(scripted).codehash;
+        Fails other = new Fails(false);
+        vm.etch(address(scripted), address(other).code);
+        bytes32 found = address(scripted).codehash;
+        _refuse("", abi.encodeWithSelector(IRollup.VerifierChanged.selector, 0, before, found));
+    }
+
+    function test_a_proof_longer_than_any_is_rejected() public {
+        IRollup.BatchHeader memory header = _header();
+        vm.prank(OPERATOR);
+        rollup.submitBatch(header, "", "", new bytes(2 ** 14));
+        header = _header();
+        vm.prank(OPERATOR);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.ProofRejected.selector));
+        rollup.submitBatch(header, "", "", new bytes(2 ** 14 + 1));
+    }
+
+    function test_a_verifier_is_in_force_from_its_second_to_before_its_last() public {
+        NeedsGas second = new NeedsGas(0);
+        vm.prank(GOVERNOR);
+        rollup.addVerifier(address(second), VK_DIGEST, GAS_CAP);
+        IRollup.BatchHeader memory header;
+        bytes memory not = abi.encodeWithSelector(IRollup.VerifierNotInForce.selector, 1);
+        vm.warp(NOW + DELAY - 1);
+        header = _header();
+        header.verifier = 1;
+        _refuseAs(OPERATOR, header, _consume(0, 1), not);
+        vm.warp(NOW + DELAY);
+        header = _header();
+        header.verifier = 1;
+        _submitAs(OPERATOR, header, _consume(0, 1));
+        uint64 last = uint64(NOW + 2 * DELAY);
+        vm.prank(GOVERNOR);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotYet.selector, last));
+        rollup.retireVerifier(1, last - 1);
+        vm.prank(GOVERNOR);
+        rollup.retireVerifier(1, last);
+        // It cannot be put off.
+        vm.prank(GOVERNOR);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BadParameter.selector, bytes32("retiredAt")));
+        rollup.retireVerifier(1, last);
+        vm.warp(last - 1);
+        header = _header();
+        header.verifier = 1;
+        _submitAs(OPERATOR, header, "");
+        vm.warp(last);
+        header = _header();
+        header.verifier = 1;
+        _refuseAs(OPERATOR, header, "", not);
+    }
+
+    function test_a_burning_verifier_gets_no_more_than_the_cap() public {
+        Fails burns = new Fails(true);
+        IRollup.Registration[] memory first = _registrations();
+        first[0].addr = address(burns);
+        rollup = _made(first);
+        uint256 left = gasleft();
+        _refuse("", abi.encodeWithSelector(IRollup.VerifierOutOfGas.selector, GAS_CAP));
+        uint256 used = left - gasleft();
+        _is(used > GAS_CAP && used < GAS_CAP + 150_000, true);
+    }
+
+    /// @dev P-9.6: it must answer.
+    function test_a_verifier_that_reverts_rejects() public {
+        Fails fails = new Fails(false);
+        IRollup.Registration[] memory first = _registrations();
+        first[0].addr = address(fails);
+        rollup = _made(first);
+        _refuse("", abi.encodeWithSelector(IRollup.ProofRejected.selector));
+    }
+
+    /// @dev Whatever gas a caller leaves, a true proof is accepted or the call fails for want of gas, with short and long proofs.
+    function test_at_no_gas_is_a_true_proof_rejected() public {
+        NeedsGas needs = new NeedsGas(GAS_CAP - 2_000);
+        IRollup.Registration[] memory first = _registrations();
+        first[0].addr = address(needs);
+        rollup = _made(first);
+        uint256[2] memory lengths = [uint256(0), 2 ** 14];
+        for (uint256 i = 0; i < lengths.length; i++) {
+            bytes memory call =
+                abi.encodeCall(IRollup.submitBatch, (_header(), "", "", new bytes(lengths[i])));
+            uint256 taken = 0;
+            uint256 snapshot = vm.snapshotState();
+            for (uint256 gas_ = GAS_CAP - 20_000; gas_ < GAS_CAP + 200_000; gas_ += 997) {
+                vm.prank(OPERATOR);
+                (bool accepted, bytes memory answer) = address(rollup).call{gas: gas_}(call);
+                if (accepted) taken++;
+                else _is(answer.length == 0 || bytes4(answer) == IRollup.TooLittleGas.selector, true);
+                vm.revertToState(snapshot);
             }
-            vm.revertToState(snapshot);
-        }
-        vm.assertEq(refused > 10 && taken > 10 ? 1 : 0, 1);
-    }
-
-    // Evaluation and challenge (P-6.4, P-6.6).
-
-    function test_evaluation_equals_the_sum_of_powers(bytes31[] memory elements, uint256 x) public view {
-        bytes memory posted = "";
-        for (uint256 i = 0; i < elements.length; i++) {
-            posted = bytes.concat(posted, elements[i]);
-        }
-        // A last element that is not zero makes any number of elements whole groups as they are posted.
-        bytes31 last = bytes31(uint248(1));
-        posted = elements.length % 2 == 0 ? bytes.concat(posted, last, last) : bytes.concat(posted, last);
-        vm.assertEq(rollup.evaluate(posted, x), _evaluateByPowers(posted, x));
-    }
-
-    function test_the_first_element_is_the_constant_term() public view {
-        bytes31 zero = 0;
-        bytes memory four = bytes.concat(bytes31(uint248(5)), bytes31(uint248(6)), bytes31(uint248(7)), zero);
-        vm.assertEq(rollup.evaluate(four, 0), 5);
-        vm.assertEq(rollup.evaluate(four, 1), 18);
-        vm.assertEq(rollup.evaluate(four, 10), 765);
-        vm.assertEq(rollup.evaluate("", 10), 0);
-        vm.assertEq(rollup.evaluate(bytes.concat(bytes31(type(uint248).max), zero), 9), type(uint248).max);
-    }
-
-    /// @dev The figure of GAS.md, by the difference of two lengths.
-    function test_an_element_is_evaluated_with_299_gas() public view {
-        rollup.evaluate(_ones(31 * 1_000), 7);
-        uint256 first = vm.lastCallGas().gasTotalUsed;
-        rollup.evaluate(_ones(31 * 2_000), 7);
-        vm.assertEq((vm.lastCallGas().gasTotalUsed - first) / 1_000, 299);
-    }
-
-    function test_the_challenge_binds_everything(uint256 a, uint256 b) public {
-        uint256 x = rollup.challenge(0, a, b, "", data);
-        uint256[7] memory others = [
-            rollup.challenge(1, a, b, "", data),
-            rollup.challenge(0, a ^ 1, b, "", data),
-            rollup.challenge(0, a, b ^ 1, "", data),
-            rollup.challenge(0, a, b, data, ""),
-            rollup.challenge(0, a, b, "", proof),
-            rollup.challenge(0, a, b, "", bytes.concat(data, new bytes(31))),
-            _deploy(rollup.verifier()).challenge(0, a, b, "", data)
-        ];
-        for (uint256 i = 0; i < others.length; i++) {
-            vm.assertEq(others[i] == x ? 1 : 0, 0);
-        }
-        vm.assertEq(x < R ? 1 : 0, 1);
-    }
-
-    /// @dev Vectors of the native implementation, rewritten by the Rust test `vectors_for_solidity_are_current`.
-    function test_challenge_and_evaluation_equal_the_native_ones() public {
-        string memory json = vm.readFile("test/vectors.json");
-        uint256[] memory contracts = vm.parseJsonUintArray(json, ".contracts");
-        uint256[] memory chains = vm.parseJsonUintArray(json, ".chains");
-        uint256[] memory numbers = vm.parseJsonUintArray(json, ".numbers");
-        uint256[] memory first = vm.parseJsonUintArray(json, ".commitments_a");
-        uint256[] memory second = vm.parseJsonUintArray(json, ".commitments_b");
-        uint256[] memory xs = vm.parseJsonUintArray(json, ".x");
-        uint256[] memory ys = vm.parseJsonUintArray(json, ".y");
-        bytes[] memory posted = vm.parseJsonBytesArray(json, ".data");
-        vm.assertEq(xs.length > 3 ? 1 : 0, 1);
-        bytes memory creation = abi.encodePacked(
-            type(Rollup).creationCode, abi.encode(rollup.verifier(), VK_DIGEST, GENESIS, GAS_CAP, AGE_MAX)
-        );
-        for (uint256 i = 0; i < xs.length; i++) {
-            // The creation code runs at the vector's address and chain, so that it computes the vector's rollup id.
-            vm.chainId(chains[i]);
-            address place = address(uint160(contracts[i]));
-            vm.etch(place, creation);
-            (bool created, bytes memory runtime) = place.call("");
-            vm.assertEq(created ? 1 : 0, 1);
-            vm.etch(place, runtime);
-            uint256 x = Rollup(place).challenge(uint64(numbers[i]), first[i], second[i], "", posted[i]);
-            vm.assertEq(x, xs[i]);
-            vm.assertEq(rollup.evaluate(posted[i], x), ys[i]);
+            _is(taken > 10, true);
         }
     }
 
-    // What the tests above share.
-
-    function _deploy(address verifier) private returns (Rollup) {
-        return new Rollup(verifier, VK_DIGEST, GENESIS, GAS_CAP, AGE_MAX);
-    }
-
-    /// @dev Bytes of which none is zero.
-    function _ones(uint256 length) private pure returns (bytes memory ones) {
-        ones = new bytes(length);
-        for (uint256 i = 0; i < length; i++) {
-            ones[i] = 0x01;
-        }
-    }
-
-    function _submit(IRollup.BatchHeader memory header) private {
-        rollup.submitBatch(header, "", data, proof);
-    }
-
-    function _header() private pure returns (IRollup.BatchHeader memory header) {
-        header.number = 0;
-        header.time = uint64(NOW - 60);
-        header.oldRoot = GENESIS;
-        header.newRoot = 0x5678;
-        header.commitmentA = 0;
-        header.commitmentB = 0xb;
-        for (uint256 i = 0; i < 8; i++) {
-            header.accumulator[i] = 0xacc + i;
-        }
-    }
-
-    function _evaluateByPowers(bytes memory bytes_, uint256 x) private pure returns (uint256 y) {
+    function _byPowers(bytes memory data, uint256 x) private pure returns (uint256 y) {
         uint256 power = 1;
-        for (uint256 i = 0; i < bytes_.length; i += 31) {
+        for (uint256 i = 0; i < data.length; i += 31) {
             uint256 element = 0;
             for (uint256 j = 0; j < 31; j++) {
-                element = element * 256 + uint8(bytes_[i + j]);
+                element = element * 256 + uint8(data[i + j]);
             }
             y = addmod(y, mulmod(element, power, R), R);
             power = mulmod(power, x, R);
         }
+    }
+}
+
+/// @title What enters and what leaves (sections 12 and 13).
+contract MoneyTest is Fixture {
+    function test_a_deposit_is_credited_and_change_goes_back() public {
+        vm.prank(ALICE);
+        (uint40 entry, uint64 index) = rollup.depositNew{value: 3 ether}(1, 1 ether, KEY_X, KEY_Y);
+        vm.assertEq(entry, 1);
+        vm.assertEq(index, 2 ** 32);
+        vm.assertEq(ALICE.balance, 999 ether);
+        vm.assertEq(rollup.escrow(1), 1 ether);
+        vm.prank(BOB);
+        (, index) = rollup.depositNew{value: 1}(1, 1, KEY_X, KEY_Y);
+        vm.assertEq(index, 2 ** 32 + 1);
+    }
+
+    function test_change_of_every_call_goes_back() public {
+        Token token = new Token();
+        vm.expectEmit(address(rollup));
+        emit IRollup.TokenAdded(2, address(token));
+        vm.prank(ALICE);
+        rollup.addToken{value: TOKEN_PRICE + 5}(address(token));
+        uint256 paid = TOKEN_PRICE;
+        vm.assertEq(ALICE.balance, 1_000 ether - paid);
+        vm.prank(ALICE);
+        rollup.depositTo{value: 12}(1, 7, 5, BOB, KEY_Y);
+        paid += 7;
+        vm.assertEq(ALICE.balance, 1_000 ether - paid);
+        vm.prank(ALICE);
+        rollup.forceExit{value: FORCED + 5}(5, 1);
+        paid += FORCED;
+        vm.assertEq(ALICE.balance, 1_000 ether - paid);
+        vm.prank(ALICE);
+        rollup.changeKey{value: FORCED + 5}(5, KEY_X, KEY_Y);
+        paid += FORCED;
+        vm.assertEq(ALICE.balance, 1_000 ether - paid);
+        token.mint(ALICE, 7);
+        vm.prank(ALICE);
+        token.approve(address(rollup), 7);
+        vm.prank(ALICE);
+        rollup.depositNew{value: 5}(2, 7, KEY_X, KEY_Y);
+        vm.assertEq(ALICE.balance, 1_000 ether - paid);
+    }
+
+    function test_what_is_not_paid_or_not_there_is_refused() public {
+        vm.prank(ALICE);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.PriceNotPaid.selector, 2, 1));
+        rollup.depositNew{value: 1}(1, 2, KEY_X, KEY_Y);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NoAmount.selector));
+        rollup.depositNew(1, 0, KEY_X, KEY_Y);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NoSuchToken.selector, 2));
+        rollup.depositNew(2, 1, KEY_X, KEY_Y);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NoSuchToken.selector, 0));
+        rollup.depositNew(0, 1, KEY_X, KEY_Y);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BadKey.selector, 0, 1));
+        rollup.depositNew{value: 1}(1, 1, 0, 1);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BadIndex.selector, 2 ** 33));
+        rollup.depositTo{value: 1}(1, 1, 2 ** 33, ALICE, KEY_Y);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotCanonical.selector, R));
+        rollup.depositTo{value: 1}(1, 1, 5, ALICE, R);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BadIndex.selector, 2 ** 33));
+        rollup.forceExit{value: FORCED}(2 ** 33, 1);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BadIndex.selector, 2 ** 33));
+        rollup.changeKey{value: FORCED}(2 ** 33, KEY_X, KEY_Y);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BadKey.selector, 0, 1));
+        rollup.changeKey{value: FORCED}(5, 0, 1);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.PriceNotPaid.selector, FORCED, FORCED - 1));
+        rollup.forceExit{value: FORCED - 1}(5, 1);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.PriceNotPaid.selector, FORCED, FORCED - 1));
+        rollup.changeKey{value: FORCED - 1}(5, KEY_X, KEY_Y);
+    }
+
+    function test_each_kind_enters_as_its_record() public {
+        uint256[4] memory a = _elements(_posted(2, 0, 1, 5, 9, ALICE, uint160(BOB), KEY_Y));
+        vm.expectEmit(address(rollup));
+        emit IRollup.Queued(1, ALICE, a[0], a[1], a[2], a[3]);
+        vm.prank(ALICE);
+        rollup.depositTo{value: 9}(1, 9, 5, BOB, KEY_Y);
+        a = _elements(_posted(3, 0, 7, 2 ** 33 - 1, 0, ALICE, 0, 0));
+        vm.expectEmit(address(rollup));
+        emit IRollup.Queued(2, ALICE, a[0], a[1], a[2], a[3]);
+        vm.prank(ALICE);
+        rollup.forceExit{value: FORCED}(2 ** 33 - 1, 7);
+        a = _elements(_posted(4, 0, 0, 5, 0, ALICE, KEY_X, KEY_Y));
+        vm.expectEmit(address(rollup));
+        emit IRollup.Queued(3, ALICE, a[0], a[1], a[2], a[3]);
+        vm.prank(ALICE);
+        rollup.changeKey{value: FORCED}(5, KEY_X, KEY_Y);
+    }
+
+    function test_change_that_is_not_taken_reverts_the_call() public {
+        Caller caller = new Caller();
+        caller.setWay(Caller.Way.Refuses);
+        bytes memory call = abi.encodeCall(IRollup.forceExit, (5, 1));
+        vm.deal(address(caller), 1 ether);
+        vm.prank(address(caller));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.ChangeNotTaken.selector));
+        rollup.forceExit{value: FORCED + 1}(5, 1);
+        vm.prank(address(caller));
+        rollup.forceExit{value: FORCED}(5, 1);
+        // Nothing can be entered while change is given back.
+        caller.setReentry(address(rollup), call);
+        vm.prank(address(caller));
+        rollup.forceExit{value: FORCED + 1}(5, 1);
+        _is(bytes4(caller.lastAnswer()) == bytes4(keccak256("ReentrancyGuardReentrantCall()")), true);
+    }
+
+    function test_the_price_follows_base_fee() public {
+        vm.assertEq(rollup.price(1), 0);
+        vm.assertEq(rollup.price(2), 0);
+        vm.assertEq(rollup.price(3), FORCED);
+        vm.fee(10 ** 9);
+        vm.assertEq(rollup.price(4), 30_000 * 10 ** 9);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NoSuchKind.selector, 1, 5));
+        rollup.price(5);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NoSuchKind.selector, 1, 0));
+        rollup.price(0);
+    }
+
+    function test_odd_tokens_are_credited_by_what_arrives() public {
+        (Token token, uint16 id) = _addToken();
+        vm.assertEq(id, 2);
+        token.setOddity(Token.Oddity.ReturnsNothing);
+        _depositToken(id, 1_000);
+        vm.assertEq(rollup.escrow(id), 1_000);
+        token.setOddity(Token.Oddity.TakesFee);
+        _depositToken(id, 1_000);
+        vm.assertEq(rollup.escrow(id), 1_990);
+        token.setOddity(Token.Oddity.DoublesArrival);
+        _depositToken(id, 5);
+        vm.assertEq(rollup.escrow(id), 2_000);
+        token.setOddity(Token.Oddity.TakesAway);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NoAmount.selector));
+        _depositToken(id, 5);
+        token.setOddity(Token.Oddity.Reverts);
+        vm.expectRevert(abi.encodeWithSignature("Error(string)", "no"));
+        _depositToken(id, 5);
+        token.setOddity(Token.Oddity.ReturnsFalse);
+        vm.expectRevert(abi.encodeWithSignature("SafeERC20FailedOperation(address)", address(token)));
+        _depositToken(id, 5);
+        token.setReentry(abi.encodeCall(IRollup.depositNew, (1, 1, KEY_X, KEY_Y)));
+        _depositToken(id, 5);
+        _is(bytes4(token.lastAnswer()) == bytes4(keccak256("ReentrancyGuardReentrantCall()")), true);
+        vm.assertEq(rollup.escrow(id), 2_005);
+    }
+
+    function test_escrow_stays_below_its_bound() public {
+        (, uint16 id) = _addToken();
+        _depositToken(id, type(uint128).max - 1);
+        (Token other,) = (Token(rollup.tokenAt(id)), id);
+        other.mint(ALICE, 10);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.EscrowFull.selector, id));
+        _depositToken(id, 2);
+        _depositToken(id, 1);
+        vm.assertEq(rollup.escrow(id), type(uint128).max);
+    }
+
+    function test_a_token_has_one_id() public {
+        (Token token, uint16 id) = _addToken();
+        vm.prank(ALICE);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.TokenKnown.selector, id));
+        rollup.addToken{value: TOKEN_PRICE}(address(token));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotAToken.selector, BOB));
+        rollup.addToken{value: TOKEN_PRICE}(BOB);
+        Token next = new Token();
+        vm.expectRevert(abi.encodeWithSelector(IRollup.PriceNotPaid.selector, TOKEN_PRICE, TOKEN_PRICE - 1));
+        rollup.addToken{value: TOKEN_PRICE - 1}(address(next));
+    }
+
+    function test_a_withdrawal_is_paid_once_to_its_recipient_alone() public {
+        _depositNew(ALICE, 10);
+        _submit(bytes.concat(_consume(0, 2), _withdrawal(1, 4, BOB), _withdrawal(1, 6, ALICE)));
+        bytes32[] memory siblings = new bytes32[](1);
+        siblings[0] = _leaf(0, 1, 1, 6, ALICE);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotInTree.selector, 0, 0));
+        rollup.claim(0, 0, 1, 4, ALICE, siblings);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotInTree.selector, 1, 0));
+        rollup.claim(1, 0, 1, 4, BOB, siblings);
+        vm.expectEmit(address(rollup));
+        emit IRollup.Claimed(0, 0, 1, 4, BOB);
+        rollup.claim(0, 0, 1, 4, BOB, siblings);
+        vm.assertEq(BOB.balance, 1_000 ether + 4);
+        vm.assertEq(rollup.escrow(1), 6);
+        _is(rollup.claimed(0, 0), true);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.AlreadyPaid.selector, 0, 0));
+        rollup.claim(0, 0, 1, 4, BOB, siblings);
+    }
+
+    function test_a_recipient_that_refuses_can_be_paid_later_and_reenters_nothing() public {
+        Caller caller = new Caller();
+        caller.setWay(Caller.Way.Refuses);
+        _depositNew(ALICE, 10);
+        _submit(bytes.concat(_consume(0, 2), _withdrawal(1, 10, address(caller))));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.PaymentFailed.selector));
+        rollup.claim(0, 0, 1, 10, address(caller), _none());
+        _is(rollup.claimed(0, 0), false);
+        bytes memory again = abi.encodeCall(IRollup.claim, (0, 0, 1, 10, address(caller), _none()));
+        caller.setReentry(address(rollup), again);
+        rollup.claim(0, 0, 1, 10, address(caller), _none());
+        _is(bytes4(caller.lastAnswer()) == bytes4(keccak256("ReentrancyGuardReentrantCall()")), true);
+        vm.assertEq(address(caller).balance, 10);
+    }
+
+    function test_fees_are_what_is_above_escrow() public {
+        _depositNew(ALICE, 10);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NothingToPay.selector));
+        rollup.collectFees();
+        _forceExit(ALICE, 9);
+        rollup.collectFees();
+        vm.assertEq(FEES.balance, FORCED);
+        vm.assertEq(address(rollup).balance, 10);
+    }
+
+    function test_an_account_leaves_a_frozen_rollup_once() public {
+        _depositNew(ALICE, 10);
+        uint64 index = 2 ** 32 + 5 * 8 + 3;
+        IRollup.Account memory account = IRollup.Account(1, 2, 10, KEY_X, KEY_Y, BOB);
+        uint256[7][11] memory siblings;
+        IRollup.BatchHeader memory header = _header();
+        header.newRoot = _rootOf(index, account, siblings);
+        _submitAs(OPERATOR, header, _consume(0, 1));
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotFrozen.selector));
+        rollup.exit(index, account, siblings);
+        _freeze();
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BadIndex.selector, 2 ** 33 + index));
+        rollup.exit(2 ** 33 + index, account, siblings);
+        IRollup.Account memory other = IRollup.Account(1, 2, 9, KEY_X, KEY_Y, BOB);
+        uint256 wrong = _rootOf(index, other, siblings);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongLeaf.selector, wrong));
+        rollup.exit(index, other, siblings);
+        other.balance = 0;
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NothingToPay.selector));
+        rollup.exit(index, other, siblings);
+        siblings[3][2] = R;
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotCanonical.selector, R));
+        rollup.exit(index, account, siblings);
+        siblings[3][2] = 0;
+        vm.expectEmit(address(rollup));
+        emit IRollup.Exited(index, 1, 10, BOB);
+        uint256 left = gasleft();
+        rollup.exit(index, account, siblings);
+        // P-16.3, without calldata.
+        _is(left - gasleft() < 1_130_000, true);
+        vm.assertEq(BOB.balance, 1_000 ether + 10);
+        vm.assertEq(rollup.escrow(1), 0);
+        _is(rollup.exited(index), true);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.AlreadyExited.selector, index));
+        rollup.exit(index, account, siblings);
+    }
+
+    function test_a_deposit_that_was_never_consumed_is_paid_back_once() public {
+        _depositNew(ALICE, 10);
+        _forceExit(ALICE, 9);
+        uint256[4] memory a = _elements(entries[1]);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotFrozen.selector));
+        rollup.refund(1, a[0], a[1], a[2], a[3]);
+        _submit(_consume(0, 1));
+        _freeze();
+        uint256[4] memory b = _elements(entries[0]);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotAnEntry.selector, 0));
+        rollup.refund(0, b[0], b[1], b[2], b[3]);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.WrongEntry.selector, 1));
+        rollup.refund(1, a[0], a[1] | (1 << 248), a[2], a[3]);
+        uint256[4] memory c = _elements(entries[2]);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotADeposit.selector, 2));
+        rollup.refund(2, c[0], c[1], c[2], c[3]);
+        uint256 before = ALICE.balance;
+        vm.expectEmit(address(rollup));
+        emit IRollup.Refunded(1, 1, 10, ALICE);
+        rollup.refund(1, a[0], a[1], a[2], a[3]);
+        vm.assertEq(ALICE.balance, before + 10);
+        vm.assertEq(rollup.escrow(1), 0);
+        _is(rollup.refunded(1), true);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.AlreadyRefunded.selector, 1));
+        rollup.refund(1, a[0], a[1], a[2], a[3]);
+    }
+
+    /// @dev P-13.6: what made a fee account has no amount.
+    function test_an_entry_without_an_amount_is_no_deposit() public {
+        _freeze();
+        uint256[4] memory a = _elements(entries[0]);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.NotADeposit.selector, 0));
+        rollup.refund(0, a[0], a[1], a[2], a[3]);
+        _is(rollup.refunded(0), false);
+    }
+
+    function test_a_deposit_to_an_account_is_paid_back_to_its_depositor() public {
+        vm.prank(ALICE);
+        rollup.depositTo{value: 10}(1, 10, 70_000, BOB, KEY_Y);
+        uint256[4] memory a = _elements(_posted(2, 0, 1, 70_000, 10, ALICE, uint160(BOB), KEY_Y));
+        _freeze();
+        rollup.refund(1, a[0], a[1], a[2], a[3]);
+        vm.assertEq(ALICE.balance, 1_000 ether);
+        vm.assertEq(rollup.escrow(1), 0);
+    }
+
+    function test_an_exit_by_another_hash_is_refused() public {
+        IRollup.Account memory account = IRollup.Account(1, 2, 10, KEY_X, KEY_Y, BOB);
+        uint256[7][11] memory siblings;
+        _freeze();
+        vm.etch(address(poseidon), address(scripted).code);
+        vm.expectRevert(abi.encodeWithSelector(IRollup.BadParameter.selector, bytes32("poseidon")));
+        rollup.exit(5, account, siblings);
+    }
+
+    function _depositToken(uint16 id, uint128 amount) private {
+        vm.prank(ALICE);
+        rollup.depositNew(id, amount, KEY_X, KEY_Y);
     }
 }

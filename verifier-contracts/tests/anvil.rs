@@ -5,33 +5,37 @@
 use std::{ops::Range, sync::LazyLock};
 
 use alloy::{
-    primitives::{Address, Bytes, U256},
+    primitives::{Address, B256, Bytes, U256, keccak256},
     providers::{Provider, ProviderBuilder},
     sol_types::SolCall,
 };
 use circuits::{plonk::Shape, preset::Preset};
 use halo2curves::{bn256::Fq, ff::PrimeField};
-use prover::fixtures::{self, Fixture, ROLLUP_ID};
-use rules::Fr;
-use serde_json::json;
+use prover::fixtures::{self, FEE_ADDRESS, Fixture, ROLLUP_ID, TIME};
+use rules::{Fr, record::RECORD_BYTES, snapshot};
+use serde_json::{Value, json};
 use verifier_contracts::{
     anvil::Anvil,
     deployed::{self, Difference},
-    l1::{ANVIL_KEY, Accepted, DeployConfig, DeployGas, Deployment, L1, L1Error},
-    rollup::{self, IRollup, IVerifier, Rejection, RootSubmission, from_u256, to_u256},
-    solc::{self, Code, RUNTIME_BYTES_MAX},
+    l1::{self, ANVIL_KEY, Accepted, DeployConfig, Deployment, Following, L1, L1Error, Parts},
+    replica::{Replica, Step, Watch},
+    rollup::{self, Contracts, IRollup, IVerifier, Rejection, RootSubmission, to_u256},
+    solc::{self, RUNTIME_BYTES_MAX},
     tools::Tools,
     verifier::{self, CompiledVerifier},
 };
 
 type Call = IRollup::submitBatchCall;
 
+/// The private key of anvil's second account.
+const SECOND_KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+
 /// What takes long and never changes: the proof, and the compiled contracts.
 struct Compiled {
     tools: Tools,
     fixture: Fixture,
     verifier: CompiledVerifier,
-    rollup: Code,
+    contracts: Contracts,
     /// Of the key that the verifier is made from.
     shape: Shape,
 }
@@ -47,23 +51,29 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
         keys.verifying_keys().aggregation().proof_bytes()
     );
     let verifier = verifier::compile(&tools, rendered).expect("compiles");
-    let rollup = rollup::compile(&tools).expect("compiles");
+    let contracts = rollup::compile(&tools).expect("compiles");
     Compiled {
         tools,
         fixture,
         verifier,
-        rollup,
+        contracts,
         shape: keys.verifying_keys().aggregation().shape.clone(),
     }
 });
 
-/// A fresh anvil with the contracts at the fixture's address, and the true submission.
+/// What was paid for the verifier's and the rollup contract's creation.
+struct Gas {
+    verifier: u64,
+    rollup: u64,
+}
+
+/// A fresh anvil of the fixture's time with the contracts, the rollup at the fixture's address, and the true submission.
 struct Stage {
     anvil: Anvil,
     fixture: &'static Fixture,
     verifier: &'static CompiledVerifier,
     deployment: Deployment,
-    gas: DeployGas,
+    gas: Gas,
     submission: RootSubmission,
 }
 
@@ -73,22 +83,39 @@ impl Stage {
             tools,
             fixture,
             verifier,
-            rollup,
+            contracts,
             ..
         } = &*COMPILED;
-        let anvil = Anvil::spawn(tools).expect("anvil");
+        // Some seconds later, for the batch that says it is of the second after its own.
+        let anvil = Anvil::spawn_at(tools, TIME + 60).expect("anvil");
         let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
-        let (deployment, gas) = Deployment::deploy(&l1, verifier, rollup, &patient(fixture))
-            .await
-            .expect("deploys");
-        assert_eq!(deployment.addresses().rollup.into_array(), ROLLUP_ID.contract);
+        // The fixture's contract is the account's second one, so that the verifier is another's.
+        let second = L1::connect(anvil.url(), SECOND_KEY).expect("connects");
+        let create = async |l1: &L1, code: &[u8]| {
+            let created = l1.transact(l1::Call::create(code.to_vec())).await;
+            let receipt = created.expect("it is created");
+            (receipt.contract_address.expect("a contract"), receipt.gas_used)
+        };
+        let (poseidon, _) = create(&l1, &contracts.poseidon.creation).await;
+        let (verifier_at, verifier_gas) = create(&second, &verifier.code.creation).await;
+        let parts = Parts {
+            poseidon,
+            verifiers: vec![verifier_at],
+        };
+        let deployed = Deployment::deploy_over(&l1, contracts, &[verifier], parts, &config(&l1)).await;
+        let (deployment, rollup_gas) = deployed.expect("deploys");
+        assert_eq!(deployment.rollup().into_array(), ROLLUP_ID.contract);
         assert_eq!(l1.chain_id().await.expect("asks the chain"), ROLLUP_ID.chain_id);
-        let posted = fixture.posted_b.clone();
+        let id = deployment
+            .verifier_of(verifier.vk_digest)
+            .await
+            .expect("it is there");
         let submission = RootSubmission::new(
             fixture.batch.number,
+            id,
             &fixture.instances,
-            vec![],
-            posted,
+            fixture.posted_a.clone(),
+            fixture.posted_b.clone(),
             fixture.proof.clone(),
         )
         .expect("17 instances");
@@ -97,8 +124,19 @@ impl Stage {
             fixture,
             verifier,
             deployment,
-            gas,
+            gas: Gas {
+                verifier: verifier_gas,
+                rollup: rollup_gas,
+            },
             submission,
+        }
+    }
+
+    fn parts(&self) -> Parts {
+        let addresses = self.deployment.addresses();
+        Parts {
+            poseidon: addresses.poseidon,
+            verifiers: addresses.verifiers.clone(),
         }
     }
 
@@ -117,12 +155,9 @@ fn refusal(result: Result<impl std::fmt::Debug, L1Error>) -> Rejection {
     }
 }
 
-/// The fixture's time is fixed, in the past, so its contract allows any age.
-fn patient(fixture: &Fixture) -> DeployConfig {
-    DeployConfig {
-        batch_age_s_max: 1 << 40,
-        ..DeployConfig::new(fixture.batch.old_root)
-    }
+/// The first entry of the queue, which the fixture's batch consumes, makes this fee account.
+fn config(l1: &L1) -> DeployConfig {
+    DeployConfig::new(l1.account(), FEE_ADDRESS.into(), fixtures::fee_key())
 }
 
 fn change_word(call: &mut Call, word: usize, change: impl FnOnce(U256) -> U256) {
@@ -145,11 +180,6 @@ fn base_modulus() -> U256 {
 #[tokio::test]
 async fn a_real_proof_moves_the_root_once() {
     let stage = Stage::set().await;
-    let rows = stage.instances().await;
-    assert_eq!(
-        rows, stage.fixture.instances,
-        "L1 verifies against other instances than the prover"
-    );
     let accepted = stage
         .deployment
         .submit_batch(&stage.submission)
@@ -162,7 +192,9 @@ async fn a_real_proof_moves_the_root_once() {
     );
     assert_eq!(deployment.next_batch_number().await.expect("reads"), 1);
     assert_eq!(accepted.new_root, stage.fixture.batch.new_root);
+    assert_eq!((accepted.head, accepted.withdrawals), (1, 0));
     stage.check_costs(&accepted).await;
+    stage.derive().await;
 
     // The same again, and the same under the next number.
     let replay = refusal(deployment.submit_batch(&stage.submission).await);
@@ -193,7 +225,7 @@ async fn every_changed_instance_is_refused() {
         let rejection = stage.refusal(|call| call.header.accumulator[limb] ^= one).await;
         assert_eq!(rejection, Rejection::ProofRejected, "limb {limb}");
     }
-    // Rollup id, x and evaluations are L1's own. T is bounded by P-9.4 and fixed by the proof.
+    // Rollup id, x and evaluations are L1's own. T is bounded by P-9.4 and fixed by the proof; the verifier's number is in no instance.
     let rejection = stage.refusal(|call| call.header.time += 1).await;
     assert_eq!(rejection, Rejection::ProofRejected);
     let old = to_u256(&stage.submission.old_root);
@@ -219,6 +251,8 @@ async fn every_changed_instance_is_refused() {
             given: 1
         }
     );
+    let rejection = stage.refusal(|call| call.header.verifier += 1).await;
+    assert_eq!(rejection, Rejection::NoSuchVerifier { id: 1 });
 }
 
 #[tokio::test]
@@ -359,65 +393,96 @@ async fn other_data_is_refused() {
         let data = Bytes::copy_from_slice(data);
         let length = U256::from(data.len());
         let rejection = stage.refusal(|call| call.dataB = data).await;
-        assert_eq!(rejection, Rejection::DataNotWhole { length });
+        assert_eq!(rejection, Rejection::DataBNotWhole { length });
     }
     // A group of zeros changes the point of evaluation, but not the polynomial.
     let padded = [&posted[..], &[0; 62]].concat();
     let length = U256::from(padded.len());
     let rejection = stage.refusal(|call| call.dataB = padded.into()).await;
-    assert_eq!(rejection, Rejection::DataEndsInZeros { length });
+    assert_eq!(rejection, Rejection::DataBEndsInZeros { length });
+}
+
+/// Each bit of a record belongs to the queue, to what L1 owes, or to the proof.
+#[tokio::test]
+async fn other_records_are_refused() {
+    let stage = Stage::set().await;
+    let posted = stage.submission.data_a.clone();
+    assert!(posted.len() > RECORD_BYTES, "one of the queue's, and others");
+    let mut found = [0; 3];
+    for byte in 0..posted.len() {
+        let rejection = stage
+            .refusal(|call| {
+                let mut data = posted.clone();
+                data[byte] ^= 1;
+                call.dataA = data.into();
+            })
+            .await;
+        let what = match rejection {
+            Rejection::QueueMismatch { .. } if byte < RECORD_BYTES => 0,
+            Rejection::NoSuchKind { .. } | Rejection::BeyondTail { .. } => 1,
+            Rejection::ProofRejected => 2,
+            other => panic!("byte {byte}: {other}"),
+        };
+        found[what] += 1;
+    }
+    assert!(found[0] > 100 && found[2] > 200, "{found:?}");
+    // Without the entry, without the others, in another order, with one more.
+    let (entry, others) = posted.split_at(RECORD_BYTES);
+    let rejection = stage.refusal(|call| call.dataA = others.to_vec().into()).await;
+    assert_eq!(rejection, Rejection::ProofRejected);
+    let rejection = stage.refusal(|call| call.dataA = entry.to_vec().into()).await;
+    assert_eq!(rejection, Rejection::ProofRejected);
+    let swapped = [others, entry].concat();
+    let rejection = stage.refusal(|call| call.dataA = swapped.into()).await;
+    assert_eq!(rejection, Rejection::ProofRejected);
+    let twice = [entry, &posted].concat();
+    let rejection = stage.refusal(|call| call.dataA = twice.into()).await;
+    let (consumed, pending) = (U256::from(2), U256::from(1));
+    assert_eq!(rejection, Rejection::BeyondTail { consumed, pending });
+    let length = U256::from(posted.len() - 1);
+    let rejection = stage
+        .refusal(|call| call.dataA = posted[1..].to_vec().into())
+        .await;
+    assert_eq!(rejection, Rejection::DataANotWhole { length });
     let rejection = stage
         .refusal(|call| std::mem::swap(&mut call.dataA, &mut call.dataB))
         .await;
-    assert_eq!(
-        rejection,
-        Rejection::DataANotEmpty {
-            length: U256::from(posted.len())
-        }
-    );
+    let length = U256::from(stage.submission.data_b.len());
+    assert_eq!(rejection, Rejection::DataANotWhole { length });
 }
 
 /// The contract at another address has another rollup id: the proof is worth nothing there (P-5.2).
 #[tokio::test]
 async fn the_proof_is_refused_by_another_rollup() {
     let stage = Stage::set().await;
-    let rollup = &COMPILED.rollup;
+    let contracts = &COMPILED.contracts;
     let l1 = stage.deployment.l1();
-    let config = patient(stage.fixture);
-    let verifier = stage.deployment.addresses().verifier;
-    let code = stage.verifier;
-    let (other, _) = Deployment::deploy_over(l1, verifier, code, rollup, &config)
+    let (other, _) = Deployment::deploy_over(l1, contracts, &[stage.verifier], stage.parts(), &config(l1))
         .await
         .expect("deploys");
     assert_eq!(
         refusal(other.submit_batch(&stage.submission).await),
         Rejection::ProofRejected
     );
-
-    // And the fixture's age is refused by a contract with the maximum age of production.
-    let config = DeployConfig::new(stage.fixture.batch.old_root);
-    let (strict, _) = Deployment::deploy_over(l1, verifier, code, rollup, &config)
-        .await
-        .expect("deploys");
-    let rejection = refusal(strict.submit_batch(&stage.submission).await);
+    // Nor is it worth anything when it has become old.
+    l1.anvil_pass(86_400).await.expect("time passes");
+    let rejection = refusal(stage.deployment.submit_batch(&stage.submission).await);
     assert!(matches!(rejection, Rejection::BatchTooOld { given, .. } if given == stage.submission.time));
 }
 
 #[tokio::test]
 async fn a_foreign_verifier_decides_for_itself_only() {
     let stage = Stage::set().await;
-    let Compiled { tools, rollup, .. } = &*COMPILED;
+    let Compiled { tools, contracts, .. } = &*COMPILED;
     let l1 = stage.deployment.l1();
-    let config = patient(stage.fixture);
-    let gas_cap = U256::from(config.verifier_gas_cap);
+    let gas_cap = U256::from(config(l1).verifier_gas_cap);
     for (contract, expected) in [
         ("RejectsAll", Rejection::ProofRejected),
-        ("RevertsAll", Rejection::ProofRejected),
         ("BurnsAll", Rejection::VerifierOutOfGas { gas_cap }),
     ] {
         let source = include_str!("../test/StandIns.sol");
         let foreign = CompiledVerifier::stand_in(tools, source, contract).expect("compiles");
-        let (other, _) = Deployment::deploy(l1, &foreign, rollup, &config)
+        let (other, _) = Deployment::deploy(l1, contracts, &[&foreign], &config(l1))
             .await
             .expect("deploys");
         assert_eq!(refusal(other.submit_batch(&stage.submission).await), expected);
@@ -427,20 +492,23 @@ async fn a_foreign_verifier_decides_for_itself_only() {
 #[tokio::test]
 async fn a_verifier_whose_code_is_gone_is_refused() {
     let stage = Stage::set().await;
-    let verifier = stage.deployment.addresses().verifier;
+    let verifier = stage.deployment.addresses().verifiers[0];
     let node = ProviderBuilder::new().connect_http(stage.anvil.url().parse().expect("a URL"));
     let _: () = node
         .raw_request("anvil_setCode".into(), (verifier, Bytes::new()))
         .await
         .expect("anvil does it");
     let rejection = refusal(stage.deployment.submit_batch(&stage.submission).await);
-    assert_eq!(rejection, Rejection::VerifierHasNoCode { verifier });
+    let expected = keccak256(&stage.verifier.code.runtime);
+    let (id, found) = (0, keccak256([]));
+    assert_eq!(rejection, Rejection::VerifierChanged { id, expected, found });
 }
 
 #[tokio::test]
 async fn a_genuine_deployment_is_told_from_every_other() {
     let stage = Stage::set().await;
     let (l1, addresses) = (stage.deployment.l1(), stage.deployment.addresses());
+    let verifier_at = addresses.verifiers[0];
     let node = ProviderBuilder::new().connect_http(stage.anvil.url().parse().expect("a URL"));
     let set_code = async |at: Address, code: Vec<u8>| {
         let _: () = node
@@ -448,47 +516,70 @@ async fn a_genuine_deployment_is_told_from_every_other() {
             .await
             .expect("anvil does it");
     };
-    let compare = async || {
-        deployed::compare(l1, addresses.rollup, stage.verifier, &COMPILED.rollup)
+    let compare_with = async |verifiers: &[&CompiledVerifier]| {
+        deployed::compare(l1, addresses.rollup, verifiers, &COMPILED.contracts)
             .await
             .expect("the chain is read")
     };
+    let compare = async || compare_with(&[stage.verifier]).await;
     let report = compare().await;
     assert_eq!(report.differences, vec![]);
-    assert_eq!(report.verifier, Some(addresses.verifier));
-    let chosen = ["verifierGasCap", "maxBatchAge"].map(|name| report.immutables[name]);
-    assert_eq!(chosen, [U256::from(1_000_000), U256::from(1u64 << 40)]);
+    assert_eq!(report.verifiers.len(), 1);
+    assert_eq!(report.verifiers[0].address, verifier_at);
+    let chosen = ["dueAfter", "consumedMax"].map(|name| report.immutables[name]);
+    assert_eq!(chosen, [U256::from(86_400), U256::from(1)]);
 
-    // A byte of the verifier, its length, its absence.
-    let verifier = l1.code(addresses.verifier).await.expect("reads").to_vec();
-    let mut other = verifier.clone();
-    other[1_000] ^= 1;
-    set_code(addresses.verifier, other).await;
+    // A verifier of other keys is one that those who compare do not know.
+    let other = CompiledVerifier {
+        vk_digest: B256::repeat_byte(7),
+        ..stage.verifier.clone()
+    };
+    let unknown = Difference::OtherVerifier {
+        id: 0,
+        address: verifier_at,
+        vk_digest: stage.verifier.vk_digest,
+    };
+    let missing_key = Difference::NoVerifier {
+        vk_digest: other.vk_digest,
+    };
+    assert_eq!(
+        compare_with(&[&other]).await.differences,
+        vec![unknown, missing_key.clone()]
+    );
+    assert_eq!(
+        compare_with(&[&other, stage.verifier]).await.differences,
+        vec![missing_key]
+    );
+
+    // A byte of a part, its length, its absence.
     let differs = |contract, address, offset| Difference::Code {
         contract,
         address,
         offset,
         bytes: 1,
     };
-    assert_eq!(
-        compare().await.differences,
-        vec![differs("verifier", addresses.verifier, 1_000)]
-    );
-    set_code(addresses.verifier, verifier[1..].to_vec()).await;
-    let length = Difference::Length {
-        contract: "verifier",
-        address: addresses.verifier,
-        expected: verifier.len(),
-        found: verifier.len() - 1,
-    };
-    assert_eq!(compare().await.differences, vec![length]);
-    set_code(addresses.verifier, vec![]).await;
     let missing = |contract, address| Difference::NoCode { contract, address };
-    assert_eq!(
-        compare().await.differences,
-        vec![missing("verifier", addresses.verifier)]
-    );
-    set_code(addresses.verifier, verifier).await;
+    for (contract, address) in [("verifier", verifier_at), ("Poseidon", addresses.poseidon)] {
+        let code = l1.code(address).await.expect("reads").to_vec();
+        let mut other = code.clone();
+        other[1_000] ^= 1;
+        set_code(address, other).await;
+        assert_eq!(
+            compare().await.differences,
+            vec![differs(contract, address, 1_000)]
+        );
+        set_code(address, code[1..].to_vec()).await;
+        let length = Difference::Length {
+            contract,
+            address,
+            expected: code.len(),
+            found: code.len() - 1,
+        };
+        assert_eq!(compare().await.differences, vec![length]);
+        set_code(address, vec![]).await;
+        assert_eq!(compare().await.differences, vec![missing(contract, address)]);
+        set_code(address, code).await;
+    }
 
     // A byte of the rollup contract, and every immutable that follows from something.
     let rollup = l1.code(addresses.rollup).await.expect("reads").to_vec();
@@ -499,8 +590,8 @@ async fn a_genuine_deployment_is_told_from_every_other() {
         compare().await.differences,
         vec![differs("rollup", addresses.rollup, 20)]
     );
-    let places = &COMPILED.rollup.immutables;
-    for name in ["rollupId", "vkDigest"] {
+    let places = &COMPILED.contracts.rollup.immutables;
+    for name in ["rollupId", "poseidonCodeHash"] {
         let mut other = rollup.clone();
         places[name].iter().for_each(|place| other[place.end - 1] ^= 1);
         set_code(addresses.rollup, other).await;
@@ -512,13 +603,13 @@ async fn a_genuine_deployment_is_told_from_every_other() {
     }
     let mut other = rollup.clone();
     assert!(
-        places["verifier"].len() > 1,
+        places["dueAfter"].len() > 1,
         "an immutable that is read in several places"
     );
-    other[places["verifier"][0].end - 1] ^= 1;
+    other[places["dueAfter"][0].end - 1] ^= 1;
     set_code(addresses.rollup, other).await;
     let torn =
-        |difference: &Difference| matches!(difference, Difference::Torn { name, .. } if name == "verifier");
+        |difference: &Difference| matches!(difference, Difference::Torn { name, .. } if name == "dueAfter");
     assert!(compare().await.differences.iter().any(torn));
     set_code(addresses.rollup, vec![]).await;
     assert_eq!(
@@ -533,10 +624,14 @@ fn the_compilers_input_makes_the_same_code_again() {
     let Compiled {
         tools,
         verifier,
-        rollup,
+        contracts,
         ..
     } = &*COMPILED;
-    for (code, contract) in [(&verifier.code, "RootVerifier"), (rollup, "Rollup")] {
+    for (code, contract) in [
+        (&verifier.code, "RootVerifier"),
+        (&contracts.rollup, "Rollup"),
+        (&contracts.poseidon, "Poseidon"),
+    ] {
         let again = solc::compile_input(tools, code.input.clone(), &format!("{contract}.sol"), contract);
         let again = again.expect("compiles");
         assert_eq!(hex::encode(&again.creation), hex::encode(&code.creation));
@@ -546,19 +641,37 @@ fn the_compilers_input_makes_the_same_code_again() {
 }
 
 impl Stage {
-    /// The instances that L1 derives for the true submission.
-    async fn instances(&self) -> Vec<Fr> {
-        let Call {
-            header, dataA, dataB, ..
-        } = self.submission.to_call();
-        let rows = self
-            .deployment
-            .read(IRollup::instancesCall { header, dataA, dataB })
+    /// What a stranger derives from L1's logs alone, and goes on from in a snapshot.
+    async fn derive(&self) {
+        let l1 = L1::reader(self.anvil.url()).expect("connects");
+        let following = Following::new(self.deployment.rollup(), 0);
+        let mut replica = Replica::new(&l1, following.clone(), Watch::Everybody)
             .await
-            .expect("a view");
-        rows.iter()
-            .map(|row| from_u256(row).expect("canonical"))
-            .collect()
+            .expect("a rollup");
+        let mut batches = 0;
+        loop {
+            match replica.next().await.expect("it is followed") {
+                Step::Batch(batch) => {
+                    assert_eq!(batch.accepted.new_root, self.fixture.batch.new_root);
+                    batches += 1;
+                }
+                Step::Reached(_) if batches == 1 => break,
+                _ => {}
+            }
+        }
+        assert_eq!(replica.state().root(), self.fixture.batch.new_root);
+        assert_eq!((replica.waiting().count(), replica.claims().count()), (0, 0));
+        let mut file = Vec::new();
+        assert!(replica.write_snapshot(&mut file).expect("memory is written"));
+        let snapshot = snapshot::read(&file[..]).expect("a snapshot");
+        assert_eq!(
+            (snapshot.0.batches, snapshot.0.time, snapshot.0.head),
+            (1, TIME, 1)
+        );
+        let resumed = Replica::resume(&l1, following, Watch::Nobody, snapshot)
+            .await
+            .expect("it is of this chain");
+        assert_eq!(resumed.state().root(), self.fixture.batch.new_root);
     }
 
     /// Whether a word of the proof is a field element, and not a coordinate.
@@ -582,7 +695,7 @@ impl Stage {
 
     /// Whether the verifier alone accepts. It always answers.
     async fn verifies(&self, rows: &[U256], proof: &[u8]) -> bool {
-        let to = self.deployment.addresses().verifier;
+        let to = self.deployment.addresses().verifiers[0];
         let call = IVerifier::verifyCall {
             proof: Bytes::copy_from_slice(proof),
             instances: rows.to_vec(),
@@ -593,7 +706,25 @@ impl Stage {
             .call(to, call.abi_encode())
             .await
             .expect("it answers");
-        IVerifier::verifyCall::abi_decode_returns_validate(&answer).expect("a word that is 0 or 1")
+        match IVerifier::verifyCall::abi_decode_returns_validate(&answer).expect("a word") {
+            word if word == U256::ZERO => false,
+            word if word == U256::from(1) => true,
+            word => panic!("neither 0 nor 1: {word}"),
+        }
+    }
+
+    /// Gas of the verifier's call in a transaction, by the node's own trace.
+    async fn verifier_gas(&self, transaction: B256) -> u64 {
+        let node = ProviderBuilder::new().connect_http(self.anvil.url().parse().expect("a URL"));
+        let options = json!({ "tracer": "callTracer" });
+        let trace: Value = node
+            .raw_request("debug_traceTransaction".into(), (transaction, options))
+            .await
+            .expect("anvil traces");
+        let gas = trace["calls"][0]["gasUsed"]
+            .as_str()
+            .expect("the one call is the verifier's");
+        u64::from_str_radix(gas.trim_start_matches("0x"), 16).expect("a number")
     }
 
     /// Compares what everything costs with the snapshot, and that with GAS.md.
@@ -606,21 +737,23 @@ impl Stage {
         // Another proof has other zero bytes, each 12 gas cheaper than the rest. What the verifier computes is the same for all.
         let zeros = calldata.iter().filter(|byte| **byte == 0).count() as u64;
         let gas_max = accepted.gas_used + 12 * zeros;
+        let verifier_gas = self.verifier_gas(accepted.transaction).await;
+        let rollup_bytes = COMPILED.contracts.rollup.runtime.len();
         let costs = json!({
             "hard_fork": fork,
             "verifier": {
                 "runtime_bytes": code,
                 "deployment_gas": self.gas.verifier,
                 "proof_bytes": proof,
-                "call_gas": accepted.verifier_gas,
+                "call_gas": verifier_gas,
             },
             "rollup": {
-                "runtime_bytes": COMPILED.rollup.runtime.len(),
+                "runtime_bytes": rollup_bytes,
                 "deployment_gas": self.gas.rollup,
             },
             "submit_batch": {
-                "transfers": self.fixture.batch.operations.len(),
-                "data_bytes": self.submission.data_b.len(),
+                "operations": self.fixture.batch.operations.len(),
+                "data_bytes": self.submission.data_a.len() + self.submission.data_b.len(),
                 "calldata_bytes": accepted.calldata_bytes,
                 "gas_no_zero_byte_in_calldata": gas_max,
             },
@@ -630,8 +763,8 @@ impl Stage {
             code as u64,
             self.gas.verifier,
             proof as u64,
-            accepted.verifier_gas,
-            COMPILED.rollup.runtime.len() as u64,
+            verifier_gas,
+            rollup_bytes as u64,
             self.gas.rollup,
             accepted.calldata_bytes as u64,
             gas_max,

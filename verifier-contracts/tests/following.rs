@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use verifier_contracts::{
     anvil::Anvil,
     l1::{ANVIL_KEY, Call, FollowError, Follower, Following, L1, Position, Saved, Update},
-    solc,
+    solc::{self, Runs},
     tools::Tools,
 };
 
@@ -56,8 +56,8 @@ impl Chain {
         let tools = Tools::ensure(&mut |line| eprintln!("{line}")).expect("the L1 tools");
         let anvil = Anvil::spawn(&tools).expect("anvil");
         let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
-        let code =
-            solc::compile(&tools, &[("Emitter.sol", EMITTER)], "Emitter.sol", "Emitter").expect("compiles");
+        let sources = [("Emitter.sol", EMITTER)];
+        let code = solc::compile(&tools, &sources, Runs::Calls, "Emitter.sol", "Emitter").expect("compiles");
         let receipt = l1
             .transact(Call::create(code.creation))
             .await

@@ -17,7 +17,7 @@ use alloy::{
     rpc::types::{TransactionReceipt, TransactionRequest},
 };
 use proxy::{Proxy, Verdict};
-use rules::Fr;
+use rules::{Fr, eddsa::PrivateKey, state::State};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use verifier_contracts::{
@@ -450,15 +450,15 @@ async fn a_transaction_that_fails_says_why() {
     chain.ask("evm_setAutomine", json!([true])).await;
     let l1 = connect(chain.anvil.url(), sending());
     let verifier = CompiledVerifier::stand_in(&tools, STAND_INS, "AcceptsAll").expect("compiles");
-    let rollup = rollup::compile(&tools).expect("compiles");
-    let config = DeployConfig::new(Fr::from(5));
-    let (deployment, _) = Deployment::deploy(&l1, &verifier, &rollup, &config)
+    let contracts = rollup::compile(&tools).expect("compiles");
+    let config = DeployConfig::new(l1.account(), RECIPIENT, PrivateKey::from_bytes(&[1; 32]).public());
+    let (deployment, _) = Deployment::deploy(&l1, &contracts, &[&verifier], &config)
         .await
         .expect("deploys");
     let mut rows: Vec<Fr> = (100..117).map(Fr::from).collect();
     rows[9] = Fr::from(l1.block_time().await.expect("a block"));
-    rows[11] = Fr::from(5);
-    let submission = RootSubmission::new(0, &rows, vec![], vec![1; 62], vec![1; 64]).expect("17 rows");
+    rows[11] = State::default().root();
+    let submission = RootSubmission::new(0, 0, &rows, vec![], vec![1; 62], vec![1; 64]).expect("17 rows");
     chain.ask("evm_setAutomine", json!([false])).await;
     // Both would be accepted when they are asked for, and only one when they are mined.
     let tasks = [(); 2].map(|()| {
@@ -479,7 +479,7 @@ async fn a_transaction_that_fails_says_why() {
         given: 0,
     });
     assert!(
-        matches!(&refused[..], [L1Error::Failed { reason, nonce: 3, .. }] if **reason == wrong_number),
+        matches!(&refused[..], [L1Error::Failed { reason, nonce: 4, .. }] if **reason == wrong_number),
         "{refused:?}"
     );
 }

@@ -1,15 +1,19 @@
 //! Times the stages of a batch: native execution, one shard's proof, the aggregation. Every answer is checked.
 
 use anyhow::{Context, Result, ensure};
-use benches::proving::{ROLLUP_ID, Stopwatch, TIME, shard_inputs};
+use benches::proving::{ROLLUP_ID, Stopwatch, TIME, populated, shard_inputs};
 use benches::{publish, report};
 use circuits::aggregation::{AggregationInput, ChildProof};
 use circuits::preset::Preset;
 use clap::{Parser, ValueEnum};
 use prover::engine::{CpuDevice, Engine, OwnEngine, OwnOptions};
 use prover::fixtures;
-use rules::batch::{execute, replay_words};
-use rules::sample::{Sample, SampleConfig};
+use rules::batch::execute;
+use rules::derive::replay;
+use rules::sample::{Draw, Mix, SampleConfig};
+use rules::shards::shards;
+use rules::stream::GROUP_WORDS;
+use rules::witness::Shape;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,29 +58,47 @@ fn main() -> Result<()> {
     publish(&report(Value::Object(results)), args.json.as_deref())
 }
 
-/// Executes a batch with every signature checked, then replays its posted words on the genesis state.
+/// Executes a batch with every signature checked, then replays its posted bytes on the state before.
 fn native(transfers: usize) -> Result<Value> {
-    let mut sample = Sample::new(SampleConfig {
+    let config = SampleConfig {
         seed: 1,
         users: 1_000,
         tokens: 4,
-    });
-    let batch = sample.batch(ROLLUP_ID, TIME, transfers);
-    let mut state = sample.genesis().build()?;
+    };
+    let mut sample = populated(config, 3_000);
+    let before = sample.state().clone();
+    let shape = Shape {
+        places: transfers.next_multiple_of(GROUP_WORDS),
+        rooms: 1,
+    };
+    let shape = shape.check()?;
+    let draw = Draw {
+        shape,
+        queued: 0,
+        signed: transfers,
+        mix: Mix::Transfers,
+    };
+    let batch = sample.batch(ROLLUP_ID, TIME, draw);
+    let mut state = before.clone();
     let start = Instant::now();
     let executed = execute(&mut state, &batch)?;
     let seconds = start.elapsed().as_secs_f64();
-    let mut rebuilt = sample.genesis().build()?;
-    replay_words(&mut rebuilt, &executed.posted_b)?;
+    let posted = shards(&batch, &executed, shape, 1)?;
+    let derived = replay(&before, &posted.posted_a, &posted.posted_b)?;
+    let changes: Vec<_> = derived
+        .changes
+        .iter()
+        .map(|change| (change.index, change.after))
+        .collect();
     ensure!(
-        rebuilt.root() == batch.new_root,
-        "the posted words lead to another root"
+        before.root_with(&changes) == batch.new_root,
+        "the posted bytes lead to another root"
     );
     Ok(json!({
         "transfers": transfers,
         "seconds": seconds,
         "transfers_per_second": transfers as f64 / seconds,
-        "data_bytes_per_transfer": executed.posted_b.len() as f64 / transfers as f64,
+        "data_bytes_per_transfer": posted.posted_b.len() as f64 / transfers as f64,
     }))
 }
 
@@ -91,7 +113,8 @@ fn shard(preset: Preset) -> Result<Value> {
         .verify_shard(&inputs[0].instances(), &proof)?;
     let mut result = stopwatch.result();
     result["k"] = json!(preset.shard.k);
-    result["transfers"] = json!(preset.shard.capacity);
+    result["places"] = json!(preset.shard.shape.places);
+    result["rooms"] = json!(preset.shard.shape.rooms);
     result["proof_bytes"] = json!(proof.len());
     Ok(result)
 }

@@ -1,6 +1,8 @@
 //! The key manifest: what a deployment's keys are, by digest (P-10.7). Workers, coordinator and contract are pinned to it.
 
+use circuits::preset::ShardParams;
 use rules::digest::Digest;
+use rules::witness::Shape;
 use serde::{Deserialize, Serialize};
 
 /// What a set of keys is: JSON beside the keys, and what parties compare before they work together.
@@ -12,9 +14,11 @@ pub struct Manifest {
     pub preset: String,
     /// Log2 of the shard circuit's rows.
     pub shard_k: u32,
-    /// Operations per shard.
-    pub shard_capacity: usize,
-    /// Shard proofs in one aggregation.
+    /// Places of a shard: `n` of P-7.1.
+    pub shard_places: usize,
+    /// Room for operations of the queue in a shard: `q` of P-7.1.
+    pub shard_rooms: usize,
+    /// Shard proofs in one aggregation: `N` of P-7.1.
     pub children: usize,
     /// True when the trapdoor of the reference string is published: anyone can forge proofs. Development only.
     pub insecure_srs: bool,
@@ -34,4 +38,22 @@ pub struct Manifest {
     pub shard_verifying_key_digest: Digest,
     /// SHA-256 of the aggregation verifying key's file.
     pub aggregation_verifying_key_digest: Digest,
+}
+
+impl Manifest {
+    /// The shard circuit's size.
+    pub fn shard(&self) -> ShardParams {
+        ShardParams {
+            k: self.shard_k,
+            shape: Shape {
+                places: self.shard_places,
+                rooms: self.shard_rooms,
+            },
+        }
+    }
+
+    /// Operations of the queue that one root proof has room for: `N q`, which a verifier tells L1 (P-14.4).
+    pub fn queue_capacity(&self) -> usize {
+        self.shard_rooms.saturating_mul(self.children)
+    }
 }

@@ -18,10 +18,11 @@ fn refused(error: impl Display) -> String {
 fn fuzz_manifest() {
     let digest = Digest([0xab; 32]);
     let manifest = Manifest {
-        protocol_version: 1,
+        protocol_version: 2,
         preset: "tiny".to_string(),
         shard_k: 15,
-        shard_capacity: 5,
+        shard_places: 5,
+        shard_rooms: 1,
         children: 1,
         insecure_srs: true,
         srs_digest: digest,

@@ -92,6 +92,8 @@ fn the_manifest_describes_the_keys() {
     let manifest = keys.manifest();
     assert_eq!(manifest.protocol_version, PROTOCOL_VERSION);
     assert_eq!((manifest.preset.as_str(), manifest.children), ("tiny", 1));
+    assert_eq!(manifest.shard(), TINY.shard);
+    assert_eq!(manifest.queue_capacity(), TINY.queue_capacity());
     assert!(manifest.insecure_srs, "a development key says so");
     assert_eq!(manifest.shard_vk_digest, vk_digest(keys.shard_vk()));
     assert_eq!(manifest.aggregation_vk_digest, vk_digest(keys.aggregation_vk()));
@@ -356,7 +358,8 @@ fn sizes_of_keys_and_proofs_are_those_of_the_snapshot() {
         "files_bytes": serde_json::Map::from_iter(files),
         "shard": {
             "k": keys.manifest().shard_k,
-            "operations": keys.manifest().shard_capacity,
+            "places": keys.manifest().shard_places,
+            "rooms": keys.manifest().shard_rooms,
             "proof_bytes": keys.verifying_keys().shard().proof_bytes(),
             "fixed_commitments": keys.shard_vk().fixed_commitments().len(),
         },

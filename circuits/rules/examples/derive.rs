@@ -1,13 +1,13 @@
-//! How many operations a second are derived from 1,000 batches of 35 transfers (docs/protocol-2.md, section 15), from logs in memory:
+//! How many operations a second are derived from 1,000 batches of 35 transfers (PROTOCOL.md, section 15), from logs in memory:
 //! `cargo run --release -p rules --features threads --example derive`.
 
+use rules::derive::{Accepted, Position, derive};
+use rules::layout::lay_out;
 use rules::operation::RollupId;
+use rules::sample::{Draw, Mix, Sample, SampleConfig};
 use rules::state::State;
-use rules::v2::derive::{Accepted, Position, derive};
-use rules::v2::layout::lay_out;
-use rules::v2::sample::{Draw, Mix, Sample, SampleConfig};
-use rules::v2::stream;
-use rules::v2::witness::Shape;
+use rules::stream;
+use rules::witness::Shape;
 use std::time::Instant;
 
 const BATCHES: usize = 1_000;
@@ -49,18 +49,18 @@ fn main() {
         let records = match draw.queued {
             0 => Vec::new(),
             _ => {
-                let executed = rules::v2::batch::execute(&mut before.clone(), &batch);
+                let executed = rules::batch::execute(&mut before.clone(), &batch);
                 executed.expect("samples are valid").records()
             }
         };
         head += draw.queued as u64;
-        let owed = rules::v2::outbox::owed(batch.number, &records);
+        let owed = rules::outbox::owed(batch.number, &records);
         Accepted {
             number: batch.number,
             old_root: batch.old_root,
             new_root: batch.new_root,
             head,
-            withdrawals_root: rules::v2::outbox::Tree::new(&owed).root(),
+            withdrawals_root: rules::outbox::Tree::new(&owed).root(),
             withdrawals: owed.len() as u32,
             data_a: stream::posted_a(&records),
             data_b: stream::posted_b(&groups),

@@ -1,46 +1,43 @@
-//! Batches: their form, their execution, and the shards they are proven in.
+//! Batches: their form and their execution (section 4).
 
-use crate::account::{self, Account, AccountIndex};
-use crate::eddsa;
+use crate::account::{Account, AccountIndex};
 use crate::encoding;
 use crate::field;
 use crate::format::{Format, FormatError};
-use crate::operation::{Effect, RollupId, SignedTransfer, TIME_BITS, WordError};
+use crate::operation::{Operation, Signed};
+use crate::operation::{RollupId, TIME_BITS};
+use crate::record::Record;
 use crate::state::State;
-use crate::stream::{self, DaMode, GROUP_WORDS, PostedError, RunningStream};
 use crate::threads;
-use crate::transition::{Change, Overlay};
+use crate::transition::{Change, Claim, Done, Overlay, Terms};
 use crate::tree::Path;
-use crate::witness::{LeafUpdate, RunningState, SHARD_STEPS_MAX, ShardInput, StepWitness};
+use crate::violation::{Cause, Clause, Violation};
+use crate::witness::{Access, leaf};
 use halo2curves::bn256::Fr;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use thiserror::Error;
 
-pub use crate::transition::Violation;
-
 /// Version of a batch's encodings.
-pub const BATCH_VERSION: u8 = 1;
+pub const BATCH_VERSION: u8 = 2;
 /// Operations that one batch may have.
 pub const OPERATIONS_MAX: usize = 1 << 16;
-/// Bytes that [`Batch::from_bytes`] reads at most: an operation has fewer than 144.
-pub const BATCH_BYTES_MAX: usize = 256 + OPERATIONS_MAX * 144;
+/// Bytes that [`Batch::from_bytes`] reads at most: an operation has fewer than 240.
+pub const BATCH_BYTES_MAX: usize = 256 + OPERATIONS_MAX * 240;
+/// Bytes that [`Batch::from_json`] reads at most.
+pub const BATCH_JSON_BYTES_MAX: usize = 4096 + OPERATIONS_MAX * 2048;
 const FORMAT: Format = Format {
     name: "batch",
     version: BATCH_VERSION,
     bytes_max: BATCH_BYTES_MAX,
 };
-/// Bytes that [`Batch::from_json`] reads at most.
-pub const BATCH_JSON_BYTES_MAX: usize = 4096 + OPERATIONS_MAX * 2048;
 
-/// An executed batch, as a sequencer hands it over.
+/// An executed batch, as a sequencer hands it over. Its operations stand in the order in which they are executed.
 ///
-/// Its file form is JSON: integers that may exceed `2^53`, amounts and fees are decimal strings of their value;
-/// field elements are `0x` strings (decimal strings are read too):
+/// Its file form is JSON (P-4.12):
 ///
 /// ```json
 /// {
-///   "version": 1,
+///   "version": 2,
 ///   "batch": {
 ///     "rollup_id": { "chain_id": "31337", "contract": "0x5fbdb2315678afecb367f032d93f642f64180aa3" },
 ///     "number": "0",
@@ -48,13 +45,23 @@ pub const BATCH_JSON_BYTES_MAX: usize = 4096 + OPERATIONS_MAX * 2048;
 ///     "old_root": "0x…",
 ///     "new_root": "0x…",
 ///     "operations": [
+///       { "queued": { "kind": "deposit_new", "token": 1, "index": 4294967296, "amount": "1000", "address": "0x…", "u": "0x…", "v": "0x…" } },
 ///       {
 ///         "transfer": {
 ///           "from": 65536, "to": 65540, "amount": "1500", "fee": "20",
 ///           "nonce": "0", "expiry": 1800003600, "token": 1
 ///         },
 ///         "signature": { "r8": { "x": "0x…", "y": "0x…" }, "s": "0x…" }
-///       }
+///       },
+///       {
+///         "withdrawal": { "from": 65536, "amount": "7", "fee": "20", "nonce": "1", "expiry": 1800003600, "token": 1 },
+///         "signature": { "r8": { "x": "0x…", "y": "0x…" }, "s": "0x…" }
+///       },
+///       {
+///         "creation": { "index": 65541, "token": 1, "owner": { "x": "0x…", "y": "0x…" }, "l1_address": "0x…" },
+///         "signature": { "r8": { "x": "0x…", "y": "0x…" }, "s": "0x…" }
+///       },
+///       { "no_op": {} }
 ///     ]
 ///   }
 /// }
@@ -66,7 +73,7 @@ pub const BATCH_JSON_BYTES_MAX: usize = 4096 + OPERATIONS_MAX * 2048;
 pub struct Batch {
     /// The rollup.
     pub rollup_id: RollupId,
-    /// The batch's number in the rollup, from 0 (P-6.6).
+    /// The batch's number in the rollup, from 0 (P-6.9).
     #[serde(with = "encoding::decimal")]
     pub number: u64,
     /// The batch's time `T`, Unix seconds, below `2^40`.
@@ -79,7 +86,7 @@ pub struct Batch {
     #[serde(with = "encoding::field_element")]
     pub new_root: Fr,
     /// At most [`OPERATIONS_MAX`].
-    pub operations: Vec<SignedTransfer>,
+    pub operations: Vec<Operation>,
 }
 
 /// Why a batch is refused.
@@ -94,7 +101,7 @@ pub enum BatchError {
         /// Operations given.
         found: usize,
     },
-    /// The time has more than 40 bits (P-7.5).
+    /// The time has more than 40 bits (P-9.4).
     #[error("batch time {found} is not below 2^40")]
     Time {
         /// The batch's time.
@@ -108,8 +115,8 @@ pub enum BatchError {
         /// The batch's old root.
         found: Fr,
     },
-    /// An operation breaks a rule of P-4.4; earlier operations break none.
-    #[error("operation {operation}: {violation} (P-4.4, rule {})", .violation.rule())]
+    /// An operation breaks a rule; earlier operations break none.
+    #[error("operation {operation}: {violation}")]
     Operation {
         /// Place in the batch, from 0.
         operation: usize,
@@ -142,7 +149,7 @@ struct BatchFileRef<'a> {
 impl Batch {
     /// The version's byte, then postcard.
     pub fn to_bytes(&self) -> Vec<u8> {
-        FORMAT.encode(self, 256 + self.operations.len() * 128)
+        FORMAT.encode(self, 256 + self.operations.len() * 240)
     }
 
     /// Reads [`Batch::to_bytes`]. Values are checked to be in range; [`execute`] checks the rest.
@@ -173,11 +180,6 @@ impl Batch {
         file.batch.checked_length()
     }
 
-    /// The words of the operations, in order (P-4.3).
-    pub fn words(&self) -> Vec<u128> {
-        self.operations.iter().map(SignedTransfer::word).collect()
-    }
-
     fn checked_length(self) -> Result<Self, BatchError> {
         match self.operations.len() {
             found if found > OPERATIONS_MAX => Err(BatchError::TooManyOperations { found }),
@@ -186,39 +188,62 @@ impl Batch {
     }
 }
 
-/// What executing a batch yields.
-///
-/// The point `x` and the stream commitments are not here: they count the no-ops of all shards (P-7.4, P-8.3), so
-/// [`shards`] derives them.
+/// What an operation did.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its accesses in sequence: three of a signed operation, the idle ones too; one of an operation of the queue; none of a no-op.
+    pub accesses: Vec<Access>,
+    /// Its record as it is posted.
+    pub record: Option<Record>,
+    /// Index 0's path after it, which idle accesses use until the next operation.
+    pub idle_path: Path,
+}
+
+/// What executing a batch yields. The streams are not here: [`crate::shards::shards`] derives them, since it knows what padding the shards
+/// ask for.
 #[derive(Debug, Clone)]
 pub struct Executed {
     /// One per operation.
-    pub steps: Vec<StepWitness>,
-    /// Index 0's path after the batch, which no-ops use.
-    pub zero_path: Path,
-    /// The accounts that the batch touched as they are after it, by index.
-    pub touched: Vec<(AccountIndex, Account)>,
+    pub steps: Vec<Step>,
+    /// Index 0's path before the batch.
+    pub idle_path: Path,
+    /// The accounts that the batch wrote, before and after it, by index.
+    pub changes: Vec<Change>,
     /// The root before.
     pub old_root: Fr,
     /// The root after.
     pub new_root: Fr,
-    /// The posted bytes of stream B (P-6.5). Stream A is empty.
-    pub posted_b: Vec<u8>,
+}
+
+impl Executed {
+    /// The records, in their order (P-6.7).
+    pub fn records(&self) -> Vec<Record> {
+        self.steps.iter().filter_map(|step| step.record).collect()
+    }
+}
+
+/// What [`State::set`] takes to undo changes, of one batch or, the last first, of several (P-15.4): an account that was created is
+/// gone again.
+pub fn undo(changes: &[Change]) -> Vec<(AccountIndex, Option<Account>)> {
+    let undone = changes.iter().map(|change| (change.index, change.before));
+    undone.collect()
 }
 
 /// Executes a batch on a state.
 ///
 /// # Errors
-/// The first failing check, in this order: number of operations, time, old root, then the operations in order and in
-/// each the rules of P-4.4 in order, then the new root. After an error the state is as it was.
+/// The first failing check, in this order: number of operations, time, old root, then the operations in order and in each the rules of
+/// its clause in order, then the new root. After an error the state is as it was.
 pub fn execute(state: &mut State, batch: &Batch) -> Result<Executed, BatchError> {
-    let (changes, touched) = run(state, batch)?;
-    let indices: Vec<AccountIndex> = changes.iter().flatten().map(|change| change.index).collect();
-    let traced = state.tree().trace_leaves(&indices, |seen| {
-        account::leaves_of(seen.len(), |place| {
-            &changes[seen[place] / 3][seen[place] % 3].after
-        })
-    });
+    let Run { done, changes } = run(state, batch)?;
+    // After each operation a look at index 0, for the idle accesses that may follow it.
+    let idle = Change::IDLE;
+    let accesses: Vec<&Change> = done
+        .iter()
+        .flat_map(|(accesses, _)| accesses.iter().chain([&idle]))
+        .collect();
+    let indices: Vec<AccountIndex> = accesses.iter().map(|change| change.index).collect();
+    let traced = state.tree().trace(&indices, |i| leaf(accesses[i].after.as_ref()));
     let (old_root, new_root) = (state.root(), traced.update.root());
     if batch.new_root != new_root {
         return Err(BatchError::NewRoot {
@@ -226,41 +251,62 @@ pub fn execute(state: &mut State, batch: &Batch) -> Result<Executed, BatchError>
             found: batch.new_root,
         });
     }
-    let steps = batch
-        .operations
+    let idle_path = state.tree().path(AccountIndex::NONE);
+    let mut paths = traced.paths.into_iter();
+    let mut path = || paths.next().expect("each access has its path");
+    let steps = done.iter().map(|(changes, record)| {
+        let access = |change: &Change| Access {
+            index: change.index,
+            before: change.before,
+            after: change.after,
+            path: path(),
+        };
+        let accesses = changes.iter().map(access).collect();
+        Step {
+            accesses,
+            record: *record,
+            idle_path: path(),
+        }
+    });
+    let steps = steps.collect();
+    let written: Vec<_> = changes
         .iter()
-        .zip(&changes)
-        .zip(traced.paths.chunks_exact(3));
-    let steps = steps
-        .map(|((operation, changes), paths)| step(operation, changes, paths))
+        .filter_map(|change| Some((change.index, change.after?)))
         .collect();
-    state.commit(&touched, traced.update);
-    let zero_path = state.tree().path(AccountIndex::NONE);
-    let posted_b = stream::posted_bytes(&batch.words());
+    state.commit(&written, traced.update);
     Ok(Executed {
         steps,
-        zero_path,
-        touched,
+        idle_path,
+        changes,
         old_root,
         new_root,
-        posted_b,
     })
 }
 
-/// The root that a batch's operations lead to: all that [`execute`] checks but the new root, without its witness. A
-/// sequencer fills in [`Batch::new_root`] with it.
+/// The root that a batch's operations lead to: all that [`execute`] checks but the new root, without its witness. A sequencer fills in
+/// [`Batch::new_root`] with it.
 ///
 /// # Errors
 /// As [`execute`], without [`BatchError::NewRoot`].
 pub fn new_root(state: &State, batch: &Batch) -> Result<Fr, BatchError> {
-    let (_, touched) = run(state, batch)?;
-    Ok(state.tree().update(&account::leaves(&touched)).root())
+    let Run { changes, .. } = run(state, batch)?;
+    let after: Vec<_> = changes
+        .iter()
+        .map(|change| (change.index, change.after))
+        .collect();
+    Ok(state.root_with(&after))
 }
 
-type Touched = Vec<(AccountIndex, Account)>;
+/// What operations did, without the tree.
+struct Run {
+    /// For each its accesses and its record.
+    done: Vec<(Vec<Change>, Option<Record>)>,
+    /// The accounts written.
+    changes: Vec<Change>,
+}
 
 /// Every check but the new root, and the accounts' changes.
-fn run(state: &State, batch: &Batch) -> Result<(Vec<[Change; 3]>, Touched), BatchError> {
+fn run(state: &State, batch: &Batch) -> Result<Run, BatchError> {
     if batch.operations.len() > OPERATIONS_MAX {
         return Err(BatchError::TooManyOperations {
             found: batch.operations.len(),
@@ -275,211 +321,67 @@ fn run(state: &State, batch: &Batch) -> Result<(Vec<[Change; 3]>, Touched), Batc
             found: batch.old_root,
         });
     }
-    // No operation creates an account or changes an owner, so signatures can be checked ahead of the sequence, in
-    // parallel. A sender without an account fails rule 1 before its signature counts.
-    let signatures = threads::each(batch.operations.len(), |place| {
-        let operation = &batch.operations[place];
-        match state.get(operation.transfer.from) {
-            Some(sender) => eddsa::verify(
-                &sender.owner,
-                &operation.message(&batch.rollup_id),
-                &operation.signature,
-            ),
-            None => Ok(()),
-        }
-    });
-    let mut overlay = Overlay::new(state);
-    let mut changes = Vec::with_capacity(batch.operations.len());
-    for (operation, (signed, signature)) in batch.operations.iter().zip(signatures).enumerate() {
-        let change = overlay
-            .transfer(&signed.transfer, batch.time, signature)
-            .map_err(|violation| BatchError::Operation { operation, violation })?;
-        changes.push(change);
-    }
-    Ok((changes, overlay.into_changed()))
-}
-
-fn step(operation: &SignedTransfer, changes: &[Change; 3], paths: &[Path]) -> StepWitness {
-    let update = |number: usize| {
-        let Change { index, before, after } = changes[number];
-        LeafUpdate {
-            index,
-            before,
-            after,
-            path: paths[number],
-        }
+    let terms = Terms {
+        rollup_id: &batch.rollup_id,
+        time: batch.time,
     };
-    StepWitness {
-        operation: *operation,
-        is_op: true,
-        sender: update(0),
-        receiver: update(1),
-        fee: update(2),
-    }
-}
-
-/// Why a batch cannot be cut into shards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum ShardsError {
-    /// A capacity is a positive multiple of 5 (P-7.1).
-    #[error("shard capacity {capacity} is no positive multiple of 5 up to {SHARD_STEPS_MAX}")]
-    Capacity {
-        /// The capacity given.
-        capacity: usize,
-    },
-    /// The batch needs more shards than the aggregation has children.
-    #[error("the batch needs {needed} shards, the aggregation has {children}")]
-    TooManyShards {
-        /// Shards needed.
-        needed: usize,
-        /// Shards there are.
-        children: usize,
-    },
-}
-
-/// Cuts an executed batch into exactly `children` shards of `capacity` operations, the last ones filled with no-ops
-/// (P-7.1, P-8.3).
-///
-/// The number of shards is needed here since the commitment `C_B`, hence `x` (P-6.6), covers the no-ops' groups too.
-/// The last shard's `after` has the commitments and evaluations of the root proof.
-///
-/// # Errors
-/// A capacity that P-7.1 does not allow, and batches that do not fit.
-pub fn shards(
-    batch: &Batch,
-    executed: &Executed,
-    capacity: usize,
-    children: usize,
-) -> Result<Vec<ShardInput>, ShardsError> {
-    if capacity == 0 || !capacity.is_multiple_of(GROUP_WORDS) || capacity > SHARD_STEPS_MAX {
-        return Err(ShardsError::Capacity { capacity });
-    }
-    let needed = executed.steps.len().div_ceil(capacity);
-    if needed > children {
-        return Err(ShardsError::TooManyShards { needed, children });
-    }
-    let mut words = batch.words();
-    words.resize(capacity * children, 0);
-    let groups: Vec<[Fr; 2]> = stream::groups(&words)
-        .map(|group| stream::group_fr(&group))
-        .collect();
-    let commitments = stream::commitments(&groups);
-    let c_b = commitments.last().copied().unwrap_or_default();
-    let x = stream::derive_x(
-        &batch.rollup_id,
-        batch.number,
-        DaMode::Calldata,
-        &Fr::zero(),
-        &c_b,
-        &[],
-        &executed.posted_b,
-    );
-    let noop = StepWitness::noop(&executed.zero_path, &batch.rollup_id);
-    let mut before = RunningState::initial(executed.old_root);
-    let mut shards = Vec::with_capacity(children);
-    let shard_groups = capacity / GROUP_WORDS;
-    let streams = groups.chunks(shard_groups).zip(commitments.chunks(shard_groups));
-    for (number, (groups, commitments)) in streams.enumerate() {
-        let steps = executed.steps.iter().skip(number * capacity).take(capacity);
-        let mut steps: Vec<StepWitness> = steps.cloned().collect();
-        let root = steps.last().map_or(before.root, |step| step.fee.root_after());
-        steps.resize(capacity, noop.clone());
-        let mut stream = RunningStream {
-            c: before.c_b,
-            y: before.y_b,
-            p: before.p_b,
-        };
-        for (elements, c) in groups.iter().zip(commitments) {
-            stream.advance(elements, *c, &x);
-        }
-        let after = RunningState {
-            root,
-            c_b: stream.c,
-            y_b: stream.y,
-            p_b: stream.p,
-            ..before
-        };
-        shards.push(ShardInput {
-            rollup_id: batch.rollup_id.to_fr(),
-            time: batch.time,
-            x,
-            before,
-            after,
-            steps,
-        });
-        before = after;
-    }
-    Ok(shards)
-}
-
-/// Why posted bytes cannot be replayed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ReplayError {
-    /// The bytes are not a stream as it is posted.
-    #[error("posted bytes: {0}")]
-    Posted(#[from] PostedError),
-    /// A word is no transfer's.
-    #[error("word {position}: {reason}")]
-    Word {
-        /// Place in the stream, from 0.
-        position: usize,
-        /// What is wrong with it.
-        reason: WordError,
-    },
-    /// A transfer is impossible on this state.
-    #[error("word {position}: {violation}")]
-    Effect {
-        /// Place in the stream, from 0.
-        position: usize,
-        /// The rule of P-4.4 broken.
-        violation: Violation,
-    },
-    /// The accounts are not those after a transfer that is to be taken back.
-    #[error("word {position}: no state before it leads to these accounts")]
-    NoStateBefore {
-        /// Place in the stream, from 0.
-        position: usize,
-    },
-}
-
-/// Rebuilds the state after a batch from the state before and the posted bytes of stream B alone.
-///
-/// It trusts that L1 accepted the batch: posted words have no nonces, expiries or signatures.
-///
-/// # Errors
-/// Bytes that no accepted batch posts. The state is then as it was.
-pub fn replay_words(state: &mut State, posted_b: &[u8]) -> Result<(), ReplayError> {
-    let words = stream::posted_words(posted_b)?;
     let mut overlay = Overlay::new(state);
-    for (position, word) in words.into_iter().enumerate().filter(|(_, word)| *word != 0) {
-        let effect = Effect::from_word(word).map_err(|reason| ReplayError::Word { position, reason })?;
-        overlay
-            .replay(&effect)
-            .map_err(|violation| ReplayError::Effect { position, violation })?;
+    let mut done = Vec::with_capacity(batch.operations.len());
+    // Whose signatures are verified, beside them.
+    let (mut claims, mut claimants) = (Vec::new(), Vec::new());
+    let mut broken = None;
+    for (number, operation) in batch.operations.iter().enumerate() {
+        let step = step(&mut overlay, operation, &terms, &mut claims);
+        claimants.resize(claims.len(), number);
+        match step {
+            Ok(step) => done.push(step),
+            Err(violation) => {
+                broken = Some((number, violation));
+                break;
+            }
+        }
     }
-    let touched = overlay.into_changed();
-    state.overwrite(&touched);
-    Ok(())
+    // An operation whose signature is asked for breaks no rule before that of its signature, so the first bad signature comes before
+    // what broke later.
+    let verdicts = threads::each(claims.len(), |place| claims[place].verify());
+    let bad = claimants.into_iter().zip(verdicts).find_map(|(number, verdict)| {
+        let cause = Cause::Signature(verdict.err()?);
+        Some((number, cause.of(clause(&batch.operations[number]))))
+    });
+    if let Some((operation, violation)) = bad.or(broken) {
+        return Err(BatchError::Operation { operation, violation });
+    }
+    Ok(Run {
+        done,
+        changes: overlay.into_changes(),
+    })
 }
 
-/// The accounts that a batch changed as they were before it, from what it posted: the inverse of [`replay_words`]. The state after
-/// the batch is `state` with the accounts of `changed` in place of its own. Returned are all of `changed` and the batch's, by index.
-///
-/// # Errors
-/// Bytes that no accepted batch posts, or that cannot have led to these accounts. Whether they did, the root tells.
-pub fn take_back_words(
-    state: &State,
-    changed: BTreeMap<AccountIndex, Account>,
-    posted_b: &[u8],
-) -> Result<Vec<(AccountIndex, Account)>, ReplayError> {
-    let words = stream::posted_words(posted_b)?;
-    let mut overlay = Overlay::with(state, changed);
-    let used = words.into_iter().enumerate().filter(|(_, word)| *word != 0);
-    for (position, word) in used.rev() {
-        let effect = Effect::from_word(word).map_err(|reason| ReplayError::Word { position, reason })?;
-        overlay
-            .take_back(&effect)
-            .ok_or(ReplayError::NoStateBefore { position })?;
+fn step(
+    overlay: &mut Overlay,
+    operation: &Operation,
+    terms: &Terms,
+    claims: &mut Vec<Claim>,
+) -> Result<(Vec<Change>, Option<Record>), Violation> {
+    match operation {
+        Operation::NoOp => Ok((Vec::new(), None)),
+        Operation::Queued(queued) => {
+            let Done { changes, record } = overlay.queued(queued.record())?;
+            Ok((changes.to_vec(), record))
+        }
+        signed => {
+            let signed = signed.signed().expect("the queue's are taken above");
+            let Done { changes, record } = overlay.execute(&signed, terms, claims)?;
+            Ok((changes.to_vec(), record))
+        }
     }
-    Ok(overlay.into_changed())
+}
+
+fn clause(operation: &Operation) -> Clause {
+    match operation.signed() {
+        Some(Signed::Withdrawal(_)) => Clause::Withdrawal,
+        Some(Signed::Creation(_)) => Clause::Creation,
+        Some(Signed::Transfer(_) | Signed::NoOp) => Clause::Transfer,
+        None => Clause::Queue,
+    }
 }

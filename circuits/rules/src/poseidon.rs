@@ -124,22 +124,22 @@ pub fn tag_transfer() -> Fr {
     tag("transfer")
 }
 
-/// The tag `"withdraw"` of a signed message (P2-5.5).
+/// The tag `"withdraw"` of a signed message (P-5.5).
 pub fn tag_withdraw() -> Fr {
     tag("withdraw")
 }
 
-/// The tag `"create"` of a signed message (P2-5.6).
+/// The tag `"create"` of a signed message (P-5.6).
 pub fn tag_create() -> Fr {
     tag("create")
 }
 
-/// The tag `"stream-a"` of stream A's commitment (P-6.3).
+/// The tag `"stream-a"` of stream A's commitment (P-6.4).
 pub fn tag_stream_a() -> Fr {
     tag("stream-a")
 }
 
-/// The tag `"stream-b"` of stream B's commitment (P-6.3).
+/// The tag `"stream-b"` of stream B's commitment (P-6.4).
 pub fn tag_stream_b() -> Fr {
     tag("stream-b")
 }

@@ -17,7 +17,7 @@ pub struct State {
 
 impl State {
     /// The state of these accounts; of a repeated index the last account counts. Trusts the accounts: a list from
-    /// outside is checked by [`crate::genesis::Genesis::build`].
+    /// outside is checked by [`crate::snapshot::read()`].
     pub fn from_accounts(accounts: impl IntoIterator<Item = (AccountIndex, Account)>) -> Self {
         let mut builder = StateBuilder::default();
         let mut accounts = accounts.into_iter();
@@ -133,18 +133,23 @@ impl StateBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::{Sample, SampleConfig};
+    use crate::account::TokenId;
+    use crate::eddsa::PrivateKey;
 
     #[test]
     fn an_account_that_is_set_can_be_taken_away_again() {
-        let sample = Sample::new(SampleConfig {
-            seed: 1,
-            users: 2,
-            tokens: 1,
-        });
-        let before = sample.state();
-        let (first, account) = before.accounts().next().expect("it has accounts");
-        let account = *account;
+        let account = Account {
+            token: TokenId(1),
+            nonce: 2,
+            balance: 3,
+            owner: PrivateKey::from_bytes(&[1; 32]).public(),
+            l1_address: [4; 20],
+        };
+        let first = AccountIndex::new(1 << 16).expect("in range");
+        let before = State::from_accounts([
+            (AccountIndex::fee_account(account.token), account),
+            (first, account),
+        ]);
         let index = AccountIndex::new(1 << 32).expect("in range");
         assert_eq!(before.get(index), None);
         let mut state = before.clone();

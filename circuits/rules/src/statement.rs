@@ -77,7 +77,7 @@ pub struct RootStatement {
     pub rollup_id: Fr,
     /// The batch's time, Unix seconds.
     pub time: Fr,
-    /// The evaluation point (P-6.6).
+    /// The evaluation point (P-6.9).
     pub x: Fr,
     /// State root before the batch.
     pub old_root: Fr,

@@ -1,10 +1,12 @@
-//! Data streams: elements, posted bytes, commitment, evaluation and the point `x` (section 6).
+//! Data streams: groups and records as elements and as posted bytes, commitments, evaluation and the point `x` (section 6).
 
 use crate::field;
 use crate::operation::RollupId;
 use crate::poseidon::{self, hash8};
+use crate::record::{RECORD_BYTES, RECORD_ELEMENTS, Record, RecordError};
+use crate::witness::RunningState;
 use halo2curves::bn256::Fr;
-use halo2curves::ff::PrimeField;
+use halo2curves::ff::{Field, PrimeField};
 use num_bigint::BigUint;
 use sha3::{Digest, Keccak256};
 use thiserror::Error;
@@ -22,7 +24,7 @@ pub const GROUP_BYTES: usize = GROUP_ELEMENTS * ELEMENT_BYTES;
 /// Bits of `w_2` that go to a group's first element.
 const LOW_BITS: u32 = 49;
 
-/// How a stream reaches L1 (P-6.6).
+/// How stream B reaches L1 (P-6.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DaMode {
     /// Posted in the submission's calldata.
@@ -30,7 +32,7 @@ pub enum DaMode {
 }
 
 impl DaMode {
-    /// The integer in P-6.6.
+    /// The integer in P-6.9.
     pub fn code(self) -> u64 {
         match self {
             DaMode::Calldata => 0,
@@ -38,37 +40,64 @@ impl DaMode {
     }
 }
 
-/// Bytes that are not a stream as it is posted. The first two are what L1 refuses too (P-9.8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum PostedError {
-    /// They are no whole number of groups.
-    #[error("expected whole groups of {GROUP_BYTES} bytes, found {bytes} bytes")]
-    NotWhole {
-        /// Bytes given.
-        bytes: usize,
-    },
-    /// The last group is zero, and so not posted.
-    #[error("expected a last group that is not all zero, found {bytes} bytes that end in zeros")]
-    EndsInZeros {
-        /// Bytes given.
-        bytes: usize,
-    },
-    /// The first element of a group has a bit that no words give it (P-6.2). L1 refuses it with the proof: no circuit
-    /// makes such an element.
-    #[error("expected at most 247 bits in the first element of group {group}, found 248")]
-    Element {
-        /// The group's place in the stream, from 0.
-        group: usize,
-    },
+/// The bit of a group's first element that says that an operation of the queue comes before the group (P-6.2).
+pub const FLAG_BIT: u32 = 247;
+
+/// A group of stream B (P-6.2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Group {
+    /// Whether an operation of the queue is executed before the places: `q_g`.
+    pub flag: bool,
+    /// The places' words, below `2^99`.
+    pub words: [u128; GROUP_WORDS],
+}
+
+impl Group {
+    /// Whether it is all zero, and so not posted at the end.
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The two elements.
+    pub fn elements(&self) -> [Fr; GROUP_ELEMENTS] {
+        let [first, second] = group_fr(&self.words);
+        let flag = Fr::from(u64::from(self.flag)) * Fr::from(2).pow_vartime([u64::from(FLAG_BIT)]);
+        [first + flag, second]
+    }
+
+    /// The posted bytes.
+    ///
+    /// # Panics
+    /// On words of more than 99 bits.
+    pub fn to_bytes(&self) -> [u8; GROUP_BYTES] {
+        let mut bytes = [0; GROUP_BYTES];
+        let elements = group_elements(&self.words);
+        for (chunk, element) in bytes.chunks_exact_mut(ELEMENT_BYTES).zip(elements) {
+            let digits = element.to_bytes_be();
+            chunk[ELEMENT_BYTES - digits.len()..].copy_from_slice(&digits);
+        }
+        bytes[0] |= u8::from(self.flag) << 7;
+        bytes
+    }
+
+    /// Reads [`Group::to_bytes`]: all 496 bits have a meaning.
+    pub fn from_bytes(bytes: &[u8; GROUP_BYTES]) -> Self {
+        let (first, second) = bytes.split_at(ELEMENT_BYTES);
+        let elements = [first, second].map(BigUint::from_bytes_be);
+        Self {
+            flag: bytes[0] >> 7 == 1,
+            words: group_words(&elements),
+        }
+    }
 }
 
 /// A group's two elements (P-6.2), as integers below `2^248`.
 ///
 /// # Panics
 /// On words of more than 99 bits.
-pub fn group_elements(words: &[u128; GROUP_WORDS]) -> [BigUint; GROUP_ELEMENTS] {
+fn group_elements(words: &[u128; GROUP_WORDS]) -> [BigUint; GROUP_ELEMENTS] {
     assert!(
-        words.iter().all(|word| word >> crate::operation::WORD_BITS == 0),
+        words.iter().all(|word| word >> crate::word::WORD_BITS == 0),
         "a word has 99 bits"
     );
     let low = words[2] & ((1 << LOW_BITS) - 1);
@@ -81,7 +110,7 @@ pub fn group_elements(words: &[u128; GROUP_WORDS]) -> [BigUint; GROUP_ELEMENTS] 
 }
 
 /// The words of a group: the inverse of [`group_elements`]. What is above the bits that it gives is not read.
-pub fn group_words(elements: &[BigUint; GROUP_ELEMENTS]) -> [u128; GROUP_WORDS] {
+fn group_words(elements: &[BigUint; GROUP_ELEMENTS]) -> [u128; GROUP_WORDS] {
     let part = |element: &BigUint, bit: u32, bits: u32| -> u128 {
         let mask = (BigUint::from(1u8) << bits) - 1u8;
         u128::try_from((element >> bit) & mask).expect("at most 99 bits are left")
@@ -97,108 +126,113 @@ pub fn group_words(elements: &[BigUint; GROUP_ELEMENTS]) -> [u128; GROUP_WORDS] 
     ]
 }
 
-/// The groups of a sequence of words, padded with no-ops to whole groups (P-6.2).
-pub fn groups(words: &[u128]) -> impl Iterator<Item = [u128; GROUP_WORDS]> {
-    words.chunks(GROUP_WORDS).map(|chunk| {
-        let mut group = [0; GROUP_WORDS];
-        group[..chunk.len()].copy_from_slice(chunk);
-        group
+/// A group's two elements in the field.
+fn group_fr(words: &[u128; GROUP_WORDS]) -> [Fr; GROUP_ELEMENTS] {
+    let two_99 = Fr::from_u128(1 << 99);
+    let low = words[2] & ((1 << LOW_BITS) - 1);
+    let [w0, w1, lo, hi, w3, w4] =
+        [words[0], words[1], low, words[2] >> LOW_BITS, words[3], words[4]].map(Fr::from_u128);
+    [
+        w0 + two_99 * (w1 + two_99 * lo),
+        hi + Fr::from_u128(1 << 50) * (w3 + two_99 * w4),
+    ]
+}
+
+/// Bytes that are not a stream as it is posted (P-6.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PostedError {
+    /// Stream A is no whole number of records.
+    #[error("stream A: expected whole records of {RECORD_BYTES} bytes, found {bytes} bytes")]
+    RecordsNotWhole {
+        /// Bytes given.
+        bytes: usize,
+    },
+    /// Stream B is no whole number of groups.
+    #[error("stream B: expected whole groups of {GROUP_BYTES} bytes, found {bytes} bytes")]
+    GroupsNotWhole {
+        /// Bytes given.
+        bytes: usize,
+    },
+    /// The last group of stream B is zero, and so not posted.
+    #[error("stream B: expected a last group that is not all zero, found {bytes} bytes that end in zeros")]
+    EndsInZeros {
+        /// Bytes given.
+        bytes: usize,
+    },
+    /// A record of stream A is none.
+    #[error("stream A, record {record}: {reason}")]
+    Record {
+        /// Place in the stream, from 0.
+        record: usize,
+        /// What is wrong with it.
+        reason: RecordError,
+    },
+}
+
+/// The posted form of stream A.
+pub fn posted_a(records: &[Record]) -> Vec<u8> {
+    records.iter().flat_map(Record::to_bytes).collect()
+}
+
+/// The posted form of stream B: up to the last group that is not all zero.
+///
+/// # Panics
+/// On words of more than 99 bits.
+pub fn posted_b(groups: &[Group]) -> Vec<u8> {
+    let used = groups.iter().rposition(|group| !group.is_zero());
+    let used = used.map_or(0, |last| last + 1);
+    groups[..used].iter().flat_map(Group::to_bytes).collect()
+}
+
+/// Reads [`posted_a`].
+///
+/// # Errors
+/// [`PostedError`] for bytes that no batch posts.
+pub fn records(posted: &[u8]) -> Result<Vec<Record>, PostedError> {
+    let (chunks, rest) = posted.as_chunks::<RECORD_BYTES>();
+    if !rest.is_empty() {
+        let bytes = posted.len();
+        return Err(PostedError::RecordsNotWhole { bytes });
+    }
+    let read =
+        |(record, bytes)| Record::from_bytes(bytes).map_err(|reason| PostedError::Record { record, reason });
+    chunks.iter().enumerate().map(read).collect()
+}
+
+/// Reads [`posted_b`].
+///
+/// # Errors
+/// [`PostedError`] for bytes that L1 refuses.
+pub fn groups(posted: &[u8]) -> Result<Vec<Group>, PostedError> {
+    let bytes = posted.len();
+    let (chunks, rest) = posted.as_chunks::<GROUP_BYTES>();
+    if !rest.is_empty() {
+        return Err(PostedError::GroupsNotWhole { bytes });
+    }
+    let groups: Vec<Group> = chunks.iter().map(Group::from_bytes).collect();
+    match groups.last() {
+        Some(last) if last.is_zero() => Err(PostedError::EndsInZeros { bytes }),
+        _ => Ok(groups),
+    }
+}
+
+/// `Σ e_i x^i` over the elements of posted bytes, as L1 evaluates them (P-6.5). Bytes that are no whole element are not read: the
+/// posted forms are checked by [`records`] and [`groups`].
+pub fn evaluate(posted: &[u8], x: &Fr) -> Fr {
+    let elements = posted.chunks_exact(ELEMENT_BYTES);
+    elements.rev().fold(Fr::zero(), |y, element| {
+        y * x + field::reduce(&BigUint::from_bytes_be(element))
     })
 }
 
-/// The posted bytes of stream B (P-6.5).
-pub fn posted_bytes(words: &[u128]) -> Vec<u8> {
-    let used = words
-        .iter()
-        .rposition(|word| *word != 0)
-        .map_or(0, |last| last + 1);
-    groups(&words[..used])
-        .flat_map(|group| group_elements(&group))
-        .flat_map(|e| element_bytes(&e))
-        .collect()
+/// The commitment that absorbs a record of stream A into `c` (P-6.4).
+pub fn commit_record(c: &Fr, elements: &[Fr; RECORD_ELEMENTS]) -> Fr {
+    let [a0, a1, a2, a3] = *elements;
+    let zero = Fr::zero();
+    hash8(&[*c, a0, a1, a2, a3, zero, zero, poseidon::tag_stream_a()])
 }
 
-/// The words of posted bytes: the inverse of [`posted_bytes`], padding of the last group included.
-///
-/// # Errors
-/// [`PostedError`] for bytes that are no sequence's as posted.
-pub fn posted_words(bytes: &[u8]) -> Result<Vec<u128>, PostedError> {
-    check_posted(bytes)?;
-    let mut words = Vec::with_capacity(bytes.len() / GROUP_BYTES * GROUP_WORDS);
-    for (group, bytes) in bytes.chunks_exact(GROUP_BYTES).enumerate() {
-        let (e0, e1) = bytes.split_at(ELEMENT_BYTES);
-        if e0[0] >> 7 != 0 {
-            return Err(PostedError::Element { group });
-        }
-        words.extend(group_words(&[
-            BigUint::from_bytes_be(e0),
-            BigUint::from_bytes_be(e1),
-        ]));
-    }
-    Ok(words)
-}
-
-/// `Σ e_i x^i` over posted bytes, as L1 evaluates them (P-6.4).
-///
-/// # Errors
-/// [`PostedError`] for bytes that L1 refuses whatever the proof is.
-pub fn evaluate_posted(bytes: &[u8], x: &Fr) -> Result<Fr, PostedError> {
-    check_posted(bytes)?;
-    let elements = bytes.chunks_exact(ELEMENT_BYTES);
-    Ok(elements.rev().fold(Fr::zero(), |y, element| {
-        y * x + field::reduce(&BigUint::from_bytes_be(element))
-    }))
-}
-
-/// That bytes have the form in which a stream is posted (P-9.8).
-fn check_posted(posted: &[u8]) -> Result<(), PostedError> {
-    let bytes = posted.len();
-    let groups = posted.chunks_exact(GROUP_BYTES);
-    if !groups.remainder().is_empty() {
-        return Err(PostedError::NotWhole { bytes });
-    }
-    match groups.last() {
-        Some(last) if last.iter().all(|byte| *byte == 0) => Err(PostedError::EndsInZeros { bytes }),
-        _ => Ok(()),
-    }
-}
-
-/// `(C, y, p)` of one stream while it is absorbed (P-6.3, P-6.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RunningStream {
-    /// The commitment so far.
-    pub c: Fr,
-    /// The evaluation so far.
-    pub y: Fr,
-    /// The power of `x` of the next element.
-    pub p: Fr,
-}
-
-impl Default for RunningStream {
-    fn default() -> Self {
-        Self {
-            c: Fr::zero(),
-            y: Fr::zero(),
-            p: Fr::one(),
-        }
-    }
-}
-
-impl RunningStream {
-    /// Absorbs one group of stream B.
-    pub fn absorb(&mut self, elements: &[Fr; GROUP_ELEMENTS], x: &Fr) {
-        self.advance(elements, commit_group(&self.c, elements), x);
-    }
-
-    /// Absorbs one group whose commitment is known already.
-    pub(crate) fn advance(&mut self, elements: &[Fr; GROUP_ELEMENTS], c: Fr, x: &Fr) {
-        self.c = c;
-        self.y += self.p * (elements[0] + x * elements[1]);
-        self.p *= x.square();
-    }
-}
-
-/// The inputs of the hash that absorbs a group of stream B into the commitment `c` (P-6.3).
+/// The inputs of the hash that absorbs a group of stream B into the commitment `c` (P-6.4).
 pub fn commit_group(c: &Fr, elements: &[Fr; GROUP_ELEMENTS]) -> Fr {
     let zero = Fr::zero();
     hash8(&[
@@ -213,130 +247,68 @@ pub fn commit_group(c: &Fr, elements: &[Fr; GROUP_ELEMENTS]) -> Fr {
     ])
 }
 
-/// A group's two elements in the field.
-pub fn group_fr(words: &[u128; GROUP_WORDS]) -> [Fr; GROUP_ELEMENTS] {
-    let two_99 = Fr::from_u128(1 << 99);
-    let low = words[2] & ((1 << LOW_BITS) - 1);
-    let [w0, w1, lo, hi, w3, w4] =
-        [words[0], words[1], low, words[2] >> LOW_BITS, words[3], words[4]].map(Fr::from_u128);
-    [
-        w0 + two_99 * (w1 + two_99 * lo),
-        hi + Fr::from_u128(1 << 50) * (w3 + two_99 * w4),
-    ]
+/// The commitment to stream A: `C_A`.
+pub fn commitment_a(records: &[Record]) -> Fr {
+    let absorb = |c: Fr, record: &Record| commit_record(&c, &record.elements());
+    records.iter().fold(Fr::zero(), absorb)
 }
 
-/// The commitment to stream B after each group, from `C = 0` (P-6.3).
-pub fn commitments(groups: &[[Fr; GROUP_ELEMENTS]]) -> Vec<Fr> {
-    let absorb = |c: &mut Fr, elements: &[Fr; GROUP_ELEMENTS]| {
-        *c = commit_group(c, elements);
-        Some(*c)
-    };
-    groups.iter().scan(Fr::zero(), absorb).collect()
+/// The commitment to stream B, padding groups included: `C_B`.
+pub fn commitment_b(groups: &[Group]) -> Fr {
+    let absorb = |c: Fr, group: &Group| commit_group(&c, &group.elements());
+    groups.iter().fold(Fr::zero(), absorb)
 }
 
-/// The point `x` (P-6.6).
-pub fn derive_x(
-    rollup_id: &RollupId,
-    batch_number: u64,
-    da_mode: DaMode,
-    c_a: &Fr,
-    c_b: &Fr,
-    posted_a: &[u8],
-    posted_b: &[u8],
-) -> Fr {
-    let integer = |value: u64| field::to_be(&Fr::from(value));
-    let mut hash = Keccak256::new();
-    hash.update(Keccak256::digest(b"zk-rollup-prover/da/v1"));
-    hash.update(field::to_be(&rollup_id.to_fr()));
-    hash.update(integer(batch_number));
-    hash.update(integer(da_mode.code()));
-    hash.update(field::to_be(c_a));
-    hash.update(field::to_be(c_b));
-    hash.update(Keccak256::digest(posted_a));
-    hash.update(Keccak256::digest(posted_b));
-    field::reduce(&BigUint::from_bytes_be(&hash.finalize()))
+impl RunningState {
+    /// Absorbs a record into stream A at the point `x` (P-6.4, P-6.5).
+    pub fn absorb_record(&mut self, elements: &[Fr; RECORD_ELEMENTS], x: &Fr) {
+        self.c_a = commit_record(&self.c_a, elements);
+        (self.y_a, self.p_a) = evaluated(self.y_a, self.p_a, elements, x);
+    }
+
+    /// Absorbs a group into stream B at the point `x` (P-6.4, P-6.5).
+    pub fn absorb_group(&mut self, elements: &[Fr; GROUP_ELEMENTS], x: &Fr) {
+        self.c_b = commit_group(&self.c_b, elements);
+        (self.y_b, self.p_b) = evaluated(self.y_b, self.p_b, elements, x);
+    }
 }
 
-fn element_bytes(element: &BigUint) -> [u8; ELEMENT_BYTES] {
-    let bytes = element.to_bytes_be();
-    let mut posted = [0; ELEMENT_BYTES];
-    posted[ELEMENT_BYTES - bytes.len()..].copy_from_slice(&bytes);
-    posted
+/// `(y, p)` after more elements.
+fn evaluated(y: Fr, p: Fr, elements: &[Fr], x: &Fr) -> (Fr, Fr) {
+    let add = |(y, p): (Fr, Fr), element: &Fr| (y + p * element, p * x);
+    elements.iter().fold((y, p), add)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What `x` binds beside the rollup (P-6.9).
+#[derive(Debug, Clone, Copy)]
+pub struct Binding<'a> {
+    /// The batch's number.
+    pub number: u64,
+    /// How stream B reaches L1.
+    pub mode: DaMode,
+    /// `C_A`.
+    pub c_a: Fr,
+    /// `C_B`.
+    pub c_b: Fr,
+    /// The posted form of A.
+    pub posted_a: &'a [u8],
+    /// The posted form of B.
+    pub posted_b: &'a [u8],
+}
 
-    const MAX: u128 = (1 << 99) - 1;
-
-    #[test]
-    fn a_group_is_two_elements_and_back() {
-        for words in [
-            [0; 5],
-            [MAX; 5],
-            [1, 2, 3, 4, 5],
-            [0, 0, MAX, 0, 0],
-            [MAX, 0, 1 << 49, 0, MAX],
-        ] {
-            let elements = group_elements(&words);
-            assert!(elements.iter().all(|element| element.bits() <= 248));
-            assert_eq!(group_words(&elements), words);
-            assert_eq!(group_fr(&words), elements.map(|element| field::reduce(&element)));
-        }
-    }
-
-    #[test]
-    fn posted_bytes_drop_trailing_zero_groups_only() {
-        let mut words = vec![7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
-        let bytes = posted_bytes(&words);
-        assert_eq!(bytes.len(), 3 * 62);
-        words.resize(40, 0);
-        assert_eq!(posted_bytes(&words), bytes);
-        assert_eq!(posted_words(&bytes).unwrap(), words[..15]);
-        assert!(posted_bytes(&[0; 10]).is_empty());
-    }
-
-    #[test]
-    fn only_posted_bytes_are_read() {
-        let bytes = posted_bytes(&[7, 0, 0, 0, 0, 9]);
-        let x = Fr::from(3);
-        for length in (0..bytes.len()).filter(|length| length % GROUP_BYTES != 0) {
-            let refused = PostedError::NotWhole { bytes: length };
-            assert_eq!(posted_words(&bytes[..length]), Err(refused));
-            assert_eq!(evaluate_posted(&bytes[..length], &x), Err(refused));
-        }
-        let padded = [&bytes[..], &[0; GROUP_BYTES]].concat();
-        let refused = PostedError::EndsInZeros { bytes: padded.len() };
-        assert_eq!(posted_words(&padded), Err(refused));
-        assert_eq!(evaluate_posted(&padded, &x), Err(refused));
-        assert_eq!(posted_words(&[]), Ok(vec![]));
-        assert_eq!(evaluate_posted(&[], &x), Ok(Fr::zero()));
-    }
-
-    /// Read as a part of `w_2`, this bit would give other bytes the words of these.
-    #[test]
-    fn a_bit_that_no_words_give_an_element_is_refused() {
-        let mut bytes = posted_bytes(&[1; 10]);
-        bytes[GROUP_BYTES] |= 0x80;
-        assert_eq!(posted_words(&bytes), Err(PostedError::Element { group: 1 }));
-        bytes[GROUP_BYTES] = 0x40;
-        let words = posted_words(&bytes).unwrap();
-        assert_eq!(posted_bytes(&words), bytes);
-    }
-
-    #[test]
-    fn evaluation_of_groups_is_horner_over_posted_bytes() {
-        let words: Vec<u128> = (1..=12).map(|word| word << 70).collect();
-        let x = Fr::from(123_456_789);
-        let mut stream = RunningStream::default();
-        groups(&words).for_each(|group| stream.absorb(&group_fr(&group), &x));
-        assert_eq!(evaluate_posted(&posted_bytes(&words), &x), Ok(stream.y));
-        let elements: Vec<_> = groups(&words).map(|group| group_fr(&group)).collect();
-        let committed = commitments(&elements).last().copied();
-        assert_eq!(committed, Some(stream.c));
-        stream.absorb(&[Fr::zero(); 2], &x);
-        assert_eq!(evaluate_posted(&posted_bytes(&words), &x), Ok(stream.y));
-        assert_ne!(committed, Some(stream.c));
+impl Binding<'_> {
+    /// The point `x` (P-6.9).
+    pub fn x(&self, rollup_id: &RollupId) -> Fr {
+        let integer = |value: u64| field::to_be(&Fr::from(value));
+        let mut hash = Keccak256::new();
+        hash.update(Keccak256::digest(b"zk-rollup-prover/da/v2"));
+        hash.update(field::to_be(&rollup_id.to_fr()));
+        hash.update(integer(self.number));
+        hash.update(integer(self.mode.code()));
+        hash.update(field::to_be(&self.c_a));
+        hash.update(field::to_be(&self.c_b));
+        hash.update(Keccak256::digest(self.posted_a));
+        hash.update(Keccak256::digest(self.posted_b));
+        field::reduce(&BigUint::from_bytes_be(&hash.finalize()))
     }
 }

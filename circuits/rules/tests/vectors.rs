@@ -1,9 +1,10 @@
 //! Poseidon, EdDSA, words, messages and leaves against circomlibjs (`vectors/generate.mjs` makes the file).
 
 use halo2curves::ff::PrimeField;
-use rules::account::{Account, AccountIndex};
+use rules::account::{Account, AccountIndex, TokenId};
+use rules::amount::{Amount, Fee};
 use rules::eddsa::{self, PrivateKey, PublicKey, Signature, SignatureError};
-use rules::operation::{Effect, RollupId, Transfer};
+use rules::operation::{Creation, Expiry, RollupId, Transfer, Withdrawal, Word};
 use rules::tree::Tree;
 use rules::{Fr, field, poseidon};
 use serde::Deserialize;
@@ -13,7 +14,7 @@ struct Vectors {
     poseidon: Vec<PoseidonVector>,
     signatures: Vec<SignatureVector>,
     invalid_signatures: Vec<SignatureVector>,
-    transfers: Vec<TransferVector>,
+    signed: Vec<SignedVector>,
     state: StateVector,
 }
 
@@ -34,14 +35,57 @@ struct SignatureVector {
     expected: String,
 }
 
+/// An operation of each kind with the same fields, where it has them.
 #[derive(Deserialize)]
-struct TransferVector {
+struct SignedVector {
     rollup_id: RollupId,
-    transfer: Transfer,
+    from: AccountIndex,
+    to: AccountIndex,
+    amount: String,
+    withdrawn: String,
+    fee: String,
+    nonce: String,
+    expiry: Expiry,
+    token: TokenId,
+    seed: String,
+    owner: PublicKey,
+    l1_address: Address,
+    receiver: PublicKey,
+    receiver_address: Address,
+    transfer: Said,
+    withdrawal: Said,
+    creation: Said,
+}
+
+/// An L1 address as text.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Address([u8; 20]);
+
+impl TryFrom<String> for Address {
+    type Error = hex::FromHexError;
+
+    fn try_from(text: String) -> Result<Self, hex::FromHexError> {
+        let mut bytes = [0; 20];
+        hex::decode_to_slice(&text[2..], &mut bytes).map(|()| Self(bytes))
+    }
+}
+
+/// What an operation says and signs.
+#[derive(Deserialize)]
+struct Said {
     word: String,
     message: String,
-    seed: String,
     signature: Signature,
+}
+
+impl Said {
+    fn is(&self, word: Word, message: Fr, signature: Signature) {
+        assert_eq!(Fr::from_u128(word.to_integer()), element(&self.word));
+        assert_eq!(Word::from_integer(word.to_integer()), Ok(word));
+        assert_eq!(message, element(&self.message));
+        assert_eq!(signature, self.signature);
+    }
 }
 
 #[derive(Deserialize)]
@@ -134,13 +178,52 @@ fn invalid_signatures_fail_the_named_check() {
 
 #[test]
 fn words_and_messages_are_the_protocols() {
-    for vector in vectors().transfers {
-        let transfer = vector.transfer;
-        assert_eq!(Fr::from_u128(transfer.word()), element(&vector.word));
-        assert_eq!(Effect::from_word(transfer.word()), Ok(transfer.effect()));
-        assert_eq!(transfer.message(&vector.rollup_id), element(&vector.message));
-        let signed = transfer.sign(&key(&vector.seed), &vector.rollup_id);
-        assert_eq!(signed.signature, vector.signature);
+    let integer = |text: &str| text.parse::<u128>().expect("an integer");
+    for vector in vectors().signed {
+        let (key, id) = (key(&vector.seed), &vector.rollup_id);
+        assert_eq!(key.public(), vector.owner);
+        let transfer = Transfer {
+            from: vector.from,
+            to: vector.to,
+            amount: Amount::from_integer(integer(&vector.amount)).expect("a float"),
+            fee: Fee::from_integer(integer(&vector.fee)).expect("a float"),
+            nonce: vector.nonce.parse().expect("a nonce"),
+            expiry: vector.expiry,
+            token: vector.token,
+        };
+        let receiver = Account {
+            token: vector.token,
+            nonce: 7,
+            balance: 8,
+            owner: vector.receiver,
+            l1_address: vector.receiver_address.0,
+        };
+        let signed = transfer.sign(&key, id, &receiver);
+        let word = Word::Transfer(transfer.effect());
+        let message = transfer.message(id, &receiver);
+        vector.transfer.is(word, message, signed.signature);
+        let l1_address = vector.l1_address.0;
+        let withdrawal = Withdrawal {
+            from: vector.from,
+            amount: integer(&vector.withdrawn),
+            fee: transfer.fee,
+            nonce: transfer.nonce,
+            expiry: vector.expiry,
+            token: vector.token,
+        };
+        let signed = withdrawal.sign(&key, id, &l1_address);
+        let message = withdrawal.message(id, &l1_address);
+        vector.withdrawal.is(withdrawal.word(), message, signed.signature);
+        let creation = Creation {
+            index: vector.to,
+            token: vector.token,
+            owner: vector.owner,
+            l1_address,
+        };
+        let signed = creation.sign(&key, id);
+        vector
+            .creation
+            .is(creation.word(), creation.message(id), signed.signature);
     }
 }
 

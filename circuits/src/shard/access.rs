@@ -14,7 +14,7 @@ use rules::tree::DEPTH;
 
 /// The cells of one update. Token and L1 address are the same before and after.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Access {
+pub(super) struct Access {
     pub index: Var,
     pub token: Var,
     /// Before and after.
@@ -79,7 +79,7 @@ impl Sheet {
         }
     }
 
-    /// P-4.6: the row after the leaves' hashes holds each times its bit; the bits are copies, beside hash and leaf.
+    /// P-10.1: the row after the leaves' hashes holds each times its bit; the bits are copies, beside hash and leaf.
     fn mask(&mut self, occupied: [Var; 2], leaf: &Block9) -> [Fr; 2] {
         let row = self.lane_row;
         self.lane_row += 1;

@@ -22,32 +22,32 @@ use rules::babyjub;
 use rules::poseidon::{self, Spec};
 
 /// Rows of a double full round of width 9: nine of state, five that hold the nine squares of the second round's inputs.
-pub(crate) const DOUBLE_ROUND_ROWS: usize = 14;
+pub(super) const DOUBLE_ROUND_ROWS: usize = 14;
 /// Partial rounds of width 9.
-pub(crate) const PARTIAL_ROWS_9: usize = 63;
+pub(super) const PARTIAL_ROWS_9: usize = 63;
 /// Row of the hash in a width-9 block.
-pub(crate) const OUT_9: usize = 4 * DOUBLE_ROUND_ROWS + PARTIAL_ROWS_9;
+pub(super) const OUT_9: usize = 4 * DOUBLE_ROUND_ROWS + PARTIAL_ROWS_9;
 /// Rows of a width-9 block.
-pub(crate) const BLOCK_9: usize = OUT_9 + 1;
+pub(super) const BLOCK_9: usize = OUT_9 + 1;
 /// Partial rounds of width 6.
-pub(crate) const PARTIAL_ROWS_6: usize = 60;
+pub(super) const PARTIAL_ROWS_6: usize = 60;
 /// Row of the hash in a width-6 block.
-pub(crate) const OUT_6: usize = 8 * 6 + PARTIAL_ROWS_6;
+pub(super) const OUT_6: usize = 8 * 6 + PARTIAL_ROWS_6;
 /// Rows of a width-6 block.
-pub(crate) const BLOCK_6: usize = OUT_6 + 1;
+pub(super) const BLOCK_6: usize = OUT_6 + 1;
 
 /// Spare cells of a width-9 block that the path gate uses: rows of `u0` with the three bits of the digit, least significant first.
-pub(crate) const DIGIT_BITS: [usize; 3] = [13, 27, 104];
+pub(super) const DIGIT_BITS: [usize; 3] = [13, 27, 104];
 /// Row of `u1` with the part of the index at and above this level.
-pub(crate) const INDEX_HERE: usize = 13;
+pub(super) const INDEX_HERE: usize = 13;
 /// Row of `u1` with the part of the index above this level.
-pub(crate) const INDEX_ABOVE: usize = 27;
+pub(super) const INDEX_ABOVE: usize = 27;
 
 /// Rows of one step of the double-scalar multiplication.
-pub(crate) const STEP_ROWS: usize = 11;
+pub(super) const STEP_ROWS: usize = 11;
 
 /// Cells of a step, by row offset.
-pub(crate) mod step {
+pub(super) mod step {
     pub const S: usize = 0;
     pub const H: usize = 1;
     pub const DOUBLE: usize = 2;
@@ -59,7 +59,7 @@ pub(crate) mod step {
 
 /// What a selector switches on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Gate {
+pub(super) enum Gate {
     /// `u = (x + rc)^4` in both lanes.
     Quart,
     /// Width 9: a double full round that ends in a state.
@@ -97,7 +97,7 @@ pub(crate) enum Gate {
 }
 
 /// All gates, in the order of their selectors.
-pub(crate) const GATES: [Gate; 17] = [
+pub(super) const GATES: [Gate; 17] = [
     Gate::Quart,
     Gate::Next9,
     Gate::Init9,
@@ -121,17 +121,17 @@ pub(crate) const GATES: [Gate; 17] = [
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
     /// `x0, u0, x1, u1, z`.
-    pub(crate) advice: [Column<Advice>; 5],
+    pub(super) advice: [Column<Advice>; 5],
     /// `rc, rc_mid`.
-    pub(crate) fixed: [Column<Fixed>; 2],
-    pub(crate) instance: Column<Instance>,
-    pub(crate) selectors: [Selector; 17],
+    pub(super) fixed: [Column<Fixed>; 2],
+    pub(super) instance: Column<Instance>,
+    pub(super) selectors: [Selector; 17],
 }
 
 /// Index of a column in [`ShardConfig::advice`].
-pub(crate) const X: [usize; 2] = [0, 2];
-pub(crate) const U: [usize; 2] = [1, 3];
-pub(crate) const Z: usize = 4;
+pub(super) const X: [usize; 2] = [0, 2];
+pub(super) const U: [usize; 2] = [1, 3];
+pub(super) const Z: usize = 4;
 
 type E = Expression<Fr>;
 type Named = (&'static str, E);
@@ -224,7 +224,7 @@ fn select([s, h]: [&E; 2], t: &[E; 2], u: &[E; 2]) -> [E; 2] {
 
 impl ShardConfig {
     /// Allocates the columns and creates every gate.
-    pub(crate) fn configure(meta: &mut ConstraintSystem<Fr>) -> Self {
+    pub(super) fn configure(meta: &mut ConstraintSystem<Fr>) -> Self {
         let advice = std::array::from_fn(|_| meta.advice_column());
         let fixed = [meta.fixed_column(), meta.fixed_column()];
         let instance = meta.instance_column();
@@ -259,7 +259,7 @@ impl ShardConfig {
         config
     }
 
-    pub(crate) fn selector(&self, gate: Gate) -> Selector {
+    pub(super) fn selector(&self, gate: Gate) -> Selector {
         self.selectors[gate as usize]
     }
 
@@ -448,7 +448,7 @@ impl ShardConfig {
         });
     }
 
-    /// P-4.6: the leaf that a path opens is *occupied before* times the hash in the row before, the one that it writes
+    /// P-10.1: the leaf that a path opens is *occupied before* times the hash in the row before, the one that it writes
     /// *occupied after* times that. The two bits stand in `u1`, beside the hashes and beside the leaves.
     fn mask(&self, meta: &mut ConstraintSystem<Fr>) {
         meta.create_gate("mask", |cells| {

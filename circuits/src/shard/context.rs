@@ -3,11 +3,11 @@
 use super::sheet::Var;
 
 /// Pairs of bits in a balance (P-3.1).
-pub(crate) const BALANCE_PARTS: usize = 64;
+pub(super) const BALANCE_PARTS: usize = 64;
 
 /// The cells of the batch that every operation uses.
 #[derive(Clone, Copy)]
-pub(crate) struct Context {
+pub(super) struct Context {
     pub rollup_id: Var,
     pub time: Var,
 }

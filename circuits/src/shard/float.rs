@@ -7,11 +7,11 @@ use rules::Fr;
 use rules::amount::EXPONENT_BITS;
 
 /// Pairs of mantissa bits of an amount below the cut of P-6.2: of 16 bits.
-pub(crate) const CUT_PARTS: usize = 8;
+pub(super) const CUT_PARTS: usize = 8;
 
 /// A decimal float (P-4.2).
 #[derive(Clone, Copy)]
-pub(crate) struct Float {
+pub(super) struct Float {
     pub mantissa: Var,
     /// The mantissa's bits from 16 on.
     pub mantissa_high: Option<Var>,
@@ -21,7 +21,7 @@ pub(crate) struct Float {
 
 impl Sheet {
     /// P-4.2: a canonical float with a mantissa of `bits` bits, at least `least` where the exponent is not 0.
-    pub(crate) fn float(&mut self, raw: RawFloat, bits: u32, least: u32) -> Float {
+    pub(super) fn float(&mut self, raw: RawFloat, bits: u32, least: u32) -> Float {
         let mantissa = self.witness(raw.mantissa);
         let parts = bits as usize / 2;
         let chain = if bits % 2 == 1 {

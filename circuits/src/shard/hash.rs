@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 /// Where a block of width 9 lies.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Block9 {
+pub(super) struct Block9 {
     base: usize,
 }
 

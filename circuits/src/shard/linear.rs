@@ -12,7 +12,7 @@ use rules::poseidon::Spec;
 
 /// A linear form over a window of S-box inputs `x` and outputs `y`.
 #[derive(Clone, Debug)]
-pub(crate) struct Window {
+pub(super) struct Window {
     /// Coefficient of each `x` in the window.
     pub x: Vec<Fr>,
     /// Coefficient of each `y` in the window.
@@ -21,7 +21,7 @@ pub(crate) struct Window {
 
 /// The partial rounds of a width-`T` Poseidon as linear forms (source: module documentation).
 #[derive(Clone, Debug)]
-pub(crate) struct PartialRounds<const T: usize> {
+pub(super) struct PartialRounds<const T: usize> {
     /// `init[r]`: `x_r` for `r < T` from the last full round's S-box outputs (`x` part, `T` of them) and `y_0 … y_{r-1}`.
     pub init: Vec<Window>,
     /// `x_{r+T}` from `x_r … x_{r+T-1}` and `y_r … y_{r+T-1}`.

@@ -1,6 +1,6 @@
 //! The cells of a shard before they meet halo2: values, switched-on gates, and equalities between cells.
 //!
-//! Everything is laid out here in plain Rust, at absolute rows, so that the layout depends on the capacity alone
+//! Everything is laid out here in plain Rust, at absolute rows, so that the layout depends on the shape alone
 //! and a test can change any cell of a valid witness before it is proven or checked.
 
 use super::config::{GATES, Gate, Z};
@@ -9,11 +9,11 @@ use rules::Fr;
 use std::collections::HashMap;
 
 /// Rows at the top of `rc` that hold the circuit's constants; lanes begin below.
-pub(crate) const CONSTANT_ROWS: usize = 96;
+pub(super) const CONSTANT_ROWS: usize = 96;
 
 /// A column that takes part in equalities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub(super) enum Place {
     Advice(usize),
     /// Column `rc`, which holds the constants.
     Constant,
@@ -22,21 +22,21 @@ pub(crate) enum Place {
 
 /// A cell by column and absolute row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Cell {
+pub(super) struct Cell {
     pub place: Place,
     pub row: usize,
 }
 
 /// A cell with the value that the prover means it to hold.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Var {
+pub(super) struct Var {
     pub cell: Cell,
     pub value: Fr,
 }
 
 /// An operand of the arithmetic gate.
 #[derive(Clone, Copy)]
-pub(crate) enum Term {
+pub(super) enum Term {
     /// Equal to an existing cell.
     Copy(Var),
     /// Equal to a constant of the circuit.
@@ -61,13 +61,13 @@ impl Term {
 }
 
 /// The constant `1` as an operand.
-pub(crate) const ONE: Term = Term::Constant(Fr::one());
+pub(super) const ONE: Term = Term::Constant(Fr::one());
 /// The constant `0` as an operand.
-pub(crate) const ZERO: Term = Term::Constant(Fr::zero());
+pub(super) const ZERO: Term = Term::Constant(Fr::zero());
 
 /// All cells of one shard.
 #[derive(Clone, Debug)]
-pub(crate) struct Sheet {
+pub(super) struct Sheet {
     /// Values of `x0, u0, x1, u1, z`, `usable_rows` each.
     pub advice: [Vec<Fr>; 5],
     /// Values of `rc, rc_mid`.

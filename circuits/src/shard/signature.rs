@@ -113,7 +113,7 @@ impl Sheet {
     }
 
     /// [`Self::signature`] with the integer, big endian, that the prover takes the challenge for.
-    pub(crate) fn signature_with(
+    pub(super) fn signature_with(
         &mut self,
         key: [Var; 2],
         message: Var,

@@ -1,43 +1,76 @@
-//! Stream B: groups of five words become two elements, committed to and evaluated (P-6.2 to P-6.4).
+//! The two streams through a group (P-6.2 to P-6.5), in the order of P-6.7.
 
 use super::hash::Block9;
-use super::sheet::{Sheet, Term, Var, ZERO};
+use super::record::RecordCells;
+use super::sheet::{ONE, Sheet, Term, Var, ZERO};
 use super::word::Word;
 use halo2_proofs::arithmetic::Field;
 use rules::Fr;
 use rules::poseidon;
-
-/// Operations in a group.
-pub(crate) const GROUP: usize = 5;
-/// The bit of a group's first element that no words use.
-const FLAG_SHIFT: u32 = 247;
+use rules::stream::FLAG_BIT;
 
 /// A running stream: commitment, evaluation, next power.
 #[derive(Clone, Copy)]
-pub(crate) struct Running {
+pub(super) struct Running {
     pub c: Var,
     pub y: Var,
     pub p: Var,
 }
 
-/// What a group of operations leaves.
-pub(crate) struct Group {
+/// What both streams need of the point `x`.
+#[derive(Clone, Copy)]
+pub(super) struct Powers {
+    pub x: Var,
+    pub x2: Var,
+    pub x4_less_one: Var,
+}
+
+/// What a group leaves.
+pub(super) struct Group {
     /// The state's root after it.
     pub root: Var,
+    /// `q_g`, where there is room for an operation of the queue.
+    pub flag: Option<Var>,
     pub words: Vec<Word>,
-    /// The last operation's message, whose lane 1 is free.
+    /// Of the room, and of all places but the last.
+    pub records: Vec<RecordCells>,
+    /// The last place's message, whose lane 1 absorbs the group.
     pub block: Block9,
 }
 
+/// Streams A and B.
+#[derive(Clone, Copy)]
+pub(super) struct Streams {
+    pub a: Running,
+    pub b: Running,
+}
+
 impl Sheet {
-    /// Takes one group into the stream; `x` and its square are given. The commitment is hashed in lane 1 of the group's block.
-    pub fn group(&mut self, [x, xx]: [Var; 2], group: &Group, running: Running) -> Running {
-        self.stream_b([x, xx], &group.words, None, &group.block, running)
+    /// The cells of `x`, `x²` and `x⁴ - 1`.
+    pub(super) fn powers(&mut self, x: Var) -> Powers {
+        let x2 = self.mul(x, x);
+        let x4 = self.mul(x2, x2);
+        let x4_less_one = self.sub(x4, ONE);
+        Powers { x, x2, x4_less_one }
+    }
+
+    /// Takes a group into both streams.
+    pub(super) fn streams(&mut self, powers: &Powers, group: &Group, streams: Streams) -> Streams {
+        let absorb = |a, record| self.absorb(powers, record, a);
+        let a = group.records.iter().fold(streams.a, absorb);
+        let b = self.stream_b(
+            [powers.x, powers.x2],
+            &group.words,
+            group.flag,
+            &group.block,
+            streams.b,
+        );
+        Streams { a, b }
     }
 
     /// Takes the words of a group into the stream, and the flag that says whether an operation of the queue stands before
     /// it, where there may be one. The commitment is hashed in lane 1 of `block`.
-    pub fn stream_b(
+    fn stream_b(
         &mut self,
         [x, xx]: [Var; 2],
         words: &[Word],
@@ -52,11 +85,11 @@ impl Sheet {
         let [low, high] = self.cut(w2);
         let mut first = self.pack(w0.whole, &[(w1.whole, 99), (low, 198)]);
         if let Some(flag) = flag {
-            first = self.pack(first, &[(flag, FLAG_SHIFT)]);
+            first = self.pack(first, &[(flag, FLAG_BIT)]);
         }
         let second = self.pack(high, &[(w3.whole, 50), (w4.whole, 149)]);
 
-        self.label("P-6.3: commitment");
+        self.label("P-6.4: commitment to stream B");
         let tag = poseidon::tag_stream_b();
         let mut inputs = [Fr::ZERO; 8];
         inputs[..3].copy_from_slice(&[running.c.value, first.value, second.value]);
@@ -70,7 +103,7 @@ impl Sheet {
         }
         let c = block.out(self, 1);
 
-        self.label("P-6.4: evaluation");
+        self.label("P-6.5: evaluation of stream B");
         let pair = self.mul_add(first, x, second);
         let y = self.mul_add(running.y, running.p, pair);
         let p = self.arith([

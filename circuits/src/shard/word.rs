@@ -7,7 +7,7 @@ use rules::Fr;
 
 /// What an operation leaves for the data stream: its word (P-4.3), and the word in two parts cut at bit 49 (P-6.2).
 #[derive(Clone, Copy)]
-pub(crate) struct Word {
+pub(super) struct Word {
     pub whole: Var,
     parts: [Var; 6],
     mantissa_high: Var,
@@ -15,7 +15,7 @@ pub(crate) struct Word {
 
 impl Sheet {
     /// P-4.3: the word.
-    pub(crate) fn word(&mut self, from: Var, to: Var, amount: &Float, fee: &Float) -> Word {
+    pub(super) fn word(&mut self, from: Var, to: Var, amount: &Float, fee: &Float) -> Word {
         let whole = self.pack(
             from,
             &[

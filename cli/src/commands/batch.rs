@@ -10,7 +10,7 @@ use prost::Message;
 use proto::v1::{Batch, BatchInfo, BatchStatus, TaskKind, TaskStatus};
 use rules::field;
 use rules::operation::RollupId;
-use rules::sample::{Sample, SampleConfig};
+use rules::sample::{Draw, Mix, Sample, SampleConfig};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -24,29 +24,40 @@ use crate::proof_file::{ProofFile, to_hex};
 /// How long a command keeps trying to reach the coordinator.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Users of a sample rollup, each with an account of every token.
-pub const SAMPLE_USERS: u32 = 16;
+/// Users of a sample rollup.
+const SAMPLE_USERS: u32 = 16;
 
-/// Transfers of a sample batch when nobody says how many: whole groups (P-6.2) of enough for two shards, as far as the
-/// preset has as many.
+/// Transfers of a batch when nobody says how many: whole groups (P-6.2) of enough for two shards, as far as the preset has as many.
 pub fn sample_transfers(preset: &Preset) -> usize {
-    (preset.shard.capacity * 3 / 2 / 5 * 5).min(preset.operations_max())
+    (preset.shard.shape.places * 3 / 2 / 5 * 5).min(preset.places_max())
 }
 
-/// Writes a genesis state and one of the batches on it.
+/// Writes one of the batches of a sample rollup.
 ///
 /// # Errors
-/// When the preset is unknown or its batches hold fewer transfers, or a file cannot be written.
+/// When the preset's batches hold fewer operations, or a file cannot be written.
 pub fn sample(args: &SampleArgs) -> Result<()> {
     let preset = args.preset;
-    let transfers = args
-        .transfers
-        .map_or_else(|| sample_transfers(&preset), |transfers| transfers as usize);
+    let count = |given: Option<u32>, default| given.map_or(default, |given| given as usize);
+    let draw = Draw {
+        shape: preset.shard.shape,
+        queued: count(args.queued, preset.queue_capacity()),
+        signed: count(args.transfers, sample_transfers(&preset)),
+        mix: if args.all_kinds { Mix::All } else { Mix::Transfers },
+    };
+    for (what, found, most) in [
+        ("transfers", draw.signed, preset.places_max()),
+        ("operations of the queue", draw.queued, preset.queue_capacity()),
+    ] {
+        anyhow::ensure!(
+            found <= most,
+            "a batch of preset {} holds at most {most} {what}, not {found}; name the coordinator's preset with --preset",
+            preset.name
+        );
+    }
     anyhow::ensure!(
-        transfers <= preset.operations_max(),
-        "a batch of preset {} holds at most {} transfers, not {transfers}; name the coordinator's preset with --preset",
-        preset.name,
-        preset.operations_max()
+        draw.queued + draw.signed > 0,
+        "a batch has at least one operation"
     );
     let rollup_id = RollupId {
         chain_id: args.chain_id,
@@ -59,19 +70,18 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     });
     let time = now()?;
     for _ in 0..args.batch_number {
-        // Its transfers follow from the seed alone, so the state after it is that of the batch which was written then.
-        sample.batch(rollup_id, time, transfers);
+        // Its operations follow from the seed alone, so the state after it is that of the batch which was written then.
+        sample.batch(rollup_id, time, draw);
     }
-    let batch = sample.batch(rollup_id, time, transfers);
-    for (path, content) in [
-        (&args.genesis, sample.genesis().to_json().into_bytes()),
-        (&args.batch, batch_to_proto(&batch).encode_to_vec()),
-    ] {
-        whole_file::write(path, &content).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    let batch = sample.batch(rollup_id, time, draw);
+    let path = args.batch.display();
+    whole_file::write(&args.batch, &batch_to_proto(&batch).encode_to_vec())
+        .with_context(|| format!("cannot write {path}"))?;
     output::line(format!(
-        "batch {}: {transfers} transfers from {} to {}",
+        "batch {}: {} signed operations and {} of the queue, from {} to {}",
         batch.number,
+        draw.signed,
+        draw.queued,
         field::to_hex(&batch.old_root),
         field::to_hex(&batch.new_root)
     ))
@@ -304,6 +314,14 @@ pub fn batch_json(info: &BatchInfo) -> Value {
         "status": word(info.status().as_str_name(), "BATCH_STATUS_"),
         "revision": info.revision,
         "operations": info.operations,
+        "counts": info.counts.map(|counts| json!({
+            "transfers": counts.transfers,
+            "withdrawals": counts.withdrawals,
+            "creations": counts.creations,
+            "queued": counts.queued,
+            "queued_without_effect": counts.queued_without_effect,
+            "no_ops": counts.no_ops,
+        })),
         "shards_total": info.shards_total,
         "shards_done": info.shards_done,
         "old_root": to_hex(&info.old_root),

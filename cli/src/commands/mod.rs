@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod contracts;
+pub mod derive;
 pub mod doctor;
 pub mod keys;
 pub mod operator;
@@ -10,3 +11,4 @@ pub mod roles;
 pub mod rollback;
 pub mod token;
 pub mod top;
+pub mod wallet;

@@ -68,6 +68,7 @@ pub async fn info(args: &ServiceArgs) -> Result<()> {
             ),
         ),
         ("state root", to_hex(&info.head_root)),
+        ("queue's head", format!("entry {}", info.queue_head)),
         (
             "open batches",
             format!("{} of at most {}", info.batches_open, info.batches_open_max),
@@ -76,8 +77,8 @@ pub async fn info(args: &ServiceArgs) -> Result<()> {
         (
             "preset",
             format!(
-                "{}: {} operations a shard, {} shards and {} operations a batch",
-                info.preset, info.shard_capacity, info.shards_max, info.operations_max
+                "{}: a batch has {} shards, {} places of signed operations and room for {} of the queue",
+                info.preset, info.shards_max, info.places_max, info.queue_capacity
             ),
         ),
         ("shard key", to_hex(&info.shard_vk_digest)),
@@ -120,13 +121,17 @@ fn info_json(info: &GetInfoResponse) -> Value {
         // Text, as in a proof file: not every reader of JSON has numbers of 64 bits.
         "chain_id": info.chain_id.to_string(),
         "contract": to_hex(&info.contract),
-        "genesis_root": to_hex(&info.genesis_root),
+        "start_root": to_hex(&info.start_root),
+        "start_batch_number": info.start_batch_number,
         "head_root": to_hex(&info.head_root),
         "next_batch_number": info.next_batch_number,
         "head_time": info.head_time,
-        "shard_capacity": info.shard_capacity,
+        "queue_head": info.queue_head,
+        "shard_places": info.shard_places,
+        "shard_rooms": info.shard_rooms,
         "shards_max": info.shards_max,
-        "operations_max": info.operations_max,
+        "places_max": info.places_max,
+        "queue_capacity": info.queue_capacity,
         "batches_open": info.batches_open,
         "batches_open_max": info.batches_open_max,
         "workers": info.workers,

@@ -26,8 +26,8 @@ use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
 use crate::signals::Signals;
 
-/// Most bytes of a genesis file: twice those of as many accounts as one may have.
-const GENESIS_BYTES_MAX: u64 = 16 << 30;
+/// Most bytes of a snapshot: twice those of as many accounts as one may have.
+const SNAPSHOT_BYTES_MAX: u64 = 16 << 30;
 /// Longest time that a task may stand still: no phase reported and no processor time used.
 const STALL_MAX: Duration = Duration::from_secs(120);
 /// Longest time of one phase: the quotient at the largest preset on a slow machine, with room.
@@ -175,7 +175,7 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     }
     let mut signals = Signals::take()?;
     let open = move |progress: &Progress| {
-        check_genesis(&args.genesis)?;
+        args.snapshot.as_deref().map_or(Ok(()), check_snapshot)?;
         Ok((open_keyring(&args.keys, &args.previous_keys, progress)?, args))
     };
     let (keys, args) = tokio::select! {
@@ -186,7 +186,8 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
         chain_id: args.chain_id,
         contract: args.contract,
     };
-    let mut config = coordinator::Config::new(args.listen, args.data_dir, rollup_id, args.genesis);
+    let mut config = coordinator::Config::new(args.listen, args.data_dir, rollup_id);
+    config.snapshot = args.snapshot;
     config.tls = args.server_tls.files();
     config.access = args.access;
     config.insecure_plaintext = args.insecure_plaintext;
@@ -199,14 +200,14 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     Ok(coordinator::run(config, keys, async move { signals.either().await }).await?)
 }
 
-/// Looks whether a genesis file is there and not too large, before anything that takes longer. The coordinator reads it.
-fn check_genesis(path: &Path) -> Result<()> {
+/// Looks whether a snapshot is there and not too large, before anything that takes longer. The coordinator reads it.
+fn check_snapshot(path: &Path) -> Result<()> {
     let file = path
         .metadata()
         .with_context(|| format!("cannot read {}", path.display()))?;
     anyhow::ensure!(
-        file.len() <= GENESIS_BYTES_MAX,
-        "{} is too large: expected at most {GENESIS_BYTES_MAX} bytes, found more",
+        file.len() <= SNAPSHOT_BYTES_MAX,
+        "{} is too large: expected at most {SNAPSHOT_BYTES_MAX} bytes, found more",
         path.display()
     );
     Ok(())
@@ -221,7 +222,7 @@ async fn open_beside<T: Send + 'static>(
 ) -> Result<T> {
     let progress = progress.clone();
     let opened = tokio::task::spawn_blocking(move || open(&progress)).await;
-    opened.context("opening keys and genesis panicked")?
+    opened.context("opening keys and snapshot panicked")?
 }
 
 /// A coordinator's keys, the earlier ones that it serves too included.

@@ -1,11 +1,14 @@
-//! The demo: the whole service on one machine, from keys to a batch that a local L1 accepts.
+//! The demo: the whole service on one machine, from keys to batches that a local L1 accepts, and how people enter and leave by L1's rules.
 //!
 //! It supervises: a coordinator or worker that dies is started again, and the demo's own calls resume, so killing
 //! any of them at any moment delays the batch and no more.
 
+mod acts;
 mod children;
 mod lock;
+mod people;
 mod report;
+mod sequencer;
 mod service;
 mod settle;
 
@@ -18,28 +21,37 @@ use circuits::preset::Preset;
 use coordinator::convert::batch_to_proto;
 use prost::Message;
 use proto::connection::{Connector, Credentials};
-use proto::v1::BatchInfo;
+use proto::v1::GetProofResponse;
+use rules::field;
+use rules::layout::lay_out;
 use rules::operation::RollupId;
-use rules::sample::{Sample, SampleConfig};
-use rules::{Fr, field};
+use rules::record::Record;
 use srs::SrsSource;
+use verifier_contracts::events::Event;
 use verifier_contracts::generator::Rendered;
-use verifier_contracts::l1::Deployment;
+use verifier_contracts::l1::{Deployment, L1Error};
+use verifier_contracts::replica::{Step, Watch};
 use verifier_contracts::tools::Tools;
 use verifier_contracts::verifier;
 
 use crate::args::DemoArgs;
 use crate::client::Client;
-use crate::commands::batch::{SAMPLE_USERS, Show, check_proven, now, request_id, sample_transfers};
+use crate::commands::batch::{Show, check_proven, now, request_id, sample_transfers};
 use crate::commands::keys;
+use crate::derived::{Derivation, Start};
 use crate::output::{Exit, Failure};
 use crate::progress::Progress;
 use crate::signals::Signals;
 use children::{Failures, Supervisor};
 use lock::DemoLock;
+use people::{People, Person};
 use report::{Machine, Report};
+use sequencer::{Made, Sequencer};
 use service::{Chain, ServiceConfig, WorkDir};
+use settle::Compiled;
 
+/// Tokens of the demo: ETH and one more.
+const TOKENS: u16 = 2;
 /// How long the coordinator may be out of reach: it is restarted meanwhile, and executes what it had accepted.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -67,7 +79,10 @@ pub async fn run(args: &DemoArgs, progress: &Progress) -> Result<()> {
         report.peak_memory_together_bytes = memory.together;
         report.derive();
         progress.say(&report.summary());
-        args.json.as_deref().map_or(Ok(()), |path| report.write(path))
+        args.json.as_deref().map_or(Ok(()), |path| report.write(path))?;
+        let missing = report.missing();
+        anyhow::ensure!(missing.is_empty(), "the demo did not see: {}", missing.join("; "));
+        Ok(())
     });
     if result.is_err() {
         progress.say(&format!("the logs are in {}", work_dir.keep().display()));
@@ -92,17 +107,30 @@ struct Demo<'a> {
     report: Report,
 }
 
-/// A batch that the coordinator took, and its proof's submission to L1.
-struct Proven {
-    info: BatchInfo,
-    proof: proto::v1::GetProofResponse,
+/// What is there while the acts are played.
+struct Stage {
+    client: Client,
+    rollup_id: RollupId,
+    /// The rollup's contract, called by the operator.
+    deployment: Deployment,
+    /// The number of its verifier.
+    verifier: u8,
+    sequencer: Sequencer,
+    /// The state from L1's logs.
+    derivation: Derivation,
+}
+
+/// A batch that L1 took.
+struct Settled {
+    number: u64,
+    records: Vec<Record>,
 }
 
 impl<'a> Demo<'a> {
     fn new(args: &'a DemoArgs, preset: Preset, directory: &'a Path, progress: &'a Progress) -> Self {
         let report = Report {
             preset: preset.name.to_string(),
-            tokens: args.tokens,
+            tokens: TOKENS,
             machine: Machine::here(),
             commit: report::commit(),
             ..Report::default()
@@ -124,23 +152,25 @@ impl<'a> Demo<'a> {
         );
         let tools = self.tools().await?;
         let (rendered, keys_dir) = self.keys().await?;
+        let compiling = tokio::task::spawn_blocking({
+            let tools = tools.clone();
+            move || settle::compile(&tools, rendered)
+        });
 
         let step = self.progress.step("start L1 and service");
         let chain = Chain::start(&tools).await?;
-        let (seed, tokens) = (self.args.seed, self.args.tokens);
-        let mut sample = Sample::new(SampleConfig {
-            seed,
-            users: SAMPLE_USERS,
-            tokens,
-        });
-        let genesis_root = sample.state().root();
+        let mut people = People::new(chain.url(), self.args.seed)?;
+        let operator = &people.operator.l1;
+        let rollup_id = RollupId {
+            chain_id: operator.chain_id().await?,
+            contract: operator.predict(1).await?.rollup.into_array(),
+        };
         let config = ServiceConfig {
             directory: self.directory,
             preset: self.preset.name,
             keys_dir: &keys_dir,
             device: self.args.device,
-            genesis: sample.genesis(),
-            rollup_id: chain.rollup_id,
+            rollup_id,
         };
         let url = service::start(&config, supervisor)?;
         supervisor.watch_memory([("anvil", chain.pid()), ("demo", std::process::id())]);
@@ -148,27 +178,17 @@ impl<'a> Demo<'a> {
         client.info().await.context("the coordinator does not come up")?;
         self.report.seconds.startup = step.finish(url.as_str()).as_secs_f64();
 
-        let mut deployment = None;
-        let mut remaining = self.transfers();
-        self.report.old_root = field::to_hex(&genesis_root);
-        while remaining > 0 {
-            let size = remaining.min(self.preset.operations_max());
-            let proven = self.prove(&client, &mut sample, chain.rollup_id, size).await?;
-            let deployment = match &mut deployment {
-                Some(deployment) => deployment,
-                none => none.insert(
-                    self.deploy(&chain, &tools, rendered.clone(), genesis_root)
-                        .await?,
-                ),
-            };
-            self.settle(deployment, &proven).await?;
-            remaining -= size;
-        }
+        let compiled = compiling.await.context("compiling panicked")??;
+        let mut stage = self.deploy(&people, &compiled, client, rollup_id).await?;
+        self.report.old_root = field::to_hex(&stage.sequencer.state().root());
+        let transfers = self.transfers();
+        acts::first(&mut self, &mut stage, &mut people, transfers).await?;
+        acts::second(&mut self, &mut stage, &mut people, &compiled).await?;
         self.report.seconds.total = self.started.elapsed().as_secs_f64();
         Ok(self.report)
     }
 
-    /// How many transfers, of all batches together.
+    /// How many transfers the first act has.
     fn transfers(&self) -> usize {
         self.args
             .transfers
@@ -217,31 +237,93 @@ impl<'a> Demo<'a> {
         Ok((rendered, directory))
     }
 
-    /// Makes, submits and follows one batch.
-    async fn prove(
+    async fn deploy(
         &mut self,
-        client: &Client,
-        sample: &mut Sample,
+        people: &People,
+        compiled: &Compiled,
+        client: Client,
         rollup_id: RollupId,
-        size: usize,
-    ) -> Result<Proven> {
-        let step = self.progress.step("sign transfers");
-        let batch = sample.batch(rollup_id, now()?, size);
-        self.report.seconds.sample += step.finish(&format!("{size} transfers")).as_secs_f64();
+    ) -> Result<Stage> {
+        let step = self.progress.step("deploy contracts");
+        let deployment = settle::deploy(&people.operator, compiled).await?;
+        let rollup = deployment.rollup();
+        anyhow::ensure!(
+            rollup.into_array() == rollup_id.contract,
+            "the rollup contract is at {rollup}, not where operations are signed for"
+        );
+        let start = Start {
+            contract: rollup_id.contract,
+            block: 0,
+            confirmations: 1,
+        };
+        let derivation = Derivation::begin(&people.stranger.l1, &start, Watch::Nobody, None).await?;
+        self.report.seconds.deploy = step.finish(&rollup.to_string()).as_secs_f64();
+        Ok(Stage {
+            client,
+            rollup_id,
+            deployment,
+            verifier: 0,
+            sequencer: Sequencer::new(rollup_id, self.preset),
+            derivation,
+        })
+    }
 
+    /// Notes what a transaction took: of several of a kind the last, since the first pays for storage that the others find.
+    fn gas(&mut self, what: &str, gas: u64) {
+        self.report.gas.insert(what.to_owned(), gas);
+    }
+
+    /// Notes by which error L1 refused something. Whether it did.
+    fn refused<T>(&mut self, what: &str, answer: Result<T, L1Error>) -> Result<bool> {
+        let error = settle::refused(answer)?;
+        let error = error.with_context(|| format!("L1 would accept {what}"))?;
+        self.progress.say(&format!("L1 refuses {what}: {error}"));
+        self.report.refused.insert(what.to_owned(), error);
+        Ok(true)
+    }
+
+    /// Makes batches of all that waits, has them proven, and brings them to L1 by somebody's transactions.
+    async fn prove_all(&mut self, stage: &mut Stage, submitter: &Person) -> Result<Vec<Settled>> {
+        let mut made = Vec::new();
+        while let Some(batch) = stage.sequencer.batch(now()?)? {
+            let batch_id = self.submit(stage, &batch).await?;
+            made.push((batch_id, batch));
+        }
+        let deployment = submitter.at(&stage.deployment).await?;
+        let mut settled = Vec::new();
+        for (batch_id, batch) in made {
+            let proof = self.prove(&stage.client, &batch_id, &batch).await?;
+            self.settle(&deployment, stage.verifier, &proof).await?;
+            settled.push(Settled {
+                number: batch.batch.number,
+                records: batch.records,
+            });
+        }
+        stage.take_entries().await?;
+        Ok(settled)
+    }
+
+    /// Hands a batch to the coordinator.
+    async fn submit(&mut self, stage: &Stage, made: &Made) -> Result<String> {
         let step = self.progress.step("submit batch");
-        let bytes = batch_to_proto(&batch).encode_to_vec();
-        let submitted = client
+        let batch = &made.batch;
+        let bytes = batch_to_proto(batch).encode_to_vec();
+        let submitted = stage
+            .client
             .submit(&request_id(batch.number, &bytes), batch.number, &bytes)
             .await?;
         let info = submitted
             .batch
             .context("the coordinator accepted the batch without naming it")?;
         self.report.seconds.submit += step.finish(&info.batch_id).as_secs_f64();
+        Ok(info.batch_id)
+    }
 
+    /// Follows a batch until it is proven.
+    async fn prove(&mut self, client: &Client, batch_id: &str, made: &Made) -> Result<GetProofResponse> {
         let (mut show, watched, mut shards_done) = (Show::new(self.progress), Instant::now(), None);
         let info = client
-            .watch(&info.batch_id, |info| {
+            .watch(batch_id, |info| {
                 if info.shards_done == info.shards_total && shards_done.is_none() {
                     shards_done = Some(watched.elapsed());
                 }
@@ -252,37 +334,29 @@ impl<'a> Demo<'a> {
         let shards = shards_done.unwrap_or_default();
         self.report.seconds.shards += shards.as_secs_f64();
         self.report.seconds.aggregation += (watched.elapsed() - shards).as_secs_f64();
-        let proof = client.proof(&info.batch_id).await?;
-        Ok(Proven { info, proof })
-    }
-
-    async fn deploy(
-        &mut self,
-        chain: &Chain,
-        tools: &Tools,
-        rendered: Rendered,
-        root: Fr,
-    ) -> Result<Deployment> {
-        let step = self.progress.step("deploy contracts");
-        let deployment = settle::deploy(&chain.l1, tools, rendered, root).await?;
-        let rollup = deployment.addresses().rollup;
-        anyhow::ensure!(
-            rollup.into_array() == chain.rollup_id.contract,
-            "the rollup contract is at {rollup}, not where the transfers were signed for"
-        );
-        self.report.seconds.deploy = step.finish(&rollup.to_string()).as_secs_f64();
-        Ok(deployment)
+        let report = &mut self.report;
+        report.transfers += made.transfers;
+        let groups = lay_out(&made.batch.operations, self.preset.shard.shape)?.len();
+        report.shards += groups.div_ceil(self.preset.shard.shape.groups()) as u64;
+        report.shard_proofs += u64::from(info.shards_total);
+        client.proof(batch_id).await
     }
 
     /// Brings a proven batch to L1. With the first one, tampered versions are tried before it.
-    async fn settle(&mut self, deployment: &Deployment, proven: &Proven) -> Result<()> {
-        let submission = settle::submission(&proven.proof)?;
+    async fn settle(
+        &mut self,
+        deployment: &Deployment,
+        verifier: u8,
+        proof: &GetProofResponse,
+    ) -> Result<()> {
+        let submission = settle::submission(verifier, proof)?;
         if self.report.batches == 0 {
             self.report.tampered_errors = settle::refuse_tampered(deployment, &submission).await?;
             self.report.tampered_rejected = true;
             for (what, error) in &self.report.tampered_errors {
                 self.progress.say(&format!("L1 refuses {what}: {error}"));
             }
+            self.report.verify_gas = settle::verify_gas(deployment, proof).await?;
         }
         let step = self.progress.step("submit to L1");
         let accepted = settle::settle(deployment, &submission).await?;
@@ -297,15 +371,25 @@ impl<'a> Demo<'a> {
 
         let report = &mut self.report;
         report.batches += 1;
-        report.transfers += u64::from(proven.info.operations);
-        report.shards += u64::from(proven.info.operations).div_ceil(self.preset.shard.capacity as u64);
-        report.shard_proofs += u64::from(proven.info.shards_total);
         report.proof_bytes = submission.proof.len() as u64;
         report.data_bytes += (submission.data_a.len() + submission.data_b.len()) as u64;
-        report.verify_gas = accepted.verifier_gas;
         report.l1_gas += accepted.gas_used;
         report.new_root = field::to_hex(&accepted.new_root);
         report.accepted_on_l1 = true;
         Ok(())
+    }
+}
+
+impl Stage {
+    /// Follows L1: entries go to the sequencer, batches to the derived state.
+    async fn take_entries(&mut self) -> Result<()> {
+        let sequencer = &mut self.sequencer;
+        self.derivation
+            .catch_up(|step| match step {
+                Step::Event(Event::Queued(entry)) => sequencer.enter(entry),
+                Step::Undone { .. } => Err(anyhow!("the local chain went back")),
+                Step::Batch(_) | Step::Event(_) | Step::Reached(_) => Ok(()),
+            })
+            .await
     }
 }

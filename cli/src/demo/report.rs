@@ -20,7 +20,7 @@ pub struct Report {
     pub tokens: u16,
     /// Batches.
     pub batches: u64,
-    /// Shards that hold transfers, all batches together.
+    /// Shards that hold operations, all batches together.
     pub shards: u64,
     /// Shard proofs made, padding included.
     pub shard_proofs: u64,
@@ -54,6 +54,24 @@ pub struct Report {
     pub tampered_rejected: bool,
     /// By which error L1 refused each tampered submission.
     pub tampered_errors: BTreeMap<String, String>,
+    /// Whether deposits of ETH and of a token are in the accounts that they were for.
+    pub deposit_credited: bool,
+    /// Whether an account has the key that its L1 address gave it, and its owner's payments with that key were accepted.
+    pub key_changed: bool,
+    /// Whether an account that was made by a signature has what it was paid.
+    pub new_account_paid: bool,
+    /// Whether L1 paid a withdrawal, once.
+    pub withdrawal_claimed: bool,
+    /// Whether a forced exit was executed in a stranger's batch, against an operator that left it out, and paid.
+    pub forced_exit_served: bool,
+    /// Whether an account of the frozen rollup was paid by a proof of its leaf, once.
+    pub exit_after_freeze_paid: bool,
+    /// Whether the state that follows from L1's logs alone is the coordinator's.
+    pub derived_state_equal: bool,
+    /// Gas of each kind of transaction on L1.
+    pub gas: BTreeMap<String, u64>,
+    /// By which error L1 refused what comes too early, twice, or from the wrong caller.
+    pub refused: BTreeMap<String, String>,
     /// Where it ran.
     pub machine: Machine,
     /// Commit of the source, with "-dirty" when it was changed; empty outside a checkout.
@@ -69,7 +87,7 @@ pub struct Seconds {
     pub keys: f64,
     /// Start of L1, coordinator and workers.
     pub startup: f64,
-    /// Making and signing the transfers.
+    /// Making and signing the operations.
     pub sample: f64,
     /// Submission: transfer of the batch, native execution, commit.
     pub submit: f64,
@@ -77,10 +95,12 @@ pub struct Seconds {
     pub shards: f64,
     /// From then until the root proof was ready.
     pub aggregation: f64,
-    /// Deployment of verifier and rollup contract.
+    /// Compiling and deploying the contracts.
     pub deploy: f64,
     /// Batch transactions on L1.
     pub l1: f64,
+    /// What users do on L1: deposits, claims, exits.
+    pub users: f64,
     /// Everything.
     pub total: f64,
 }
@@ -126,30 +146,70 @@ impl Report {
         self.l1_gas_per_transfer = self.l1_gas as f64 / transfers;
     }
 
+    /// What the acts are to show, and whether they did.
+    fn acts(&self) -> [(bool, &'static str); 7] {
+        [
+            (self.deposit_credited, "deposits of ETH and a token credited"),
+            (self.key_changed, "a key changed by its owner's L1 address"),
+            (
+                self.new_account_paid,
+                "a new account made by a signature, and paid",
+            ),
+            (self.withdrawal_claimed, "a withdrawal claimed on L1"),
+            (
+                self.forced_exit_served,
+                "a forced exit served against a censoring operator",
+            ),
+            (
+                self.exit_after_freeze_paid,
+                "an account paid out after the operator's death and a freeze",
+            ),
+            (
+                self.derived_state_equal,
+                "the state derived from L1 alone is the coordinator's",
+            ),
+        ]
+    }
+
+    /// What the acts were to show and did not.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let missing = self.acts().into_iter().filter(|(done, _)| !done);
+        missing.map(|(_, what)| what).collect()
+    }
+
     /// What a person wants to know, on a few lines.
     pub fn summary(&self) -> String {
         let seconds = &self.seconds;
+        let said = |(done, what): (bool, &str)| format!("{}: {what}", if done { "yes" } else { "NO" });
+        let acts = self.acts().map(said);
+        let gas: Vec<String> = self
+            .gas
+            .iter()
+            .map(|(what, gas)| format!("{what} {gas}"))
+            .collect();
         format!(
-            "{} transfers of {} tokens, {} batches, {} shard proofs: accepted on L1\n\
+            "{} transfers, {} batches, {} shard proofs: accepted on L1\n{}\n\
              old root {}\nnew root {}\n\
              seconds: keys {:.1}, shards {:.1}, aggregation {:.1}, L1 {:.1}, all {:.1}\n\
              proof {} bytes, data {:.1} bytes a transfer, verification {} gas, L1 {:.0} gas a transfer\n\
+             gas: {}\n\
              memory: {:.2} GB at most, all processes together",
             self.transfers,
-            self.tokens,
             self.batches,
             self.shard_proofs,
+            acts.join("\n"),
             self.old_root,
             self.new_root,
             seconds.keys,
             seconds.shards,
             seconds.aggregation,
-            seconds.deploy + seconds.l1,
+            seconds.deploy + seconds.l1 + seconds.users,
             seconds.total,
             self.proof_bytes,
             self.data_bytes_per_transfer,
             self.verify_gas,
             self.l1_gas_per_transfer,
+            gas.join(", "),
             self.peak_memory_together_bytes as f64 / 1e9,
         )
     }

@@ -5,14 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
-use keys::whole_file::{self, Folder};
+use keys::whole_file::Folder;
 use proto::connection::CoordinatorUrl;
 use prover::device::DeviceChoice;
-use rules::genesis::Genesis;
 use rules::operation::RollupId;
 use tokio::process::{Child, Command};
 use verifier_contracts::anvil::Anvil;
-use verifier_contracts::l1::{ANVIL_KEY, L1};
 use verifier_contracts::tools::Tools;
 
 use super::children::{ChildSpec, Supervisor};
@@ -24,10 +22,6 @@ const LEASE_SECONDS: u32 = 10;
 
 /// The local L1.
 pub struct Chain {
-    /// The account that deploys and submits.
-    pub l1: L1,
-    /// What signatures and proofs are bound to: the address that the rollup contract will have.
-    pub rollup_id: RollupId,
     /// Kills anvil when the demo is gone and cannot.
     _guard: Child,
     anvil: Anvil,
@@ -37,22 +31,21 @@ impl Chain {
     /// Starts anvil.
     ///
     /// # Errors
-    /// When it does not start or answer.
+    /// When it does not start.
     pub async fn start(tools: &Tools) -> Result<Self> {
         let tools = tools.clone();
         let anvil = tokio::task::spawn_blocking(move || Anvil::spawn(&tools))
             .await
             .context("starting anvil panicked")??;
-        let guard = guard(anvil.pid())?;
-        let l1 = L1::connect(anvil.url(), ANVIL_KEY)?;
-        let chain_id = l1.chain_id().await?;
-        let contract = l1.predict().await?.rollup.into_array();
         Ok(Self {
-            l1,
-            rollup_id: RollupId { chain_id, contract },
-            _guard: guard,
+            _guard: guard(anvil.pid())?,
             anvil,
         })
+    }
+
+    /// Where it answers.
+    pub fn url(&self) -> &str {
+        self.anvil.url()
     }
 
     /// anvil's process id.
@@ -110,8 +103,6 @@ pub struct ServiceConfig<'a> {
     pub keys_dir: &'a Path,
     /// What the workers prove on.
     pub device: DeviceChoice,
-    /// What the chain begins with.
-    pub genesis: &'a Genesis,
     /// The rollup.
     pub rollup_id: RollupId,
 }
@@ -121,9 +112,6 @@ pub struct ServiceConfig<'a> {
 /// # Errors
 /// When a process cannot be started.
 pub fn start(config: &ServiceConfig, supervisor: &mut Supervisor) -> Result<CoordinatorUrl> {
-    let genesis = config.directory.join("genesis.json");
-    whole_file::write(&genesis, config.genesis.to_json().as_bytes())
-        .context("cannot write the genesis file")?;
     let address = format!("127.0.0.1:{}", free_port()?);
     let url: CoordinatorUrl = format!("http://{address}").parse()?;
 
@@ -137,8 +125,6 @@ pub fn start(config: &ServiceConfig, supervisor: &mut Supervisor) -> Result<Coor
     args.extend(strings([
         "--data-dir",
         path(&config.directory.join("coordinator"))?,
-        "--genesis",
-        path(&genesis)?,
     ]));
     args.extend(strings(["--chain-id", &config.rollup_id.chain_id.to_string()]));
     args.extend(strings([

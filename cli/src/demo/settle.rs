@@ -2,44 +2,140 @@
 
 use std::collections::BTreeMap;
 
+use alloy::primitives::{Address, U256};
+use alloy::sol_types::SolCall as _;
 use anyhow::{Context, Result, ensure};
 use proto::v1::GetProofResponse;
+use rules::state::State;
 use rules::{Fr, field};
 use verifier_contracts::generator::Rendered;
-use verifier_contracts::l1::{Accepted, DeployConfig, Deployment, L1, L1Error};
-use verifier_contracts::rollup::{self, RootSubmission};
+use verifier_contracts::l1::{Accepted, Call, DeployConfig, Deployment, L1Error, TRANSACTION_GAS_MAX};
+use verifier_contracts::rollup::{self, Contracts, IVerifier, RootSubmission, to_u256};
+use verifier_contracts::solc::{self, Code, Runs};
 use verifier_contracts::tools::Tools;
-use verifier_contracts::verifier;
+use verifier_contracts::verifier::{self, CompiledVerifier};
 
-/// Compiles a generated verifier, and deploys it and the rollup contract.
+use super::people::Person;
+
+/// Seconds in an hour and in a day.
+const HOUR_S: u64 = 3_600;
+const DAY_S: u64 = 24 * HOUR_S;
+/// All that there is of the demo's token, in its smallest units.
+pub const TOKEN_SUPPLY: u128 = 1_000_000_000_000;
+
+/// What is deployed.
+pub struct Compiled {
+    verifier: CompiledVerifier,
+    contracts: Contracts,
+    token: Code,
+}
+
+/// Compiles a generated verifier, the rollup's contracts, and a token.
 ///
 /// # Errors
-/// When the compiler or L1 refuses.
-pub async fn deploy(l1: &L1, tools: &Tools, rendered: Rendered, genesis_root: Fr) -> Result<Deployment> {
-    let tools = tools.clone();
-    // The compiler is another process that runs for seconds.
-    let compiled = tokio::task::spawn_blocking(move || -> Result<_> {
-        let verifier = verifier::compile(&tools, rendered).context("cannot compile the verifier")?;
-        let rollup = rollup::compile(&tools).context("cannot compile the rollup contract")?;
-        Ok((verifier, rollup))
-    });
-    let (verifier, rollup) = compiled.await.context("compiling panicked")??;
-    let (deployment, gas) = Deployment::deploy(l1, &verifier, &rollup, &DeployConfig::new(genesis_root))
-        .await
-        .context("cannot deploy the contracts")?;
-    tracing::info!(verifier_gas = gas.verifier, rollup_gas = gas.rollup, "deployed");
+/// When the compiler refuses.
+pub fn compile(tools: &Tools, rendered: Rendered) -> Result<Compiled> {
+    let sources = [("DemoToken.sol", include_str!("DemoToken.sol"))];
+    Ok(Compiled {
+        verifier: verifier::compile(tools, rendered).context("cannot compile the verifier")?,
+        contracts: rollup::compile(tools).context("cannot compile the rollup's contracts")?,
+        token: solc::compile(tools, &sources, Runs::Size, "DemoToken.sol", "DemoToken")
+            .context("cannot compile the token")?,
+    })
+}
+
+/// What the demo's rollup fixes: deadlines as short as the contract allows, so that little time has to pass.
+fn config(operator: &Person) -> DeployConfig {
+    let l1_address = operator.l1.account();
+    DeployConfig {
+        due_after_s: HOUR_S,
+        freeze_after_s: 7 * DAY_S,
+        // A batch is made by this machine's clock, which does not run ahead with anvil's.
+        batch_age_s_max: 7 * DAY_S,
+        ..DeployConfig::new(l1_address, l1_address, operator.key.public())
+    }
+}
+
+/// Deploys the rollup.
+///
+/// # Errors
+/// When L1 refuses.
+pub async fn deploy(operator: &Person, compiled: &Compiled) -> Result<Deployment> {
+    let verifiers = [&compiled.verifier];
+    let deployed = Deployment::deploy(&operator.l1, &compiled.contracts, &verifiers, &config(operator)).await;
+    let (deployment, gas) = deployed.context("cannot deploy the contracts")?;
+    tracing::info!(?gas, "deployed");
     ensure!(
-        deployment.state_root().await? == genesis_root,
-        "the contract does not have the genesis root"
+        deployment.state_root().await? == State::default().root(),
+        "the contract does not begin with the empty state"
     );
     Ok(deployment)
+}
+
+/// Deploys the token, all of which its maker has.
+///
+/// # Errors
+/// When L1 refuses.
+pub async fn deploy_token(maker: &Person, compiled: &Compiled) -> Result<Address> {
+    let supply = U256::from(TOKEN_SUPPLY).to_be_bytes::<32>();
+    let code = [compiled.token.creation.as_slice(), &supply].concat();
+    let receipt = maker
+        .l1
+        .transact(Call::create(code))
+        .await
+        .context("cannot deploy the token")?;
+    receipt
+        .contract_address
+        .context("the token's deployment made no contract")
+}
+
+/// Gas that the verifier takes for a proof, called by itself: what the transaction takes beside its calldata and the flat part.
+///
+/// # Errors
+/// When it does not accept the proof, or L1 fails.
+pub async fn verify_gas(deployment: &Deployment, proof: &GetProofResponse) -> Result<u64> {
+    const FLAT: u64 = 21_000;
+    const TOKEN_GAS: u64 = 4;
+    let verifier = deployment
+        .addresses()
+        .verifiers
+        .first()
+        .context("the rollup has no verifier")?;
+    let instances = instances(proof)?.iter().map(to_u256).collect();
+    let call = IVerifier::verifyCall {
+        proof: proof.proof.to_vec().into(),
+        instances,
+    };
+    let data = call.abi_encode();
+    let caller = deployment.l1();
+    let answer = caller.call(*verifier, data.clone()).await?;
+    ensure!(
+        answer.as_ref() == U256::from(1).to_be_bytes::<32>(),
+        "the verifier does not accept the proof by itself"
+    );
+    let tokens: u64 = data.iter().map(|byte| if *byte == 0 { 1 } else { 4 }).sum();
+    let call = Call::new(*verifier, data).with_gas(TRANSACTION_GAS_MAX);
+    let receipt = caller.transact(call).await?;
+    Ok(receipt.gas_used.saturating_sub(FLAT + TOKEN_GAS * tokens))
 }
 
 /// What L1 gets for a proven batch.
 ///
 /// # Errors
 /// When the coordinator's answer is no root proof.
-pub fn submission(proof: &GetProofResponse) -> Result<RootSubmission> {
+pub fn submission(verifier: u8, proof: &GetProofResponse) -> Result<RootSubmission> {
+    RootSubmission::new(
+        proof.batch_number,
+        verifier,
+        &instances(proof)?,
+        proof.posted_a.to_vec(),
+        proof.posted_b.to_vec(),
+        proof.proof.to_vec(),
+    )
+    .context("the coordinator's answer is no root proof")
+}
+
+fn instances(proof: &GetProofResponse) -> Result<Vec<Fr>> {
     let parse = |(index, element): (usize, &bytes::Bytes)| -> Result<Fr> {
         let bytes: &[u8; 32] = element
             .as_ref()
@@ -47,20 +143,7 @@ pub fn submission(proof: &GetProofResponse) -> Result<RootSubmission> {
             .with_context(|| format!("instance {index} is not 32 bytes"))?;
         field::from_be(bytes).with_context(|| format!("instance {index}"))
     };
-    let instances = proof
-        .instances
-        .iter()
-        .enumerate()
-        .map(parse)
-        .collect::<Result<Vec<Fr>>>()?;
-    RootSubmission::new(
-        proof.batch_number,
-        &instances,
-        proof.posted_a.to_vec(),
-        proof.posted_b.to_vec(),
-        proof.proof.to_vec(),
-    )
-    .context("the coordinator's answer is no root proof")
+    proof.instances.iter().enumerate().map(parse).collect()
 }
 
 /// Asks L1 to take tampered versions of a submission that it would take as it is; returns by which error it
@@ -120,8 +203,16 @@ pub async fn settle(deployment: &Deployment, submission: &RootSubmission) -> Res
 /// # Errors
 /// When L1 cannot be asked.
 pub async fn refusal(deployment: &Deployment, submission: &RootSubmission) -> Result<Option<String>> {
-    match deployment.check(&submission.to_call()).await {
-        Ok(()) => Ok(None),
+    refused(deployment.check(&submission.to_call()).await)
+}
+
+/// By which error the contract refused a call; none when it did not.
+///
+/// # Errors
+/// When L1 failed otherwise.
+pub fn refused<T>(answer: Result<T, L1Error>) -> Result<Option<String>> {
+    match answer {
+        Ok(_) => Ok(None),
         Err(L1Error::Rejected(rejection)) => {
             let debug = format!("{rejection:?}");
             // The variant's name is the Solidity error's.

@@ -31,6 +31,7 @@ def main(stubs, address, batch_file, proof_file, ca, certificate, key):
         info = service.GetInfo(pb.GetInfoRequest(), timeout=30)
         assert info.next_batch_number == batch.number, info
         assert info.head_root == batch.old_root, info
+        assert len(batch.operations) <= info.places_max + info.queue_capacity, info
 
         def submission(request_id, content):
             header = pb.SubmitBatchHeader(
@@ -99,6 +100,7 @@ def main(stubs, address, batch_file, proof_file, ca, certificate, key):
         "refusal": refusal,
         "states": states,
         "operations": last.operations,
+        "counts": {"queued": last.counts.queued, "transfers": last.counts.transfers},
         "proof_bytes": len(proof.proof),
     }
     print(json.dumps(result))

@@ -126,8 +126,8 @@ pub fn read_json(path: &Path) -> Value {
 
 /// The keys that tests use.
 pub const KEYS: [&str; 3] = ["--preset", "tiny", "--insecure-dev-srs"];
-/// A rollup contract: the second that the first account of a new anvil deploys.
-pub const CONTRACT: &str = "0xe7f1725e7734ce288f8367e1bb143e90bb3f0512";
+/// A rollup contract: the third that the first account of a new anvil deploys, behind the contract of the hash and a verifier.
+pub const CONTRACT: &str = "0x9fe46736679d2d9a65f0992f2272de9f3c7fa6e0";
 
 /// Runs a command that must succeed; returns its standard output.
 pub fn run(command: &mut Command, advice: &str) -> String {
@@ -160,7 +160,7 @@ pub fn start(directory: &Path, log: &str, args: &[&str]) -> Running {
     Running(command.spawn().unwrap())
 }
 
-/// A coordinator on a sample genesis, and a batch that it would accept.
+/// A coordinator on the empty state, and a batch that it would accept.
 pub struct Service {
     pub address: String,
     pub url: String,
@@ -185,14 +185,14 @@ impl Service {
         Self::start_as(directory, "http", arguments)
     }
 
-    /// Writes the genesis (`genesis.json`) and a batch of one shard on it; the batch's file.
+    /// Writes the first batch of a sample rollup, of one shard: an operation of the queue and four signed ones; its file.
     pub fn sample(directory: &Path) -> String {
         let path = |name: &str| directory.join(name).to_str().unwrap().to_string();
         let batch = path("batch.bin");
         let mut sample = program();
         sample
-            .args(["sample-batch", "--transfers", "4", "--batch", &batch])
-            .args(["--genesis", &path("genesis.json")])
+            .args(["sample-batch", "--preset", "tiny", "--tokens", "1"])
+            .args(["--transfers", "4", "--batch", &batch])
             .args(["--chain-id", "31337", "--contract", CONTRACT]);
         run(&mut sample, "");
         batch
@@ -200,7 +200,7 @@ impl Service {
 
     fn start_as(directory: &Path, scheme: &str, access: &[String]) -> Self {
         let path = |name: &str| directory.join(name).to_str().unwrap().to_string();
-        let (genesis, data) = (path("genesis.json"), path("data"));
+        let data = path("data");
         let rollup = ["--chain-id", "31337", "--contract", CONTRACT];
         let batch = Self::sample(directory);
         // Keys first, and once: the processes would wait for each other's otherwise, within a client's patience.
@@ -212,7 +212,6 @@ impl Service {
             .port();
         let address = format!("127.0.0.1:{port}");
         let mut arguments = vec!["coordinator", "--listen", &address, "--data-dir", &data];
-        arguments.extend(["--genesis", &genesis]);
         arguments.extend(rollup);
         arguments.extend(access.iter().map(String::as_str));
         let coordinator = start(directory, "coordinator.log", &arguments);

@@ -5,7 +5,7 @@ use rules::account::{AccountIndex, Hashed};
 use super::{
     Core, Evidence, Head, LeaseEnd, Output, Task,
     id::{BatchId, KeyId, StateRoot, TaskId, TaskKind, Tenant, UnixMs},
-    record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write},
+    record::{ArtifactKey, BatchRecord, BatchStatus, Operations, TaskRecord, TaskStatus, Write},
 };
 
 /// A batch that was executed on the head of the chain and found right.
@@ -28,7 +28,7 @@ pub struct Submission {
     /// The circuits that prove it.
     pub keys: KeyId,
     /// Operations in it.
-    pub operations: u32,
+    pub operations: Operations,
     /// The tasks' inputs, one a shard, padding included.
     pub shard_inputs: Vec<Vec<u8>>,
     /// For [`ArtifactKey::Statement`].
@@ -177,6 +177,7 @@ impl Core {
             root,
             next_number,
             time: min,
+            ..
         } = self.head();
         if self.stopping {
             return Err(SubmitError::Stopping);
@@ -233,6 +234,10 @@ impl Core {
             old_root: new.old_root,
             new_root: new.new_root,
             operations: new.operations,
+            queue_head: self
+                .head()
+                .queue_head
+                .saturating_add(new.operations.queued.into()),
             shards: u32::try_from(new.shard_inputs.len()).expect("a preset has few shards"),
             shards_done: 0,
             status: BatchStatus::Queued,

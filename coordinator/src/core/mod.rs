@@ -39,6 +39,7 @@ use evidence::Evidence;
 use id::{BatchId, Fence, Instance, KeyId, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId};
 use lease::Work;
 use record::{BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write};
+use serde::{Deserialize, Serialize};
 use tally::Tally;
 
 /// Longest time between two heartbeats.
@@ -205,8 +206,8 @@ pub struct Snapshot {
     pub paused: bool,
 }
 
-/// The end of the chain of accepted batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The end of the chain of accepted batches, or what its first follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// Root that the next batch starts from.
     pub root: StateRoot,
@@ -214,6 +215,8 @@ pub struct Head {
     pub next_number: u64,
     /// Time of the last batch, Unix seconds; 0 without one.
     pub time: u64,
+    /// Entries of L1's queue that are consumed.
+    pub queue_head: u64,
 }
 
 /// A task and what is not kept of it.
@@ -279,7 +282,8 @@ fn rank(kind: TaskKind) -> u8 {
 #[derive(Debug)]
 pub struct Core {
     limits: Limits,
-    genesis_root: StateRoot,
+    /// What the first batch of the chain follows.
+    start: Head,
     /// Revisions of this run start here, above all of the runs before.
     revision_min: u64,
     batches: BTreeMap<BatchId, BatchRecord>,
@@ -315,11 +319,12 @@ pub struct Core {
 }
 
 impl Core {
-    /// The core as it was when `snapshot` was written. Leases of before get the restart's grace from `now`.
-    pub fn restore(limits: Limits, genesis_root: StateRoot, snapshot: Snapshot, now: UnixMs) -> Self {
+    /// The core as it was when `snapshot` was written, whose chain begins at `start`. Leases of before get the restart's grace from
+    /// `now`.
+    pub fn restore(limits: Limits, start: Head, snapshot: Snapshot, now: UnixMs) -> Self {
         let mut core = Self {
             limits,
-            genesis_root,
+            start,
             revision_min: u64::from(snapshot.epoch) << 32,
             batches: BTreeMap::new(),
             chain: BTreeMap::new(),
@@ -389,14 +394,11 @@ impl Core {
         {
             Some(last) => Head {
                 root: last.new_root,
-                next_number: last.number + 1,
+                next_number: last.number.saturating_add(1),
                 time: last.time,
+                queue_head: last.queue_head,
             },
-            None => Head {
-                root: self.genesis_root,
-                next_number: 0,
-                time: 0,
-            },
+            None => self.start,
         }
     }
 

@@ -47,6 +47,30 @@ impl BatchStatus {
     }
 }
 
+/// The operations of a batch, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operations {
+    /// Transfers.
+    pub transfers: u32,
+    /// Withdrawals.
+    pub withdrawals: u32,
+    /// Creations.
+    pub creations: u32,
+    /// Operations of the queue.
+    pub queued: u32,
+    /// Those among them whose code is not 0.
+    pub queued_without_effect: u32,
+    /// No-ops of the batch's own.
+    pub no_ops: u32,
+}
+
+impl Operations {
+    /// All of them.
+    pub fn total(&self) -> u32 {
+        self.transfers + self.withdrawals + self.creations + self.queued + self.no_ops
+    }
+}
+
 /// A batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchRecord {
@@ -69,7 +93,9 @@ pub struct BatchRecord {
     /// State root after.
     pub new_root: StateRoot,
     /// Operations in it.
-    pub operations: u32,
+    pub operations: Operations,
+    /// Entries of L1's queue that are consumed after it.
+    pub queue_head: u64,
     /// Shards, padding included.
     pub shards: u32,
     /// Shards whose proof is stored.

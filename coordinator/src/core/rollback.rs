@@ -27,6 +27,14 @@ pub enum RollbackError {
     /// There is no batch in the chain to roll back.
     #[error("the chain has no batch")]
     Empty,
+    /// The chain begins later.
+    #[error("there is no batch number {number} in the chain; its first has number {first}")]
+    BeforeStart {
+        /// What the caller gave.
+        number: u64,
+        /// The first batch's.
+        first: u64,
+    },
     /// The chain does not reach so far.
     #[error("there is no batch number {number} in the chain; its newest has number {newest}")]
     Number {
@@ -54,6 +62,10 @@ impl Core {
                 given: newest,
                 newest: id,
             });
+        }
+        let first = self.start.next_number;
+        if number < first {
+            return Err(RollbackError::BeforeStart { number, first });
         }
         if number > last {
             return Err(RollbackError::Number { number, newest: last });

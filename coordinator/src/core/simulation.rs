@@ -23,18 +23,26 @@ use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Core, Effect, HEARTBEAT_MS, LeaseEnd, Limits, Output, STALL_MS, Snapshot,
+    Core, Effect, HEARTBEAT_MS, Head, LeaseEnd, Limits, Output, STALL_MS, Snapshot,
     chain::{Submission, SubmitError},
     id::{
         BatchId, Fence, Instance, KeyId, Principal, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs,
         WorkerId,
     },
     lease::{Claim, FailureClass, LeaseLost},
-    record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write},
+    record::{ArtifactKey, BatchRecord, BatchStatus, Operations, TaskRecord, TaskStatus, Write},
     session::SessionRefused,
 };
 
-const GENESIS: StateRoot = StateRoot([7; 32]);
+/// What the first batch follows.
+const START: Head = Head {
+    root: StateRoot([7; 32]),
+    next_number: 0,
+    time: 0,
+    queue_head: 5,
+};
+/// Entries of the queue in each batch.
+const QUEUED: u32 = 2;
 const KEYS: KeyId = KeyId {
     shard_vk: [1; 32],
     aggregation_vk: [2; 32],
@@ -123,7 +131,7 @@ impl Disk {
             paused: self.paused,
         };
         let limits = if self.harsh { harsh_limits() } else { limits() };
-        Core::restore(limits, GENESIS, snapshot, now)
+        Core::restore(limits, START, snapshot, now)
     }
 }
 
@@ -279,7 +287,11 @@ impl World {
             old_root: head.root,
             new_root: StateRoot(root),
             keys: KEYS,
-            operations: 1,
+            operations: Operations {
+                transfers: 1,
+                queued: QUEUED,
+                ..Operations::default()
+            },
             shard_inputs: vec![vec![1]; self.rng.gen_range(1..4)],
             statement: vec![2],
             undo: vec![3],
@@ -563,7 +575,7 @@ impl World {
     fn check(&self) {
         let leased: Vec<TaskId> = self.core.leased().collect();
         assert_eq!(self.core.tally().under_way(), leased, "an attempt for each lease");
-        let mut head = GENESIS;
+        let mut head = START.root;
         for (number, id) in &self.core.chain {
             let batch = &self.core.batches[id];
             assert_eq!(
@@ -572,6 +584,8 @@ impl World {
                 "the chain is broken at {id}"
             );
             head = batch.new_root;
+            let consumed = (number + 1) * u64::from(QUEUED);
+            assert_eq!(batch.queue_head, START.queue_head + consumed, "{id}");
         }
         for (submission, id) in &self.acknowledged {
             let batch = self.disk.batches.get(id).expect("an acknowledged batch was lost");
@@ -1115,14 +1129,14 @@ fn a_batch_that_is_not_next_is_refused() {
         })
     );
     let wrong = Submission {
-        old_root: GENESIS,
+        old_root: START.root,
         ..next.clone()
     };
     assert_eq!(
         refuse(&mut world, wrong),
         Err(SubmitError::OldRoot {
             expected: next.old_root,
-            found: GENESIS
+            found: START.root
         })
     );
     let wrong = Submission {

@@ -267,7 +267,7 @@ impl Tally {
 
     fn proven(&mut self, batch: &BatchRecord) {
         self.numbers.batches_proven += 1;
-        self.numbers.operations_proven += u64::from(batch.operations);
+        self.numbers.operations_proven += u64::from(batch.operations.total());
         let moments = [
             Some(batch.accepted),
             batch.started,

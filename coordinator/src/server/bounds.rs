@@ -110,26 +110,18 @@ pub(crate) fn of_all(config: &Config) -> Bounds {
 
 #[cfg(test)]
 mod tests {
-    use rules::{
-        operation::RollupId,
-        sample::{Sample, SampleConfig},
-    };
+    use rules::operation::RollupId;
 
     use super::*;
 
     #[test]
     fn the_documentation_states_the_bounds_of_the_default_limits() {
-        let genesis = Sample::new(SampleConfig {
-            seed: 1,
-            users: 2,
-            tokens: 1,
-        });
         let rollup_id = RollupId {
             chain_id: 1,
             contract: [0; 20],
         };
         let listen = "127.0.0.1:0".parse().unwrap();
-        let config = Config::new(listen, "store".into(), rollup_id, genesis.genesis().clone());
+        let config = Config::new(listen, "store".into(), rollup_id);
         let documentation = include_str!("../../../ARCHITECTURE.md");
         for (who, bounds) in [("one", of_one(&config)), ("all together", of_all(&config))] {
             let mib = |bytes: u64| bytes.div_ceil(1 << 20);

@@ -54,9 +54,9 @@ use self::{
 };
 use crate::{
     config::{Config, ConfigError},
-    core::{Core, Limits, id::StateRoot},
-    genesis::{Founding, GenesisSourceError},
+    core::{Core, Head, Limits, id::StateRoot},
     keyring::{Circuits, Keyring, Keys, KeysError},
+    snapshot::{self, Beginning, SnapshotError},
     store::{Identity, Opening, SCHEMA, Store, StoreError},
     verifier::Verifier,
 };
@@ -79,9 +79,9 @@ pub enum Error {
     /// The configuration makes no sense.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
-    /// The genesis cannot be taken.
+    /// The snapshot cannot be taken.
     #[error(transparent)]
-    Genesis(#[from] GenesisSourceError),
+    Snapshot(#[from] SnapshotError),
     /// The keys cannot be served.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -150,7 +150,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// See [`Error`]: above all a store that another process uses, or that was made for other keys, another rollup or
-    /// another genesis.
+    /// another beginning.
     pub async fn start(config: Config, keys: impl Into<Keys>) -> Result<Self, Error> {
         let keys: Keys = keys.into();
         Self::start_with(config, keys.try_into()?).await
@@ -180,12 +180,12 @@ impl Coordinator {
             let (config, keyring) = (config.clone(), Arc::clone(&keyring));
             task::spawn_blocking(move || {
                 let in_force = InForce::read(&config)?;
-                let (shell, genesis_root) = open(&config, keyring)?;
-                Ok::<_, Error>((shell, genesis_root, in_force))
+                let (shell, start) = open(&config, keyring)?;
+                Ok::<_, Error>((shell, start, in_force))
             })
             .await??
         };
-        let (shell, genesis_root, in_force) = opened;
+        let (shell, start, in_force) = opened;
         let listen = |source| Error::Listen {
             address: config.listen,
             source,
@@ -203,7 +203,7 @@ impl Coordinator {
                 .map(|circuits| circuits.manifest.clone())
                 .collect(),
             rollup_id: config.rollup_id,
-            genesis_root,
+            start,
             batch_bytes_max: config.batch_bytes_max,
             submission_ms_max: config.submission_ms_max,
             submission_idle_ms_max: config.submission_idle_ms_max,
@@ -423,14 +423,11 @@ async fn at_most<T>(wait_ms: u64, ending: impl Future<Output = T>) -> Option<T> 
 }
 
 /// Opens the store and restores the core and the ledger from it.
-fn open(config: &Config, keyring: Arc<Keyring>) -> Result<(Shell, [u8; 32]), Error> {
+fn open(config: &Config, keyring: Arc<Keyring>) -> Result<(Shell, Head), Error> {
     config.check()?;
     let opening = Opening::begin(&config.store)?;
-    let Founding {
-        root: genesis_root,
-        state,
-        digest,
-    } = config.genesis.found(opening.genesis()?)?;
+    let Beginning { start, state, digest } =
+        snapshot::begin(config.snapshot.as_deref(), &config.rollup_id, opening.start()?)?;
     let identity = |circuits: &Circuits| Identity {
         schema: SCHEMA,
         protocol_version: circuits.manifest.protocol_version,
@@ -440,19 +437,19 @@ fn open(config: &Config, keyring: Arc<Keyring>) -> Result<(Shell, [u8; 32]), Err
         aggregation_vk_digest: circuits.manifest.aggregation_vk_digest.0,
         chain_id: config.rollup_id.chain_id,
         contract: config.rollup_id.contract,
-        genesis_root,
+        start,
     };
     let previous: Vec<Identity> = keyring.previous.iter().map(&identity).collect();
-    // Where nothing is stored no digest was known, so that it was read. It goes before the state is loaded.
-    let genesis = move || state.expect("the genesis was read");
-    let store = opening.complete(&identity(&keyring.current), &previous, genesis, digest)?;
+    // Where nothing is stored nothing was known, so that it was made or read. It goes before the state is loaded.
+    let first = move || state.expect("the first state was made or read");
+    let store = opening.complete(&identity(&keyring.current), &previous, first, digest)?;
     let clock = Clock::start();
     let core = Core::restore(
         Limits {
             time_age_s_max: config.time_age_s_max,
             ..config.limits.clone()
         },
-        StateRoot(genesis_root),
+        start,
         store.snapshot()?,
         clock.now(),
     );
@@ -466,8 +463,5 @@ fn open(config: &Config, keyring: Arc<Keyring>) -> Result<(Shell, [u8; 32]), Err
         return Err(StoreError::Corrupt { what }.into());
     }
     tracing::info!(root = %head.root, accounts = ledger.accounts().len(), next = head.next_number, open = core.open_batches(), "store opened");
-    Ok((
-        Shell::new(core, ledger, Box::new(store), keyring, clock),
-        genesis_root,
-    ))
+    Ok((Shell::new(core, ledger, Box::new(store), keyring, clock), start))
 }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::Config,
     core::{
+        Head,
         id::BatchId,
         record::{BatchRecord, BatchStatus},
     },
@@ -41,7 +42,8 @@ pub(super) struct About {
     /// Of the earlier circuits that are served too.
     pub previous: Vec<Manifest>,
     pub rollup_id: RollupId,
-    pub genesis_root: [u8; 32],
+    /// What the first batch of the chain here follows.
+    pub start: Head,
     pub batch_bytes_max: u64,
     pub submission_ms_max: u64,
     pub submission_idle_ms_max: u64,
@@ -191,7 +193,8 @@ impl v1::prover_service_server::ProverService for ProverServer {
                 received.map_err(|_| Status::deadline_exceeded("the batch did not arrive in time"))??
             }
         };
-        let operations_max = self.about.preset.operations_max();
+        let preset = &self.about.preset;
+        let operations_max = preset.places_max() + preset.queue_capacity();
         let (header, sha256) = (received.header.clone(), received.sha256);
         // Decoding takes as long as it takes: not where calls are served.
         let batch = self.shell.run(move |_| received.decode(operations_max)).await??;
@@ -401,10 +404,14 @@ impl v1::prover_service_server::ProverService for ProverServer {
             head_root: head.root.0.to_vec().into(),
             next_batch_number: head.next_number,
             head_time: head.time,
-            genesis_root: self.about.genesis_root.to_vec().into(),
-            shard_capacity: count(preset.shard.capacity),
+            start_root: self.about.start.root.0.to_vec().into(),
+            start_batch_number: self.about.start.next_number,
+            queue_head: head.queue_head,
+            shard_places: count(preset.shard.shape.places),
+            shard_rooms: count(preset.shard.shape.rooms),
             shards_max: count(preset.children),
-            operations_max: count(preset.operations_max()),
+            places_max: count(preset.places_max()),
+            queue_capacity: count(preset.queue_capacity()),
             batch_bytes_max: self.about.batch_bytes_max,
             chunk_bytes_max: count(CHUNK_BYTES_MAX),
             batches_open_max: count(self.about.batches_open_max),

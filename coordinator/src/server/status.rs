@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use rules::{
-    batch::{BatchError, Violation},
+    batch::BatchError,
     field,
+    violation::{Cause, Clause, Violation},
 };
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -20,7 +21,7 @@ use crate::{
         id::{BatchId, Principal},
         rollback::RollbackError,
     },
-    execution::ExecutionError,
+    execution::{ExecutionError, SizeError},
 };
 
 const DOMAIN: &str = "prover.zkrollup";
@@ -232,6 +233,7 @@ impl From<SubmitFailure> for Status {
         match failure {
             SubmitFailure::Chain(error) => refused(&error),
             SubmitFailure::Execution(ExecutionError::Batch(error)) => broken_rule(&error),
+            SubmitFailure::Execution(ExecutionError::Size(error)) => too_many(&error),
             SubmitFailure::Execution(ExecutionError::Shards(error)) => {
                 let mut details = info("BATCH_TOO_LARGE", []);
                 details.add_bad_request_violation("batch.operations", error.to_string());
@@ -270,6 +272,20 @@ fn refused(error: &SubmitError) -> Status {
     }
 }
 
+fn too_many(error: &SizeError) -> Status {
+    let path = format!("batch.operations[{}]", error.operation);
+    let metadata = [
+        ("operation", error.operation.to_string()),
+        ("rule", "P-7.1".to_owned()),
+        ("field", path.clone()),
+        ("expected", error.expected.clone()),
+        ("found", error.found.clone()),
+    ];
+    let mut details = info("BATCH_TOO_LARGE", metadata);
+    details.add_bad_request_violation(path, error.to_string());
+    Status::with_error_details(Code::InvalidArgument, error.to_string(), details)
+}
+
 fn broken_rule(error: &BatchError) -> Status {
     match error {
         BatchError::Operation { operation, violation } => {
@@ -294,12 +310,12 @@ fn broken_rule(error: &BatchError) -> Status {
 fn broken_operation(operation: usize, violation: &Violation, message: &str) -> Status {
     let field = match violation.field() {
         "signature" => "signature".to_owned(),
-        field => format!("transfer.{field}"),
+        field => format!("{}.{field}", kind(violation.clause)),
     };
     let path = format!("batch.operations[{operation}].{field}");
     let metadata = [
         ("operation", operation.to_string()),
-        ("rule", format!("P-4.4.{}", violation.rule())),
+        ("rule", rule(violation)),
         ("field", path.clone()),
         ("expected", violation.expected()),
         ("found", violation.found()),
@@ -309,20 +325,39 @@ fn broken_operation(operation: usize, violation: &Violation, message: &str) -> S
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
+/// The field of an operation that its clause is about.
+fn kind(clause: Clause) -> &'static str {
+    match clause {
+        Clause::Transfer => "transfer",
+        Clause::Withdrawal => "withdrawal",
+        Clause::Creation => "creation",
+        Clause::Queue => "queued",
+    }
+}
+
+fn rule(violation: &Violation) -> String {
+    match violation.rule() {
+        Some(rule) => format!("{}.{rule}", violation.clause),
+        None => violation.clause.to_string(),
+    }
+}
+
 fn reason(violation: &Violation) -> &'static str {
-    match violation {
-        Violation::SenderUnknown { .. } => "SENDER_UNKNOWN",
-        Violation::ReceiverUnknown { .. } => "RECEIVER_UNKNOWN",
-        Violation::SenderToken { .. } => "SENDER_TOKEN",
-        Violation::ReceiverToken { .. } => "RECEIVER_TOKEN",
-        Violation::FeeAccountUnknown { .. } => "FEE_ACCOUNT_UNKNOWN",
-        Violation::Nonce { .. } => "NONCE",
-        Violation::NonceExhausted => "NONCE_EXHAUSTED",
-        Violation::Expired { .. } => "EXPIRED",
-        Violation::Balance { .. } => "BALANCE",
-        Violation::Signature(_) => "BAD_SIGNATURE",
-        Violation::ReceiverOverflow { .. } => "RECEIVER_OVERFLOW",
-        Violation::FeeOverflow { .. } => "FEE_OVERFLOW",
+    match violation.cause {
+        Cause::SenderUnknown { .. } => "SENDER_UNKNOWN",
+        Cause::ReceiverUnknown { .. } => "RECEIVER_UNKNOWN",
+        Cause::SenderToken { .. } => "SENDER_TOKEN",
+        Cause::ReceiverToken { .. } => "RECEIVER_TOKEN",
+        Cause::FeeAccountUnknown { .. } => "FEE_ACCOUNT_UNKNOWN",
+        Cause::Nonce { .. } => "NONCE",
+        Cause::NonceExhausted => "NONCE_EXHAUSTED",
+        Cause::Expired { .. } => "EXPIRED",
+        Cause::Balance { .. } => "BALANCE",
+        Cause::Signature(_) => "BAD_SIGNATURE",
+        Cause::ReceiverOverflow { .. } => "RECEIVER_OVERFLOW",
+        Cause::FeeOverflow { .. } => "FEE_OVERFLOW",
+        Cause::CreationIndex { .. } => "CREATION_INDEX",
+        Cause::CreationOccupied { .. } => "CREATION_OCCUPIED",
     }
 }
 
@@ -378,6 +413,12 @@ impl From<RollbackFailure> for Status {
                     "batch_number",
                     "a batch of the chain",
                     "no batch",
+                ),
+                RollbackError::BeforeStart { number, first } => bad_field(
+                    "NO_SUCH_NUMBER",
+                    "batch_number",
+                    format!("at least {first}"),
+                    number,
                 ),
                 RollbackError::Number { number, newest } => bad_field(
                     "NO_SUCH_NUMBER",

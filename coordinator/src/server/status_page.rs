@@ -19,7 +19,7 @@ use crate::core::{
     history::Attempt,
     id::{BatchId, SessionId, UnixMs, WorkerId},
     load::{status_name, task_state, worker_state},
-    record::{BatchRecord, TaskStatus},
+    record::{BatchRecord, Operations, TaskStatus},
 };
 
 /// Batches of the state, the newest.
@@ -137,12 +137,28 @@ pub(super) fn lists(core: &Core, now: UnixMs, devices: impl Fn(SessionId) -> Str
     })
 }
 
+/// How many operations there are of each kind that there are some of, in words.
+fn kinds(operations: Operations) -> String {
+    let kinds = [
+        (operations.transfers, "transfers"),
+        (operations.withdrawals, "withdrawals"),
+        (operations.creations, "creations"),
+        (operations.queued, "of the queue"),
+        (operations.queued_without_effect, "of these without effect"),
+        (operations.no_ops, "no-ops"),
+    ];
+    let some = kinds.into_iter().filter(|(count, _)| *count > 0);
+    let words: Vec<_> = some.map(|(count, kind)| format!("{count} {kind}")).collect();
+    words.join(", ")
+}
+
 fn summary(core: &Core, batch: &BatchRecord) -> Value {
     json!({
         "batch": batch.id.to_string(),
         "number": batch.number,
         "status": status_name(batch.status),
-        "operations": batch.operations,
+        "operations": batch.operations.total(),
+        "kinds": kinds(batch.operations),
         "shards": batch.shards,
         "shards_done": batch.shards_done,
         "accepted_ms": batch.accepted.0,

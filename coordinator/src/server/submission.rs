@@ -182,7 +182,7 @@ impl Received {
 }
 
 /// Field number of `Batch.operations`.
-const OPERATIONS: u64 = 8;
+const OPERATIONS: u64 = 9;
 
 /// How many operations an encoded `Batch` has; none where its fields do not follow each other to the end.
 fn count_operations(mut bytes: &[u8]) -> Option<usize> {
@@ -224,7 +224,8 @@ mod tests {
     use fuzzer::Target;
     use rules::{
         operation::RollupId,
-        sample::{Sample, SampleConfig},
+        sample::{Draw, Mix, Sample, SampleConfig},
+        witness::Shape,
     };
 
     use super::*;
@@ -234,14 +235,14 @@ mod tests {
     fn operations_are_counted_as_they_are_decoded() {
         for count in [0, 1, 3, 100] {
             let batch = v1::Batch {
-                protocol_version: 1,
+                protocol_version: 2,
                 chain_id: u64::MAX,
                 contract: vec![7; 20].into(),
                 number: 1 << 40,
                 time: 3,
                 old_root: vec![0x42; 32].into(),
                 new_root: vec![0; 32].into(),
-                operations: vec![v1::SignedTransfer::default(); count],
+                operations: vec![v1::Operation::default(); count],
             };
             let bytes = batch.encode_to_vec();
             assert_eq!(count_operations(&bytes), Some(count));
@@ -253,6 +254,27 @@ mod tests {
                 assert!(counted.is_some() || !decodes, "{cut}");
             }
         }
+    }
+
+    /// Version 1 had its transfers in another field, so that whoever still sends them is told of the version.
+    #[test]
+    fn a_batch_of_version_1_is_refused_for_its_version() {
+        let head = v1::Batch {
+            protocol_version: 1,
+            contract: vec![7; 20].into(),
+            ..v1::Batch::default()
+        };
+        let transfer = [0x42, 4, 0x0a, 2, 8, 1];
+        let bytes = [&head.encode_to_vec()[..], &transfer[..]].concat();
+        let received = Received {
+            header: v1::SubmitBatchHeader::default(),
+            sha256: Sha256::digest(&bytes).into(),
+            bytes,
+            _room: None,
+        };
+        let status = received.decode(8).expect_err("version 2 is spoken");
+        let expected = "batch.protocol_version: expected 2, found 1";
+        assert_eq!(status.message(), expected);
     }
 
     #[test]
@@ -267,10 +289,16 @@ mod tests {
             chain_id: 31_337,
             contract: [7; 20],
         };
-        let batch = sample.batch(rollup_id, 1_700_000_000, 3);
+        let draw = Draw {
+            shape: Shape { places: 5, rooms: 1 },
+            queued: 1,
+            signed: 3,
+            mix: Mix::Transfers,
+        };
+        let batch = sample.batch(rollup_id, 1_700_000_000, draw);
         Target::new(env!("CARGO_MANIFEST_DIR"), "submitted-batch")
-            .seed("three", batch_to_proto(&batch).encode_to_vec())
-            .word([0x42, 0])
+            .seed("four", batch_to_proto(&batch).encode_to_vec())
+            .word([0x4a, 0])
             // Eight operations and what their growth leaves, whatever the bytes are.
             .memory(1 << 15, 16)
             .run(|bytes| {

@@ -3,11 +3,13 @@
 
 mod damage;
 mod earlier_circuits;
+mod every_kind;
 mod keys;
 mod looking;
 mod operator;
 mod rollback_on_l1;
 mod sessions;
+mod start;
 
 use std::{
     path::Path,
@@ -34,13 +36,15 @@ use proto::{
 use rules::statement::{ACCUMULATOR_LIMBS, root_statement};
 use rules::{
     Fr, PROTOCOL_VERSION,
-    batch::Batch,
+    account::AccountIndex,
+    batch::{Batch, execute},
     digest::Digest as KeyDigest,
     field,
-    operation::RollupId,
-    sample::{Sample, SampleConfig},
+    operation::{Operation, RollupId, SignedTransfer},
+    sample::{Draw, Mix, Sample, SampleConfig},
+    shards::shards,
     state::State,
-    witness::ShardInput,
+    witness::{Shape, ShardInput},
 };
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -52,6 +56,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt;
 
+use start::snapshot_of;
+
 use super::{
     Coordinator, Error,
     shell::{CancelFailure, Clock, Shell, SubmitFailure, Unread},
@@ -61,7 +67,7 @@ use crate::{
     config::{Config, ConfigError},
     convert::batch_to_proto,
     core::{
-        Core, Limits, Snapshot,
+        Core, Head, Limits, Snapshot,
         id::{BatchId, StateRoot, Tenant, UnixMs},
         record::{ArtifactKey, Write},
     },
@@ -84,7 +90,10 @@ const ROLLUP: RollupId = RollupId {
 const TIME: u64 = 1_700_000_000;
 const PRESET: Preset = Preset {
     name: "test",
-    shard: ShardParams { k: 15, capacity: 5 },
+    shard: ShardParams {
+        k: 15,
+        shape: Shape { places: 5, rooms: 1 },
+    },
     children: 2,
     aggregation_k: 20,
 };
@@ -133,7 +142,8 @@ fn manifest() -> Manifest {
         protocol_version: PROTOCOL_VERSION,
         preset: PRESET.name.into(),
         shard_k: PRESET.shard.k,
-        shard_capacity: PRESET.shard.capacity,
+        shard_places: PRESET.shard.shape.places,
+        shard_rooms: PRESET.shard.shape.rooms,
         children: PRESET.children,
         insecure_srs: true,
         srs_digest: KeyDigest([1; 32]),
@@ -167,9 +177,29 @@ fn sample() -> Sample {
     })
 }
 
+fn draw(queued: usize, signed: usize, mix: Mix) -> Draw {
+    Draw {
+        shape: PRESET.shard.shape,
+        queued,
+        signed,
+        mix,
+    }
+}
+
+/// The next batch of a sample, of so many operations: one of the queue, then signed ones.
+fn batch_of(sample: &mut Sample, time: u64, operations: usize) -> Batch {
+    sample.batch(ROLLUP, time, draw(1, operations - 1, Mix::All))
+}
+
+/// The first batches of a sample: its tokens' fee accounts, and accounts that have something.
+fn founded(sample: &mut Sample) -> Vec<Batch> {
+    let batches = (0..3).map(|_| sample.batch(ROLLUP, TIME, draw(2, 0, Mix::All)));
+    batches.collect()
+}
+
 fn config(store: &Path) -> Config {
     let listen = "127.0.0.1:0".parse().expect("an address");
-    let mut config = Config::new(listen, store.into(), ROLLUP, sample().genesis().clone());
+    let mut config = Config::new(listen, store.into(), ROLLUP);
     config.limits = Limits {
         lease_ms: 20_000,
         reconnect_grace_ms: 50,
@@ -461,7 +491,7 @@ async fn submitting_twice_is_one_batch_and_other_content_is_refused() {
     let store = store();
     let service = Service::start(store.path()).await;
     let mut sample = sample();
-    let batch = sample.batch(ROLLUP, TIME, 7);
+    let batch = batch_of(&mut sample, TIME, 7);
     let first = service.submit("a", &batch).await.expect("it is accepted");
     assert!(!first.already_existed);
     let info = first.batch.clone().expect("always set");
@@ -470,7 +500,7 @@ async fn submitting_twice_is_one_batch_and_other_content_is_refused() {
     let again = service.submit("a", &batch).await.expect("it is accepted");
     assert!(again.already_existed);
     assert_eq!(again.batch, first.batch);
-    let other = sample.batch(ROLLUP, TIME, 1);
+    let other = batch_of(&mut sample, TIME, 1);
     let status = refused(
         service.submit("a", &other).await,
         Code::AlreadyExists,
@@ -483,7 +513,7 @@ async fn submitting_twice_is_one_batch_and_other_content_is_refused() {
     );
     // The next batch goes on top of the first, which is not proven yet.
     assert_eq!(accepted(service.submit("b", &other).await).batch_number, 1);
-    let at_once = sample.batch(ROLLUP, TIME, 2);
+    let at_once = batch_of(&mut sample, TIME, 2);
     let (one, two) = tokio::join!(service.submit("c", &at_once), service.submit("c", &at_once));
     assert_eq!(accepted(one).batch_id, accepted(two).batch_id);
     service.stop().await;
@@ -493,7 +523,7 @@ async fn submitting_twice_is_one_batch_and_other_content_is_refused() {
 async fn a_malformed_submission_is_refused_by_what_is_wrong() {
     let store = store();
     let service = Service::start(store.path()).await;
-    let batch = sample().batch(ROLLUP, TIME, 3);
+    let batch = batch_of(&mut sample(), TIME, 3);
     let good = submission("a", &batch);
     let Some(v1::submit_batch_request::Part::Header(head)) = good[0].part.clone() else {
         panic!("a header")
@@ -597,8 +627,8 @@ async fn a_malformed_submission_is_refused_by_what_is_wrong() {
         "",
     );
     let mut message = batch_to_proto(&batch);
-    message.operations[1].transfer.as_mut().expect("set").from = 0;
-    let field = "batch.operations[1].transfer.from";
+    message.operations[1].kind = Some(v1::operation::Kind::Transfer(v1::Transfer::default()));
+    let field = "batch.operations[1].transfer.amount";
     let status = refused(
         service.send(message_submission("a", &message)).await,
         bad,
@@ -614,11 +644,23 @@ async fn a_malformed_submission_is_refused_by_what_is_wrong() {
     service.stop().await;
 }
 
+fn transfer(batch: &mut Batch, place: usize) -> &mut SignedTransfer {
+    match &mut batch.operations[place] {
+        Operation::Transfer(signed) => signed,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_breaks_a_rule_is_refused_and_leaves_no_trace() {
     let store = store();
     let service = Service::start(store.path()).await;
-    let good = sample().batch(ROLLUP, TIME, 10);
+    let mut sample = sample();
+    for (number, batch) in founded(&mut sample).iter().enumerate() {
+        accepted(service.submit(&format!("f{number}"), batch).await);
+    }
+    // All places, and a room.
+    let good = sample.batch(ROLLUP, TIME, draw(1, 10, Mix::Transfers));
     let submit = async |spoil: &dyn Fn(&mut Batch)| {
         let mut batch = good.clone();
         spoil(&mut batch);
@@ -626,15 +668,15 @@ async fn a_batch_that_breaks_a_rule_is_refused_and_leaves_no_trace() {
     };
     let bad = Code::InvalidArgument;
 
-    let result = submit(&|batch| batch.operations[6].signature.s[31] ^= 1).await;
-    let status = refused(result, bad, "BAD_SIGNATURE", "batch.operations[6].signature");
+    let result = submit(&|batch| transfer(batch, 7).signature.s[31] ^= 1).await;
+    let status = refused(result, bad, "BAD_SIGNATURE", "batch.operations[7].signature");
     let info = status.get_error_details();
     let metadata = &info.error_info().expect("set").metadata;
     assert_eq!(
         (metadata["operation"].as_str(), metadata["rule"].as_str()),
-        ("6", "P-4.4.8")
+        ("7", "P-4.4.8")
     );
-    let result = submit(&|batch| batch.operations[2].transfer.nonce += 9).await;
+    let result = submit(&|batch| transfer(batch, 2).transfer.nonce += 9).await;
     let status = refused(result, bad, "NONCE", "batch.operations[2].transfer.nonce");
     assert!(
         status
@@ -644,9 +686,9 @@ async fn a_batch_that_breaks_a_rule_is_refused_and_leaves_no_trace() {
             .metadata
             .contains_key("expected")
     );
-    let nobody = rules::account::AccountIndex::new(1 << 32).expect("in range");
-    let result = submit(&|batch| batch.operations[0].transfer.from = nobody).await;
-    refused(result, bad, "SENDER_UNKNOWN", "batch.operations[0].transfer.from");
+    let nobody = AccountIndex::new((1 << 32) + 999).expect("in range");
+    let result = submit(&|batch| transfer(batch, 1).transfer.from = nobody).await;
+    refused(result, bad, "SENDER_UNKNOWN", "batch.operations[1].transfer.from");
     let result = submit(&|batch| batch.new_root += Fr::one()).await;
     refused(result, bad, "WRONG_NEW_ROOT", "batch.new_root");
     let result = submit(&|batch| batch.old_root += Fr::one()).await;
@@ -656,7 +698,7 @@ async fn a_batch_that_breaks_a_rule_is_refused_and_leaves_no_trace() {
         "WRONG_OLD_ROOT",
         "batch.old_root",
     );
-    let result = submit(&|batch| batch.number = 1).await;
+    let result = submit(&|batch| batch.number += 1).await;
     refused(
         result,
         Code::FailedPrecondition,
@@ -669,7 +711,21 @@ async fn a_batch_that_breaks_a_rule_is_refused_and_leaves_no_trace() {
     refused(result, bad, "WRONG_ROLLUP", "batch.contract");
     let result = submit(&|batch| batch.time = 1 << 39).await;
     refused(result, bad, "TIME_AHEAD", "batch.time");
-    let result = submit(&|batch| batch.operations.push(batch.operations[0])).await;
+    let result = submit(&|batch| batch.operations.push(Operation::NoOp)).await;
+    let status = refused(result, bad, "BATCH_TOO_LARGE", "batch.operations[11]");
+    let info = status.get_error_details();
+    let metadata = &info.error_info().expect("set").metadata;
+    let told = ["operation", "rule", "found"].map(|key| metadata[key].as_str());
+    assert_eq!(told, ["11", "P-7.1", "3 groups"]);
+    assert!(metadata["expected"].starts_with("at most 2 groups"), "{status}");
+    let entry = good.operations[0];
+    let result = submit(&|batch| batch.operations = vec![entry; 3]).await;
+    let status = refused(result, bad, "BATCH_TOO_LARGE", "batch.operations[2]");
+    assert!(
+        status.message().contains("at most 2 operations of the queue"),
+        "{status}"
+    );
+    let result = submit(&|batch| batch.operations.resize(13, Operation::NoOp)).await;
     refused(result, bad, "BATCH_TOO_LARGE", "batch.operations");
 
     accepted(service.submit("a", &good).await);
@@ -680,7 +736,7 @@ async fn a_batch_that_breaks_a_rule_is_refused_and_leaves_no_trace() {
 async fn workers_prove_a_batch_and_the_proof_survives_a_restart() {
     let store = store();
     let service = Service::start(store.path()).await;
-    let batch = sample().batch(ROLLUP, TIME, 7);
+    let batch = batch_of(&mut sample(), TIME, 7);
     let id = accepted(service.submit("a", &batch).await).batch_id;
     let early = service
         .client()
@@ -737,7 +793,13 @@ async fn workers_prove_a_batch_and_the_proof_survives_a_restart() {
         (&proof.instances[10], &proof.instances[15]),
         (&proof.x, &proof.c_b)
     );
-    assert_eq!((proof.posted_b.len(), proof.time), (2 * 2 * 31, TIME));
+    let executed = execute(&mut State::default(), &batch).expect("the sample holds");
+    let cut = shards(&batch, &executed, PRESET.shard.shape, PRESET.children).expect("it fits");
+    assert_eq!(
+        (&proof.posted_a[..], &proof.posted_b[..]),
+        (&cut.posted_a[..], &cut.posted_b[..])
+    );
+    assert_eq!((proof.posted_a.is_empty(), proof.time), (false, TIME));
     assert_eq!(proof.chain_id, ROLLUP.chain_id);
     assert_eq!(proof.contract, ROLLUP.contract.to_vec());
     let info = service.batch(&id).await;
@@ -771,7 +833,7 @@ async fn workers_prove_a_batch_and_the_proof_survives_a_restart() {
 async fn a_restart_resumes_and_takes_the_proof_of_a_lease_of_before() {
     let store = store();
     let service = Service::start(store.path()).await;
-    let batch = sample().batch(ROLLUP, TIME, 7);
+    let batch = batch_of(&mut sample(), TIME, 7);
     let id = accepted(service.submit("a", &batch).await).batch_id;
     let mut worker = Worker::join(&service, "one").await;
     let lease = worker.lease().await;
@@ -798,7 +860,7 @@ async fn a_restart_resumes_and_takes_the_proof_of_a_lease_of_before() {
 async fn a_lost_workers_task_is_leased_again_and_its_late_proof_taken() {
     let store = store();
     let service = Service::start(store.path()).await;
-    accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await);
+    accepted(service.submit("a", &batch_of(&mut sample(), TIME, 1)).await);
     let mut lost = Worker::join(&service, "lost").await;
     let first = lost.lease().await;
     let mut other = Worker::join(&service, "other").await;
@@ -829,7 +891,7 @@ async fn a_lost_workers_task_is_leased_again_and_its_late_proof_taken() {
 async fn proofs_that_do_not_verify_are_rejected_and_the_task_is_tried_again() {
     let store = store();
     let service = Service::start(store.path()).await;
-    let id = accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await).batch_id;
+    let id = accepted(service.submit("a", &batch_of(&mut sample(), TIME, 1)).await).batch_id;
     let mut worker = Worker::join(&service, "one").await;
     let lease = worker.lease().await;
     let good = lease.prove();
@@ -878,7 +940,7 @@ async fn proofs_that_do_not_verify_are_rejected_and_the_task_is_tried_again() {
 async fn a_wrong_accumulator_is_rejected() {
     let store = store();
     let service = Service::start(store.path()).await;
-    accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await);
+    accepted(service.submit("a", &batch_of(&mut sample(), TIME, 1)).await);
     let mut worker = Worker::join(&service, "one").await;
     for _ in 0..2 {
         let lease = worker.lease().await;
@@ -907,7 +969,7 @@ async fn a_failed_batch_is_tried_again_on_request() {
     let mut config = config(store.path());
     config.limits.refusals_max = 1;
     let service = Service::with(config).await;
-    let id = accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await).batch_id;
+    let id = accepted(service.submit("a", &batch_of(&mut sample(), TIME, 1)).await).batch_id;
     let mut worker = Worker::join(&service, "one").await;
     let lease = worker.lease().await;
     let fail = v1::Fail {
@@ -967,7 +1029,7 @@ async fn watch(service: &Service, id: &str, after_revision: u64) -> Streaming<v1
 async fn a_watch_resumes_after_the_revision_it_has_seen() {
     let store = store();
     let service = Service::start(store.path()).await;
-    let id = accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await).batch_id;
+    let id = accepted(service.submit("a", &batch_of(&mut sample(), TIME, 1)).await).batch_id;
     let mut first = watch(&service, &id, 0).await;
     let seen = first
         .message()
@@ -1067,7 +1129,7 @@ async fn batches_are_listed_in_pages_and_the_newest_can_be_cancelled() {
     let store = store();
     let service = Service::start(store.path()).await;
     let mut sample = sample();
-    let batches: Vec<Batch> = (0..3).map(|_| sample.batch(ROLLUP, TIME, 2)).collect();
+    let batches: Vec<Batch> = (0..3).map(|_| batch_of(&mut sample, TIME, 2)).collect();
     let mut ids = Vec::new();
     for (batch, request) in batches.iter().zip(["a", "b", "c"]) {
         ids.push(accepted(service.submit(request, batch).await).batch_id);
@@ -1138,8 +1200,8 @@ async fn a_full_queue_pushes_back() {
     config.limits.batches_open_max = 1;
     let service = Service::with(config).await;
     let mut sample = sample();
-    accepted(service.submit("a", &sample.batch(ROLLUP, TIME, 1)).await);
-    let next = sample.batch(ROLLUP, TIME, 1);
+    accepted(service.submit("a", &batch_of(&mut sample, TIME, 1)).await);
+    let next = batch_of(&mut sample, TIME, 1);
     let status = refused(
         service.submit("b", &next).await,
         Code::ResourceExhausted,
@@ -1160,7 +1222,7 @@ async fn a_worker_that_cannot_work_here_is_refused() {
     };
     let mismatch = Code::FailedPrecondition;
     let bad = v1::Hello {
-        protocol_version: 2,
+        protocol_version: 1,
         ..hello("w")
     };
     refuse(bad, mismatch, "WORKER_MISMATCH", "hello.protocol_version").await;
@@ -1215,7 +1277,7 @@ async fn a_worker_that_cannot_work_here_is_refused() {
 async fn a_draining_worker_gets_no_more_and_a_stopping_coordinator_says_so() {
     let store = store();
     let service = Service::start(store.path()).await;
-    let id = accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await).batch_id;
+    let id = accepted(service.submit("a", &batch_of(&mut sample(), TIME, 1)).await).batch_id;
     let mut worker = Worker::join(&service, "one").await;
     let lease = worker.lease().await;
     worker.send(FromWorker::Drain(v1::Drain {})).await;
@@ -1254,22 +1316,18 @@ async fn a_store_is_one_processs_and_one_rollups() {
             ..
         }))
     ));
-    let genesis = Sample::new(SampleConfig {
-        seed: 8,
-        users: 4,
-        tokens: 2,
-    })
-    .genesis()
-    .clone();
+    let (mut elsewhere, folder) = (sample(), self::store());
+    founded(&mut elsewhere);
+    let snapshot = snapshot_of(&elsewhere, 3, 6, folder.path());
     let refused = start(Config {
-        genesis: genesis.into(),
+        snapshot: Some(snapshot),
         ..config(store.path())
     })
     .await;
     assert!(matches!(
         refused,
         Err(Error::Store(StoreError::Mismatch {
-            field: "genesis root",
+            field: "first state's root",
             ..
         }))
     ));
@@ -1391,7 +1449,7 @@ async fn a_submission_that_does_not_arrive_in_time_is_ended() {
         ..config(store.path())
     })
     .await;
-    let first = submission("a", &sample().batch(ROLLUP, TIME, 1))[0].clone();
+    let first = submission("a", &batch_of(&mut sample(), TIME, 1))[0].clone();
     let (sender, receiver) = mpsc::channel(1);
     sender.send(first).await.expect("open");
     let mut client = service.client();
@@ -1413,7 +1471,7 @@ async fn submissions_that_stand_still_make_room_soon() {
         ..config(store.path())
     })
     .await;
-    let batch = sample().batch(ROLLUP, TIME, 1);
+    let batch = batch_of(&mut sample(), TIME, 1);
     let header = submission("a", &batch)[0].clone();
     let mut standing = Vec::new();
     for _ in 0..2 {
@@ -1461,7 +1519,7 @@ async fn a_tasks_name_of_megabytes_ends_its_session() {
 async fn operations_are_counted_before_they_take_memory() {
     let store = store();
     let service = Service::with(config(store.path())).await;
-    let bytes = [&[8, 1][..], &[0x42, 0].repeat(1 << 20)].concat();
+    let bytes = [&[8, 2][..], &[0x4a, 0].repeat(1 << 20)].concat();
     let first = v1::SubmitBatchHeader {
         request_id: "many".into(),
         batch_number: 0,
@@ -1488,11 +1546,11 @@ async fn a_batch_that_l1_would_call_too_old_is_refused_at_the_door() {
     .await;
     let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
     for time in [0, 1_000, now - 86_460] {
-        let batch = sample().batch(ROLLUP, time, 1);
+        let batch = batch_of(&mut sample(), time, 1);
         let refused = service.submit("old", &batch).await;
         refused_as(refused, "TIME_TOO_OLD", &time.to_string());
     }
-    let batch = sample().batch(ROLLUP, now - 86_340, 1);
+    let batch = batch_of(&mut sample(), now - 86_340, 1);
     service.submit("in-time", &batch).await.expect("L1 takes it");
     service.stop().await;
 }
@@ -1547,18 +1605,28 @@ impl Store for FullStore {
     }
 }
 
+/// What the first batch of every rollup follows.
+fn beginning() -> Head {
+    Head {
+        root: StateRoot(field::to_be(&State::default().root())),
+        next_number: 0,
+        time: 0,
+        queue_head: 0,
+    }
+}
+
 /// A shell over a store in `folder` that takes `commits` commits, and what says how many more it takes.
 fn shell_over(folder: &Path, ledger: &State, commits: usize, damaged: bool) -> (Shell, Arc<AtomicUsize>) {
     let identity = Identity {
         schema: SCHEMA,
-        protocol_version: 1,
+        protocol_version: PROTOCOL_VERSION,
         preset: PRESET.name.into(),
         srs_digest: [0; 32],
         shard_vk_digest: manifest().shard_vk_digest.0,
         aggregation_vk_digest: manifest().aggregation_vk_digest.0,
         chain_id: ROLLUP.chain_id,
         contract: ROLLUP.contract,
-        genesis_root: [0; 32],
+        start: beginning(),
     };
     let store = DiskStore::open(folder, &identity, State::default).expect("it opens");
     let commits = Arc::new(AtomicUsize::new(commits));
@@ -1567,9 +1635,8 @@ fn shell_over(folder: &Path, ledger: &State, commits: usize, damaged: bool) -> (
         commits: Arc::clone(&commits),
         damaged,
     };
-    let root = StateRoot(field::to_be(&ledger.root()));
     let snapshot = store.snapshot().expect("readable");
-    let core = Core::restore(Limits::default(), root, snapshot, UnixMs(0));
+    let core = Core::restore(Limits::default(), beginning(), snapshot, UnixMs(0));
     let shell = Shell::new(
         core,
         ledger.clone(),
@@ -1585,7 +1652,7 @@ fn a_damaged_store_stops_the_coordinator_before_anything_is_acknowledged() {
     let folder = store();
     let mut sample = sample();
     let ledger = sample.state().clone();
-    let batches = [sample.batch(ROLLUP, TIME, 1), sample.batch(ROLLUP, TIME, 1)];
+    let batches = [batch_of(&mut sample, TIME, 1), batch_of(&mut sample, TIME, 1)];
     let (shell, _) = shell_over(folder.path(), &ledger, 1, true);
     assert!(matches!(
         shell.submit(&batches[0], origin("a", [1; 32])),
@@ -1610,7 +1677,7 @@ fn a_full_disk_suspends_the_coordinator_and_loses_nothing() {
     let folder = store();
     let mut sample = sample();
     let ledger = sample.state().clone();
-    let batches = [sample.batch(ROLLUP, TIME, 1), sample.batch(ROLLUP, TIME, 1)];
+    let batches = [batch_of(&mut sample, TIME, 1), batch_of(&mut sample, TIME, 1)];
     let (shell, commits) = shell_over(folder.path(), &ledger, 0, false);
     let waits = |result: Result<(BatchId, bool), SubmitFailure>| {
         assert!(

@@ -7,7 +7,7 @@ use crate::core::{
     explain::Reason,
     id::TaskKind,
     operator::WorkerView,
-    record::{BatchRecord, BatchStatus, TaskStatus},
+    record::{BatchRecord, BatchStatus, Operations, TaskStatus},
 };
 
 /// A batch without its tasks.
@@ -19,7 +19,7 @@ pub(super) fn batch_summary(batch: &BatchRecord) -> v1::BatchInfo {
         batch_number: batch.number,
         status: batch_status(batch.status).into(),
         revision: batch.revision,
-        operations: batch.operations,
+        operations: batch.operations.total(),
         shards_total: batch.shards,
         shards_done: batch.shards_done,
         old_root: batch.old_root.0.to_vec().into(),
@@ -33,6 +33,18 @@ pub(super) fn batch_summary(batch: &BatchRecord) -> v1::BatchInfo {
         tasks: Vec::new(),
         shard_vk_digest: batch.keys.shard_vk.to_vec().into(),
         aggregation_vk_digest: batch.keys.aggregation_vk.to_vec().into(),
+        counts: Some(counts(batch.operations)),
+    }
+}
+
+fn counts(operations: Operations) -> v1::OperationCounts {
+    v1::OperationCounts {
+        transfers: operations.transfers,
+        withdrawals: operations.withdrawals,
+        creations: operations.creations,
+        queued: operations.queued,
+        queued_without_effect: operations.queued_without_effect,
+        no_ops: operations.no_ops,
     }
 }
 

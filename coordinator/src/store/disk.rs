@@ -25,7 +25,7 @@ use super::{
     database::{Change, Database, Entry, is_damage},
 };
 use crate::core::{
-    Snapshot,
+    Head, Snapshot,
     id::{KeyId, TaskId, TaskKind},
     record::{ArtifactKey, BatchRecord, TaskRecord, Write},
 };
@@ -46,7 +46,7 @@ const TASK: u8 = 3;
 const ACCOUNT: u8 = 4;
 const ARTIFACT: u8 = 5;
 const PAUSED: u8 = 6;
-const GENESIS: u8 = 7;
+const START_DIGEST: u8 = 7;
 
 /// What the database knows of an artifact.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -67,13 +67,13 @@ pub struct DiskStore {
     _lock: File,
 }
 
-/// A genesis file that a store was opened with.
+/// What a store begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KnownGenesis {
-    /// SHA-256 of the file.
-    pub digest: [u8; 32],
-    /// The root of its state.
-    pub root: [u8; 32],
+pub struct KnownStart {
+    /// What its first batch follows.
+    pub start: Head,
+    /// SHA-256 of the snapshot that it was opened with last; none where there was none.
+    pub digest: Option<[u8; 32]>,
 }
 
 /// A store's folder that is this process's, before it is known what is asked of it.
@@ -97,7 +97,11 @@ impl Opening {
         let artifacts = ArtifactFolder::open(path.join(ARTIFACTS))?;
         let file = path.join(DATABASE);
         let database = match file.exists() {
-            true => Some(Database::open(&file).map_err(database_error(&file))?),
+            true => {
+                let database = Database::open(&file).map_err(database_error(&file))?;
+                check_schema(path, &database)?;
+                Some(database)
+            }
             false => {
                 refuse_sled(path)?;
                 refuse_orphans(&file, &artifacts)?;
@@ -112,28 +116,24 @@ impl Opening {
         })
     }
 
-    /// The genesis file that the store was opened with last; none where there was no such file.
+    /// What the store begins with; none where it is yet to be made.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn genesis(&self) -> Result<Option<KnownGenesis>, StoreError> {
+    pub fn start(&self) -> Result<Option<KnownStart>, StoreError> {
         let Some(database) = &self.database else {
             return Ok(None);
         };
-        let stored = database.get(&[GENESIS]).map_err(self.fail())?;
-        let Some(stored) = stored else {
-            return Ok(None);
-        };
-        let digest = decode("the genesis file's digest", &stored)?;
-        let identity = self.identity(database)?;
-        Ok((identity.schema == super::SCHEMA).then_some(KnownGenesis {
-            digest,
-            root: identity.genesis_root,
-        }))
+        let stored = database.get(&[START_DIGEST]).map_err(self.fail())?;
+        let digest = stored
+            .map(|stored| decode("the snapshot's digest", &stored))
+            .transpose()?;
+        let start = self.identity(database)?.start;
+        Ok(Some(KnownStart { start, digest }))
     }
 
     /// Opens the store for an identity, or for one that follows those among `previous`, whose keys are served on. One that is not there
-    /// yet is made, with the accounts of `genesis`. `digest` is that of the genesis file.
+    /// yet is made, with the accounts of `first`. `digest` is that of their snapshot.
     ///
     /// # Errors
     /// [`StoreError::Mismatch`] if it was made for another identity; [`StoreError::KeysNeeded`] if open batches need keys that are none of
@@ -142,13 +142,13 @@ impl Opening {
         mut self,
         identity: &Identity,
         previous: &[Identity],
-        genesis: impl FnOnce() -> State,
+        first: impl FnOnce() -> State,
         digest: Option<[u8; 32]>,
     ) -> Result<DiskStore, StoreError> {
         let database = match self.database.take() {
             Some(database) => database,
             None => {
-                create(&self.path, identity, &genesis())?;
+                create(&self.path, identity, &first())?;
                 Database::open(&self.path.join(DATABASE)).map_err(self.fail())?
             }
         };
@@ -178,8 +178,8 @@ impl Opening {
             Change::Insert(vec![IDENTITY], encode(identity)),
             Change::Insert(vec![EPOCH], encode(&epoch)),
             match digest {
-                Some(digest) => Change::Insert(vec![GENESIS], encode(&digest)),
-                None => Change::Remove(vec![GENESIS]),
+                Some(digest) => Change::Insert(vec![START_DIGEST], encode(&digest)),
+                None => Change::Remove(vec![START_DIGEST]),
             },
         ];
         database.commit(opened).map_err(self.fail())?;
@@ -207,16 +207,12 @@ impl Opening {
 }
 
 impl DiskStore {
-    /// Opens the store in `path`. A folder without a store becomes one, with the accounts of `genesis`.
+    /// Opens the store in `path`. A folder without a store becomes one, with the accounts of `first`.
     ///
     /// # Errors
     /// As [`Opening::begin`] and [`Opening::complete`].
-    pub fn open(
-        path: &Path,
-        identity: &Identity,
-        genesis: impl FnOnce() -> State,
-    ) -> Result<Self, StoreError> {
-        Opening::begin(path)?.complete(identity, &[], genesis, None)
+    pub fn open(path: &Path, identity: &Identity, first: impl FnOnce() -> State) -> Result<Self, StoreError> {
+        Opening::begin(path)?.complete(identity, &[], first, None)
     }
 
     /// Calls the database, unless it is closed.
@@ -303,45 +299,59 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
     sync_folder(above.unwrap_or(Path::new(".")))
 }
 
-/// Refuses the database of an earlier version, beside which a new one would begin from the genesis.
+/// Refuses a database of another version, before anything else of it is read: its identity begins with its schema.
+fn check_schema(path: &Path, database: &Database) -> Result<(), StoreError> {
+    let identity = database
+        .get(&[IDENTITY])
+        .map_err(database_error(&path.join(DATABASE)))?;
+    let identity = identity.ok_or_else(|| corrupt("the identity is missing"))?;
+    match postcard::take_from_bytes::<u32>(&identity) {
+        Ok((super::SCHEMA, _)) => Ok(()),
+        Ok((stored, _)) => Err(StoreError::Schema {
+            path: path.into(),
+            stored: stored.to_string(),
+        }),
+        Err(_) => Err(corrupt("the identity does not decode")),
+    }
+}
+
+/// Refuses the database of an earlier version, beside which a new one would begin anew.
 fn refuse_sled(path: &Path) -> Result<(), StoreError> {
     if !path.join(SLED_DATABASE).exists() {
         return Ok(());
     }
-    Err(StoreError::Mismatch {
+    Err(StoreError::Schema {
         path: path.into(),
-        field: "schema",
         stored: "3 or below".into(),
-        found: super::SCHEMA.to_string(),
     })
 }
 
-/// Refuses to begin from the genesis beside the artifacts of a database that is gone: they would be swept away.
+/// Refuses to begin anew beside the artifacts of a database that is gone: they would be swept away.
 fn refuse_orphans(file: &Path, artifacts: &ArtifactFolder) -> Result<(), StoreError> {
     if artifacts.is_empty()? {
         return Ok(());
     }
     Err(corrupt(&format!(
-        "{} is missing, but artifacts are there; restore the store from a backup, or move its whole folder away to begin from the genesis",
+        "{} is missing, but artifacts are there; restore the store from a backup, or move its whole folder away to begin anew",
         file.display()
     )))
 }
 
 /// Makes a database for an identity, whole or not at all.
-fn create(path: &Path, identity: &Identity, genesis: &State) -> Result<(), StoreError> {
+fn create(path: &Path, identity: &Identity, first: &State) -> Result<(), StoreError> {
     let (new, file) = (path.join(NEW_DATABASE), path.join(DATABASE));
     match fs::remove_file(&new) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_error(&new)(error)),
         _ => {}
     }
-    let first = [
+    let about = [
         Change::Insert(vec![IDENTITY], encode(identity)),
         Change::Insert(vec![EPOCH], encode(&0u32)),
     ];
-    let accounts = genesis.hashed();
+    let accounts = first.hashed();
     let accounts = accounts.map(|(index, hashed)| Change::Insert(account_key(index), encode(&hashed)));
-    let first = first.into_iter().chain(accounts);
-    Database::create(&new, first).map_err(database_error(&new))?;
+    let entries = about.into_iter().chain(accounts);
+    Database::create(&new, entries).map_err(database_error(&new))?;
     fs::rename(&new, &file).map_err(io_error(&file))
 }
 
@@ -536,35 +546,56 @@ fn corrupt(what: &str) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::id::BatchId;
+    use crate::core::id::{BatchId, StateRoot};
     use rules::account::hashed;
-    use rules::sample::{Sample, SampleConfig};
+    use rules::operation::RollupId;
+    use rules::sample::{Draw, Mix, Sample, SampleConfig};
+    use rules::witness::Shape;
 
     fn identity() -> Identity {
         Identity {
             schema: super::super::SCHEMA,
-            protocol_version: 1,
+            protocol_version: 2,
             preset: "test".into(),
             srs_digest: [1; 32],
             shard_vk_digest: [2; 32],
             aggregation_vk_digest: [3; 32],
             chain_id: 4,
             contract: [5; 20],
-            genesis_root: [6; 32],
+            start: START,
         }
     }
 
-    fn genesis() -> State {
+    const START: Head = Head {
+        root: StateRoot([6; 32]),
+        next_number: 7,
+        time: 8,
+        queue_head: 9,
+    };
+
+    fn first() -> State {
         let config = SampleConfig {
             seed: 1,
             users: 2,
             tokens: 1,
         };
-        Sample::new(config).state().clone()
+        let mut sample = Sample::new(config);
+        let draw = Draw {
+            shape: Shape { places: 25, rooms: 5 },
+            queued: 3,
+            signed: 0,
+            mix: Mix::All,
+        };
+        let rollup_id = RollupId {
+            chain_id: 4,
+            contract: [5; 20],
+        };
+        sample.batch(rollup_id, 1, draw);
+        sample.state().clone()
     }
 
     fn accounts() -> Vec<(AccountIndex, Hashed)> {
-        genesis().hashed().collect()
+        first().hashed().collect()
     }
 
     fn stored(store: &DiskStore) -> Vec<(AccountIndex, Hashed)> {
@@ -575,7 +606,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> DiskStore {
-        DiskStore::open(path, &identity(), genesis).expect("it opens")
+        DiskStore::open(path, &identity(), first).expect("it opens")
     }
 
     const INPUT: ArtifactKey = ArtifactKey::ShardInput(BatchId(1), 0);
@@ -587,7 +618,7 @@ mod tests {
         assert_eq!(stored(&store), accounts());
         let (index, mut account) = (accounts()[0].0, accounts()[0].1.account);
         account.nonce += 1;
-        let made = AccountIndex::new(1 << 32).expect("in range");
+        let made = AccountIndex::new((1 << 32) + 100).expect("in range");
         let changed = hashed(&[(index, Some(account)), (made, Some(account))]);
         let task = TaskRecord::new(TaskId::aggregation(BatchId(1)));
         let gone = TaskRecord::new(TaskId::shard(BatchId(1), 3));
@@ -647,11 +678,49 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let earlier = folder.path().join(SLED_DATABASE);
         fs::create_dir(&earlier).expect("made");
-        match DiskStore::open(folder.path(), &identity(), genesis) {
-            Err(StoreError::Mismatch { field, .. }) => assert_eq!(field, "schema"),
+        match DiskStore::open(folder.path(), &identity(), first) {
+            Err(StoreError::Schema { stored, .. }) => assert_eq!(stored, "3 or below"),
             other => panic!("{other:?}"),
         }
         assert!(earlier.exists() && !folder.path().join(DATABASE).exists());
+    }
+
+    /// What schema 5 had for an identity: a genesis' root at its end, which does not read as what is there now.
+    #[test]
+    fn a_store_of_another_schema_is_refused_before_anything_of_it_is_read() {
+        for schema in [5, super::super::SCHEMA + 1] {
+            let folder = tempfile::tempdir().expect("a folder");
+            drop(open(folder.path()));
+            let file = folder.path().join(DATABASE);
+            let other = (schema, 1u32, "test", [1u8; 32], [2u8; 32]);
+            let database = Database::open(&file).expect("it opens");
+            let write = [Change::Insert(vec![IDENTITY], encode(&other))];
+            database.commit(write).expect("it commits");
+            drop(database);
+            let refused = DiskStore::open(folder.path(), &identity(), first).map(drop);
+            let Err(StoreError::Schema { stored, .. }) = &refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(*stored, schema.to_string());
+            let text = refused.expect_err("it is refused").to_string();
+            assert!(
+                text.contains("this version has 6") && text.contains("--snapshot"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_store_knows_what_it_began_with_and_the_digest_of_its_snapshot() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let begin = || Opening::begin(folder.path()).expect("it is free");
+        assert_eq!(begin().start().expect("nothing is there"), None);
+        for digest in [Some([3; 32]), None, Some([4; 32])] {
+            let opened = begin().complete(&identity(), &[], first, digest);
+            drop(opened.expect("it opens"));
+            let known = KnownStart { start: START, digest };
+            assert_eq!(begin().start().expect("readable"), Some(known));
+        }
     }
 
     #[test]
@@ -662,7 +731,7 @@ mod tests {
         store.commit(&[input]).expect("it commits");
         drop(store);
         fs::remove_file(folder.path().join(DATABASE)).expect("removed");
-        let opened = DiskStore::open(folder.path(), &identity(), genesis);
+        let opened = DiskStore::open(folder.path(), &identity(), first);
         let text = opened.map(drop).expect_err("it is gone").to_string();
         assert!(text.contains(DATABASE) && text.contains("backup"), "{text}");
         let input = folder.path().join("artifacts").join(file_name(INPUT));
@@ -709,7 +778,7 @@ mod tests {
         drop(store);
         fs::remove_file(file(INPUT)).expect("removed");
         fs::remove_file(file(OTHER)).expect("removed");
-        let refused = DiskStore::open(folder.path(), &identity(), genesis);
+        let refused = DiskStore::open(folder.path(), &identity(), first);
         let text = refused.map(drop).expect_err("all are gone").to_string();
         assert!(text.contains(ARTIFACTS) && text.contains("backup"), "{text}");
         fs::write(file(INPUT), [9; 100]).expect("written");
@@ -727,7 +796,7 @@ mod tests {
         let whole = fs::read(&file).expect("readable");
         let damaged = |bytes: &[u8], what: &str| {
             fs::write(&file, bytes).expect("written");
-            let opened = DiskStore::open(folder.path(), &identity(), genesis);
+            let opened = DiskStore::open(folder.path(), &identity(), first);
             let error = opened.map(drop).expect_err(what);
             assert!(!error.may_pass(), "{what}: {error}");
             let text = error.to_string();
@@ -767,7 +836,7 @@ mod tests {
     fn a_second_opening_is_refused_while_the_first_lasts() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = open(folder.path());
-        let second = DiskStore::open(folder.path(), &identity(), genesis);
+        let second = DiskStore::open(folder.path(), &identity(), first);
         assert!(matches!(second, Err(StoreError::InUse { path }) if path == folder.path()));
         drop(store);
         open(folder.path());
@@ -836,15 +905,45 @@ mod tests {
                 },
             ),
             (
-                "genesis root",
+                "first state's root",
                 Identity {
-                    genesis_root: [99; 32],
+                    start: Head {
+                        root: StateRoot([99; 32]),
+                        ..START
+                    },
+                    ..same.clone()
+                },
+            ),
+            (
+                "first batch number",
+                Identity {
+                    start: Head {
+                        next_number: 99,
+                        ..START
+                    },
+                    ..same.clone()
+                },
+            ),
+            (
+                "time before its first batch",
+                Identity {
+                    start: Head { time: 99, ..START },
+                    ..same.clone()
+                },
+            ),
+            (
+                "queue head before its first batch",
+                Identity {
+                    start: Head {
+                        queue_head: 99,
+                        ..START
+                    },
                     ..same.clone()
                 },
             ),
         ];
         for (name, other) in others {
-            match DiskStore::open(folder.path(), &other, genesis) {
+            match DiskStore::open(folder.path(), &other, first) {
                 Err(StoreError::Mismatch { field, .. }) => assert_eq!(field, name),
                 other => panic!("{name}: {other:?}"),
             }

@@ -1,6 +1,6 @@
 //! What survives a crash: the rollup's accounts, batches, tasks and artifacts.
 //!
-//! A store belongs to one rollup, one genesis and one set of keys ([`Identity`]), and to one process at a time. Its keys are followed
+//! A store belongs to one rollup, one beginning and one set of keys ([`Identity`]), and to one process at a time. Its keys are followed
 //! by others only where they are served on ([`Opening::complete`]).
 
 mod artifacts;
@@ -13,15 +13,15 @@ use rules::state::State;
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
-    Snapshot,
+    Head, Snapshot,
     id::KeyId,
     record::{ArtifactKey, Write},
 };
 
-pub use self::disk::{DiskStore, KnownGenesis, Opening};
+pub use self::disk::{DiskStore, KnownStart, Opening};
 
 /// Version of the store's layout and encodings.
-pub const SCHEMA: u32 = 5;
+pub const SCHEMA: u32 = 6;
 
 /// What a store is for. It is only opened for the same again, or for keys that follow those it was opened with last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +42,8 @@ pub struct Identity {
     pub chain_id: u64,
     /// Contract of the rollup.
     pub contract: [u8; 20],
-    /// Root of the genesis state.
-    pub genesis_root: [u8; 32],
+    /// What the first batch of its chain follows.
+    pub start: Head,
 }
 
 /// Why the store cannot do what it was asked.
@@ -54,6 +54,16 @@ pub enum StoreError {
     InUse {
         /// The store.
         path: PathBuf,
+    },
+    /// It is of an earlier or later version, and nothing of it is read.
+    #[error(
+        "the store {path} has schema {stored}, this version has {SCHEMA}: run the version that made it, or move it away and begin anew, from a snapshot where L1 has batches (--snapshot)"
+    )]
+    Schema {
+        /// The store.
+        path: PathBuf,
+        /// Its schema.
+        stored: String,
     },
     /// It was made for something else.
     #[error("the store {path} was made with {field} {stored}, but {found} was asked for")]
@@ -103,7 +113,7 @@ pub enum StoreError {
     },
     /// The database does not read.
     #[error(
-        "the database {path} is damaged: {source}; restore the store from a backup, or move it away to begin from the genesis"
+        "the database {path} is damaged: {source}; restore the store from a backup, or move it away to begin anew"
     )]
     DatabaseDamaged {
         /// The database's file.
@@ -185,7 +195,13 @@ impl Identity {
                 ("aggregation verifying key", digest(&i.aggregation_vk_digest)),
                 ("chain id", i.chain_id.to_string()),
                 ("contract", digest(&i.contract)),
-                ("genesis root", digest(&i.genesis_root)),
+                ("first state's root", i.start.root.to_string()),
+                ("first batch number", i.start.next_number.to_string()),
+                ("time before its first batch", i.start.time.to_string()),
+                (
+                    "queue head before its first batch",
+                    i.start.queue_head.to_string(),
+                ),
             ]
         };
         let pairs = fields(self).into_iter().zip(fields(found));

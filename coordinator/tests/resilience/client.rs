@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -24,8 +23,9 @@ use rand_chacha::ChaCha20Rng;
 use rules::statement::{RootStatement, root_statement};
 use rules::{
     Fr,
-    batch::{Batch, execute, shards},
+    batch::{Batch, execute},
     field,
+    shards::shards,
     state::State,
 };
 use sha2::{Digest, Sha256};
@@ -71,6 +71,7 @@ impl Judge {
 struct Expected {
     time: u64,
     stated: RootStatement,
+    posted_a: Vec<u8>,
     posted_b: Vec<u8>,
 }
 
@@ -80,7 +81,6 @@ pub struct Clients {
     pub history: History,
     judge: Judge,
     preset: Preset,
-    transfers_max: usize,
     /// Batches that may be accepted and not proven.
     open_max: usize,
     /// What was never to be answered.
@@ -105,7 +105,6 @@ impl Clients {
             history: History::begin(),
             judge,
             preset,
-            transfers_max: preset.operations_max(),
             open_max,
             faults: Mutex::default(),
             expected: Mutex::default(),
@@ -176,11 +175,6 @@ impl Clients {
         self.proven.lock().expect("not poisoned").len()
     }
 
-    /// The file of the genesis, where programs want one.
-    pub fn write_genesis(path: &Path) {
-        std::fs::write(path, standin::sample().genesis().to_json()).expect("written");
-    }
-
     fn assert_faultless(&self) {
         let faults = self.faults.lock().expect("not poisoned");
         assert!(faults.is_empty(), "{faults:#?}");
@@ -230,7 +224,7 @@ impl Clients {
     async fn submit(self: Arc<Self>, seed: u64) {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let mut sample = standin::sample();
-        let mut state = sample.genesis().build().expect("a sample's genesis is right");
+        let mut state = State::default();
         while !self.ended() {
             let open = {
                 let proven = self.proven.lock().expect("not poisoned").len();
@@ -242,8 +236,10 @@ impl Clients {
             }
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             let time = now.expect("it is after 1970").as_secs();
-            let transfers = rng.gen_range(1..=self.transfers_max);
-            let batch = sample.batch(standin::ROLLUP, time, transfers);
+            let queued = rng.gen_range(0..=self.preset.queue_capacity());
+            let signed = rng.gen_range(usize::from(queued == 0)..=self.preset.places_max());
+            let draw = standin::draw(&self.preset, queued, signed);
+            let batch = sample.batch(standin::ROLLUP, time, draw);
             self.expect(&mut state, &batch);
             self.acknowledge(&batch, rng.gen_ratio(1, 4)).await;
         }
@@ -251,15 +247,15 @@ impl Clients {
 
     fn expect(&self, state: &mut State, batch: &Batch) {
         let executed = execute(state, batch).expect("a sample's batch is right");
-        state.overwrite(&executed.touched);
         let Preset { shard, children, .. } = self.preset;
-        let shards = shards(batch, &executed, shard.capacity, children).expect("it fits");
-        let instances: Vec<Vec<Fr>> = shards.iter().map(|shard| shard.instances()).collect();
+        let sharded = shards(batch, &executed, shard.shape, children).expect("it fits");
+        let instances: Vec<Vec<Fr>> = sharded.shards.iter().map(|shard| shard.instances()).collect();
         let instances: Vec<&[Fr]> = instances.iter().map(Vec::as_slice).collect();
         let expected = Expected {
             time: batch.time,
             stated: root_statement(&instances, children).expect("the shards chain"),
-            posted_b: executed.posted_b,
+            posted_a: sharded.posted_a,
+            posted_b: sharded.posted_b,
         };
         let mut all = self.expected.lock().expect("not poisoned");
         all.insert(batch.number, expected);
@@ -383,7 +379,8 @@ impl Clients {
         let instances = instances.collect::<Result<Vec<Fr>, _>>()?;
         self.judge.verify(&instances, &proof.proof)?;
         let stated = RootStatement::from_instances(&instances).map_err(|error| error.to_string())?;
-        if stated != expected.stated || proof.posted_b != expected.posted_b || proof.time != expected.time {
+        let posted = proof.posted_a == expected.posted_a && proof.posted_b == expected.posted_b;
+        if stated != expected.stated || !posted || proof.time != expected.time {
             return Err("it states another batch".into());
         }
         Ok(())

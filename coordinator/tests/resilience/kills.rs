@@ -55,7 +55,6 @@ pub async fn run(plan: Plan) {
     let folder = tempfile::tempdir().expect("a folder");
     let (judge, preset) = match plan.programs {
         Programs::Released(_) => {
-            Clients::write_genesis(&folder.path().join("genesis.json"));
             let keys = tokio::task::spawn_blocking(|| fixtures::keys(TINY)).await;
             let keys = keys.expect("no panic").expect("keys");
             (Judge::Keys(keys.verifying_keys().clone()), TINY)

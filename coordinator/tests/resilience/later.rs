@@ -10,7 +10,11 @@ use std::{
 };
 
 use coordinator::{
-    core::record::{ArtifactKey, BatchRecord, TaskRecord},
+    core::{
+        Head,
+        id::StateRoot,
+        record::{ArtifactKey, BatchRecord, TaskRecord},
+    },
     store::{DiskStore, Identity, SCHEMA, Store},
 };
 use nix::errno::Errno;
@@ -20,6 +24,7 @@ use rand_chacha::ChaCha20Rng;
 use rules::{
     account::{Account, AccountIndex},
     field,
+    state::State,
 };
 use tokio::{task::block_in_place, time::sleep};
 use tonic::Code;
@@ -267,10 +272,7 @@ struct Contents {
 
 impl Contents {
     fn of(store: &Path) -> Self {
-        let genesis = standin::sample()
-            .genesis()
-            .build()
-            .expect("a sample's genesis is right");
+        let first = State::default();
         let manifest = standin::manifest();
         let identity = Identity {
             schema: SCHEMA,
@@ -281,9 +283,14 @@ impl Contents {
             aggregation_vk_digest: manifest.aggregation_vk_digest.0,
             chain_id: standin::ROLLUP.chain_id,
             contract: standin::ROLLUP.contract,
-            genesis_root: field::to_be(&genesis.root()),
+            start: Head {
+                root: StateRoot(field::to_be(&first.root())),
+                next_number: 0,
+                time: 0,
+                queue_head: 0,
+            },
         };
-        let opened = DiskStore::open(store, &identity, || genesis).expect("it opens");
+        let opened = DiskStore::open(store, &identity, || first).expect("it opens");
         let snapshot = opened.snapshot().expect("readable");
         let mut artifacts = BTreeMap::new();
         for batch in &snapshot.batches {

@@ -230,10 +230,7 @@ fn coordinator(programs: &Programs, folder: &Path, address: &str) -> Process {
             let chain_id = standin::ROLLUP.chain_id.to_string();
             let mut command = Command::new(program);
             command.args(["coordinator", "--listen", address, "--data-dir"]);
-            command
-                .arg(store)
-                .arg("--genesis")
-                .arg(folder.join("genesis.json"));
+            command.arg(store);
             command.args(["--chain-id", &chain_id, "--contract", &contract]);
             command.args(["--lease-seconds", "15"]).args(KEYS);
             command

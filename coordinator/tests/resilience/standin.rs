@@ -20,7 +20,8 @@ use rules::{
     digest::Digest as KeyDigest,
     field,
     operation::RollupId,
-    sample::{Sample, SampleConfig},
+    sample::{Draw, Mix, Sample, SampleConfig},
+    witness::Shape,
 };
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,7 +34,10 @@ pub const ROLLUP: RollupId = RollupId {
 };
 pub const PRESET: Preset = Preset {
     name: "test",
-    shard: ShardParams { k: 15, capacity: 5 },
+    shard: ShardParams {
+        k: 15,
+        shape: Shape { places: 5, rooms: 1 },
+    },
     children: 2,
     aggregation_k: 20,
 };
@@ -102,7 +106,8 @@ pub fn manifest() -> Manifest {
         protocol_version: PROTOCOL_VERSION,
         preset: PRESET.name.into(),
         shard_k: PRESET.shard.k,
-        shard_capacity: PRESET.shard.capacity,
+        shard_places: PRESET.shard.shape.places,
+        shard_rooms: PRESET.shard.shape.rooms,
         children: PRESET.children,
         insecure_srs: true,
         srs_digest: KeyDigest([1; 32]),
@@ -124,8 +129,18 @@ pub fn sample() -> Sample {
     })
 }
 
+/// A batch with so many operations of the queue and signed ones.
+pub fn draw(preset: &Preset, queued: usize, signed: usize) -> Draw {
+    Draw {
+        shape: preset.shard.shape,
+        queued,
+        signed,
+        mix: Mix::All,
+    }
+}
+
 pub fn config(listen: SocketAddr, store: &Path) -> Config {
-    let mut config = Config::new(listen, store.into(), ROLLUP, sample().genesis().clone());
+    let mut config = Config::new(listen, store.into(), ROLLUP);
     config.limits = Limits {
         lease_ms: LEASE.as_millis() as u64,
         reconnect_grace_ms: 300,

@@ -12,7 +12,8 @@ use std::{
 
 use coordinator::{
     core::{
-        id::{BatchId, Fence, TaskId},
+        Head,
+        id::{BatchId, Fence, StateRoot, TaskId},
         record::{ArtifactKey, TaskRecord, Write},
     },
     store::{DiskStore, Identity, SCHEMA, Store},
@@ -341,7 +342,8 @@ fn writes(commit: u64) -> Vec<Write> {
 }
 
 fn accounts() -> Vec<(AccountIndex, Account)> {
-    let sample = standin::sample();
+    let mut sample = standin::sample();
+    sample.batch(standin::ROLLUP, 1, standin::draw(&standin::PRESET, 2, 0));
     let accounts = sample.state().accounts();
     accounts.map(|(index, account)| (index, *account)).collect()
 }
@@ -349,13 +351,18 @@ fn accounts() -> Vec<(AccountIndex, Account)> {
 fn identity() -> Identity {
     Identity {
         schema: SCHEMA,
-        protocol_version: 1,
+        protocol_version: 2,
         preset: standin::PRESET.name.into(),
         srs_digest: [1; 32],
         shard_vk_digest: [2; 32],
         aggregation_vk_digest: [3; 32],
         chain_id: standin::ROLLUP.chain_id,
         contract: standin::ROLLUP.contract,
-        genesis_root: [6; 32],
+        start: Head {
+            root: StateRoot([6; 32]),
+            next_number: 0,
+            time: 0,
+            queue_head: 0,
+        },
     }
 }

@@ -6,7 +6,6 @@ use accel::Device;
 use circuits::aggregation::AggregationInput;
 use circuits::plonk::{ProofWriter, Transcript};
 use circuits::recursion::prover_circuit;
-use circuits::shard::ShardCircuit;
 use engine::{EngineOptions, Srs, Witness, lagrange_basis};
 use halo2_proofs::plonk::ProvingKey;
 use halo2_proofs::poly::commitment::ParamsProver;
@@ -22,6 +21,7 @@ use rules::witness::ShardInput;
 
 use super::{
     Engine, EngineError, KEEP_KEYS_FROM_BYTES, Phase, Pipeline, Prepare, Proof, RootProof, Task, guarded,
+    shard_circuit,
 };
 
 /// Of the device's memory one in so many bytes may hold cosets of a key, where it does not hold both circuits: 768 MiB of 24
@@ -214,18 +214,9 @@ enum Kind {
 
 impl OwnPreparer {
     fn shard(&self, input: &ShardInput, progress: &mut dyn FnMut(Phase)) -> Result<Prepared, EngineError> {
-        let params = self.keys.preset().shard;
-        if input.steps.len() != params.capacity {
-            return Err(EngineError::ShardSize {
-                found: input.steps.len(),
-                expected: params.capacity,
-            });
-        }
         progress(Phase::Witness);
         let instances = input.instances();
-        let circuit = ShardCircuit::new(params, Some(input)).map_err(|error| EngineError::ShardInput {
-            reason: error.to_string(),
-        })?;
+        let circuit = shard_circuit(self.keys.preset(), input)?;
         progress(Phase::Proving(engine::Phase::Witness));
         Ok(Prepared {
             kind: Kind::Shard,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use circuits::aggregation::AggregationInput;
 use circuits::plonk::{Challenge, ProofWriter, Transcript};
 use circuits::recursion::prover_circuit;
-use circuits::shard::ShardCircuit;
 use halo2_proofs::plonk::{Circuit, ProvingKey, create_proof};
 use halo2_proofs::poly::kzg::commitment::{KZGCommitmentScheme, ParamsKZG};
 use halo2_proofs::poly::kzg::multiopen::ProverSHPLONK;
@@ -17,7 +16,7 @@ use rules::Fr;
 use rules::statement::ACCUMULATOR_LIMBS;
 use rules::witness::ShardInput;
 
-use super::{Engine, EngineError, KEEP_KEYS_FROM_BYTES, Phase, RootProof, guarded};
+use super::{Engine, EngineError, KEEP_KEYS_FROM_BYTES, Phase, RootProof, guarded, shard_circuit};
 use crate::memory;
 
 /// The stock prover, under the transcripts and verifying keys of [`OwnEngine`](super::OwnEngine).
@@ -40,23 +39,12 @@ impl StockEngine {
     }
 
     fn shard(&self, input: &ShardInput, progress: &mut dyn FnMut(Phase)) -> Result<Vec<u8>, EngineError> {
-        let expected = self.keys.preset().shard.capacity;
-        if input.steps.len() != expected {
-            return Err(EngineError::ShardSize {
-                found: input.steps.len(),
-                expected,
-            });
-        }
         progress(Phase::LoadKeys);
         let srs = self.keys.shard_srs().map_err(EngineError::Keys)?;
         let pk = self.keys.shard_pk().map_err(EngineError::Keys)?;
         progress(Phase::Witness);
         let instances = input.instances();
-        let circuit = ShardCircuit::new(self.keys.preset().shard, Some(input)).map_err(|error| {
-            EngineError::ShardInput {
-                reason: error.to_string(),
-            }
-        })?;
+        let circuit = shard_circuit(self.keys.preset(), input)?;
         progress(Phase::Prove);
         let proof = create(&srs, &pk, circuit, &instances, Transcript::Poseidon)?;
         progress(Phase::Verify);

@@ -150,7 +150,7 @@ impl Peer {
     }
 }
 
-/// A shard without steps: the scripted engine does not look at it, but it must decode.
+/// A shard without groups: the scripted engine does not look at it, but it must decode.
 pub fn shard_payload(time: u64) -> Vec<u8> {
     let state = RunningState::initial(Fr::from(1));
     let input = ShardInput {
@@ -159,7 +159,7 @@ pub fn shard_payload(time: u64) -> Vec<u8> {
         x: Fr::from(4),
         before: state,
         after: state,
-        steps: Vec::new(),
+        groups: Vec::new(),
     };
     input.to_bytes()
 }

@@ -80,6 +80,8 @@ pub struct Key<'a> {
     pub instances: &'a [&'a str],
     /// Where they hold the accumulator.
     pub accumulator: &'a Accumulator,
+    /// Operations of the queue for which a batch under the key has room (P-7.1).
+    pub queue_capacity: u64,
 }
 
 /// A rendered verifier.
@@ -89,6 +91,8 @@ pub struct Rendered {
     pub solidity: String,
     /// What `vkDigest()` answers.
     pub vk_digest: B256,
+    /// What `queueCapacity()` answers.
+    pub queue_capacity: u64,
     /// Bytes of a proof.
     pub proof_bytes: usize,
 }
@@ -122,7 +126,7 @@ pub fn render(key: &Key<'_>, head: &[String]) -> Rendered {
     text.comment("///", TITLE);
     text.comment("///", NOTES);
     text.open(format!("contract {CONTRACT} is IVerifier {{"));
-    constants(&mut text, shape, &memory, vk_digest);
+    constants(&mut text, key, &memory, vk_digest);
     verify(&mut text, &steps);
     transcript::load(&mut text, shape, &memory);
     transcript::canonical(&mut text, &memory, key.accumulator);
@@ -142,6 +146,7 @@ pub fn render(key: &Key<'_>, head: &[String]) -> Rendered {
     Rendered {
         solidity: text.finish(),
         vk_digest,
+        queue_capacity: key.queue_capacity,
         proof_bytes: memory.proof_bytes(),
     }
 }
@@ -182,9 +187,15 @@ fn g2_words(point: &G2Affine) -> [Vec<u8>; 4] {
     [be(&x.c1), be(&x.c0), be(&y.c1), be(&y.c0)]
 }
 
-fn constants(text: &mut Text, shape: &Shape, memory: &Memory, vk_digest: B256) {
+fn constants(text: &mut Text, key: &Key<'_>, memory: &Memory, vk_digest: B256) {
+    let shape = key.shape;
     text.line("/// @inheritdoc IVerifier");
     text.line(format!("bytes32 public constant vkDigest = {vk_digest:#x};"));
+    text.line("/// @inheritdoc IVerifier");
+    text.line(format!(
+        "uint256 public constant queueCapacity = {};",
+        key.queue_capacity
+    ));
     text.line("");
     text.line("/// @dev Order of the curve: the modulus of instances and evaluations.");
     text.line(format!(
@@ -250,22 +261,23 @@ fn literal_text(value: Fr) -> String {
 fn verify(text: &mut Text, steps: &[constraints::Step]) {
     text.line("/// @inheritdoc IVerifier");
     text.open(
-        "function verify(bytes calldata proof, uint256[] calldata instances) external view returns (bool) {",
+        "function verify(bytes calldata proof, uint256[] calldata instances) external view returns (uint256) {",
     );
-    text.line("if (proof.length != PROOF_BYTES || instances.length != INSTANCES) return false;");
+    text.line("if (proof.length != PROOF_BYTES || instances.length != INSTANCES) return 0;");
     text.line("uint256 r = R;");
     text.line("_load(proof, instances);");
-    text.line("if (!_isCanonical(r)) return false;");
+    text.line("if (!_isCanonical(r)) return 0;");
     text.line("_drawChallenges(r);");
     text.line("_denominators(r);");
-    text.line("if (!_invert(r)) return false;");
+    text.line("if (!_invert(r)) return 0;");
     text.line("_evaluateRows(r);");
     for step in steps {
         text.line(format!("{}(r);", step.name));
     }
     text.line("_openSet0(r);");
     text.line("_weigh(r);");
-    text.line("return _sumPoints(r) && _pair();");
+    text.line("if (!_sumPoints(r)) return 0;");
+    text.line("return _pair();");
     text.close();
     text.line("");
 }
@@ -277,7 +289,7 @@ fn pairing(text: &mut Text, opening: &OpeningKey) {
         "@dev e(SUM, g2) = e(W', s·g2) for the proof and e(lhs, g2) = e(rhs, s·g2) for the accumulator of its instances, the second times \
          ρ, which was drawn after everything: e(SUM + ρ lhs, g2) e(W' + ρ rhs, -s·g2) = 1.",
     );
-    text.open("function _pair() private view returns (bool ok) {");
+    text.open("function _pair() private view returns (uint256 ok) {");
     text.open("assembly {");
     for (what, point, first) in [("g2", opening.g2, 2), ("-s·g2", -opening.s_g2, 8)] {
         text.line(format!("// {what}: x and y, the imaginary part first."));

@@ -1,70 +1,175 @@
-//! The rollup contract on an L1: deploy, submit, read.
+//! The rollup contract on an L1: deploy, submit, call.
 
 use alloy::{
-    primitives::{Address, B256, U256},
+    primitives::{Address, B256, U256, keccak256},
     rpc::types::TransactionReceipt,
     sol_types::{SolCall, SolEvent, SolValue},
 };
 use halo2curves::bn256::Fr;
+use rules::{digest::Digest, eddsa::PublicKey};
 
 use super::{Call, L1, L1Error, TRANSACTION_GAS_MAX};
 use crate::{
-    rollup::{IRollup, RootSubmission, from_u256, to_u256},
-    solc::Code,
+    events,
+    rollup::{Contracts, IRollup, RootSubmission, from_u256, to_u256},
     verifier::CompiledVerifier,
 };
 
-/// Where a deployer's next two contracts will be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+const HOUR_S: u64 = 3_600;
+const DAY_S: u64 = 24 * HOUR_S;
+
+/// Where the contracts of an instance are.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// The generated verifier.
-    pub verifier: Address,
     /// The rollup contract.
     pub rollup: Address,
+    /// The contract of `H`.
+    pub poseidon: Address,
+    /// The verifiers, by number.
+    pub verifiers: Vec<Address>,
 }
 
-/// The addresses of a [`Deployment`] by `deployer` whose next transaction has `nonce`. The rollup's address is part
-/// of every signed message, so it must be known before the first one (P-5.2).
-pub fn predict_addresses(deployer: Address, nonce: u64) -> Addresses {
+/// The addresses of a [`Deployment`] with so many verifiers by `deployer` whose next transaction has `nonce`. The rollup's address is
+/// part of every signed message (P-5.2).
+pub fn predict_addresses(deployer: Address, nonce: u64, verifiers: usize) -> Addresses {
+    let last = nonce + 1 + verifiers as u64;
     Addresses {
-        verifier: deployer.create(nonce),
-        rollup: deployer.create(nonce + 1),
+        poseidon: deployer.create(nonce),
+        verifiers: (nonce + 1..last).map(|nonce| deployer.create(nonce)).collect(),
+        rollup: deployer.create(last),
     }
 }
 
-/// Gas that the verifier is called with at most, unless an operator says otherwise: more than twice what those of the presets need.
-pub const DEFAULT_VERIFIER_GAS_CAP: u64 = 1_000_000;
+/// Gas that a verifier is called with, unless an operator says otherwise: more than twice what those of the presets need.
+pub const DEFAULT_VERIFIER_GAS_CAP: u32 = 1_000_000;
+/// Entries that a batch must consume at most, unless an operator says otherwise or a verifier has room for fewer.
+pub const DEFAULT_CONSUMED_MAX: u64 = 10;
 
-/// The greatest age of a batch, unless an operator says otherwise: a day.
-pub const DEFAULT_BATCH_AGE_S_MAX: u64 = 86_400;
-
-/// What the rollup contract is deployed with.
-#[derive(Clone, Copy, Debug)]
+/// What the rollup contract fixes for ever (P-17.1). Times are in seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeployConfig {
-    /// Root of the genesis state.
-    pub genesis_root: Fr,
-    /// Most gas that the verifier is called with.
-    pub verifier_gas_cap: u64,
-    /// Oldest that a batch's time may be, seconds.
+    /// `D`: an entry is due after it.
+    pub due_after_s: u64,
+    /// `S`: silence after which anybody submits.
+    pub silence_s: u64,
+    /// `F`: from due to freeze.
+    pub freeze_after_s: u64,
+    /// `MAX`: entries that a batch must consume at most. None is [`DEFAULT_CONSUMED_MAX`], or the room of the verifier that has least.
+    pub consumed_max: Option<u64>,
+    /// Oldest that a batch's time may be.
     pub batch_age_s_max: u64,
+    /// After it comes about what the governor announced.
+    pub delay_s: u64,
+    /// Wei for a token id below 4,096.
+    pub token_price: U256,
+    /// Who submits.
+    pub operator: Address,
+    /// L1 address of the fee accounts, to which the prices of entries go too.
+    pub fee_address: Address,
+    /// Owner of the fee accounts.
+    pub fee_key: PublicKey,
+    /// Who adds and retires verifiers; zero is nobody, for ever.
+    pub governor: Address,
+    /// Who disables verifiers and pauses deposits; zero is nobody, for ever.
+    pub guardian: Address,
+    /// Gas that each verifier is called with.
+    pub verifier_gas_cap: u32,
 }
 
 impl DeployConfig {
-    /// [`DEFAULT_VERIFIER_GAS_CAP`] and [`DEFAULT_BATCH_AGE_S_MAX`].
-    pub fn new(genesis_root: Fr) -> Self {
+    /// The usual values of P-17.1, without governor and guardian.
+    pub fn new(operator: Address, fee_address: Address, fee_key: PublicKey) -> Self {
         Self {
-            genesis_root,
+            due_after_s: DAY_S,
+            silence_s: DAY_S,
+            freeze_after_s: 14 * DAY_S,
+            consumed_max: None,
+            batch_age_s_max: DAY_S,
+            delay_s: 46 * DAY_S,
+            token_price: U256::from(50_000_000_000_000_000u64),
+            operator,
+            fee_address,
+            fee_key,
+            governor: Address::ZERO,
+            guardian: Address::ZERO,
             verifier_gas_cap: DEFAULT_VERIFIER_GAS_CAP,
-            batch_age_s_max: DEFAULT_BATCH_AGE_S_MAX,
         }
+    }
+
+    /// `MAX` over these verifiers.
+    pub fn consumed_max(&self, verifiers: &[&CompiledVerifier]) -> u64 {
+        let room = verifiers.iter().map(|verifier| verifier.queue_capacity).min();
+        let usual = DEFAULT_CONSUMED_MAX.min(room.unwrap_or(DEFAULT_CONSUMED_MAX));
+        self.consumed_max.unwrap_or(usual)
+    }
+
+    fn parameters(
+        &self,
+        verifiers: &[&CompiledVerifier],
+        parts: &Parts,
+        contracts: &Contracts,
+    ) -> IRollup::Parameters {
+        IRollup::Parameters {
+            dueAfter: self.due_after_s,
+            silence: self.silence_s,
+            freezeAfter: self.freeze_after_s,
+            consumedMax: self.consumed_max(verifiers),
+            batchAgeMax: self.batch_age_s_max,
+            delay: self.delay_s,
+            tokenPrice: self.token_price,
+            operator: self.operator,
+            feeAddress: self.fee_address,
+            feeKeyX: to_u256(&self.fee_key.0.x),
+            feeKeyY: to_u256(&self.fee_key.0.y),
+            governor: self.governor,
+            guardian: self.guardian,
+            poseidon: parts.poseidon,
+            poseidonCodeHash: keccak256(&contracts.poseidon.runtime),
+        }
+    }
+
+    /// What the rollup contract's constructor takes, encoded: verifiers beside their addresses.
+    ///
+    /// # Panics
+    /// When there are not as many addresses as verifiers.
+    pub fn constructor_arguments(
+        &self,
+        contracts: &Contracts,
+        verifiers: &[&CompiledVerifier],
+        parts: &Parts,
+    ) -> Vec<u8> {
+        assert_eq!(
+            verifiers.len(),
+            parts.verifiers.len(),
+            "a verifier has an address"
+        );
+        let registrations = verifiers.iter().zip(&parts.verifiers);
+        let registrations = registrations.map(|(verifier, addr)| IRollup::Registration {
+            addr: *addr,
+            vkDigest: verifier.vk_digest,
+            gasCap: self.verifier_gas_cap,
+        });
+        let registrations: Vec<_> = registrations.collect();
+        (self.parameters(verifiers, parts, contracts), registrations).abi_encode_params()
     }
 }
 
+/// What the rollup contract stands on, deployed before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// The contract of `H`.
+    pub poseidon: Address,
+    /// The verifiers that are in force at once, one to eight.
+    pub verifiers: Vec<Address>,
+}
+
 /// What deploying cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeployGas {
-    /// Gas of the verifier's creation.
-    pub verifier: u64,
+    /// Gas of the creation of the contract of `H`.
+    pub poseidon: u64,
+    /// Gas of each verifier's creation.
+    pub verifiers: Vec<u64>,
     /// Gas of the rollup contract's creation.
     pub rollup: u64,
 }
@@ -82,8 +187,12 @@ pub struct Accepted {
     pub old_root: Fr,
     /// State root after, as the event has it.
     pub new_root: Fr,
-    /// Gas of the call of the verifier.
-    pub verifier_gas: u64,
+    /// The queue's head after it.
+    pub head: u64,
+    /// What L1 owes by it: the number of withdrawals, and the root of their tree.
+    pub withdrawals: u32,
+    /// None where it owes nothing.
+    pub withdrawals_root: Option<Digest>,
     /// Gas of the whole transaction.
     pub gas_used: u64,
     /// Bytes of the transaction's calldata.
@@ -98,60 +207,60 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// Deploys the verifier, then the rollup contract, at the addresses of [`L1::predict`].
+    /// Deploys the contract of `H`, the verifiers, and the rollup contract, at the addresses of [`L1::predict`].
     ///
     /// # Errors
     /// [`L1Error::Rejected`] with the constructor's reason, or the endpoint's.
     pub async fn deploy(
         l1: &L1,
-        verifier: &CompiledVerifier,
-        rollup: &Code,
+        contracts: &Contracts,
+        verifiers: &[&CompiledVerifier],
         config: &DeployConfig,
     ) -> Result<(Self, DeployGas), L1Error> {
-        let created = l1.transact(Call::create(verifier.code.creation.clone())).await?;
-        let verifier_at = created_address(&created)?;
-        let (deployment, gas) = Self::deploy_over(l1, verifier_at, verifier, rollup, config).await?;
-        Ok((
-            deployment,
-            DeployGas {
-                verifier: created.gas_used,
-                rollup: gas,
-            },
-        ))
+        let (poseidon, poseidon_gas) = create(l1, contracts.poseidon.creation.clone()).await?;
+        let (mut addresses, mut gas) = (Vec::new(), Vec::new());
+        for verifier in verifiers {
+            let (address, used) = create(l1, verifier.code.creation.clone()).await?;
+            addresses.push(address);
+            gas.push(used);
+        }
+        let parts = Parts {
+            poseidon,
+            verifiers: addresses,
+        };
+        let (deployment, rollup) = Self::deploy_over(l1, contracts, verifiers, parts, config).await?;
+        let gas = DeployGas {
+            poseidon: poseidon_gas,
+            verifiers: gas,
+            rollup,
+        };
+        Ok((deployment, gas))
     }
 
-    /// Deploys the rollup contract over a verifier that is at `verifier_at` already. Returns the gas of the creation
-    /// too.
+    /// Deploys the rollup contract over parts that are on L1 already. Returns the gas of the creation too.
     ///
     /// # Errors
     /// As [`Deployment::deploy`].
+    ///
+    /// # Panics
+    /// When there are not as many addresses as verifiers.
     pub async fn deploy_over(
         l1: &L1,
-        verifier_at: Address,
-        verifier: &CompiledVerifier,
-        rollup: &Code,
+        contracts: &Contracts,
+        verifiers: &[&CompiledVerifier],
+        parts: Parts,
         config: &DeployConfig,
     ) -> Result<(Self, u64), L1Error> {
-        let arguments = (
-            verifier_at,
-            verifier.vk_digest,
-            to_u256(&config.genesis_root),
-            U256::from(config.verifier_gas_cap),
-            U256::from(config.batch_age_s_max),
-        );
-        let code = [rollup.creation.as_slice(), &arguments.abi_encode_params()].concat();
-        let receipt = l1.transact(Call::create(code)).await?;
-        let rollup = created_address(&receipt)?;
-        Ok((
-            Self {
-                l1: l1.clone(),
-                addresses: Addresses {
-                    verifier: verifier_at,
-                    rollup,
-                },
-            },
-            receipt.gas_used,
-        ))
+        let arguments = config.constructor_arguments(contracts, verifiers, &parts);
+        let code = [contracts.rollup.creation.as_slice(), &arguments].concat();
+        let (rollup, gas) = create(l1, code).await?;
+        let addresses = Addresses {
+            rollup,
+            poseidon: parts.poseidon,
+            verifiers: parts.verifiers,
+        };
+        let l1 = l1.clone();
+        Ok((Self { l1, addresses }, gas))
     }
 
     /// A rollup contract that is deployed already.
@@ -159,45 +268,33 @@ impl Deployment {
     /// # Errors
     /// [`L1Error::Answer`] when there is no such contract at the address.
     pub async fn at(l1: &L1, rollup: Address) -> Result<Self, L1Error> {
-        let addresses = Addresses {
-            verifier: Address::ZERO,
-            rollup,
-        };
         let mut deployment = Self {
             l1: l1.clone(),
-            addresses,
+            addresses: Addresses {
+                rollup,
+                poseidon: Address::ZERO,
+                verifiers: Vec::new(),
+            },
         };
-        deployment.addresses.verifier = deployment.read(IRollup::verifierCall {}).await?;
+        deployment.addresses.poseidon = deployment.read(IRollup::poseidonCall {}).await?;
+        let verifiers = deployment.verifiers().await?;
+        deployment.addresses.verifiers = verifiers.iter().map(|verifier| verifier.addr).collect();
         Ok(deployment)
     }
 
     /// Where the contracts are.
-    pub fn addresses(&self) -> Addresses {
-        self.addresses
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Where the rollup contract is.
+    pub fn rollup(&self) -> Address {
+        self.addresses.rollup
     }
 
     /// The account and chain that it is used through.
     pub fn l1(&self) -> &L1 {
         &self.l1
-    }
-
-    /// The state root on L1.
-    ///
-    /// # Errors
-    /// [`L1Error::Endpoint`], or [`L1Error::Answer`] for a value that is no field element.
-    pub async fn state_root(&self) -> Result<Fr, L1Error> {
-        field(
-            IRollup::stateRootCall::SIGNATURE,
-            &self.read(IRollup::stateRootCall {}).await?,
-        )
-    }
-
-    /// The number that the next batch must have.
-    ///
-    /// # Errors
-    /// [`L1Error::Endpoint`].
-    pub async fn next_batch_number(&self) -> Result<u64, L1Error> {
-        self.read(IRollup::nextBatchNumberCall {}).await
     }
 
     /// Calls a view function of the contract.
@@ -237,27 +334,52 @@ impl Deployment {
         // An estimate would run the verifier many times, and gas that is not used costs nothing.
         let call = Call::new(self.addresses.rollup, data).with_gas(TRANSACTION_GAS_MAX);
         let receipt = self.l1.transact(call).await?;
-        let event = receipt
-            .inner
-            .logs()
-            .iter()
-            .filter(|log| log.address() == self.addresses.rollup)
-            .find_map(|log| IRollup::BatchAccepted::decode_log(&log.inner).ok());
-        let event = event.ok_or_else(|| L1Error::Answer {
-            call: IRollup::submitBatchCall::SIGNATURE,
-            reason: "the transaction has no BatchAccepted event".to_owned(),
-        })?;
+        let event: IRollup::BatchAccepted = self.event(&receipt, IRollup::submitBatchCall::SIGNATURE)?;
         Ok(Accepted {
             transaction: receipt.transaction_hash,
             block: receipt.block_number.unwrap_or_default(),
             number: event.number,
             old_root: field(IRollup::BatchAccepted::SIGNATURE, &event.oldRoot)?,
             new_root: field(IRollup::BatchAccepted::SIGNATURE, &event.newRoot)?,
-            verifier_gas: event.verifierGas.saturating_to(),
+            head: event.head.to(),
+            withdrawals: event.withdrawals,
+            withdrawals_root: events::digest(event.withdrawalsRoot),
             gas_used: receipt.gas_used,
             calldata_bytes,
         })
     }
+
+    /// Calls a function of the contract in a transaction, with so many wei, and waits until L1 has it.
+    pub(super) async fn send<C: SolCall>(&self, call: C, value: U256) -> Result<TransactionReceipt, L1Error> {
+        let call = Call::new(self.addresses.rollup, call.abi_encode()).with_value(value);
+        self.l1.transact(call).await
+    }
+
+    /// The contract's event of that kind in a receipt.
+    pub(super) fn event<E: SolEvent>(
+        &self,
+        receipt: &TransactionReceipt,
+        call: &'static str,
+    ) -> Result<E, L1Error> {
+        let logs = receipt.inner.logs().iter();
+        let event = logs
+            .filter(|log| log.address() == self.addresses.rollup)
+            .find_map(|log| E::decode_log(&log.inner).ok());
+        let event = event.ok_or_else(|| L1Error::Answer {
+            call,
+            reason: format!(
+                "transaction {} has no event {}",
+                receipt.transaction_hash,
+                E::SIGNATURE
+            ),
+        })?;
+        Ok(event.data)
+    }
+}
+
+async fn create(l1: &L1, code: Vec<u8>) -> Result<(Address, u64), L1Error> {
+    let receipt = l1.transact(Call::create(code)).await?;
+    Ok((created_address(&receipt)?, receipt.gas_used))
 }
 
 fn created_address(receipt: &TransactionReceipt) -> Result<Address, L1Error> {
@@ -268,10 +390,10 @@ fn created_address(receipt: &TransactionReceipt) -> Result<Address, L1Error> {
     receipt.contract_address.ok_or_else(missing)
 }
 
-fn field(call: &'static str, value: &U256) -> Result<Fr, L1Error> {
-    let reason = || format!("{value} is no field element");
+/// A field element that the contract answered.
+pub(super) fn field(call: &'static str, value: &U256) -> Result<Fr, L1Error> {
     from_u256(value).ok_or_else(|| L1Error::Answer {
         call,
-        reason: reason(),
+        reason: format!("{value} is no field element"),
     })
 }

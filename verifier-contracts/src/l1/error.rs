@@ -33,6 +33,14 @@ pub enum L1Error {
     /// The contract refused.
     #[error("the rollup contract refused: {0}")]
     Rejected(Rejection),
+    /// No verifier of the contract's that is in force is made from the key.
+    #[error("the rollup contract {rollup} has no verifier in force of the key {vk_digest}")]
+    NoVerifier {
+        /// The contract.
+        rollup: Address,
+        /// Digest of the key.
+        vk_digest: B256,
+    },
     /// Gas costs more than may be paid for it. Nothing was sent.
     #[error(
         "gas costs at least {needed} wei on L1 now, more than the {most} that may be paid; nothing was sent"

@@ -67,7 +67,7 @@ impl Following {
     }
 }
 
-/// A place in the chain: everything up to and with it has been told (P2-15.4).
+/// A place in the chain: everything up to and with it has been told (P-15.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Number of the block.

@@ -4,7 +4,11 @@ use alloy::{primitives::U256, sol_types::SolCall};
 use revm::bytecode::opcode;
 use verifier_contracts::rollup::IVerifier;
 
-use crate::{CASES, case::Case, evm};
+use crate::{
+    CASES,
+    case::{Case, accepts},
+    evm,
+};
 
 /// More gas than any verification takes.
 const PLENTY: u32 = 2_000_000;
@@ -23,10 +27,10 @@ fn ask(case: &Case, data: Vec<u8>, operation: u8, gas: u32) -> Answer {
         assert!(returned.is_empty(), "a revert without a reason");
         return Answer::Reverted;
     }
-    match IVerifier::verifyCall::abi_decode_returns_validate(&returned) {
-        Ok(true) => Answer::Accepted,
-        Ok(false) => Answer::Refused,
-        Err(error) => panic!("neither 0 nor 1: {error}"),
+    match accepts(&returned) {
+        Some(true) => Answer::Accepted,
+        Some(false) => Answer::Refused,
+        None => panic!("neither 0 nor 1: 0x{}", hex::encode(&returned)),
     }
 }
 

@@ -1,4 +1,4 @@
-// Makes circomlibjs.json, the vectors that native_vectors.rs reads. In an empty folder, with Node 20:
+// Makes circomlibjs.json, the vectors that tests/vectors.rs reads. In an empty folder, with Node 20:
 //
 //   npm install circomlibjs@0.1.7 @zk-kit/eddsa-poseidon@1.1.0
 //   cp <repository>/circuits/rules/tests/vectors/generate.mjs . && node generate.mjs > circomlibjs.json
@@ -128,37 +128,49 @@ function invalidVectors() {
   ];
 }
 
-// P-4.3 and P-5.2, composed from the text.
-function transferVectors() {
+// P-4.3, P-5.2, P-5.5 and P-5.6, composed from the text: what is signed of each operation.
+function signedVectors() {
   const rows = [
-    [0n, 0n, 0n, 0n, 0n, 0n, 0n, 2n ** 40n - 1n, 0n],
-    [65536n, 65537n, 1500n, 0n, 7n, 1n, 3n, 1_800_000_000n, 1n],
-    [2n ** 33n - 1n, 2n ** 33n - 1n, 2n ** 19n - 1n, 31n, 15n, 31n, 2n ** 64n - 1n, 2n ** 40n - 1n, 65535n],
+    [1n, 1n, 0n, 0n, 0n, 0n, 0n, 2n ** 40n - 1n, 1n, 0n],
+    [65536n, 65537n, 1500n, 0n, 7n, 1n, 3n, 1_800_000_000n, 1n, 10n ** 18n],
+    [2n ** 33n - 1n, 2n ** 33n - 1n, 2n ** 19n - 1n, 31n, 15n, 31n, 2n ** 64n - 1n, 2n ** 40n - 1n, 65535n, 2n ** 128n - 1n],
   ];
-  return rows.map(([from, to, mAmount, eAmount, mFee, eFee, nonce, expiry, token], i) => {
+  return rows.map(([from, to, mAmount, eAmount, mFee, eFee, nonce, expiry, token, exact], i) => {
     const chainId = [1n, 31337n, 2n ** 64n - 1n][i];
     const contract = integer(`contract ${i}`) % 2n ** 160n;
-    const word =
-      from + 2n ** 33n * mAmount + 2n ** 52n * eAmount + 2n ** 57n * mFee + 2n ** 61n * eFee + 2n ** 66n * to;
     const rollup = chainId * 2n ** 160n + contract;
-    const message = hash([rollup, word, nonce, expiry, token, 0n, 0n, ascii("transfer")]);
     const seed = digest(`sender ${i}`);
-    const signature = sign(seed, message);
+    const [x, y] = publicKey(seed).map((coordinate) => F.toObject(coordinate));
+    const other = publicKey(digest(`receiver ${i}`)).map((coordinate) => F.toObject(coordinate));
+    const address = integer(`sender's address ${i}`) % 2n ** 160n;
+    const otherAddress = integer(`receiver's address ${i}`) % 2n ** 160n;
+    const feePart = 2n ** 57n * mFee + 2n ** 61n * eFee;
+    const signed = (word, inputs, tag) => {
+      const message = hash([...inputs, ascii(tag)]);
+      const signature = sign(seed, message);
+      return { word: hex(word), message: hex(message), signature: { r8: point(signature.R8), s: hex(signature.S) } };
+    };
+    const transfer = from + 2n ** 33n * mAmount + 2n ** 52n * eAmount + feePart + 2n ** 66n * to;
+    const withdrawal = from + feePart;
+    const creation = 2n ** 66n * to;
     return {
       rollup_id: { chain_id: chainId.toString(), contract: hex(contract, 20) },
-      transfer: {
-        from: Number(from),
-        to: Number(to),
-        amount: (mAmount * 10n ** eAmount).toString(),
-        fee: (mFee * 10n ** eFee).toString(),
-        nonce: nonce.toString(),
-        expiry: Number(expiry),
-        token: Number(token),
-      },
-      word: hex(word),
-      message: hex(message),
+      from: Number(from),
+      to: Number(to),
+      amount: (mAmount * 10n ** eAmount).toString(),
+      withdrawn: exact.toString(),
+      fee: (mFee * 10n ** eFee).toString(),
+      nonce: nonce.toString(),
+      expiry: Number(expiry),
+      token: Number(token),
       seed: "0x" + seed.toString("hex"),
-      signature: { r8: point(signature.R8), s: hex(signature.S) },
+      owner: { x: hex(x), y: hex(y) },
+      l1_address: hex(address, 20),
+      receiver: { x: hex(other[0]), y: hex(other[1]) },
+      receiver_address: hex(otherAddress, 20),
+      transfer: signed(transfer, [rollup, transfer, nonce, expiry, token, other[1], otherAddress], "transfer"),
+      withdrawal: signed(withdrawal, [rollup, withdrawal, nonce, expiry, token, exact, address], "withdraw"),
+      creation: signed(creation, [rollup, token, x, y, address, 0n, 0n], "create"),
     };
   });
 }
@@ -200,7 +212,7 @@ console.log(
       poseidon: poseidonVectors(),
       signatures: signatureVectors(),
       invalid_signatures: invalidVectors(),
-      transfers: transferVectors(),
+      signed: signedVectors(),
       state: stateVector(),
     },
     null,

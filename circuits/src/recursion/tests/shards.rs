@@ -24,7 +24,8 @@ use rules::statement::root_statement;
 use rules::{
     batch,
     operation::RollupId,
-    sample::{Sample, SampleConfig},
+    sample::{Draw, Mix, Sample, SampleConfig},
+    shards::shards,
 };
 use srs::development;
 
@@ -45,7 +46,7 @@ fn keys() -> &'static Keys {
     })
 }
 
-/// The shards of a batch that fills one and a half.
+/// The shards of a batch that fills one and a half, after one that made accounts.
 fn prove() -> Vec<ChildProof> {
     let config = SampleConfig {
         seed: 3,
@@ -57,10 +58,22 @@ fn prove() -> Vec<ChildProof> {
         contract: [7; 20],
     };
     let mut sample = Sample::new(config);
+    let draw = Draw {
+        shape: TINY.shard.shape,
+        queued: 8,
+        signed: 0,
+        mix: Mix::All,
+    };
+    sample.batch(rollup_id, 1_800_000_000, draw);
     let mut state = sample.state().clone();
-    let batch = sample.batch(rollup_id, 1_800_000_000, 7);
+    let draw = Draw {
+        queued: 2,
+        signed: 7,
+        ..draw
+    };
+    let batch = sample.batch(rollup_id, 1_800_000_000, draw);
     let executed = batch::execute(&mut state, &batch).unwrap();
-    let inputs = batch::shards(&batch, &executed, TINY.shard.capacity, 2).unwrap();
+    let inputs = shards(&batch, &executed, TINY.shard.shape, 2).unwrap().shards;
     let Keys { params, pk, .. } = keys();
     inputs
         .iter()

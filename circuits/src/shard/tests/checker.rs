@@ -96,8 +96,14 @@ impl Constraint {
 
     /// Whether it holds at a row at which its gate is on.
     pub fn holds(&self, sheet: &Sheet, row: usize) -> bool {
+        self.value(sheet, row) == Fr::ZERO
+    }
+
+    /// What is 0 where it holds. The selectors of a sum exclude each other; evaluated as 1 each they scale the polynomial, which
+    /// does not matter.
+    pub fn value(&self, sheet: &Sheet, row: usize) -> Fr {
         let at = |values: &[Fr], rotation: i32| values[(row as i32 + rotation) as usize];
-        let result = self.poly.evaluate(
+        self.poly.evaluate(
             &|constant| constant,
             &|_| Fr::ONE,
             &|query| at(&sheet.fixed[query.column_index()], query.rotation().0),
@@ -108,9 +114,7 @@ impl Constraint {
             &|a, b| a + b,
             &|a, b| a * b,
             &|a, scale| a * scale,
-        );
-        // The selectors of a sum exclude each other; evaluated as 1 each they scale the polynomial, which does not matter.
-        result == Fr::ZERO
+        )
     }
 }
 

@@ -12,7 +12,7 @@ fn world() -> World {
         time_age_s_max: AGE,
         ..limits()
     };
-    world.core = Core::restore(limits, GENESIS, Snapshot::default(), world.now);
+    world.core = Core::restore(limits, START, Snapshot::default(), world.now);
     world
 }
 

@@ -104,6 +104,27 @@ fn proven_and_unproven_batches_are_taken_back_and_the_chain_goes_on_from_there()
 }
 
 #[test]
+fn a_chain_that_began_with_a_snapshot_is_rolled_back_to_there_and_no_further() {
+    let mut world = World::new(0);
+    world.faults = false;
+    let start = Head {
+        next_number: 4,
+        time: 9,
+        ..START
+    };
+    world.core = Core::restore(limits(), start, Snapshot::default(), world.now);
+    assert_eq!(world.core.head(), start);
+    let first = world.submit_shards(1);
+    assert_eq!(world.core.batch(first).map(|batch| batch.number), Some(4));
+    let refused = world.core.roll_back(world.now, first, 3, vec![]).map(drop);
+    let expected = RollbackError::BeforeStart { number: 3, first: 4 };
+    assert_eq!(refused, Err(expected));
+    let taken = world.core.roll_back(world.now, first, 4, vec![]);
+    assert_eq!(taken.expect("it is the newest").0, [first]);
+    assert_eq!(world.core.head(), start);
+}
+
+#[test]
 fn nothing_but_the_end_of_the_chain_is_rolled_back() {
     let mut world = World::new(0);
     world.faults = false;

@@ -1,14 +1,13 @@
 //! Artifacts of a batch, and what becomes of it when one cannot be read.
 //!
 //! What they were made from is mostly still there: a shard is proven again, a statement follows from the shards' inputs, and an
-//! undo from what the batch posts. Where nothing is left to make it from, the batch alone fails, or its proof is not given out; all
+//! undo from the inputs, or from what the batch posts. Where nothing is left to make it from, the batch alone fails, or its proof is not given out; all
 //! else goes on.
 
 use std::collections::BTreeMap;
 
 use rules::{
     account::{Account, AccountIndex},
-    batch::take_back_words,
     field,
     state::State,
     witness::ShardInput,
@@ -21,7 +20,9 @@ use crate::{
         id::{BatchId, StateRoot, TaskId},
         record::{ArtifactKey, Write},
     },
-    execution::{ArtifactError, Statement, Undo, decode_undo, encode},
+    execution::{
+        ArtifactError, Statement, Undo, decode_undo, encode, sharded, take_back::take_back, undo_of,
+    },
     server::status::Unavailable,
     store::StoreError,
 };
@@ -134,17 +135,10 @@ impl Shell {
 
     /// Makes the statement of a batch again, from the inputs of its shards, which are kept until it is final.
     fn statement_again(&self, id: BatchId) -> Result<Option<Statement>, Unavailable> {
-        let shards = self.read(|core| core.batch(id).map_or(0, |batch| batch.shards))?;
-        let mut inputs = Vec::new();
-        for index in 0..shards {
-            let decode = |bytes: &[u8]| ShardInput::from_bytes(bytes).map_err(ArtifactError::from);
-            match self.artifact(ArtifactKey::ShardInput(id, index), decode) {
-                Ok(Some(input)) => inputs.push(input),
-                Ok(None) | Err(Failure::Damaged(_)) => return Ok(None),
-                Err(Failure::Unavailable(error)) => return Err(error),
-            }
-        }
-        let Some(statement) = Statement::of(&inputs) else {
+        let Some(inputs) = self.inputs(id)? else {
+            return Ok(None);
+        };
+        let Some(statement) = Statement::of(&sharded(inputs)) else {
             return Ok(None);
         };
         let again = Write::Artifact(ArtifactKey::Statement(id), encode(&statement));
@@ -163,6 +157,21 @@ impl Shell {
         Ok(Some(statement))
     }
 
+    /// The inputs of all shards of a batch; none where one of them is not there, or damaged.
+    fn inputs(&self, id: BatchId) -> Result<Option<Vec<ShardInput>>, Unavailable> {
+        let shards = self.read(|core| core.batch(id).map_or(0, |batch| batch.shards))?;
+        let mut inputs = Vec::new();
+        for index in 0..shards {
+            let decode = |bytes: &[u8]| ShardInput::from_bytes(bytes).map_err(ArtifactError::from);
+            match self.artifact(ArtifactKey::ShardInput(id, index), decode) {
+                Ok(Some(input)) => inputs.push(input),
+                Ok(None) | Err(Failure::Damaged(_)) => return Ok(None),
+                Err(Failure::Unavailable(error)) => return Err(error),
+            }
+        }
+        Ok(Some(inputs))
+    }
+
     /// The accounts that a batch changed, as they were before it; none where that is not kept any more. `later` are those that the
     /// batches after it changed, as they were before these: with them the ledger is the state after the batch.
     pub(super) fn undo(
@@ -177,26 +186,25 @@ impl Shell {
             Err(Failure::Damaged(damage)) => damage,
         };
         let old_root = self.read(|core| core.batch(id).map(|batch| batch.old_root))?;
-        let posted = match self.statement(id) {
-            Ok(statement) => statement.map(|statement| statement.posted_b),
-            Err(Unread::Unavailable(error)) => return Err(error.into()),
-            Err(_) => None,
+        let before = match self.inputs(id)? {
+            Some(inputs) => Some(undo_of(&inputs)),
+            None => match self.statement(id) {
+                Ok(Some(statement)) => take_back(ledger, later, &statement.posted_a, &statement.posted_b),
+                Ok(None) => None,
+                Err(Unread::Unavailable(error)) => return Err(error.into()),
+                Err(_) => None,
+            },
         };
-        // No operation makes an account, so all of them were there.
-        let later = || {
-            later
-                .iter()
-                .filter_map(|(index, account)| Some((*index, (*account)?)))
+        // The accounts of later batches that this one has not touched are as they were before these.
+        let root = |before: &Undo| {
+            let mut accounts = later.clone();
+            accounts.extend(before.iter().copied());
+            let accounts: Vec<_> = accounts.into_iter().collect();
+            StateRoot(field::to_be(&ledger.root_with(&accounts)))
         };
-        let before = posted.and_then(|posted| take_back_words(ledger, later().collect(), &posted).ok());
-        let before = before.map(|before| -> Undo {
-            let before = before.into_iter();
-            before.map(|(index, account)| (index, Some(account))).collect()
-        });
-        let root = |before: &Undo| StateRoot(field::to_be(&ledger.root_with(before)));
         match before.filter(|before| Some(root(before)) == old_root) {
             Some(before) => {
-                tracing::error!(batch = %id, damage, "the accounts before a batch are derived from what it posts");
+                tracing::error!(batch = %id, damage, "the accounts before a batch are found anew from what else is kept of it");
                 Ok(Some(before))
             }
             None => Err(Unread::Lost {

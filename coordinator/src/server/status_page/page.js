@@ -103,8 +103,8 @@ function charts(state) {
     if (ago >= 0 && ago < 60) minutes[59 - ago] += batch.operations;
   }
   const sum = minutes.reduce((a, b) => a + b, 0);
-  chart(at("throughput"), `${sum} transfers were proven in the last hour`, minutes.map((y, i) =>
-    ({ x: (i + 0.5) / 60, y, title: `${59 - i} min ago: ${y} transfers` })), "bar");
+  chart(at("throughput"), `${sum} operations were proven in the last hour`, minutes.map((y, i) =>
+    ({ x: (i + 0.5) / 60, y, title: `${59 - i} min ago: ${y} operations` })), "bar");
   const times = proven.slice().reverse().map((batch) => [batch.batch, (batch.finished_ms - batch.accepted_ms) / 1000]);
   const newest = times.length ? `; the newest took ${times[times.length - 1][1].toFixed(1)} s` : "";
   chart(at("latency"), `Times of ${times.length} batches${newest}`, times.map(([name, y], i) =>
@@ -125,8 +125,8 @@ function show(state) {
     ["still to prove", seconds(state.outstanding_device_ms) + " of a device"],
     ["oldest batch", open ? span(state.oldest_batch_ms) : "–"],
     ["accounts", state.accounts ?? "–"],
-    ["proven", `${state.operations_proven} transfers`],
-    ["device per transfer", state.operations_proven ? span(state.device_ms / state.operations_proven) : "–"],
+    ["proven", `${state.operations_proven} operations`],
+    ["device per operation", state.operations_proven ? span(state.device_ms / state.operations_proven) : "–"],
   ]);
   charts(state);
   rows(at("batches"), state.batches, (b) => [link(b.batch), b.number, status(b.status), `${b.shards_done}/${b.shards}`, b.operations,
@@ -166,7 +166,7 @@ function showBatch(found) {
   const b = found.batch;
   at("detail-title").textContent = `Batch ${b.batch}`;
   facts(at("detail-facts"), [
-    ["number", b.number], ["status", b.status.replace("_", " ")], ["transfers", b.operations], ["shards", `${b.shards_done}/${b.shards}`],
+    ["number", b.number], ["status", b.status.replace("_", " ")], ["operations", b.kinds], ["shards", `${b.shards_done}/${b.shards}`],
     ["queued for", span(b.started_ms ? b.started_ms - b.accepted_ms : found.now_ms - b.accepted_ms)],
     ["took", b.finished_ms ? span(b.finished_ms - b.accepted_ms) : "–"],
     ["cost", b.device_ms === null ? "not known" : span(b.device_ms) + " of a device"],

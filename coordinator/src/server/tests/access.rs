@@ -239,7 +239,7 @@ async fn tokens_are_taken_over_tls_and_on_loopback() {
 async fn a_batch_is_cancelled_by_its_tenant_or_an_operator() {
     let (papers, store) = (Papers::new(), store());
     let service = Secure::start(papers.config(store.path())).await;
-    let batch = sample().batch(ROLLUP, TIME, 1);
+    let batch = batch_of(&mut sample(), TIME, 1);
     let own = service.prover(papers.certificate("seq-a")).await;
     let other = service.prover(papers.certificate("seq-b")).await;
     let submitted = submit(&own, "secret-plan", &batch).await.expect("accepted");
@@ -276,7 +276,7 @@ async fn a_batch_is_cancelled_by_its_tenant_or_an_operator() {
             .iter()
             .all(|batch| batch.request_id.is_empty())
     );
-    let status = submit(&other, "secret-plan", &sample().batch(ROLLUP, TIME, 2)).await;
+    let status = submit(&other, "secret-plan", &batch_of(&mut sample(), TIME, 2)).await;
     let status = status.expect_err("it is not the next batch");
     assert_eq!(reason(&status), "WRONG_BATCH_NUMBER", "{status:?}");
     // Another identity of the tenant may, and an operator may.
@@ -305,7 +305,7 @@ async fn a_lease_is_its_identitys_and_a_proof_is_anybodys() {
     let (papers, store) = (Papers::new(), store());
     let service = Secure::start(papers.config(store.path())).await;
     let sequencer = service.prover(papers.certificate("seq-a")).await;
-    submit(&sequencer, "a", &sample().batch(ROLLUP, TIME, 1))
+    submit(&sequencer, "a", &batch_of(&mut sample(), TIME, 1))
         .await
         .expect("accepted");
     let mut own = join(&service, papers.certificate("worker-1"), "w").await;
@@ -431,7 +431,7 @@ async fn whoever_is_taken_out_of_the_access_file_loses_its_streams_and_nobody_el
     assert_eq!(again.expect_err("it is nobody").code(), Code::Unauthenticated);
     kept.request().await;
     let sequencer = service.prover(papers.certificate("seq-a")).await;
-    submit(&sequencer, "a", &sample().batch(ROLLUP, TIME, 1))
+    submit(&sequencer, "a", &batch_of(&mut sample(), TIME, 1))
         .await
         .expect("accepted");
     kept.task().await;

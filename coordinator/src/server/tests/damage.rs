@@ -2,6 +2,13 @@
 
 use std::{fs, path::PathBuf};
 
+use rules::{
+    account::{Account, TokenId},
+    eddsa::PrivateKey,
+    operation::Queued,
+    record::{Kind, Record},
+};
+
 use super::{
     operator::{proof, prove_all, roll_back},
     *,
@@ -56,7 +63,7 @@ async fn a_damaged_input_fails_its_batch_alone_until_the_file_is_restored() {
         let service = Service::start(store.path()).await;
         let mut sample = sample();
         for id in ["a", "b"] {
-            accepted(service.submit(id, &sample.batch(ROLLUP, TIME, 3)).await);
+            accepted(service.submit(id, &batch_of(&mut sample, TIME, 3)).await);
         }
         let file = artifact(&store, "b1-s1-input");
         let whole = fs::read(&file).expect("it is there");
@@ -110,7 +117,7 @@ async fn a_shard_whose_proof_is_damaged_is_proven_again() {
     for damage in DAMAGES {
         let store = store();
         let service = Service::start(store.path()).await;
-        accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 3)).await);
+        accepted(service.submit("a", &batch_of(&mut sample(), TIME, 3)).await);
         let mut worker = Worker::join(&service, "one").await;
         for task in ["b1-s0", "b1-s1"] {
             worker.proves(task).await;
@@ -139,7 +146,7 @@ async fn a_shard_whose_proof_is_damaged_is_proven_again() {
 async fn a_shard_whose_proof_and_input_are_damaged_fails_its_batch() {
     let store = store();
     let service = Service::start(store.path()).await;
-    accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 3)).await);
+    accepted(service.submit("a", &batch_of(&mut sample(), TIME, 3)).await);
     let mut worker = Worker::join(&service, "one").await;
     for task in ["b1-s0", "b1-s1"] {
         worker.proves(task).await;
@@ -163,7 +170,7 @@ async fn a_damaged_statement_follows_from_the_inputs_and_without_them_its_batch_
     for damage in DAMAGES {
         let store = store();
         let service = Service::start(store.path()).await;
-        accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 7)).await);
+        accepted(service.submit("a", &batch_of(&mut sample(), TIME, 7)).await);
         let file = artifact(&store, "b1-statement");
         let whole = fs::read(&file).expect("it is there");
         damage(&file);
@@ -193,7 +200,7 @@ async fn a_damaged_proof_is_data_loss_and_all_others_are_given_out() {
     let mut service = Service::start(store.path()).await;
     let mut sample = sample();
     for id in ["a", "b"] {
-        accepted(service.submit(id, &sample.batch(ROLLUP, TIME, 3)).await);
+        accepted(service.submit(id, &batch_of(&mut sample, TIME, 3)).await);
     }
     prove_all(&service).await;
     let before = proof(&service, "b1").await.expect("it is proven");
@@ -229,17 +236,83 @@ async fn a_damaged_proof_is_data_loss_and_all_others_are_given_out() {
     service.stop().await;
 }
 
+/// The key before a change is nowhere but in the inputs and the undo.
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_before_a_key_change_are_lost_with_their_file_once_it_is_proven() {
+    let store = store();
+    let service = Service::start(store.path()).await;
+    let mut sample = sample();
+    for (number, batch) in founded(&mut sample).iter().enumerate() {
+        accepted(service.submit(&format!("f{number}"), batch).await);
+    }
+    let (index, account) = sample.state().accounts().last().expect("it has accounts");
+    let (index, account) = (index, *account);
+    let key = PrivateKey::from_bytes(&[5; 32]).public();
+    let change = Record {
+        kind: Kind::KeyChange,
+        code: 0,
+        token: TokenId(0),
+        index,
+        amount: 0,
+        address: account.l1_address,
+        u: key.0.x.into(),
+        v: key.0.y.into(),
+    };
+    let changed = Account {
+        owner: key,
+        ..account
+    };
+    let root = sample.state().root();
+    let batch = Batch {
+        rollup_id: ROLLUP,
+        number: 3,
+        time: TIME,
+        old_root: root,
+        new_root: sample.state().root_with(&[(index, Some(changed))]),
+        operations: vec![Queued::new(change).expect("as in the queue").into()],
+    };
+    let undo = artifact(&store, "b4-undo");
+    let [change, ..] = DAMAGES;
+    // From the inputs.
+    let id = accepted(service.submit("a", &batch).await).batch_id;
+    change(&undo);
+    let cancelled = service
+        .client()
+        .cancel_batch(v1::CancelBatchRequest { batch_id: id })
+        .await;
+    cancelled.expect("nothing is built on it");
+    let id = accepted(service.submit("a", &batch).await).batch_id;
+    prove_all(&service).await;
+    let undo = artifact(&store, &format!("{id}-undo"));
+    let whole = fs::read(&undo).expect("it is there");
+    change(&undo);
+    let lost = refused(
+        roll_back(&service, 3, &id).await,
+        Code::DataLoss,
+        "ARTIFACT_DAMAGED",
+        "",
+    );
+    assert!(lost.message().contains("backup"), "{lost}");
+    fs::write(&undo, whole).expect("written");
+    roll_back(&service, 3, &id).await.expect("it is restored");
+    accepted(service.submit("b", &batch).await);
+    service.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_before_a_batch_are_derived_from_what_it_posts_where_they_are_damaged() {
     for damage in DAMAGES {
         let store = store();
         let service = Service::start(store.path()).await;
         let mut sample = sample();
-        accepted(service.submit("a", &sample.batch(ROLLUP, TIME, 3)).await);
+        accepted(service.submit("a", &batch_of(&mut sample, TIME, 3)).await);
         let mut other = sample.clone();
         let mut newest = String::new();
         for id in ["b", "c", "d"] {
-            newest = accepted(service.submit(id, &sample.batch(ROLLUP, TIME, 7)).await).batch_id;
+            // Its entry makes the second token's fee account; a key change no data says backwards.
+            let queued = usize::from(id == "b");
+            let batch = sample.batch(ROLLUP, TIME, draw(queued, 7 - queued, Mix::All));
+            newest = accepted(service.submit(id, &batch).await).batch_id;
         }
         // The newest is cancelled, the one before it lies over one whose accounts are whole.
         damage(&artifact(&store, "b4-undo"));
@@ -262,7 +335,7 @@ async fn accounts_before_a_batch_are_derived_from_what_it_posts_where_they_are_d
         let rolled_back = roll_back(&service, 1, "b3").await.expect("it is the newest");
         assert_eq!(rolled_back.batches.len(), 2);
         // Only a ledger that went back takes it.
-        accepted(service.submit("e", &other.batch(ROLLUP, TIME, 5)).await);
+        accepted(service.submit("e", &batch_of(&mut other, TIME, 5)).await);
         service.stop().await;
         // A start compares the accounts with the end of the chain.
         Service::start(store.path()).await.stop().await;

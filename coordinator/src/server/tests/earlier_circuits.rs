@@ -139,7 +139,8 @@ impl<const POWER: usize> Prover<POWER> {
         let manifest = Manifest {
             preset: preset.into(),
             shard_k: TINY.shard.k,
-            shard_capacity: TINY.shard.capacity,
+            shard_places: TINY.shard.shape.places,
+            shard_rooms: TINY.shard.shape.rooms,
             children: TINY.children,
             srs_digest: self.srs.id.digest,
             shard_vk_digest: shard.transcript_digest(),
@@ -250,7 +251,7 @@ async fn batches_of_an_earlier_circuit_are_proven_without_its_code() {
     };
     let service = Coordinator::start_with(config(store.path()), keyring).await;
     let service = Service::of(service.expect("it starts")).await;
-    let old = accepted(service.submit("a", &sample.batch(ROLLUP, TIME, 2)).await);
+    let old = accepted(service.submit("a", &batch_of(&mut sample, TIME, 2)).await);
     service.stop().await;
     let refused = Coordinator::start(config(store.path()), Arc::clone(&before_keys)).await;
     assert!(matches!(refused, Err(Error::Keys(KeysError::Preset { .. }))));
@@ -261,7 +262,7 @@ async fn batches_of_an_earlier_circuit_are_proven_without_its_code() {
     };
     let service = Coordinator::start(config(store.path()), keys).await;
     let service = Service::of(service.expect("it starts")).await;
-    let new = accepted(service.submit("b", &sample.batch(ROLLUP, TIME, 2)).await);
+    let new = accepted(service.submit("b", &batch_of(&mut sample, TIME, 2)).await);
     let mut earlier = before.join(&service, "earlier").await;
     let mut current = now.join(&service, "current").await;
 

@@ -71,7 +71,7 @@ async fn batches_of_two_key_sets_are_proven_at_once_each_with_its_own() {
     let store = store();
     let mut sample = sample();
     let service = serve(store.path(), 1, &[]).await;
-    let old = accepted(service.submit("a", &sample.batch(ROLLUP, TIME, 2)).await);
+    let old = accepted(service.submit("a", &batch_of(&mut sample, TIME, 2)).await);
     assert_eq!(old.shard_vk_digest, vec![1; 32]);
     service.stop().await;
 
@@ -85,7 +85,7 @@ async fn batches_of_two_key_sets_are_proven_at_once_each_with_its_own() {
     );
     assert!(other, "{refused_start:?}");
     let service = serve(store.path(), 2, &[1]).await;
-    let new = accepted(service.submit("b", &sample.batch(ROLLUP, TIME, 2)).await);
+    let new = accepted(service.submit("b", &batch_of(&mut sample, TIME, 2)).await);
     assert_eq!(new.aggregation_vk_digest, vec![102; 32]);
     let info = service.client().get_info(v1::GetInfoRequest {}).await;
     let info = info.expect("it serves").into_inner();

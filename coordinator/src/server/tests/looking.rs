@@ -78,7 +78,7 @@ async fn the_page_shows_a_batch_from_its_first_attempt_to_its_proof() {
     }
     assert_eq!(empty["service"]["preset"], "test");
 
-    let batch = accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 3)).await).batch_id;
+    let batch = accepted(service.submit("a", &batch_of(&mut sample(), TIME, 3)).await).batch_id;
     // What a worker says of itself is somebody else's words.
     let hostile = "<script>alert(1)</script>\"'&";
     let mut first = hello(hostile);

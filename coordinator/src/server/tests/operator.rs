@@ -53,17 +53,17 @@ async fn proven_batches_are_rolled_back_with_the_ledger_and_others_take_their_nu
     let store = store();
     let service = Service::start(store.path()).await;
     let mut sample = sample();
-    let first = sample.batch(ROLLUP, TIME, 3);
+    let first = batch_of(&mut sample, TIME, 3);
     let mut other = sample.clone();
     let ids = [
         accepted(service.submit("a", &first).await).batch_id,
-        accepted(service.submit("b", &sample.batch(ROLLUP, TIME, 7)).await).batch_id,
-        accepted(service.submit("c", &sample.batch(ROLLUP, TIME, 2)).await).batch_id,
+        accepted(service.submit("b", &batch_of(&mut sample, TIME, 7)).await).batch_id,
+        accepted(service.submit("c", &batch_of(&mut sample, TIME, 2)).await).batch_id,
     ];
     prove_all(&service).await;
     proof(&service, &ids[1]).await.expect("it is proven");
     // One more that is not.
-    let last = accepted(service.submit("d", &sample.batch(ROLLUP, TIME, 1)).await).batch_id;
+    let last = accepted(service.submit("d", &batch_of(&mut sample, TIME, 1)).await).batch_id;
 
     let refusal = roll_back(&service, 1, &ids[2]).await;
     refused(
@@ -106,7 +106,7 @@ async fn proven_batches_are_rolled_back_with_the_ledger_and_others_take_their_nu
     assert!(again.batches.is_empty() && again.next_batch_number == 1);
 
     // Other transfers under the same number and request id: only a ledger that went back takes them.
-    let fresh = other.batch(ROLLUP, TIME + 1, 5);
+    let fresh = batch_of(&mut other, TIME + 1, 5);
     let fresh_id = accepted(service.submit("b", &fresh).await).batch_id;
     prove_all(&service).await;
     let proven = proof(&service, &fresh_id).await.expect("it is proven");
@@ -117,7 +117,7 @@ async fn proven_batches_are_rolled_back_with_the_ledger_and_others_take_their_nu
     let service = Service::start(store.path()).await;
     assert_eq!(service.batch(&last).await.status(), v1::BatchStatus::RolledBack);
     assert!(proof(&service, &ids[0]).await.is_ok(), "what stayed is given out");
-    accepted(service.submit("e", &other.batch(ROLLUP, TIME + 1, 1)).await);
+    accepted(service.submit("e", &batch_of(&mut other, TIME + 1, 1)).await);
     service.stop().await;
 }
 
@@ -130,7 +130,7 @@ async fn a_rollback_deeper_than_is_kept_is_refused_whole() {
     let mut sample = sample();
     let mut newest = String::new();
     for number in 0..3 {
-        let batch = sample.batch(ROLLUP, TIME, 1);
+        let batch = batch_of(&mut sample, TIME, 1);
         newest = accepted(service.submit(&format!("r{number}"), &batch).await).batch_id;
         prove_all(&service).await;
     }
@@ -151,7 +151,7 @@ fn a_rollback_on_a_full_disk_is_made_when_the_disk_takes_it() {
     let folder = store();
     let mut sample = sample();
     let ledger = sample.state().clone();
-    let batches = [sample.batch(ROLLUP, TIME, 1), sample.batch(ROLLUP, TIME, 1)];
+    let batches = [batch_of(&mut sample, TIME, 1), batch_of(&mut sample, TIME, 1)];
     let (shell, commits) = shell_over(folder.path(), &ledger, usize::MAX, false);
     shell
         .submit(&batches[0], origin("a", [1; 32]))
@@ -187,7 +187,7 @@ fn a_rollback_on_a_full_disk_is_made_when_the_disk_takes_it() {
 async fn a_pause_lasts_until_it_is_ended_and_is_told() {
     let store = store();
     let service = Service::start(store.path()).await;
-    let id = accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 7)).await).batch_id;
+    let id = accepted(service.submit("a", &batch_of(&mut sample(), TIME, 7)).await).batch_id;
     assert_eq!(explain(&service, &id).await[0].0, v1::ReasonCode::NoWorker);
     let mut worker = Worker::join(&service, "one").await;
     let lease = worker.lease().await;
@@ -222,7 +222,7 @@ async fn a_pause_lasts_until_it_is_ended_and_is_told() {
 async fn workers_are_listed_in_pages_and_drained_by_name() {
     let store = store();
     let service = Service::start(store.path()).await;
-    accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await);
+    accepted(service.submit("a", &batch_of(&mut sample(), TIME, 1)).await);
     let mut one = Worker::join(&service, "one").await;
     let two = Worker::join(&service, "two").await;
     let lease = one.lease().await;
@@ -273,7 +273,7 @@ async fn workers_are_listed_in_pages_and_drained_by_name() {
 async fn a_tasks_input_is_what_its_worker_gets() {
     let store = store();
     let service = Service::start(store.path()).await;
-    accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 7)).await);
+    accepted(service.submit("a", &batch_of(&mut sample(), TIME, 7)).await);
     let input = async |task_id: &str| {
         use v1::get_task_input_response::Part;
         let task_id = task_id.into();

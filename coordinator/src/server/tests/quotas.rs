@@ -27,7 +27,7 @@ impl Scene {
         change(&mut config);
         let service = Secure::start(config).await;
         let greedy = service.prover(papers.certificate("seq-a")).await;
-        let batch = submit(&greedy, "first", &sample().batch(ROLLUP, TIME, 1)).await;
+        let batch = submit(&greedy, "first", &batch_of(&mut sample(), TIME, 1)).await;
         Self {
             batch_id: batch.expect("accepted").batch_id,
             papers,
@@ -115,7 +115,7 @@ async fn submissions_that_stop_after_the_header_block_their_tenant_alone() {
     })
     .await;
     let greedy = scene.client("seq-a").await;
-    let header = submission("standing", &sample().batch(ROLLUP, TIME, 1))[0].clone();
+    let header = submission("standing", &batch_of(&mut sample(), TIME, 1))[0].clone();
     let mut standing = Vec::new();
     for _ in 0..4 {
         let (sender, receiver) = mpsc::channel(1);
@@ -125,8 +125,8 @@ async fn submissions_that_stop_after_the_header_block_their_tenant_alone() {
         standing.push((sender, call));
     }
     let mut sample = sample();
-    sample.batch(ROLLUP, TIME, 1);
-    let next = sample.batch(ROLLUP, TIME, 1);
+    batch_of(&mut sample, TIME, 1);
+    let next = batch_of(&mut sample, TIME, 1);
     eventually("the places are taken", async || {
         let status = submit(&greedy, "more", &batch_of_another_chain(&next))
             .await
@@ -179,8 +179,8 @@ async fn bytes_under_way_are_each_tenants_own() {
         standing.push((sender, call));
     }
     let mut sample = sample();
-    sample.batch(ROLLUP, TIME, 1);
-    let next = sample.batch(ROLLUP, TIME, 1);
+    batch_of(&mut sample, TIME, 1);
+    let next = batch_of(&mut sample, TIME, 1);
     eventually("the bytes are taken", async || {
         let status = submit(&greedy, "more", &batch_of_another_chain(&next))
             .await
@@ -202,8 +202,8 @@ async fn bytes_under_way_are_each_tenants_own() {
 async fn open_batches_are_each_tenants_own() {
     let scene = Scene::new(|config| config.limits.tenant_batches_open_max = 1).await;
     let mut sample = sample();
-    sample.batch(ROLLUP, TIME, 1);
-    let next = sample.batch(ROLLUP, TIME, 1);
+    batch_of(&mut sample, TIME, 1);
+    let next = batch_of(&mut sample, TIME, 1);
     let status = submit(&scene.client("seq-a2").await, "more", &next).await;
     assert_eq!(
         limited(&status.expect_err("its tenant has one")),
@@ -334,7 +334,7 @@ async fn idle_connections_are_closed_and_those_with_a_stream_are_not() {
     // The worker has been as silent for as long.
     worker.request().await;
     let client = service.prover(Credentials::default()).await;
-    submit(&client, "a", &sample().batch(ROLLUP, TIME, 1))
+    submit(&client, "a", &batch_of(&mut sample(), TIME, 1))
         .await
         .expect("accepted");
     worker.task().await;
@@ -464,12 +464,12 @@ async fn answers_and_streams_that_nobody_takes_are_ended() {
     let service = Secure::start(config).await;
     let honest = service.prover(Credentials::default()).await;
     let mut sample = sample();
-    let batch = submit(&honest, "a", &sample.batch(ROLLUP, TIME, 1))
+    let batch = submit(&honest, "a", &batch_of(&mut sample, TIME, 1))
         .await
         .expect("accepted");
     // A list of them is more than waits for a peer after its call.
     for number in 1..20 {
-        let next = sample.batch(ROLLUP, TIME, 1);
+        let next = batch_of(&mut sample, TIME, 1);
         let submitted = submit(&honest, &format!("a{number}"), &next).await;
         submitted.expect("accepted");
     }
@@ -530,7 +530,7 @@ async fn a_thousand_watches_of_one_client_leave_room_for_another() {
     let store = store();
     let service = Secure::start(config(store.path())).await;
     let greedy = service.prover(Credentials::default()).await;
-    let batch = submit(&greedy, "a", &sample().batch(ROLLUP, TIME, 1))
+    let batch = submit(&greedy, "a", &batch_of(&mut sample(), TIME, 1))
         .await
         .expect("accepted");
     let watch = async |client: &Client| {

@@ -9,25 +9,27 @@ use verifier_contracts::{
     verifier::CompiledVerifier,
 };
 
+use rules::record::Record;
+
 use super::{
     operator::{proof, prove_all, roll_back},
     *,
 };
 
 /// Oldest that a batch may be on L1, seconds: the least that the contract takes.
-const AGE_MAX: u64 = 600;
+const AGE_MAX: u64 = 3_600;
 
-/// The contract on a new anvil, over a verifier that takes every proof of these tests.
-async fn deploy(tools: &Tools, anvil: &Anvil) -> Deployment {
+/// The contract on a new anvil, over a verifier that takes every proof of these tests. Its queue begins with this entry, of a fee account.
+async fn deploy(tools: &Tools, anvil: &Anvil, entry: &Record) -> Deployment {
     let source = include_str!("../../../../verifier-contracts/test/StandIns.sol");
     let verifier = CompiledVerifier::stand_in(tools, source, "AcceptsAll").expect("it compiles");
     let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("it connects");
     let config = DeployConfig {
         batch_age_s_max: AGE_MAX,
-        ..DeployConfig::new(sample().state().root())
+        ..DeployConfig::new(l1.account(), entry.address.into(), entry.key())
     };
-    let rollup = rollup::compile(tools).expect("it compiles");
-    Deployment::deploy(&l1, &verifier, &rollup, &config)
+    let contracts = rollup::compile(tools).expect("it compiles");
+    Deployment::deploy(&l1, &contracts, &[&verifier], &config)
         .await
         .expect("it deploys")
         .0
@@ -43,6 +45,7 @@ async fn submission(service: &Service, id: &str) -> RootSubmission {
     let posted = (proof.posted_a.to_vec(), proof.posted_b.to_vec());
     RootSubmission::new(
         proof.batch_number,
+        0,
         &instances,
         posted.0,
         posted.1,
@@ -55,7 +58,21 @@ async fn submission(service: &Service, id: &str) -> RootSubmission {
 async fn batches_that_l1_calls_too_old_are_rolled_back_and_fresh_ones_accepted() {
     let tools = Tools::ensure(&mut |line| eprintln!("{line}")).expect("the L1 tools");
     let anvil = Anvil::spawn(&tools).expect("anvil");
-    let deployment = deploy(&tools, &anvil).await;
+    let mut sample = Sample::new(SampleConfig {
+        seed: 7,
+        users: 4,
+        tokens: 1,
+    });
+    // The fee account of ETH, which the constructor enters (P-12.9).
+    let entry = match sample
+        .clone()
+        .batch(ROLLUP, TIME, draw(1, 0, Mix::All))
+        .operations[..]
+    {
+        [Operation::Queued(queued)] => *queued.record(),
+        ref others => panic!("{others:?}"),
+    };
+    let deployment = deploy(&tools, &anvil, &entry).await;
     let rollup_id = RollupId {
         chain_id: deployment.l1().chain_id().await.expect("it answers"),
         contract: deployment.addresses().rollup.into_array(),
@@ -67,10 +84,10 @@ async fn batches_that_l1_calls_too_old_are_rolled_back_and_fresh_ones_accepted()
         ..config(store.path())
     })
     .await;
-    let mut sample = sample();
     let mut fresh = sample.clone();
     let time = deployment.l1().block_time().await.expect("it answers");
-    let (first, second) = (sample.batch(rollup_id, time, 6), sample.batch(rollup_id, time, 3));
+    let draws = [draw(1, 5, Mix::All), draw(0, 3, Mix::All)];
+    let [first, second] = draws.map(|draw| sample.batch(rollup_id, time, draw));
     let first = accepted(service.submit("a", &first).await).batch_id;
     let second = accepted(service.submit("b", &second).await).batch_id;
     prove_all(&service).await;
@@ -88,8 +105,8 @@ async fn batches_that_l1_calls_too_old_are_rolled_back_and_fresh_ones_accepted()
     );
     roll_back(&service, 0, &second).await.expect("it is the newest");
     let time = deployment.l1().block_time().await.expect("it answers");
-    for (request, transfers) in [("a", 6), ("b", 3)] {
-        let batch = fresh.batch(rollup_id, time, transfers);
+    for (request, draw) in ["a", "b"].into_iter().zip(draws) {
+        let batch = fresh.batch(rollup_id, time, draw);
         let id = accepted(service.submit(request, &batch).await).batch_id;
         prove_all(&service).await;
         let taken = deployment.submit_batch(&submission(&service, &id).await).await;

@@ -6,7 +6,7 @@ use super::*;
 async fn a_second_worker_of_a_name_is_refused_and_one_that_comes_again_replaces_itself() {
     let store = store();
     let service = Service::start(store.path()).await;
-    accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await);
+    accepted(service.submit("a", &batch_of(&mut sample(), TIME, 1)).await);
     let open = async |instance| {
         let hello = v1::Hello {
             instance,
@@ -42,7 +42,7 @@ async fn a_second_worker_of_a_name_is_refused_and_one_that_comes_again_replaces_
 async fn a_worker_is_told_when_its_task_is_not_needed_any_more() {
     let store = store();
     let service = Service::start(store.path()).await;
-    let id = accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await).batch_id;
+    let id = accepted(service.submit("a", &batch_of(&mut sample(), TIME, 1)).await).batch_id;
     let mut worker = Worker::join(&service, "one").await;
     let lease = worker.lease().await;
     let request = v1::CancelBatchRequest { batch_id: id };
@@ -72,7 +72,7 @@ async fn a_worker_is_told_when_its_task_is_not_needed_any_more() {
 async fn what_a_worker_says_is_kept_on_one_line() {
     let store = store();
     let service = Service::start(store.path()).await;
-    let id = accepted(service.submit("a", &sample().batch(ROLLUP, TIME, 1)).await).batch_id;
+    let id = accepted(service.submit("a", &batch_of(&mut sample(), TIME, 1)).await).batch_id;
     let mut worker = Worker::join(&service, "one").await;
     let lease = worker.lease().await;
     let (task_id, fence) = (lease.task.task_id.clone(), lease.task.fence);

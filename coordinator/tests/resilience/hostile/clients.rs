@@ -167,7 +167,7 @@ pub async fn large_headers(mut peer: Peer) {
 
 /// Every method with messages that are none, or were one before bytes of it were changed.
 pub async fn malformed_messages(mut peer: Peer) {
-    let batch = standin::sample().batch(standin::ROLLUP, 1, 3);
+    let batch = standin::sample().batch(standin::ROLLUP, 1, standin::draw(&standin::PRESET, 1, 2));
     let submission = crate::client::submission("hostile", &batch);
     let valid = [
         submission[0].encode_to_vec(),

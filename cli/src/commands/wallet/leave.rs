@@ -1,0 +1,248 @@
+//! How money leaves: claims, and after a freeze exits and refunds (section 13). Anybody may send them; only whom L1 owes is paid.
+
+use alloy::primitives::Address;
+use anyhow::Result;
+use rules::account::TokenId;
+use rules::field;
+use rules::outbox::Owed;
+use rules::record::{Kind, Record};
+use serde_json::json;
+use verifier_contracts::events::Entry;
+use verifier_contracts::l1::{Deadlines, Deployment, Mode};
+use verifier_contracts::replica::{Claim, Watch};
+
+use super::token::Token;
+use super::{Caller, derive, derive_seeing, done_json};
+use crate::args::{CallArgs, ClaimArgs, LeaveArgs};
+use crate::derived::l1_failure;
+use crate::output::{self, Exit, Failure};
+use crate::progress::Progress;
+use crate::wallet::meant::Meant;
+
+/// Claims all that L1 owes somebody and has not paid.
+///
+/// # Errors
+/// When it owes nothing, refuses, or nobody says yes.
+pub async fn claim(args: &ClaimArgs, progress: &Progress) -> Result<()> {
+    let caller = Caller::connect(&args.rollup, &args.l1_key).await?;
+    let recipient = args.recipient.unwrap_or(caller.account().into_array());
+    let watch = Watch::Recipients([Address::from(recipient)].into());
+    let derivation = derive_seeing(&args.rollup, None, watch, progress, |_| Ok(())).await?;
+    let mut unpaid = Vec::new();
+    for claim in derivation.replica().claims() {
+        let Owed { batch, position, .. } = claim.owed;
+        if !caller
+            .deployment
+            .claimed(batch, position)
+            .await
+            .map_err(l1_failure)?
+        {
+            let token = token_of(&caller, claim.owed.token).await?;
+            unpaid.push((claim, token));
+        }
+    }
+    if unpaid.is_empty() {
+        let message = format!("L1 owes {} nothing that is not paid", Address::from(recipient));
+        return Err(Failure::new(Exit::Refused, message).into());
+    }
+    let line = |(claim, token): &(&Claim, Token)| {
+        let Owed {
+            batch,
+            position,
+            amount,
+            ..
+        } = claim.owed;
+        format!(
+            "claim {}, owed since batch {batch} at position {position}",
+            token.show(amount)
+        )
+    };
+    let mut lines: Vec<String> = unpaid.iter().map(line).collect();
+    lines.push(format!("for {}", Address::from(recipient)));
+    caller.ask(&args.consent, lines)?;
+    for (claim, token) in unpaid {
+        let Owed {
+            batch,
+            position,
+            amount,
+            ..
+        } = claim.owed;
+        let done = caller
+            .deployment
+            .claim(&claim.owed, &claim.siblings)
+            .await
+            .map_err(l1_failure)?;
+        match args.consent.json {
+            true => output::json(&json!({
+                "transaction": done_json(&done), "batch": batch.to_string(), "position": position, "token": token.id,
+                "amount": amount.to_string(), "recipient": Address::from(recipient),
+            }))?,
+            false => output::line(format!("claimed {} of batch {batch}", token.show(amount)))?,
+        }
+    }
+    Ok(())
+}
+
+/// Freezes the rollup for ever, when an entry of its queue was not consumed in time.
+///
+/// # Errors
+/// When it was, or L1 refuses, or nobody says yes.
+pub async fn freeze(args: &CallArgs) -> Result<()> {
+    let caller = Caller::connect(&args.rollup, &args.l1_key).await?;
+    let refuse = |message: String| anyhow::Error::from(Failure::new(Exit::Refused, message));
+    let deployment = &caller.deployment;
+    if is_frozen(deployment).await? {
+        return Err(refuse("the rollup is frozen already".to_owned()));
+    }
+    let (head, tail) = deployment.queue_bounds().await.map_err(l1_failure)?;
+    let deadlines = match head < tail {
+        true => deployment.deadlines(head).await.map_err(l1_failure)?,
+        false => None,
+    };
+    let Some(Deadlines { entered, freeze, .. }) = deadlines else {
+        return Err(refuse(
+            "no entry of the queue waits, so nothing can be overdue".to_owned(),
+        ));
+    };
+    let now = deployment.l1().block_time().await.map_err(l1_failure)?;
+    if now < freeze {
+        return Err(refuse(format!(
+            "entry {head} of the queue waits since {entered}; L1 freezes from {freeze} on, {} seconds after its last block (P-13.4)",
+            freeze - now
+        )));
+    }
+    caller.ask(
+        &args.consent,
+        vec![
+            "freeze the rollup for ever: no batch and no entry will be taken any more".to_owned(),
+            format!("since entry {head} of the queue waits since {entered}"),
+        ],
+    )?;
+    let frozen = deployment.freeze().await.map_err(l1_failure)?;
+    match args.consent.json {
+        true => output::json(&json!({
+            "transaction": done_json(&frozen.done), "batches": frozen.batches.to_string(), "head": frozen.head,
+            "root": field::to_hex(&frozen.root),
+        })),
+        false => output::line(format!(
+            "frozen after {} batches: `exit` and `refund` pay from now on",
+            frozen.batches
+        )),
+    }
+}
+
+async fn is_frozen(deployment: &Deployment) -> Result<bool> {
+    Ok(deployment.mode().await.map_err(l1_failure)? == Mode::Frozen)
+}
+
+async fn require_frozen(caller: &Caller, what: &str) -> Result<()> {
+    if is_frozen(&caller.deployment).await? {
+        return Ok(());
+    }
+    let message =
+        format!("the rollup is not frozen: {what} pays only then; `withdraw` and `force-exit` pay before");
+    Err(Failure::new(Exit::Refused, message).into())
+}
+
+/// Pays an account of a frozen rollup out, by a proof of its leaf.
+///
+/// # Errors
+/// When the rollup is not frozen, the account is not the one that is meant, has nothing or left, or nobody says yes.
+pub async fn exit(args: &LeaveArgs, progress: &Progress) -> Result<()> {
+    let caller = Caller::connect(&args.rollup, &args.l1_key).await?;
+    require_frozen(&caller, "`exit`").await?;
+    let meant = Meant {
+        index: args.account,
+        owner: args.owner,
+        l1_address: args.l1_address.unwrap_or(caller.account().into_array()),
+    };
+    let derivation = derive(&args.rollup, args.state.as_deref(), progress).await?;
+    let account = meant.find(derivation.state())?;
+    let (index, recipient) = (meant.index, Address::from(account.l1_address));
+    let refuse = |message: String| anyhow::Error::from(Failure::new(Exit::Refused, message));
+    if account.balance == 0 {
+        return Err(refuse(format!("account {index} has nothing to pay")));
+    }
+    if caller.deployment.exited(index).await.map_err(l1_failure)? {
+        return Err(refuse(format!("account {index} left already")));
+    }
+    let token = token_of(&caller, account.token).await?;
+    caller.ask(
+        &args.consent,
+        vec![
+            format!("exit of account {index} with {}", token.show(account.balance)),
+            format!("to its L1 address {recipient}"),
+        ],
+    )?;
+    let path = derivation.state().tree().path(index);
+    let exited = caller
+        .deployment
+        .exit(index, &account, &path)
+        .await
+        .map_err(l1_failure)?;
+    match args.consent.json {
+        true => output::json(&json!({
+            "transaction": done_json(&exited.done), "index": index, "token": account.token, "amount": account.balance.to_string(),
+            "recipient": recipient, "root": field::to_hex(&derivation.state().root()),
+        })),
+        false => output::line(format!("paid {} to {recipient}", token.show(account.balance))),
+    }
+}
+
+/// Takes back the deposits that a frozen rollup never consumed.
+///
+/// # Errors
+/// When it is not frozen, there are none, or nobody says yes.
+pub async fn refund(args: &ClaimArgs, progress: &Progress) -> Result<()> {
+    let caller = Caller::connect(&args.rollup, &args.l1_key).await?;
+    require_frozen(&caller, "`refund`").await?;
+    let depositor = args.recipient.unwrap_or(caller.account().into_array());
+    // All entries are needed, so no snapshot is of use.
+    let derivation = derive(&args.rollup, None, progress).await?;
+    let mut refunds = Vec::new();
+    for Entry { number, record, .. } in derivation.replica().waiting() {
+        let is_deposit = matches!(record.kind, Kind::DepositNew | Kind::DepositExisting) && record.amount > 0;
+        if !is_deposit || record.address != depositor {
+            continue;
+        }
+        if !caller.deployment.refunded(*number).await.map_err(l1_failure)? {
+            refunds.push((*number, *record, token_of(&caller, record.token).await?));
+        }
+    }
+    if refunds.is_empty() {
+        let message = format!(
+            "no deposit of {} waits that is not paid back",
+            Address::from(depositor)
+        );
+        return Err(Failure::new(Exit::Refused, message).into());
+    }
+    let line = |(entry, record, token): &(u64, Record, Token)| {
+        format!(
+            "refund of entry {entry}, a deposit of {}",
+            token.show(record.amount)
+        )
+    };
+    let mut lines: Vec<String> = refunds.iter().map(line).collect();
+    lines.push(format!("to its depositor {}", Address::from(depositor)));
+    caller.ask(&args.consent, lines)?;
+    for (entry, record, token) in refunds {
+        let done = caller
+            .deployment
+            .refund(entry, &record)
+            .await
+            .map_err(l1_failure)?;
+        match args.consent.json {
+            true => output::json(&json!({
+                "transaction": done_json(&done), "entry": entry, "token": token.id,
+                "amount": record.amount.to_string(), "recipient": Address::from(depositor),
+            }))?,
+            false => output::line(format!("entry {entry}: {} paid back", token.show(record.amount)))?,
+        }
+    }
+    Ok(())
+}
+
+/// A token whose contract does not say its decimals must not stand in the way of leaving: its amounts are then in smallest units.
+async fn token_of(caller: &Caller, id: TokenId) -> Result<Token> {
+    Token::shown(&caller.deployment, id).await
+}
