@@ -15,13 +15,14 @@ library EntryQueue {
     /// @notice Entries by number, from 0. Those before `head` are consumed; `tail` is the number of the next.
     /// @param accounts How many deposits to a new account entered, each with an index of its own (P-12.4).
     /// @param frozen Nothing enters or is consumed any more (P-13.4). It stands here because every entry reads this slot.
-    /// @param slots Low 216 bits: the rolling hash with this entry; high 40 bits: the block time at which it came.
+    /// @param slots By how many entries there were, from 0. Low 216 bits: the rolling hash over all of them; high 40 bits: the block
+    /// time at which the last of them came. An array, whose slots need no hash to be found; the first stays 0.
     struct Queue {
         uint40 head;
         uint40 tail;
         uint40 accounts;
         bool frozen;
-        mapping(uint256 entry => uint256) slots;
+        uint256[2 ** 40 + 1] slots;
     }
 
     /// @notice The rolling hash after one more record: `keccak( word(Q) ‖ a_0 ‖ a_1 ‖ a_2 ‖ a_3 )`, cut to 216 bits.
@@ -57,13 +58,14 @@ library EntryQueue {
     {
         if (block.timestamp > type(uint40).max) revert IRollup.TimeTooLarge(uint64(block.timestamp));
         entry = uint40(word_ >> TAIL_BIT);
-        uint256 hash = roll(hashBefore(queue, entry), elements);
-        uint256 slot = hash | (block.timestamp << HASH_BITS);
+        uint256 hash = roll(uint216(queue.slots[entry]), elements);
         // One more in the tail's bits: so many entries that they do not hold it take longer than there is time.
-        uint256 next = word_ + (1 << TAIL_BIT);
-        queue.slots[entry] = slot;
+        unchecked {
+            queue.slots[uint256(entry) + 1] = hash | (block.timestamp << HASH_BITS);
+            word_ += 1 << TAIL_BIT;
+        }
         assembly ("memory-safe") {
-            sstore(queue.slot, next)
+            sstore(queue.slot, word_)
         }
     }
 
@@ -102,19 +104,23 @@ library EntryQueue {
         uint256 high = elements[0] | elements[1] | elements[2] | elements[3];
         if (high >> 248 != 0) revert IRollup.WrongEntry(entry);
         uint216 found = roll(hashBefore(queue, entry), elements);
-        if (found != uint216(queue.slots[entry])) revert IRollup.WrongEntry(entry);
+        if (found != hashBefore(queue, entry + 1)) revert IRollup.WrongEntry(entry);
     }
 
     /// @notice The rolling hash over all entries before `entry`.
     function hashBefore(Queue storage queue, uint40 entry) internal view returns (uint216) {
-        if (entry == 0) return 0;
+        return uint216(queue.slots[entry]);
+    }
+
+    /// @notice The slot that an entry made: 0 where it did not come yet.
+    function slotOf(Queue storage queue, uint40 entry) internal view returns (uint256) {
         unchecked {
-            return uint216(queue.slots[entry - 1]);
+            return queue.slots[uint256(entry) + 1];
         }
     }
 
     /// @notice When an entry came.
     function timeOf(Queue storage queue, uint40 entry) internal view returns (uint256) {
-        return queue.slots[entry] >> HASH_BITS;
+        return slotOf(queue, entry) >> HASH_BITS;
     }
 }

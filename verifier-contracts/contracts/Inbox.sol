@@ -71,7 +71,7 @@ abstract contract Inbox is Vault {
     }
 
     /// @inheritdoc IRollup
-    function forceExit(uint64 index, uint16 token) external payable nonReentrant returns (uint40 entry) {
+    function forceExit(uint64 index, uint16 token) external payable nonReentrantView returns (uint40 entry) {
         _requireIndex(index);
         return _force(Records.entry(Records.FORCED_EXIT, token, index, 0, msg.sender));
     }
@@ -80,7 +80,7 @@ abstract contract Inbox is Vault {
     function changeKey(uint64 index, uint256 ax, uint256 ay)
         external
         payable
-        nonReentrant
+        nonReentrantView
         returns (uint40 entry)
     {
         _requireIndex(index);
@@ -130,7 +130,7 @@ abstract contract Inbox is Vault {
 
     /// @inheritdoc IRollup
     function queue(uint256 entry) external view returns (uint256) {
-        return _queue.slots[entry];
+        return entry > type(uint40).max ? 0 : _queue.slotOf(uint40(entry));
     }
 
     /// @dev Enters what makes a token's fee account (P-12.9), with the word that [`_open`] gave.
@@ -142,28 +142,27 @@ abstract contract Inbox is Vault {
         _enter(word, elements);
     }
 
-    /// @dev The queue's word, and what the next entry costs. The lock keeps both true until the call's end.
+    /// @dev The queue's word, and what the next entry costs. Nothing else enters before it does: a deposit, which calls
+    /// out, takes the lock, and a forced entry, which looks at it, calls nobody before it has entered (P-10.19).
     function _open(uint256 gas_) private view returns (uint256 word, uint256 due) {
         word = _queue.word();
-        if (uint8(word >> EntryQueue.FROZEN_BIT) != 0) revert IsFrozen();
+        if (word >> EntryQueue.FROZEN_BIT != 0) revert IsFrozen();
         unchecked {
             due = _priceOf(gas_, uint40(word >> EntryQueue.TAIL_BIT) - uint40(word));
         }
     }
 
-    /// @dev Enters what costs its price and nothing beside.
+    /// @dev Enters what costs its price and nothing beside. Its change goes back after all effects, so its callers only look at the lock.
     function _force(uint256[4] memory elements) private returns (uint40 entry) {
         (uint256 word, uint256 due) = _open(ENTRY_GAS);
-        uint256 change = _changeOf(due);
         entry = _enter(word, elements);
-        _return(change);
+        _return(_changeOf(due));
     }
 
     function _priceOf(uint256 gas_, uint256 pending) private view returns (uint256) {
         // No base fee is so high, and 40 bits number the entries that wait, that any of this is beyond a word.
         unchecked {
             if (pending > FREE_PENDING) gas_ += PENDING_GAS * (pending - FREE_PENDING);
-            if (gas_ == 0) return 0;
             return (block.basefee < BASE_FEE_MIN ? BASE_FEE_MIN : block.basefee) * gas_;
         }
     }

@@ -180,9 +180,33 @@ contract PaymentsTest is Fixture {
         for (uint256 i = 0; i < calls.length; i++) {
             caller.setReentry(address(rollup), calls[i]);
             vm.prank(address(caller));
-            rollup.forceExit{value: FORCED + 1}(5, 1);
+            rollup.depositTo{value: 6}(1, 5, 70_000, BOB, KEY_Y);
             _is(bytes4(caller.lastAnswer()) == REENTRANT, true);
         }
+    }
+
+    /// @dev A forced entry gives change back as its last act, and leaves the lock open: what is called then is a call after it.
+    function test_what_is_called_from_a_forced_entrys_change_comes_after_it() public {
+        caller.setReentry(address(rollup), abi.encodeCall(IRollup.forceExit, (6, 1)));
+        caller.setPaying();
+        vm.prank(address(caller));
+        _enters(1, rollup.forceExit{value: 3 * FORCED}(5, 1));
+        vm.prank(address(caller));
+        _enters(4, rollup.changeKey{value: 3 * FORCED}(5, KEY_X, KEY_Y));
+        (uint40 head, uint40 tail) = rollup.queueBounds();
+        vm.assertEq(head, 0);
+        vm.assertEq(tail, 7);
+        vm.assertEq(address(caller).balance, 1 ether - 6 * FORCED);
+        for (uint40 i = 0; i < 6; i++) {
+            if (i == 3) entries.push(_posted(4, 0, 0, 5, 0, address(caller), KEY_X, KEY_Y));
+            else entries.push(_posted(3, 0, 1, i == 0 ? 5 : 6, 0, address(caller), 0, 0));
+        }
+        // Only what entered, in this order, has the queue's hash.
+        _submit(_consume(0, 7));
+    }
+
+    function _enters(uint40 expected, uint40 entry) private pure {
+        vm.assertEq(entry, expected);
     }
 
     function _changes() private view returns (bytes[] memory calls) {

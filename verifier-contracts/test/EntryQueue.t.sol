@@ -45,7 +45,7 @@ contract EntryQueueTest {
         for (uint40 i = 0; i < 4; i++) {
             vm.warp(NOW + i);
             vm.assertEq(this.enter(_record(i)), i);
-            vm.assertEq(queue.slots[i], uint256(hashes[i]) | ((NOW + i) << 216));
+            vm.assertEq(queue.slotOf(i), uint256(hashes[i]) | ((NOW + i) << 216));
             vm.assertEq(queue.hashBefore(i + 1), hashes[i]);
             vm.assertEq(queue.timeOf(i), NOW + i);
         }

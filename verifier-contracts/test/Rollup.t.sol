@@ -455,10 +455,10 @@ contract MoneyTest is Fixture {
         rollup.forceExit{value: FORCED + 1}(5, 1);
         vm.prank(address(caller));
         rollup.forceExit{value: FORCED}(5, 1);
-        // Nothing can be entered while change is given back.
+        // No forced entry enters while a deposit's change is given back.
         caller.setReentry(address(rollup), call);
         vm.prank(address(caller));
-        rollup.forceExit{value: FORCED + 1}(5, 1);
+        rollup.depositTo{value: 6}(1, 5, 70_000, BOB, KEY_Y);
         _is(bytes4(caller.lastAnswer()) == bytes4(keccak256("ReentrancyGuardReentrantCall()")), true);
     }
 

@@ -116,6 +116,7 @@ contract Token {
     mapping(address holder => mapping(address spender => uint256)) public allowance;
     Oddity public oddity;
     bytes internal reentry;
+    bool internal paying;
     bytes internal answered;
 
     event Transfer(address indexed from, address indexed to, uint256 value);
@@ -194,6 +195,7 @@ contract Caller {
     Way internal way;
     address internal target;
     bytes internal reentry;
+    bool internal paying;
     bytes internal answered;
 
     function setWay(Way way_) external {
@@ -202,6 +204,11 @@ contract Caller {
 
     function setReentry(address target_, bytes calldata call) external {
         (way, target, reentry) = (Way.Reenters, target_, call);
+    }
+
+    /// @dev Calls back with what it is paid.
+    function setPaying() external {
+        paying = true;
     }
 
     function lastAnswer() external view returns (bytes memory) {
@@ -217,6 +224,6 @@ contract Caller {
     receive() external payable {
         if (way == Way.Refuses) revert();
         while (way == Way.Burns) {}
-        if (way == Way.Reenters) (, answered) = target.call(reentry);
+        if (way == Way.Reenters) (, answered) = target.call{value: paying ? msg.value : 0}(reentry);
     }
 }
