@@ -89,6 +89,7 @@ fn a_python_client_submits_watches_and_fetches_a_proof_that_verifies() {
     assert_eq!(result["refusal"], "INVALID_ARGUMENT");
     assert_eq!(result["operations"], 5);
     assert_eq!(result["counts"]["queued"], 1);
+    assert_eq!(result["kinds"], serde_json::json!({ "queued": 1, "transfer": 4 }));
     assert_eq!(
         result["states"].as_array().unwrap().last().unwrap(),
         "BATCH_STATUS_PROVEN"

@@ -4,6 +4,7 @@ Usage: client.py STUBS ADDRESS BATCH_FILE PROOF_FILE CA CERTIFICATE KEY
 STUBS is the directory of the code that grpcio-tools generated. Prints one JSON object.
 """
 
+import collections
 import hashlib
 import json
 import sys
@@ -23,6 +24,7 @@ def main(stubs, address, batch_file, proof_file, ca, certificate, key):
 
     encoded = read(batch_file)
     batch = batch_pb2.Batch.FromString(encoded)
+    kinds = collections.Counter(operation.WhichOneof("kind") for operation in batch.operations)
 
     credentials = grpc.ssl_channel_credentials(read(ca), read(key), read(certificate))
     with grpc.secure_channel(address, credentials) as channel:
@@ -100,6 +102,7 @@ def main(stubs, address, batch_file, proof_file, ca, certificate, key):
         "refusal": refusal,
         "states": states,
         "operations": last.operations,
+        "kinds": kinds,
         "counts": {"queued": last.counts.queued, "transfers": last.counts.transfers},
         "proof_bytes": len(proof.proof),
     }
