@@ -62,7 +62,11 @@ async function run(client) {
   const info = await client.info();
   expect(info.protocolVersion === PROTOCOL_VERSION, `protocol version ${PROTOCOL_VERSION}`, info.protocolVersion);
   const root = hex(toInteger(info.headRoot), 32);
-  expect(root === hex(EMPTY_ROOT, 32) && info.nextBatchNumber === "0", "a chain without batches", `batch ${info.nextBatchNumber}`);
+  expect(
+    root === hex(EMPTY_ROOT, 32) && info.nextBatchNumber === "0",
+    "a chain without batches",
+    `batch ${info.nextBatchNumber}`,
+  );
 
   const rollup = { chainId: BigInt(info.chainId), contract: toInteger(info.contract) };
   const shape = { places: info.shardPlaces, rooms: info.shardRooms, shards: info.shardsMax };
@@ -71,7 +75,6 @@ async function run(client) {
   const sequencer = new Sequencer(rollup, shape, time);
   const people = makePeople();
   const chapter = (operations) => [...collect(sequencer, operations), sequencer.close()];
-
   const terms = { rollupId: rollupId(rollup), expiry: time + LIFETIME_SECONDS };
 
   const first = await prove(client, chapter(deposits(people)));
@@ -103,7 +106,8 @@ function makePeople() {
 
 /** What the queue begins with: the fee account of ETH (P-12.9), then two users who come with a deposit (P-12.4). */
 function* deposits({ operator, alice, bob }) {
-  const depositNew = (index, { owner: [u, v], l1Address: address }, amount) => entry({ kind: DEPOSIT_NEW, token: ETH, index, amount, address, u, v });
+  const depositNew = (index, { owner: [u, v], l1Address: address }, amount) =>
+    entry({ kind: DEPOSIT_NEW, token: ETH, index, amount, address, u, v });
   yield depositNew(ETH, operator, 0n);
   yield depositNew(ALICE, alice, 1_000_000_000n * GWEI);
   yield depositNew(BOB, bob, 500_000_000n * GWEI);
@@ -142,7 +146,10 @@ function* collect(sequencer, operations) {
 
 /** What the service says to a batch with a wrong root, and to one whose first transfer another key signed. */
 async function refused(client, { message, operations }, { bob, mallory }, terms) {
-  const stolen = { index: ALICE, account: { token: ETH, nonce: 0n, owner: mallory.owner, l1Address: mallory.l1Address } };
+  const stolen = {
+    index: ALICE,
+    account: { token: ETH, nonce: 0n, owner: mallory.owner, l1Address: mallory.l1Address },
+  };
   const forged = mallory.transfer(stolen, { index: BOB, account: bob }, PAYMENT, terms);
   const place = operations.findIndex(({ kind }) => kind === "transfer");
   const replaced = message.operations.map((operation, index) => (index === place ? toProto(forged) : operation));

@@ -93,7 +93,13 @@ export function fromProto(message) {
   const { kind } = message;
   const signed = ["transfer", "withdrawal", "creation"].includes(kind);
   insist(kind !== undefined, "P-4.12", "kind", "one of the five", "none");
-  insist(Boolean(message.signature) === signed, "P-4.12", "signature", signed ? "one" : "none", signed ? "none" : "one");
+  insist(
+    Boolean(message.signature) === signed,
+    "P-4.12",
+    "signature",
+    signed ? "one" : "none",
+    signed ? "none" : "one",
+  );
   if (kind === "noOp") return { kind };
   const value = READERS[kind](message[kind]);
   return signed ? { kind, [kind]: value, signature: signatureFromProto(message.signature) } : { kind, [kind]: value };
@@ -178,7 +184,12 @@ const transferWord = ({ from, amount, fee, to }) => pack(from, amount, fee, to);
 const withdrawalWord = ({ from, fee }) => pack(from, NO_DECIMAL, fee, 0n);
 
 const pack = (from, amount, fee, to) =>
-  from + (amount.mantissa << 33n) + (amount.exponent << 52n) + (fee.mantissa << 57n) + (fee.exponent << 61n) + (to << 66n);
+  from +
+  (amount.mantissa << 33n) +
+  (amount.exponent << 52n) +
+  (fee.mantissa << 57n) +
+  (fee.exponent << 61n) +
+  (to << 66n);
 
 /** What transfer and withdrawal have in common. */
 const paid = (message, name) => ({

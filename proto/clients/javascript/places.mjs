@@ -38,7 +38,10 @@ export class Places {
 
   /** All groups of the batch's keys, padding included. @returns {Group[]} */
   get groups() {
-    const padded = Array.from({ length: this.#groupsMax }, (_, place) => this.#groups[place] ?? { queued: false, words: [] });
+    const padded = Array.from(
+      { length: this.#groupsMax },
+      (_, place) => this.#groups[place] ?? { queued: false, words: [] },
+    );
     return padded.map(({ queued, words }) => ({ queued, words: [...words, ...Array(GROUP - words.length).fill(0n)] }));
   }
 

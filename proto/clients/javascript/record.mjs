@@ -54,8 +54,20 @@ export function checkEntry(entry) {
     case DEPOSIT_NEW: {
       const isFeeAccount = index === token;
       insist(token !== 0n, "P-3.3", "queued.token", "1 to 65535", token);
-      insist(isFeeAccount || index >= L1_INDEX_MIN, "P-12.4", "queued.index", "the token's id, or at least 2^32", index);
-      insist((amount === 0n) === isFeeAccount, isFeeAccount ? "P-12.9" : "P-12.7", "queued.amount", isFeeAccount ? "0" : "not 0", amount);
+      insist(
+        isFeeAccount || index >= L1_INDEX_MIN,
+        "P-12.4",
+        "queued.index",
+        "the token's id, or at least 2^32",
+        index,
+      );
+      insist(
+        (amount === 0n) === isFeeAccount,
+        isFeeAccount ? "P-12.9" : "P-12.7",
+        "queued.amount",
+        isFeeAccount ? "0" : "not 0",
+        amount,
+      );
       break;
     }
     case DEPOSIT_EXISTING:

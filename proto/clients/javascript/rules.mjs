@@ -3,7 +3,15 @@
 import { value } from "./decimal.mjs";
 import { R } from "./field.mjs";
 import { creationMessage, transferMessage, withdrawalMessage } from "./operation.mjs";
-import { CREATION, DEPOSIT_EXISTING, DEPOSIT_NEW, FORCED_EXIT, KEY_CHANGE, L1_INDEX_MIN, WITHDRAWAL } from "./record.mjs";
+import {
+  CREATION,
+  DEPOSIT_EXISTING,
+  DEPOSIT_NEW,
+  FORCED_EXIT,
+  KEY_CHANGE,
+  L1_INDEX_MIN,
+  WITHDRAWAL,
+} from "./record.mjs";
 import { insist } from "./refusal.mjs";
 import { verifies } from "./signature.mjs";
 import { Draft } from "./state.mjs";
@@ -43,7 +51,13 @@ function transfer(draft, operation, signature, { rollupId, time }) {
   occupied(draft, token, "P-4.4.4", "transfer.token");
   insist(nonce === sender.nonce, "P-4.4.5", "transfer.nonce", sender.nonce, nonce);
   insist(time <= expiry, "P-4.4.6", "transfer.expiry", `at least ${time}`, expiry);
-  insist(sender.balance >= amount + fee, "P-4.4.7", "transfer.amount", `at most ${sender.balance} with its fee`, amount + fee);
+  insist(
+    sender.balance >= amount + fee,
+    "P-4.4.7",
+    "transfer.amount",
+    `at most ${sender.balance} with its fee`,
+    amount + fee,
+  );
   const message = transferMessage(operation, rollupId, receiver);
   insist(verifies(sender.owner, message, signature), "P-4.4.8", "signature", "the owner's", "another");
   pay(draft, from, amount + fee);
@@ -60,7 +74,13 @@ function withdrawal(draft, operation, signature, { rollupId, time }) {
   occupied(draft, token, "P-4.7.3", "withdrawal.token");
   insist(nonce === account.nonce, "P-4.7.4", "withdrawal.nonce", account.nonce, nonce);
   insist(time <= expiry, "P-4.7.5", "withdrawal.expiry", `at least ${time}`, expiry);
-  insist(account.balance >= amount + fee, "P-4.7.6", "withdrawal.amount", `at most ${account.balance} with its fee`, amount + fee);
+  insist(
+    account.balance >= amount + fee,
+    "P-4.7.6",
+    "withdrawal.amount",
+    `at most ${account.balance} with its fee`,
+    amount + fee,
+  );
   const message = withdrawalMessage(operation, rollupId, account.l1Address);
   insist(verifies(account.owner, message, signature), "P-4.7.7", "signature", "the owner's", "another");
   pay(draft, from, amount + fee);
@@ -75,7 +95,13 @@ function creation(draft, operation, signature, { rollupId }) {
   insist(isUsers, "P-4.9.1", "creation.index", "65536 to 2^32 - 1", index);
   insist(!draft.get(index), "P-4.9.2", "creation.index", "one that is not occupied", index);
   occupied(draft, token, "P-4.9.3", "creation.token");
-  insist(verifies(owner, creationMessage(operation, rollupId), signature), "P-4.9.4", "signature", "the owner's", "another");
+  insist(
+    verifies(owner, creationMessage(operation, rollupId), signature),
+    "P-4.9.4",
+    "signature",
+    "the owner's",
+    "another",
+  );
   draft.set(index, { token, nonce: 0n, balance: 0n, owner, l1Address });
   return { kind: CREATION, code: 0n, token, index, amount: 0n, address: l1Address, u: owner[0], v: owner[1] };
 }

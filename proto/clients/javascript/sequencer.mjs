@@ -68,7 +68,8 @@ export class Sequencer {
     const step = new Draft(this.#open.draft);
     const record = execute(step, operation, { rollupId: rollupId(this.#rollup), time: this.#time });
     const closed = this.#open.places.take(operation) ? undefined : this.close();
-    if (closed && !this.#open.places.take(operation)) throw new Error("the service's keys have no place for this operation");
+    if (closed && !this.#open.places.take(operation))
+      throw new Error("the service's keys have no place for this operation");
     this.#open.draft.commit(step);
     this.#open.operations.push(operation);
     if (record) this.#open.records.push(record);
@@ -107,7 +108,13 @@ export class Sequencer {
  * @returns {{ operations: Operation[], records: Record[] }}
  */
 export function replay(state, message) {
-  insist(message.protocolVersion === PROTOCOL_VERSION, "P-7.3", "protocol_version", PROTOCOL_VERSION, message.protocolVersion);
+  insist(
+    message.protocolVersion === PROTOCOL_VERSION,
+    "P-7.3",
+    "protocol_version",
+    PROTOCOL_VERSION,
+    message.protocolVersion,
+  );
   const oldRoot = hex(state.root, 32);
   insist(shown(message.oldRoot) === oldRoot, "P-9.2", "old_root", oldRoot, shown(message.oldRoot));
   const rollup = { chainId: BigInt(message.chainId), contract: toInteger(message.contract) };

@@ -90,7 +90,8 @@ export class Wallet {
 
   /** That an account is this wallet's by key and by address (P-5.8): anybody can make one with this key and their own address. */
   #insistOwn({ account }) {
-    const shown = ({ owner, l1Address }) => [...owner.map((coordinate) => hex(coordinate, 32)), hex(l1Address, 20)].join(" ");
+    const shown = ({ owner, l1Address }) =>
+      [...owner.map((coordinate) => hex(coordinate, 32)), hex(l1Address, 20)].join(" ");
     insist(shown(account) === shown(this), "P-5.8", "from", shown(this), shown(account));
   }
 }

@@ -16,7 +16,14 @@ const BALANCE_MAX = 2n ** 128n - 1n;
 const VALUE = { amount: 1500n, fee: 20n };
 const [alice, bob, carol] = [1, 2, 3].map((name) => new Wallet(Buffer.alloc(32, name), BigInt(name)));
 
-const account = (wallet, fields) => ({ token: ETH, nonce: 0n, balance: 0n, owner: wallet.owner, l1Address: wallet.l1Address, ...fields });
+const account = (wallet, fields) => ({
+  token: ETH,
+  nonce: 0n,
+  balance: 0n,
+  owner: wallet.owner,
+  l1Address: wallet.l1Address,
+  ...fields,
+});
 
 /** Fee accounts of tokens 1 and 2, alice and bob with ETH, alice with DAI and with a token that has no fee account. */
 function draft(changes = {}) {
@@ -34,7 +41,8 @@ function draft(changes = {}) {
 }
 
 const named = (draft, index) => ({ index, account: draft.get(index) });
-const pay = (draft, value = VALUE, terms = SIGN) => alice.transfer(named(draft, ALICE), named(draft, BOB), value, terms);
+const pay = (draft, value = VALUE, terms = SIGN) =>
+  alice.transfer(named(draft, ALICE), named(draft, BOB), value, terms);
 const leave = (draft, value = VALUE, terms = SIGN) => alice.withdrawal(named(draft, ALICE), value, terms);
 
 function refuses(rule, draft, operation) {
@@ -44,7 +52,10 @@ function refuses(rule, draft, operation) {
 }
 
 /** An operation with other fields, its signature as it was. */
-const changed = (operation, fields) => ({ ...operation, [operation.kind]: { ...operation[operation.kind], ...fields } });
+const changed = (operation, fields) => ({
+  ...operation,
+  [operation.kind]: { ...operation[operation.kind], ...fields },
+});
 
 test("a transfer moves amount and fee, and the nonce", () => {
   const state = draft();
@@ -88,7 +99,13 @@ test("a signature that is not one does not verify", () => {
   const state = draft();
   const { signature, ...valid } = pay(state);
   const L = 2736030358979909402780800718157159386076813972158567259200215660948447373041n;
-  for (const other of [{ s: signature.s + 1n }, { s: signature.s + L }, { r8: [0n, 1n] }, { r8: [1n, 1n] }, { r8: [signature.r8[1], signature.r8[0]] }]) {
+  for (const other of [
+    { s: signature.s + 1n },
+    { s: signature.s + L },
+    { r8: [0n, 1n] },
+    { r8: [1n, 1n] },
+    { r8: [signature.r8[1], signature.r8[0]] },
+  ]) {
     refuses("P-4.4.8", state, { ...valid, signature: { ...signature, ...other } });
   }
 });
@@ -150,10 +167,16 @@ test("an entry of the queue has a code, and only with code 0 an effect", () => {
     const record = execute(state, { kind: "queued", queued }, TERMS);
     const exited = fields.kind === FORCED_EXIT && code === 0n ? 10_000n : queued.amount;
     assert.deepEqual(record, { ...queued, code, amount: exited });
-    assert.equal(code === 0n, [...state.changes].some(([index, account]) => before.get(index) !== account));
+    assert.equal(
+      code === 0n,
+      [...state.changes].some(([index, account]) => before.get(index) !== account),
+    );
   }
   const full = draft({ [ALICE]: account(alice, { balance: BALANCE_MAX }) });
-  refuses("P-4.11", full, { kind: "queued", queued: { ...entry, kind: DEPOSIT_EXISTING, amount: 1n, u: 1n, v: alice.owner[1] } });
+  refuses("P-4.11", full, {
+    kind: "queued",
+    queued: { ...entry, kind: DEPOSIT_EXISTING, amount: 1n, u: 1n, v: alice.owner[1] },
+  });
 });
 
 test("a key change keeps nonce and balance", () => {

@@ -19,7 +19,10 @@ const ROLLUP = { chainId: 31337n, contract: 7n };
 const TERMS = { rollupId: (31337n << 160n) + 7n, expiry: 1_800_000_000n };
 const alice = new Wallet(Buffer.alloc(32, 1), 11n);
 const [u, v] = alice.owner;
-const named = (index) => ({ index, account: { token: 1n, nonce: 2n ** 64n - 1n, balance: 0n, owner: alice.owner, l1Address: 11n } });
+const named = (index) => ({
+  index,
+  account: { token: 1n, nonce: 2n ** 64n - 1n, balance: 0n, owner: alice.owner, l1Address: 11n },
+});
 const transfer = alice.transfer(named(L1_INDEX_MIN), named(5n), { amount: 52_429n * 10n ** 31n, fee: 20n }, TERMS);
 const withdrawal = alice.withdrawal(named(7n), { amount: 2n ** 128n - 1n, fee: 0n }, TERMS);
 const creation = alice.creation(1n, 65_536n, TERMS.rollupId);
@@ -29,18 +32,43 @@ const OPERATIONS = [transfer, withdrawal, creation, queued(NEW), { kind: "noOp" 
 
 /** A batch of these operations as it comes from outside. */
 const received = (operations, fields = {}) =>
-  decodeBatch(encodeBatch({ protocolVersion: 2, chainId: "31337", contract: toBytes(7n, 20), number: "0", time: "5", operations, ...fields }));
+  decodeBatch(
+    encodeBatch({
+      protocolVersion: 2,
+      chainId: "31337",
+      contract: toBytes(7n, 20),
+      number: "0",
+      time: "5",
+      operations,
+      ...fields,
+    }),
+  );
 
 test("a float has one encoding", () => {
-  for (const [integer, mantissa, exponent] of [[0n, 0n, 0n], [524_287n, 524_287n, 0n], [524_290n, 52_429n, 1n], [10n ** 18n, 100_000n, 13n]]) {
+  for (const [integer, mantissa, exponent] of [
+    [0n, 0n, 0n],
+    [524_287n, 524_287n, 0n],
+    [524_290n, 52_429n, 1n],
+    [10n ** 18n, 100_000n, 13n],
+  ]) {
     assert.deepEqual(decimal(integer, AMOUNT_BITS, "amount"), { mantissa, exponent });
     assert.equal(value({ mantissa, exponent }), integer);
   }
-  for (const [integer, bits] of [[524_289n, AMOUNT_BITS], [524_288n * 10n ** 31n, AMOUNT_BITS], [17n, FEE_BITS], [-1n, FEE_BITS]]) {
+  for (const [integer, bits] of [
+    [524_289n, AMOUNT_BITS],
+    [524_288n * 10n ** 31n, AMOUNT_BITS],
+    [17n, FEE_BITS],
+    [-1n, FEE_BITS],
+  ]) {
     assert.throws(() => decimal(integer, bits, "amount"), { rule: "P-4.2", field: "amount" });
   }
   checkDecimal({ mantissa: 2n, exponent: 31n }, FEE_BITS, "fee");
-  for (const [mantissa, exponent] of [[1n, 1n], [0n, 1n], [16n, 0n], [2n, 32n]]) {
+  for (const [mantissa, exponent] of [
+    [1n, 1n],
+    [0n, 1n],
+    [16n, 0n],
+    [2n, 32n],
+  ]) {
     assert.throws(() => checkDecimal({ mantissa, exponent }, FEE_BITS, "fee"), { rule: "P-4.2" });
   }
   assert.throws(() => checkDecimal({ mantissa: 52_428n, exponent: 1n }, AMOUNT_BITS, "amount"), { rule: "P-4.2" });
@@ -90,7 +118,8 @@ test("an entry that L1's queue cannot have is refused", () => {
   const existing = { ...NEW, kind: DEPOSIT_EXISTING, u: 11n };
   const exit = { ...NEW, kind: FORCED_EXIT, amount: 0n, u: 0n, v: 0n };
   const change = { ...NEW, kind: KEY_CHANGE, token: 0n, amount: 0n };
-  for (const entry of [NEW, { ...NEW, index: 1n, amount: 0n }, existing, exit, { ...exit, token: 0n }, change]) checkEntry(entry);
+  for (const entry of [NEW, { ...NEW, index: 1n, amount: 0n }, existing, exit, { ...exit, token: 0n }, change])
+    checkEntry(entry);
   for (const [field, entry] of [
     ["queued.index", { ...NEW, index: 2n ** 33n }],
     ["queued.index", { ...NEW, index: 2n }],
@@ -120,7 +149,10 @@ test("operations stand where the groups have room for them", () => {
   const laid = (operations) => {
     const places = new Places(shape);
     const taken = operations.map((operation) => places.take(operation));
-    return [taken.lastIndexOf(true) + 1, places.groups.map(({ queued, words }) => (queued ? "q" : "") + words.map((word) => (word ? "x" : "-")).join(""))];
+    return [
+      taken.lastIndexOf(true) + 1,
+      places.groups.map(({ queued, words }) => (queued ? "q" : "") + words.map((word) => (word ? "x" : "-")).join("")),
+    ];
   };
   const empty = "-----";
   // The second entry needs the next shard's room; the third has none.
@@ -128,7 +160,10 @@ test("operations stand where the groups have room for them", () => {
   assert.deepEqual(laid([transfer, queued(NEW)]), [2, ["x----", empty, "q-----", empty]]);
   // A record's operation leaves a group's last place to a no-op, a transfer does not.
   assert.deepEqual(laid(Array(5).fill(withdrawal)), [5, ["xxxx-", "x----", empty, empty]]);
-  assert.deepEqual(laid([queued(NEW), transfer, transfer, transfer, creation, transfer]), [6, ["qxxxxx", empty, empty, empty]]);
+  assert.deepEqual(laid([queued(NEW), transfer, transfer, transfer, creation, transfer]), [
+    6,
+    ["qxxxxx", empty, empty, empty],
+  ]);
   assert.deepEqual(laid(Array(21).fill(transfer)), [20, Array(4).fill("xxxxx")]);
   assert.deepEqual(laid(Array(17).fill(creation)), [16, Array(4).fill("xxxx-")]);
   assert.throws(() => layOut(Array(21).fill(transfer), shape), { rule: "P-7.1", field: "operations[20]" });
@@ -139,11 +174,25 @@ test("a sequencer's batches are replayed, and changed ones refused with nothing 
   const fees = { ...NEW, index: 1n, amount: 0n };
   assert.equal(sequencer.add(queued(fees)), undefined);
   const first = sequencer.add(queued(NEW));
-  assert.throws(() => sequencer.add(alice.transfer(sequencer.account(L1_INDEX_MIN), sequencer.account(1n), { amount: 10n, fee: 0n }, TERMS)), {
-    rule: "P-4.4.7",
-  });
+  assert.throws(
+    () =>
+      sequencer.add(
+        alice.transfer(sequencer.account(L1_INDEX_MIN), sequencer.account(1n), { amount: 10n, fee: 0n }, TERMS),
+      ),
+    {
+      rule: "P-4.4.7",
+    },
+  );
   assert.throws(() => sequencer.account(65_536n), { rule: "P-3.2" });
-  assert.throws(() => alice.withdrawal({ index: 1n, account: { ...named(1n).account, l1Address: 12n } }, { amount: 0n, fee: 0n }, TERMS), { rule: "P-5.8" });
+  assert.throws(
+    () =>
+      alice.withdrawal(
+        { index: 1n, account: { ...named(1n).account, l1Address: 12n } },
+        { amount: 0n, fee: 0n },
+        TERMS,
+      ),
+    { rule: "P-5.8" },
+  );
   const second = sequencer.close();
   const messages = [first, second].map(({ message }) => decodeBatch(encodeBatch(message)));
   assert.deepEqual(messages[0].newRoot, messages[1].oldRoot);
@@ -159,10 +208,18 @@ test("a sequencer's batches are replayed, and changed ones refused with nothing 
   refuses({ oldRoot: message.newRoot }, { field: "old_root" });
   refuses({ newRoot: message.oldRoot }, { field: "new_root" });
   const stranger = toProto(creation);
-  refuses({ operations: [...message.operations, received([{ ...stranger, signature: toProto(transfer).signature }]).operations[0]] }, {
-    field: "operations[1].signature",
-    operation: 1,
-  });
+  refuses(
+    {
+      operations: [
+        ...message.operations,
+        received([{ ...stranger, signature: toProto(transfer).signature }]).operations[0],
+      ],
+    },
+    {
+      field: "operations[1].signature",
+      operation: 1,
+    },
+  );
   for (const each of messages) replay(state, each);
   assert.equal(toBytes(state.root, 32).toString("hex"), messages[1].newRoot.toString("hex"));
 });
