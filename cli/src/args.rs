@@ -14,6 +14,7 @@ pub use tls::{CONNECTION_VARIABLES, CredentialArgs, ServerTlsArgs};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use alloy::primitives::Address;
 use circuits::preset::{self, Preset};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -306,7 +307,14 @@ pub struct CoordinatorArgs {
 #[derive(Debug, Clone, Args)]
 pub struct WorkerArgs {
     /// URL of the coordinator: http://HOST:PORT on this machine, https://HOST:PORT.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400", value_parser = CoordinatorUrlParser)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ROLLUP_PROVER_COORDINATOR",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:7400",
+        value_parser = CoordinatorUrlParser
+    )]
     pub coordinator: CoordinatorUrl,
     /// What to show it.
     #[command(flatten)]
@@ -566,6 +574,15 @@ pub fn parse_address(text: &str) -> Result<[u8; 20], String> {
     if address == [0; 20] {
         return Err("no contract has the zero address".into());
     }
+    // In one case alone it has no checksum (EIP-55).
+    let is_mixed = digits.bytes().any(|byte| byte.is_ascii_uppercase())
+        && digits.bytes().any(|byte| byte.is_ascii_lowercase());
+    let expected = Address::from(address).to_checksum(None);
+    if is_mixed && text != expected {
+        return Err(format!(
+            "its capitals are not the address's checksum (EIP-55), so a digit may be wrong: expected {expected} if these digits are meant"
+        ));
+    }
     Ok(address)
 }
 
@@ -585,5 +602,19 @@ mod tests {
         assert!(parse_address("0xab").is_err());
         assert!(parse_address(&format!("0x{}", "00".repeat(20))).is_err());
         assert!(parse_address(&format!("0x{}", "zz".repeat(20))).is_err());
+    }
+
+    #[test]
+    fn capitals_are_a_checksum() {
+        // The first of EIP-55's own examples of each kind.
+        let right = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+        let address = parse_address(right).unwrap();
+        assert_eq!(parse_address(&right.to_lowercase()), Ok(address));
+        assert_eq!(
+            parse_address(&format!("0x{}", right[2..].to_uppercase())),
+            Ok(address)
+        );
+        let error = parse_address("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1Beaed").unwrap_err();
+        assert!(error.contains(right), "{error}");
     }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use keys::whole_file;
-use rules::field;
 use rules::snapshot::{self, Header};
 use rules::state::State;
+use rules::{Fr, field};
 use verifier_contracts::l1::{Deployment, FollowError, Following, L1, L1Error};
 use verifier_contracts::replica::{Replica, ReplicaError, Step, Watch};
 
@@ -125,20 +125,32 @@ impl Derivation {
                 "the endpoint does not tell of the chain's blocks".to_owned(),
             ));
         };
-        let next = self.deployment().next_batch_number().await.map_err(l1_failure)?;
+        let block = header.block.number;
+        let then = match standing(&self.deployment().as_of(block)).await {
+            // It keeps no state of blocks that old: what is there now must do.
+            Err(L1Error::Refused(_)) => standing(self.deployment()).await,
+            then => then,
+        };
+        let (next, found) = then.map_err(l1_failure)?;
         if next != number {
             return Ok(Some(format!(
-                "L1 has {next} batches, its logs up to block {} have {number}; with more than one confirmation, wait for them",
-                header.block.number
+                "L1 has {next} batches, its logs up to block {block} have {number}: they may be incomplete, or begin after the contract's creation (--start-block)"
             )));
         }
-        let found = self.deployment().state_root().await.map_err(l1_failure)?;
         let differs = || {
             let (found, expected) = (field::to_hex(&found), field::to_hex(&root));
             format!("L1 has the state root {found} after {number} batches, expected {expected}")
         };
         Ok((found != root).then(differs))
     }
+}
+
+/// How many batches a contract has, and its state's root.
+async fn standing(deployment: &Deployment) -> Result<(u64, Fr), L1Error> {
+    Ok((
+        deployment.next_batch_number().await?,
+        deployment.state_root().await?,
+    ))
 }
 
 /// Reads a snapshot's file.
@@ -168,7 +180,7 @@ pub fn write_snapshot(path: &Path, header: &Header, state: &State) -> Result<()>
 /// An error of L1 with the exit code of its kind.
 pub fn l1_failure(error: L1Error) -> anyhow::Error {
     match error {
-        L1Error::Endpoint(_) => Failure::new(Exit::Unavailable, error).into(),
+        L1Error::Endpoint(_) | L1Error::Refused(_) => Failure::new(Exit::Unavailable, error).into(),
         L1Error::Rejected(_) => Failure::new(Exit::Refused, error).into(),
         error => error.into(),
     }

@@ -443,7 +443,7 @@ fn snapshots(rollup: &Rollup, snapshot: &str) {
     rollup.derive(&["--snapshot", &out]);
     let changed = |change: fn(&mut Value), told| {
         let wrong = rollup.path("wrong.json");
-        fs::copy(snapshot, &wrong).unwrap();
+        fs::copy(&out, &wrong).unwrap();
         edit(&wrong, change);
         rollup.refused("0x", &["derive", "--snapshot", &wrong], (1, told));
     };
@@ -458,6 +458,18 @@ fn snapshots(rollup: &Rollup, snapshot: &str) {
     changed(
         |value| value["header"]["batches"] = "9".into(),
         "the snapshot's batches",
+    );
+    changed(
+        |value| value["header"]["head"] = "1".into(),
+        "the snapshot's head",
+    );
+    changed(
+        |value| value["header"]["time"] = "1".into(),
+        "the snapshot's time: expected",
+    );
+    changed(
+        |value| value["header"]["time"] = u64::MAX.to_string().into(),
+        "time: expected at most 1099511627775",
     );
     changed(
         |value| value["header"]["block"]["hash"] = format!("0x{}", "11".repeat(32)).into(),
@@ -530,6 +542,7 @@ fn leave(rollup: &mut Rollup, (alice, alice_owner): (&str, &str), bob: &str) {
     assert_eq!(entered["queued"]["amount"], "1234500000");
     rollup.batch(vec![]);
     let index = entered["index"].to_string();
+    let hostile = rollup.hostile(bob);
     let owner = rollup.ask("0x", &["wallet", "show", "--key-file", bob])["owner"].clone();
     let force = [
         "force-exit",
@@ -540,9 +553,21 @@ fn leave(rollup: &mut Rollup, (alice, alice_owner): (&str, &str), bob: &str) {
         owner.as_str().unwrap(),
     ];
     rollup.refused(ALICE, &force, (1, "its L1 address is"));
+    let mut forced_too = force;
+    forced_too[3] = &hostile;
+    rollup.ask(BOB, &forced_too);
     rollup.ask(BOB, &force);
     rollup.batch(vec![]);
-    let claimed = rollup.ask(ALICE, &["claim", "--recipient", BOB_ADDRESS, "--yes"]);
+    // What cannot be paid stands before what can.
+    let claim = ["claim", "--recipient", BOB_ADDRESS, "--yes", "--json"];
+    let (code, out, said) = rollup.call(ALICE, &claim);
+    assert_eq!(code, 3, "{said}");
+    assert!(
+        said.contains("L1 still owes 7 smallest units of token 3"),
+        "{said}"
+    );
+    assert!(!said.contains('\u{1b}'), "{said}");
+    let claimed: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
         (&claimed["token"], &claimed["amount"]),
         (&2.into(), &"1234500000".into())
@@ -588,6 +613,30 @@ fn leave(rollup: &mut Rollup, (alice, alice_owner): (&str, &str), bob: &str) {
     );
     assert_eq!(rollup.ask(BOB, &exit)["amount"], "1698999999999999999");
     rollup.refused(BOB, &exit, (3, "left already"));
+    let account = [
+        "account",
+        FIRST,
+        "--owner",
+        alice_owner,
+        "--l1-address",
+        ALICE_ADDRESS,
+    ];
+    let shown = rollup.ask("0x", &account);
+    assert_eq!(
+        (&shown["frozen"], &shown["accounts"][0]["left"]),
+        (&true.into(), &true.into())
+    );
+    let create = [
+        "create-account",
+        "--token",
+        "1",
+        "--l1-address",
+        BOB_ADDRESS,
+        "--key-file",
+        bob,
+        "--yes",
+    ];
+    rollup.refused("0x", &create, (3, "the rollup is frozen"));
     assert_eq!(rollup.ask(BOB, &refund)["amount"], "250000000000000000");
     rollup.refused(BOB, &refund, (3, "no deposit of"));
     let paid = U256::from(1_698_999_999_999_999_999u64 + 250_000_000_000_000_000);
@@ -612,10 +661,36 @@ impl Rollup {
     /// Deploys a token of six decimals that Bob has.
     fn token(&self) -> String {
         let source = include_str!("../src/demo/DemoToken.sol");
-        let sources = [("DemoToken.sol", source)];
-        let code = solc::compile(&self.tools, &sources, Runs::Size, "DemoToken.sol", "DemoToken").unwrap();
         let supply = U256::from(10_000_000_000u64).to_be_bytes::<32>();
-        let call = Call::create([code.creation.as_slice(), &supply].concat());
+        self.deployed("DemoToken", source, &supply)
+    }
+
+    /// An account of Bob's with 7 of a token that pays nobody: its index.
+    fn hostile(&mut self, bob: &str) -> String {
+        let token = self.deployed("HostileToken", include_str!("HostileToken.sol"), &[]);
+        let add = ["add-token", "--token-address", &token, "--yes"];
+        assert_eq!(self.ask(BOB, &add)["token"], 3);
+        let deposit = [
+            "deposit",
+            "--token",
+            "3",
+            "--amount",
+            "7",
+            "--key-file",
+            bob,
+            "--yes",
+        ];
+        self.refused(BOB, &deposit, (1, "does not say its decimals"));
+        let entered = self.ask(BOB, &[&deposit[..], &["--decimals", "0"]].concat());
+        self.batch(vec![]);
+        entered["index"].to_string()
+    }
+
+    fn deployed(&self, name: &'static str, source: &'static str, arguments: &[u8]) -> String {
+        let file = format!("{name}.sol");
+        let sources = [(file.as_str(), source)];
+        let code = solc::compile(&self.tools, &sources, Runs::Size, &file, name).unwrap();
+        let call = Call::create([code.creation.as_slice(), arguments].concat());
         let bob = L1::connect(self.anvil.url(), BOB).unwrap();
         let receipt = self.runtime.block_on(bob.transact(call)).unwrap();
         format!("{:?}", receipt.contract_address.unwrap())

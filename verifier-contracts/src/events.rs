@@ -87,6 +87,28 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The name that the contract's interface gives it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::BatchAccepted(_) => "BatchAccepted",
+            Self::BatchData(_) => "BatchData",
+            Self::Queued(_) => "Queued",
+            Self::TokenAdded { .. } => "TokenAdded",
+            Self::Claimed(_) => "Claimed",
+            Self::Frozen { .. } => "Frozen",
+            Self::Exited(_) => "Exited",
+            Self::Refunded(_) => "Refunded",
+            Self::RoleTransferStarted { .. } => "a role's TransferStarted",
+            Self::RoleTransferred { .. } => "a role's Transferred",
+            Self::VerifierAdded(_) => "VerifierAdded",
+            Self::VerifierRetired { .. } => "VerifierRetired",
+            Self::VerifierDisabled { .. } => "VerifierDisabled",
+            Self::DepositsPaused { .. } => "DepositsPaused",
+        }
+    }
+}
+
 /// What [`Event::BatchAccepted`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchAccepted {

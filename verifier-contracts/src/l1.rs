@@ -55,6 +55,8 @@ pub struct L1 {
     provider: DynProvider,
     account: Address,
     sender: Option<Arc<Sender>>,
+    /// Where calls without a transaction are made.
+    as_of: BlockId,
 }
 
 impl L1 {
@@ -84,6 +86,7 @@ impl L1 {
             provider,
             account,
             sender: Some(Arc::new(sender)),
+            as_of: BlockId::pending(),
         })
     }
 
@@ -104,6 +107,7 @@ impl L1 {
             provider: transport::connect(url, limits)?,
             account: Address::ZERO,
             sender: None,
+            as_of: BlockId::pending(),
         })
     }
 
@@ -196,6 +200,14 @@ impl L1 {
         Ok(self.provider.get_code_at(at).await?)
     }
 
+    /// The same connection, whose calls without a transaction see the chain as it is after this block. Others see the next block's.
+    pub(crate) fn as_of(&self, block: u64) -> Self {
+        Self {
+            as_of: BlockId::number(block),
+            ..self.clone()
+        }
+    }
+
     /// Calls without a transaction, with all the gas that one may have.
     ///
     /// # Errors
@@ -206,7 +218,8 @@ impl L1 {
             .with_gas_limit(TRANSACTION_GAS_MAX)
             .with_input(data)
             .with_to(to);
-        self.provider.call(request).await.map_err(refusal)
+        let call = self.provider.call(request).block(self.as_of);
+        call.await.map_err(refusal)
     }
 
     /// Sends a transaction and waits until it has its confirmations. Several may be on their way at once.

@@ -405,24 +405,9 @@ fn compare(
     found: &Record,
     clause: &'static str,
 ) -> Result<(), Fault> {
-    if expected == found {
+    let Some((field, expected, found)) = expected.difference(found) else {
         return Ok(());
-    }
-    let bytes = |value: &[u8]| format!("0x{}", hex::encode(value));
-    let fields = |record: &Record| {
-        [
-            ("code", record.code.to_string()),
-            ("token", record.token.to_string()),
-            ("index", record.index.to_string()),
-            ("amount", record.amount.to_string()),
-            ("address", bytes(&record.address)),
-            ("u", bytes(&record.u.to_bytes())),
-            ("v", bytes(&record.v.to_bytes())),
-        ]
     };
-    let pairs = fields(expected).into_iter().zip(fields(found));
-    let differs = pairs.into_iter().find(|(expected, found)| expected != found);
-    let ((field, expected), (_, found)) = differs.expect("equal kinds and fields are equal records");
     Err(Fault::Record {
         at,
         record,

@@ -203,6 +203,27 @@ pub struct Record {
 }
 
 impl Record {
+    /// The first field in which another differs: its name, what this one has, and what the other has.
+    pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        let pairs = self.fields().into_iter().zip(other.fields());
+        let differs = pairs.map(|((field, expected), (_, found))| (field, expected, found));
+        differs.into_iter().find(|(_, expected, found)| expected != found)
+    }
+
+    fn fields(&self) -> [(&'static str, String); 8] {
+        let bytes = |value: &[u8]| format!("0x{}", hex::encode(value));
+        [
+            ("kind", self.kind.to_string()),
+            ("code", self.code.to_string()),
+            ("token", self.token.to_string()),
+            ("index", self.index.to_string()),
+            ("amount", self.amount.to_string()),
+            ("address", bytes(&self.address)),
+            ("u", bytes(&self.u.to_bytes())),
+            ("v", bytes(&self.v.to_bytes())),
+        ]
+    }
+
     /// A withdrawal's, but for what is the account's: token and address are 0.
     pub(crate) fn withdrawal(from: AccountIndex, amount: u128) -> Self {
         Self {

@@ -7,7 +7,7 @@ use crate::eddsa::SignatureError;
 use crate::encoding;
 use crate::field;
 use crate::follow::Block;
-use crate::operation::RollupId;
+use crate::operation::{RollupId, TIME_BITS};
 use crate::state::{State, StateBuilder};
 use crate::threads;
 use halo2curves::bn256::Fr;
@@ -21,6 +21,8 @@ mod stream;
 pub const ACCOUNTS_MAX: usize = 1 << 24;
 /// Bytes of a snapshot from the beginning of one account to that of the next at most.
 pub const ENTRY_BYTES_MAX: usize = 1 << 16;
+/// Bits of an entry's number (P-12.2).
+const ENTRY_BITS: u32 = 40;
 /// Accounts that are checked at once.
 const BLOCK: usize = 1 << 14;
 
@@ -50,6 +52,21 @@ pub struct Header {
 }
 
 impl Header {
+    /// Whether there can be such a rollup: L1 counts so far only.
+    fn check(&self) -> Result<(), SnapshotError> {
+        for (field, found, most) in [
+            // There is a number for the batch after it.
+            ("batches", self.batches, u64::MAX - 1),
+            ("time", self.time, (1 << TIME_BITS) - 1),
+            ("head", self.head, (1 << ENTRY_BITS) - 1),
+        ] {
+            if found > most {
+                return Err(SnapshotError::Header { field, most, found });
+            }
+        }
+        Ok(())
+    }
+
     /// What every rollup begins with (P-3.6), said of a block in which no batch was accepted.
     pub fn empty(rollup_id: RollupId, block: Block) -> Self {
         Self {
@@ -88,6 +105,16 @@ pub enum SnapshotError {
     /// The file cannot be read to its end.
     #[error("the snapshot cannot be read: {0}")]
     Unread(String),
+    /// The header says what no rollup's can.
+    #[error("{field}: expected at most {most}, found {found}")]
+    Header {
+        /// The field.
+        field: &'static str,
+        /// Most that it may be.
+        most: u64,
+        /// What it is.
+        found: u64,
+    },
     /// More than [`ACCOUNTS_MAX`].
     #[error("more than {ACCOUNTS_MAX} accounts, which are the most that a snapshot may have")]
     TooMany,
@@ -150,6 +177,7 @@ pub enum SnapshotError {
 /// The first account in the file that does not read or breaks a rule; what is wrong with the file else.
 pub fn read(file: impl BufRead) -> Result<(Header, State), SnapshotError> {
     let (header, state) = stream::read(file)?;
+    header.check()?;
     let (expected, found) = (header.root, state.root());
     if expected != found {
         return Err(SnapshotError::Root { expected, found });

@@ -235,9 +235,39 @@ pub async fn verify_deployed(args: VerifyDeployedArgs, progress: &Progress) -> R
     let verifiers: Vec<&CompiledVerifier> = verifiers.iter().collect();
     let report = deployed::compare(&l1, args.address.into(), &verifiers, &contracts).await;
     let report = report.map_err(l1_failure)?;
+    // What other code says of them means nothing.
+    let roles = match report.is_genuine() {
+        true => {
+            let deployment = Deployment::at(&l1, args.address.into())
+                .await
+                .map_err(l1_failure)?;
+            Some(deployment.roles().await.map_err(l1_failure)?)
+        }
+        false => None,
+    };
+    let holders = roles.iter().flat_map(|roles| {
+        [
+            ("operator", roles.operator, roles.pending_operator),
+            ("governor", roles.governor, roles.pending_governor),
+            ("guardian", roles.guardian, roles.pending_guardian),
+        ]
+    });
     if args.json {
-        output::json(&json!({ "genuine": report.is_genuine(), "report": &report }))?;
+        let roles: serde_json::Map<String, Value> = holders
+            .map(|(role, holder, pending)| (role.to_owned(), json!({ "holder": holder, "pending": pending })))
+            .collect();
+        output::json(&json!({ "genuine": report.is_genuine(), "report": &report, "roles": roles }))?;
     } else {
+        for (role, holder, pending) in holders {
+            let mut line = match holder {
+                Address::ZERO => format!("{role}: nobody, for ever"),
+                holder => format!("{role}: {holder}"),
+            };
+            if pending != Address::ZERO {
+                line += &format!(", who offers the role to {pending}");
+            }
+            output::line(line)?;
+        }
         for (name, value) in &report.immutables {
             output::line(format!("{name}: {value:#x}"))?;
         }

@@ -1,5 +1,6 @@
 //! What a user means to sign: made from the state, checked against the protocol's rules before a key is used, and said in words.
 
+use alloy::primitives::Address;
 use anyhow::{Context, Result, ensure};
 use rules::account::{Account, AccountIndex, TokenId, USER_INDEX_MIN};
 use rules::babyjub::Point;
@@ -191,7 +192,7 @@ impl Intent {
 
     /// All that is signed, in words, line by line. `symbol` is the token's.
     pub fn lines(&self, rollup_id: &RollupId, unit: Unit, symbol: &str) -> Vec<String> {
-        let address = |address: &[u8; 20]| format!("0x{}", hex::encode(address));
+        let address = |address: &[u8; 20]| Address::from(*address).to_string();
         let show = |value: u128| format!("{} {symbol}", unit.show(value));
         let mut lines = vec![format!(
             "for the rollup {} on chain {}",

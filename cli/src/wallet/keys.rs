@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -68,13 +68,20 @@ impl Secret {
     /// As [`Secret::find`].
     pub fn read(path: &Path) -> Result<Self> {
         let text = bounded::read(path, FILE_BYTES_MAX)?;
+        warn_of_readers(path);
         Self::of_file(&text).with_context(|| format!("{} is not a key file", path.display()))
     }
 
     /// An error of serde's would repeat what it found, so the fields are looked at here.
     pub(crate) fn of_file(text: &[u8]) -> Result<Self> {
-        let value: Value = serde_json::from_slice(text)
-            .map_err(|error| anyhow!("no JSON at line {}, column {}", error.line(), error.column()))?;
+        // What other programs write and a variable holds.
+        if let Some(digits) = str::from_utf8(text).ok().filter(|text| text.starts_with("0x")) {
+            return Self::parse(digits.trim_end());
+        }
+        let value: Value = serde_json::from_slice(text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            anyhow!("neither 0x and 64 digits, nor JSON: line {line}, column {column}")
+        })?;
         let fields = value.as_object().context("expected a JSON object")?;
         let version = fields.get("version").context("missing field `version`")?;
         ensure!(
@@ -134,6 +141,18 @@ impl Secret {
     }
 }
 
+/// A key that others on the machine read is theirs too.
+fn warn_of_readers(path: &Path) {
+    let mode = fs::metadata(path).map_or(0, |metadata| metadata.mode());
+    if mode & 0o077 != 0 {
+        tracing::warn!(
+            file = %path.display(),
+            mode = format!("{:o}", mode & 0o777),
+            "others on this machine can read or change this key file: `chmod 600` it"
+        );
+    }
+}
+
 /// A public key as text: `0x`, then `A.x` and `A.y` with 64 digits each.
 pub fn owner_text(owner: &PublicKey) -> String {
     format!("0x{}", hex::encode(owner.to_bytes()))
@@ -168,6 +187,16 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let read = Secret::find(Some(&path), "--key-file", L2_KEY_VARIABLE).unwrap();
         assert_eq!(read.to_text(), secret.to_text());
+        for text in [
+            secret.to_text(),
+            secret.to_text() + "\n",
+            secret.to_text() + "\r\n",
+        ] {
+            assert_eq!(
+                Secret::of_file(text.as_bytes()).unwrap().to_text(),
+                secret.to_text()
+            );
+        }
         assert_ne!(secret.to_text(), Secret::random().unwrap().to_text());
         // What is there is not written over.
         assert!(Secret::random().unwrap().write_new(&path).is_err());
@@ -178,8 +207,11 @@ mod tests {
     fn what_is_no_key_is_told_without_a_part_of_it() {
         let secret = "ab".repeat(32);
         for (text, told) in [
-            (String::new(), "no JSON"),
-            (format!("0x{secret}"), "no JSON"),
+            (String::new(), "nor JSON"),
+            (secret.clone(), "nor JSON"),
+            (format!("0x{}", &secret[2..]), "found 62 characters"),
+            (format!("0x{secret}\n0x{secret}\n"), "found 131 characters"),
+            (format!("0x{}zz", &secret[2..]), "hexadecimal digits"),
             (format!("\"0x{secret}\""), "expected a JSON object"),
             (
                 format!("{{\"secret_key\": \"0x{secret}\"}}"),

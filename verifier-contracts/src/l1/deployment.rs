@@ -266,7 +266,8 @@ impl Deployment {
     /// A rollup contract that is deployed already.
     ///
     /// # Errors
-    /// [`L1Error::Answer`] when there is no such contract at the address.
+    /// [`L1Error::Answer`] when there is no such contract at the address, [`L1Error::Chain`] when it is of another chain than the endpoint
+    /// says it is: what is signed for that chain might be taken there.
     pub async fn at(l1: &L1, rollup: Address) -> Result<Self, L1Error> {
         let mut deployment = Self {
             l1: l1.clone(),
@@ -277,6 +278,15 @@ impl Deployment {
             },
         };
         deployment.addresses.poseidon = deployment.read(IRollup::poseidonCall {}).await?;
+        let id: U256 = deployment.read(IRollup::rollupIdCall {}).await?;
+        let (expected, found) = (id >> 160, l1.chain_id().await?);
+        if expected != U256::from(found) {
+            return Err(L1Error::Chain {
+                rollup,
+                expected,
+                found,
+            });
+        }
         let verifiers = deployment.verifiers().await?;
         deployment.addresses.verifiers = verifiers.iter().map(|verifier| verifier.addr).collect();
         Ok(deployment)
@@ -290,6 +300,14 @@ impl Deployment {
     /// Where the rollup contract is.
     pub fn rollup(&self) -> Address {
         self.addresses.rollup
+    }
+
+    /// The contract as it is after this block: what is read of it, is read there.
+    pub fn as_of(&self, block: u64) -> Self {
+        Self {
+            l1: self.l1.as_of(block),
+            ..self.clone()
+        }
     }
 
     /// The account and chain that it is used through.

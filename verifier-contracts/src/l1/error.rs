@@ -27,12 +27,27 @@ pub enum L1Error {
     /// A transaction was asked of a connection that only reads.
     #[error("this connection with L1 has no account to pay with")]
     NoAccount,
-    /// The endpoint cannot be reached, or refused the call for a reason of its own.
+    /// The endpoint cannot be reached.
     #[error("the L1 endpoint: {0}")]
     Endpoint(String),
+    /// The endpoint was reached and answered with an error of its own: it is busy, wants less, or the call takes all its gas.
+    #[error("the L1 endpoint: {0}")]
+    Refused(String),
     /// The contract refused.
     #[error("the rollup contract refused: {0}")]
     Rejected(Rejection),
+    /// The endpoint says that its chain is another than the contract's.
+    #[error(
+        "the rollup contract {rollup} is of the chain {expected}, the endpoint says that its chain is {found}"
+    )]
+    Chain {
+        /// The contract.
+        rollup: Address,
+        /// The contract's chain (P-5.2).
+        expected: U256,
+        /// The endpoint's.
+        found: u64,
+    },
     /// No verifier of the contract's that is in force is made from the key.
     #[error("the rollup contract {rollup} has no verifier in force of the key {vk_digest}")]
     NoVerifier {
@@ -133,7 +148,10 @@ pub enum FailReason {
 impl From<TransportError> for L1Error {
     /// What went wrong, down to its cause, without the endpoint's address.
     fn from(error: TransportError) -> Self {
-        Self::Endpoint(told(&error))
+        match error.is_error_resp() {
+            true => Self::Refused(told(&error)),
+            false => Self::Endpoint(told(&error)),
+        }
     }
 }
 

@@ -43,6 +43,13 @@ pub struct Claim {
     pub siblings: Vec<Digest>,
 }
 
+fn difference(expected: &Record, found: &Record) -> String {
+    match expected.difference(found) {
+        Some((field, expected, found)) => format!("{field}: expected {expected}, found {found} (P-9.10)"),
+        None => "the records are the same".to_owned(),
+    }
+}
+
 /// A batch that does not go with the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum QueueFault {
@@ -55,7 +62,7 @@ pub enum QueueFault {
         found: u64,
     },
     /// What a batch consumed is not what waited.
-    #[error("batch {batch}, entry {entry}: expected {expected:?}, found {found:?} (P-9.10)")]
+    #[error("batch {batch}, entry {entry}, {}", difference(.expected, .found))]
     Record {
         /// The batch.
         batch: u64,

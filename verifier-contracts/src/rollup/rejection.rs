@@ -15,11 +15,15 @@ mod library {
             error ReentrancyGuardReentrantCall();
             error SafeERC20FailedOperation(address token);
             error Panic(uint256 code);
+            error Error(string reason);
         }
     }
 }
 
 use library::Library;
+
+/// Most characters of a revert's words that are told.
+const REASON_CHARS_MAX: usize = 200;
 
 /// A decoded value without the width that Solidity gave it.
 trait Plain<T> {
@@ -68,6 +72,9 @@ macro_rules! rejections {
             /// An assertion of the compiler's failed.
             #[error("the contract panicked with the code {code:#x}")]
             Panicked { code: U256 },
+            /// A revert with words, which are a stranger's: OpenZeppelin's and the compiler's errors have none, a token's may.
+            #[error("reverted: {reason:?}")]
+            Said { reason: String },
             /// A revert without one of these errors, such as arguments that the ABI decoder refuses, or a token's own.
             #[error("reverted with unknown data 0x{}", hex::encode(data))]
             Other { data: Bytes },
@@ -202,6 +209,9 @@ impl Rejection {
             Ok(L::ReentrancyGuardReentrantCall(_)) => Self::Reentered,
             Ok(L::SafeERC20FailedOperation(error)) => Self::TokenRefused { token: error.token },
             Ok(L::Panic(error)) => Self::Panicked { code: error.code },
+            Ok(L::Error(error)) => Self::Said {
+                reason: error.reason.chars().take(REASON_CHARS_MAX).collect(),
+            },
             Err(_) => Self::Other {
                 data: Bytes::copy_from_slice(data),
             },

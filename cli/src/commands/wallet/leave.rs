@@ -8,11 +8,11 @@ use rules::outbox::Owed;
 use rules::record::{Kind, Record};
 use serde_json::json;
 use verifier_contracts::events::Entry;
-use verifier_contracts::l1::{Deadlines, Deployment, Mode};
+use verifier_contracts::l1::{Deadlines, Done, L1Error};
 use verifier_contracts::replica::{Claim, Watch};
 
 use super::token::Token;
-use super::{Caller, derive, derive_seeing, done_json};
+use super::{Caller, derive, derive_seeing, done_json, is_frozen};
 use crate::args::{CallArgs, ClaimArgs, LeaveArgs};
 use crate::derived::l1_failure;
 use crate::output::{self, Exit, Failure};
@@ -60,6 +60,7 @@ pub async fn claim(args: &ClaimArgs, progress: &Progress) -> Result<()> {
     let mut lines: Vec<String> = unpaid.iter().map(line).collect();
     lines.push(format!("for {}", Address::from(recipient)));
     caller.ask(&args.consent, lines)?;
+    let mut owed_still = Unpaid::default();
     for (claim, token) in unpaid {
         let Owed {
             batch,
@@ -67,20 +68,48 @@ pub async fn claim(args: &ClaimArgs, progress: &Progress) -> Result<()> {
             amount,
             ..
         } = claim.owed;
-        let done = caller
-            .deployment
-            .claim(&claim.owed, &claim.siblings)
-            .await
-            .map_err(l1_failure)?;
+        let what = format!("{} of batch {batch} at position {position}", token.show(amount));
+        let paid = caller.deployment.claim(&claim.owed, &claim.siblings).await;
+        let Some(done) = owed_still.see(paid, &what, progress)? else {
+            continue;
+        };
         match args.consent.json {
             true => output::json(&json!({
                 "transaction": done_json(&done), "batch": batch.to_string(), "position": position, "token": token.id,
                 "amount": amount.to_string(), "recipient": Address::from(recipient),
             }))?,
-            false => output::line(format!("claimed {} of batch {batch}", token.show(amount)))?,
+            false => output::line(format!("claimed {what}"))?,
         }
     }
-    Ok(())
+    owed_still.none()
+}
+
+/// What L1 did not pay. A token that refuses, a stranger's perhaps, keeps back nothing of the others.
+#[derive(Debug, Default)]
+struct Unpaid(Vec<String>);
+
+impl Unpaid {
+    /// What was done; none where L1 refuses this payment, of which it is said.
+    fn see(&mut self, paid: Result<Done, L1Error>, what: &str, progress: &Progress) -> Result<Option<Done>> {
+        match paid {
+            Ok(done) => Ok(Some(done)),
+            Err(error @ (L1Error::Rejected(_) | L1Error::Refused(_) | L1Error::Failed { .. })) => {
+                progress.say(&format!("not paid: {what}: {error}"));
+                self.0.push(what.to_owned());
+                Ok(None)
+            }
+            Err(error) => Err(l1_failure(error)),
+        }
+    }
+
+    /// Fails unless all was paid.
+    fn none(self) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let message = format!("L1 still owes {}", self.0.join(", and "));
+        Err(Failure::new(Exit::Refused, message).into())
+    }
 }
 
 /// Freezes the rollup for ever, when an entry of its queue was not consumed in time.
@@ -129,10 +158,6 @@ pub async fn freeze(args: &CallArgs) -> Result<()> {
             frozen.batches
         )),
     }
-}
-
-async fn is_frozen(deployment: &Deployment) -> Result<bool> {
-    Ok(deployment.mode().await.map_err(l1_failure)? == Mode::Frozen)
 }
 
 async fn require_frozen(caller: &Caller, what: &str) -> Result<()> {
@@ -225,12 +250,13 @@ pub async fn refund(args: &ClaimArgs, progress: &Progress) -> Result<()> {
     let mut lines: Vec<String> = refunds.iter().map(line).collect();
     lines.push(format!("to its depositor {}", Address::from(depositor)));
     caller.ask(&args.consent, lines)?;
+    let mut unpaid = Unpaid::default();
     for (entry, record, token) in refunds {
-        let done = caller
-            .deployment
-            .refund(entry, &record)
-            .await
-            .map_err(l1_failure)?;
+        let what = format!("{} of entry {entry}", token.show(record.amount));
+        let paid = caller.deployment.refund(entry, &record).await;
+        let Some(done) = unpaid.see(paid, &what, progress)? else {
+            continue;
+        };
         match args.consent.json {
             true => output::json(&json!({
                 "transaction": done_json(&done), "entry": entry, "token": token.id,
@@ -239,7 +265,7 @@ pub async fn refund(args: &ClaimArgs, progress: &Progress) -> Result<()> {
             false => output::line(format!("entry {entry}: {} paid back", token.show(record.amount)))?,
         }
     }
-    Ok(())
+    unpaid.none()
 }
 
 /// A token whose contract does not say its decimals must not stand in the way of leaving: its amounts are then in smallest units.

@@ -8,11 +8,13 @@ use rules::eddsa::PublicKey;
 use rules::operation::Word;
 use rules::record::{Kind, Record};
 use serde_json::{Value, json};
+use verifier_contracts::l1::Deployment;
 use verifier_contracts::replica::{Step, Watch};
 
 use super::token::Token;
-use super::{Source, derive_seeing, l2_key};
+use super::{Source, derive_seeing, is_frozen, l2_key};
 use crate::args::{AccountArgs, HistoryArgs, L2KeyArgs};
+use crate::derived::l1_failure;
 use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
 use crate::wallet::meant::Meant;
@@ -39,15 +41,21 @@ pub async fn account(args: &AccountArgs, progress: &Progress) -> Result<()> {
         let message = "no account has this key and this L1 address";
         return Err(Failure::new(Exit::Refused, message).into());
     }
-    if args.json {
-        let accounts: Vec<Value> = found
-            .iter()
-            .map(|(index, account)| json!({ "index": index, "account": account }))
-            .collect();
-        let header = super::super::derive::header_json(&source.header()?);
-        return output::json(&json!({ "state": header, "accounts": accounts }));
+    let frozen = source.is_frozen().await?;
+    let mut left = Vec::new();
+    for (index, _) in &found {
+        left.push(frozen && has_left(source.deployment(), *index).await?);
     }
-    for (index, account) in &found {
+    if args.json {
+        let accounts = found
+            .iter()
+            .zip(&left)
+            .map(|((index, account), left)| json!({ "index": index, "account": account, "left": left }));
+        let accounts: Vec<Value> = accounts.collect();
+        let header = super::super::derive::header_json(&source.header()?);
+        return output::json(&json!({ "state": header, "frozen": frozen, "accounts": accounts }));
+    }
+    for ((index, account), left) in found.iter().zip(left) {
         let balance = match source.deployment() {
             Some(deployment) => Token::shown(deployment, account.token)
                 .await?
@@ -57,9 +65,30 @@ pub async fn account(args: &AccountArgs, progress: &Progress) -> Result<()> {
                 .show(account.balance),
             None => format!("{} smallest units of token {}", account.balance, account.token),
         };
-        output::line(format!("account {index}: {balance}, nonce {}", account.nonce))?;
+        output::line(format!(
+            "account {index}: {balance}, nonce {}{}",
+            account.nonce,
+            end_of(frozen, left)
+        ))?;
     }
     Ok(())
+}
+
+/// Whether L1 paid the account after a freeze.
+async fn has_left(deployment: Option<&Deployment>, index: AccountIndex) -> Result<bool> {
+    match deployment {
+        Some(deployment) => deployment.exited(index).await.map_err(l1_failure),
+        None => Ok(false),
+    }
+}
+
+/// What a freeze makes of a balance.
+fn end_of(frozen: bool, left: bool) -> &'static str {
+    match (frozen, left) {
+        (_, true) => "; the rollup is frozen, and L1 has paid this: the account has left",
+        (true, false) => "; the rollup is frozen: `exit` pays this",
+        (false, false) => "",
+    }
 }
 
 fn owner_of(owner: Option<PublicKey>, key: &L2KeyArgs) -> Result<PublicKey> {
@@ -131,15 +160,21 @@ pub async fn history(args: &HistoryArgs, progress: &Progress) -> Result<()> {
         balance: None,
         ..of_record(record, None)
     }));
-    let token = Token::shown(derivation.deployment(), found.token).await?;
+    let deployment = derivation.deployment();
+    let token = Token::shown(deployment, found.token).await?;
+    let frozen = is_frozen(deployment).await?;
+    let left = frozen && has_left(Some(deployment), index).await?;
     if args.json {
         let items: Vec<Value> = items.iter().map(Item::json).collect();
-        return output::json(&json!({ "index": index, "account": found, "history": items }));
+        return output::json(&json!({
+            "index": index, "account": found, "frozen": frozen, "left": left, "history": items,
+        }));
     }
     for item in &items {
         output::line(item.line(&token))?;
     }
-    output::line(format!("account {index} has {}", token.show(found.balance)))
+    let balance = token.show(found.balance);
+    output::line(format!("account {index} has {balance}{}", end_of(frozen, left)))
 }
 
 /// What a batch did with an account, in order.

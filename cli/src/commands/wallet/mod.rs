@@ -18,11 +18,11 @@ pub use sign::{create_account, transfer, withdraw};
 use std::path::Path;
 
 use alloy::primitives::{Address, U256};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rules::snapshot::Header;
 use rules::state::State;
 use serde_json::{Value, json};
-use verifier_contracts::l1::{Deployment, Done, L1};
+use verifier_contracts::l1::{Deployment, Done, L1, Limits, Mode, Sending};
 use verifier_contracts::replica::{Step, Watch};
 
 use crate::args::{ConsentArgs, L1KeyArgs, L2KeyArgs, RollupArgs, StateArgs};
@@ -61,9 +61,16 @@ impl Source {
                     derive(&rollup, state.as_deref(), progress).await?,
                 )))
             }
-            _ => {
+            (_, contract) => {
                 let path = state.context("name L1 with --rpc and --contract, or a snapshot with --state")?;
-                Ok(Self::Snapshot(Box::new(read_snapshot(&path)?)))
+                let snapshot = read_snapshot(&path)?;
+                let (found, expected) = (snapshot.0.rollup_id.contract, contract);
+                if let Some(expected) = expected.filter(|expected| *expected != found) {
+                    let (expected, found) = (Address::from(expected), Address::from(found));
+                    let path = path.display();
+                    bail!("{path}: rollup: expected {expected}, as --contract says, found {found}");
+                }
+                Ok(Self::Snapshot(Box::new(snapshot)))
             }
         }
     }
@@ -82,12 +89,24 @@ impl Source {
         }
     }
 
+    /// Whether L1 is known to have frozen the rollup.
+    async fn is_frozen(&self) -> Result<bool> {
+        match self {
+            Self::Snapshot(_) => Ok(false),
+            Self::L1(derivation) => is_frozen(derivation.deployment()).await,
+        }
+    }
+
     fn deployment(&self) -> Option<&Deployment> {
         match self {
             Self::Snapshot(_) => None,
             Self::L1(derivation) => Some(derivation.deployment()),
         }
     }
+}
+
+async fn is_frozen(deployment: &Deployment) -> Result<bool> {
+    Ok(deployment.mode().await.map_err(l1_failure)? == Mode::Frozen)
 }
 
 /// Derives the state of a rollup from L1, from the beginning or from a snapshot on.
@@ -132,7 +151,12 @@ struct Caller {
 impl Caller {
     async fn connect(rollup: &RollupArgs, key: &L1KeyArgs) -> Result<Self> {
         let secret = Secret::find(key.l1_key_file.as_deref(), "--l1-key-file", L1_KEY_VARIABLE)?;
-        let l1 = L1::connect(&rollup.rpc, &secret.to_text()).map_err(l1_failure)?;
+        let sending = Sending {
+            confirmations: rollup.confirmations,
+            ..Sending::default()
+        };
+        let connected = L1::connect_with(&rollup.rpc, &secret.to_text(), &Limits::default(), sending);
+        let l1 = connected.map_err(l1_failure)?;
         let chain_id = l1.chain_id().await.map_err(l1_failure)?;
         let deployment = Deployment::at(&l1, rollup.contract.into())
             .await

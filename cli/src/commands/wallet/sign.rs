@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use keys::whole_file;
 use rules::account::TokenId;
 use rules::eddsa::PrivateKey;
@@ -11,10 +11,12 @@ use serde_json::json;
 
 use super::token::Token;
 use super::{Source, l2_key};
-use crate::args::{ConsentArgs, CreateAccountArgs, OwnArgs, PaymentArgs, TransferArgs, WithdrawArgs};
+use crate::args::{
+    ConsentArgs, CreateAccountArgs, OwnArgs, PaymentArgs, StateArgs, TransferArgs, WithdrawArgs,
+};
 use crate::commands::batch::now;
 use crate::consent;
-use crate::output;
+use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
 use crate::wallet::intent::{Ground, Intent, Payment};
 use crate::wallet::meant::Meant;
@@ -25,7 +27,7 @@ use crate::wallet::meant::Meant;
 /// When an account is not the one that is meant, no batch would take the transfer, or nobody says yes.
 pub async fn transfer(args: &TransferArgs, progress: &Progress) -> Result<()> {
     let (own, key) = own(&args.own)?;
-    let source = Source::load(&args.state, progress).await?;
+    let source = source(&args.state, progress).await?;
     let token = token_of(&source, &own, &args.payment).await?;
     let to = Meant {
         index: args.to,
@@ -43,7 +45,7 @@ pub async fn transfer(args: &TransferArgs, progress: &Progress) -> Result<()> {
 /// As [`transfer`].
 pub async fn withdraw(args: &WithdrawArgs, progress: &Progress) -> Result<()> {
     let (own, key) = own(&args.own)?;
-    let source = Source::load(&args.state, progress).await?;
+    let source = source(&args.state, progress).await?;
     let token = token_of(&source, &own, &args.payment).await?;
     let payment = payment(&args.payment, &token)?;
     let intent = Intent::withdrawal(ground(&source)?, &own, payment, token.unit)?;
@@ -56,7 +58,7 @@ pub async fn withdraw(args: &WithdrawArgs, progress: &Progress) -> Result<()> {
 /// When there is no such token, or nobody says yes.
 pub async fn create_account(args: &CreateAccountArgs, progress: &Progress) -> Result<()> {
     let key = l2_key(&args.key)?.l2();
-    let source = Source::load(&args.state, progress).await?;
+    let source = source(&args.state, progress).await?;
     // No amount is said, so the decimals do not matter where L1 is not asked.
     let decimals = source
         .deployment()
@@ -66,6 +68,17 @@ pub async fn create_account(args: &CreateAccountArgs, progress: &Progress) -> Re
     let token = Token::find(source.deployment(), TokenId(args.token), decimals).await?;
     let intent = Intent::creation(ground(&source)?, token.id, key.public(), args.l1_address)?;
     sign(&intent, &key, &source, &token, &args.consent, args.out.as_deref())
+}
+
+/// The state to sign on, of a rollup that still takes batches.
+async fn source(args: &StateArgs, progress: &Progress) -> Result<Source> {
+    let source = Source::load(args, progress).await?;
+    if source.is_frozen().await? {
+        let message =
+            "the rollup is frozen (P-13.4): no batch will have what is signed; `exit` and `refund` pay";
+        return Err(Failure::new(Exit::Refused, message).into());
+    }
+    Ok(source)
 }
 
 fn own(args: &OwnArgs) -> Result<(Meant, PrivateKey)> {
@@ -122,6 +135,12 @@ fn sign(
     match out {
         None => output::json(&operation),
         Some(path) => {
+            // It may be the key itself, or an operation that nobody has carried yet.
+            ensure!(
+                !path.is_file(),
+                "{} is there already: name a new file with --out",
+                path.display()
+            );
             whole_file::write(path, text.as_bytes())
                 .with_context(|| format!("cannot write {}", path.display()))?;
             match consent.json {

@@ -116,8 +116,9 @@ impl Token {
 /// What a token's contract answers; none where it has no such function, or answers something else.
 async fn ask<C: SolCall>(deployment: &Deployment, token: Address, call: C) -> Result<Option<C::Return>> {
     match deployment.l1().call(token, call.abi_encode()).await {
-        Ok(answer) => Ok(C::abi_decode_returns(&answer).ok()),
-        Err(L1Error::Rejected(_)) => Ok(None),
+        Ok(answer) => Ok(C::abi_decode_returns_validate(&answer).ok()),
+        // It may also take all gas, of which endpoints speak in words of their own.
+        Err(L1Error::Rejected(_) | L1Error::Refused(_)) => Ok(None),
         Err(error) => Err(l1_failure(error)),
     }
 }
