@@ -441,6 +441,38 @@ fn snapshots(rollup: &Rollup, snapshot: &str) {
     assert_eq!(again["root"], rollup.derive(&[])["root"]);
     assert_eq!(again["derived"]["batches"], 2);
     rollup.derive(&["--snapshot", &out]);
+    // Another rollup's, where L1 is not asked.
+    let key = rollup.path("bob.key");
+    fs::write(&key, format!("{BOB}\n")).unwrap();
+    let shown = rollup.ask("0x", &["wallet", "show", "--l1-key-file", &key]);
+    assert_eq!(
+        shown["l1_address"].as_str().unwrap().to_lowercase(),
+        BOB_ADDRESS.to_lowercase()
+    );
+    let create = [
+        "create-account",
+        "--token",
+        "1",
+        "--l1-address",
+        BOB_ADDRESS,
+        "--key-file",
+        &key,
+        "--yes",
+    ];
+    let state = ["--state", out.as_str()];
+    let other = format!("0x{}", "12".repeat(20));
+    rollup.refused(
+        "0x",
+        &[&create[..], &state, &["--contract", &other]].concat(),
+        (1, "as --contract says"),
+    );
+    // Nothing is written over, least of all the key.
+    rollup.refused(
+        "0x",
+        &[&create[..], &state, &["--out", &key]].concat(),
+        (1, "is there already"),
+    );
+    assert_eq!(fs::read_to_string(&key).unwrap(), format!("{BOB}\n"));
     let changed = |change: fn(&mut Value), told| {
         let wrong = rollup.path("wrong.json");
         fs::copy(&out, &wrong).unwrap();
@@ -497,6 +529,11 @@ fn change_key(rollup: &mut Rollup, alice_owner: &str, bob_owner: &str) {
     let args = [&change[..], &to].concat();
     rollup.refused(ALICE, &args, (1, "only the account's own L1 address"));
     rollup.ask(BOB, &args);
+    // What comes before it is said again, and to whoever would pay the account too.
+    let (code, _, said) = rollup.call(BOB, &[&args[..], &["--json"]].concat());
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("a key change of account 65536, waits"), "{said}");
+    rollup.batch(vec![]);
     rollup.batch(vec![]);
     rollup.refused(BOB, &args, (1, "its key is"));
     let found = [

@@ -59,6 +59,15 @@ pub struct L1 {
     as_of: BlockId,
 }
 
+/// The address of the account that a private key (hexadecimal, with or without `0x`) calls from.
+///
+/// # Errors
+/// [`L1Error::Key`].
+pub fn account_of(private_key: &str) -> Result<Address, L1Error> {
+    let signer: PrivateKeySigner = private_key.parse().map_err(|_| L1Error::Key)?;
+    Ok(signer.address())
+}
+
 impl L1 {
     /// Connects to a JSON-RPC endpoint over HTTP as the account of `private_key` (hexadecimal, with or without `0x`).
     ///

@@ -136,6 +136,9 @@ pub struct WalletShowArgs {
     /// The key.
     #[command(flatten)]
     pub key: L2KeyArgs,
+    /// Say the L1 address of the key in this file instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "key_file")]
+    pub l1_key_file: Option<PathBuf>,
     /// Write JSON to standard output, for programs.
     #[arg(long)]
     pub json: bool,

@@ -190,6 +190,16 @@ impl Intent {
         }
     }
 
+    /// The accounts that are there already, whose state decides what becomes of it.
+    pub fn accounts(&self) -> impl Iterator<Item = AccountIndex> {
+        let (from, to) = match self {
+            Self::Transfer { transfer, .. } => (Some(transfer.from), Some(transfer.to)),
+            Self::Withdrawal { withdrawal, .. } => (Some(withdrawal.from), None),
+            Self::Creation(_) => (None, None),
+        };
+        from.into_iter().chain(to)
+    }
+
     /// All that is signed, in words, line by line. `symbol` is the token's.
     pub fn lines(&self, rollup_id: &RollupId, unit: Unit, symbol: &str) -> Vec<String> {
         let address = |address: &[u8; 20]| Address::from(*address).to_string();

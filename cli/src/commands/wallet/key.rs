@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
+use verifier_contracts::l1::account_of;
 
 use super::l2_key;
 use crate::args::{WalletArgs, WalletCommand, WalletNewArgs, WalletShowArgs};
@@ -26,6 +27,13 @@ fn new(args: &WalletNewArgs) -> Result<()> {
 }
 
 fn show(args: &WalletShowArgs) -> Result<()> {
+    if let Some(path) = &args.l1_key_file {
+        let address = account_of(&Secret::read(path)?.to_text())?;
+        return match args.json {
+            true => output::json(&json!({ "l1_address": address })),
+            false => output::line(address),
+        };
+    }
     tell(&l2_key(&args.key)?, args.json)
 }
 

@@ -19,9 +19,12 @@ use std::path::Path;
 
 use alloy::primitives::{Address, U256};
 use anyhow::{Context, Result, bail, ensure};
+use rules::account::AccountIndex;
+use rules::record::Kind;
 use rules::snapshot::Header;
 use rules::state::State;
 use serde_json::{Value, json};
+use verifier_contracts::events::Entry;
 use verifier_contracts::l1::{Deployment, Done, L1, Limits, Mode, Sending};
 use verifier_contracts::replica::{Step, Watch};
 
@@ -97,6 +100,14 @@ impl Source {
         }
     }
 
+    /// What waits in L1's queue and changes an account before anything that is done now, in words.
+    fn waiting(&self, index: AccountIndex) -> Vec<String> {
+        match self {
+            Self::Snapshot(_) => Vec::new(),
+            Self::L1(derivation) => waiting(derivation, index),
+        }
+    }
+
     fn deployment(&self) -> Option<&Deployment> {
         match self {
             Self::Snapshot(_) => None,
@@ -107,6 +118,19 @@ impl Source {
 
 async fn is_frozen(deployment: &Deployment) -> Result<bool> {
     Ok(deployment.mode().await.map_err(l1_failure)? == Mode::Frozen)
+}
+
+/// What waits in L1's queue and changes an account by more than a deposit, in words.
+fn waiting(derivation: &Derivation, index: AccountIndex) -> Vec<String> {
+    let entries = derivation.replica().waiting();
+    let entries = entries.filter(|entry| {
+        entry.record.index == index && matches!(entry.record.kind, Kind::ForcedExit | Kind::KeyChange)
+    });
+    let line = |entry: &Entry| {
+        let (number, kind) = (entry.number, entry.record.kind);
+        format!("though entry {number} of the queue, a {kind} of account {index}, waits and comes before it")
+    };
+    entries.map(line).collect()
 }
 
 /// Derives the state of a rollup from L1, from the beginning or from a snapshot on.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use verifier_contracts::l1::Entered;
 
 use super::token::Token;
-use super::{Caller, check_caller, derive, done_json, ether, l2_key};
+use super::{Caller, check_caller, derive, done_json, ether, l2_key, waiting};
 use crate::args::{AddTokenArgs, ChangeKeyArgs, DepositArgs, LeaveArgs};
 use crate::derived::l1_failure;
 use crate::output;
@@ -27,7 +27,7 @@ pub async fn deposit(args: &DepositArgs, progress: &Progress) -> Result<()> {
     let token = Token::find(Some(deployment), TokenId(args.token), args.decimals).await?;
     let amount = token.unit.parse(&args.amount).context("--amount")?;
     ensure!(amount > 0, "a deposit is of at least one smallest unit");
-    let to = existing(args, &token, progress).await?;
+    let (to, before) = existing(args, &token, progress).await?.unzip();
     let (kind, owner, l1_address, whose) = match &to {
         Some(to) => {
             let whose = format!("to account {}", to.index);
@@ -62,6 +62,7 @@ pub async fn deposit(args: &DepositArgs, progress: &Progress) -> Result<()> {
         ));
     }
     lines.extend(price_line(deployment.price(kind).await.map_err(l1_failure)?));
+    lines.extend(before.unwrap_or_default());
     caller.ask(&args.consent, lines)?;
     if let Some(approval) = &approval {
         deployment.approve(approval).await.map_err(l1_failure)?;
@@ -77,8 +78,12 @@ pub async fn deposit(args: &DepositArgs, progress: &Progress) -> Result<()> {
     tell_entry(&entered.map_err(l1_failure)?, Some(&token), args.consent.json)
 }
 
-/// The account that a deposit is for, if it is one that there is.
-async fn existing(args: &DepositArgs, token: &Token, progress: &Progress) -> Result<Option<Meant>> {
+/// The account that a deposit is for, if it is one that there is, and what waits to change it.
+async fn existing(
+    args: &DepositArgs,
+    token: &Token,
+    progress: &Progress,
+) -> Result<Option<(Meant, Vec<String>)>> {
     let (Some(index), Some(owner), Some(l1_address)) = (args.to, args.to_owner, args.to_address) else {
         return Ok(None);
     };
@@ -95,7 +100,7 @@ async fn existing(args: &DepositArgs, token: &Token, progress: &Progress) -> Res
         account.token,
         token.id
     );
-    Ok(Some(meant))
+    Ok(Some((meant, waiting(&derivation, index))))
 }
 
 /// Asks L1 for the whole balance of an account, whatever the operator does.
@@ -103,7 +108,7 @@ async fn existing(args: &DepositArgs, token: &Token, progress: &Progress) -> Res
 /// # Errors
 /// As [`deposit`].
 pub async fn force_exit(args: &LeaveArgs, progress: &Progress) -> Result<()> {
-    let (caller, meant, token) = of_account(args, progress).await?;
+    let (caller, meant, token, before) = of_account(args, progress).await?;
     let price = caller
         .deployment
         .price(Kind::ForcedExit)
@@ -117,6 +122,7 @@ pub async fn force_exit(args: &LeaveArgs, progress: &Progress) -> Result<()> {
         format!("to its L1 address {}", Address::from(meant.l1_address)),
     ];
     lines.extend(price_line(price));
+    lines.extend(before);
     caller.ask(&args.consent, lines)?;
     let entered = caller.deployment.force_exit(meant.index, token).await;
     tell_entry(&entered.map_err(l1_failure)?, None, args.consent.json)
@@ -127,7 +133,7 @@ pub async fn force_exit(args: &LeaveArgs, progress: &Progress) -> Result<()> {
 /// # Errors
 /// As [`deposit`].
 pub async fn change_key(args: &ChangeKeyArgs, progress: &Progress) -> Result<()> {
-    let (caller, meant, _) = of_account(&args.account, progress).await?;
+    let (caller, meant, _, before) = of_account(&args.account, progress).await?;
     let price = caller
         .deployment
         .price(Kind::KeyChange)
@@ -139,13 +145,14 @@ pub async fn change_key(args: &ChangeKeyArgs, progress: &Progress) -> Result<()>
         format!("this one: {}", owner_text(&args.new_owner)),
     ];
     lines.extend(price_line(price));
+    lines.extend(before);
     caller.ask(&args.account.consent, lines)?;
     let entered = caller.deployment.change_key(meant.index, &args.new_owner).await;
     tell_entry(&entered.map_err(l1_failure)?, None, args.account.consent.json)
 }
 
-/// The account that is meant, whose L1 address must be the one that calls, and its token.
-async fn of_account(args: &LeaveArgs, progress: &Progress) -> Result<(Caller, Meant, TokenId)> {
+/// The account that is meant, whose L1 address must be the one that calls, its token, and what waits to change it.
+async fn of_account(args: &LeaveArgs, progress: &Progress) -> Result<(Caller, Meant, TokenId, Vec<String>)> {
     let caller = Caller::connect(&args.rollup, &args.l1_key).await?;
     let meant = Meant {
         index: args.account,
@@ -155,7 +162,8 @@ async fn of_account(args: &LeaveArgs, progress: &Progress) -> Result<(Caller, Me
     let derivation = derive(&args.rollup, args.state.as_deref(), progress).await?;
     let account = meant.find(derivation.state())?;
     check_caller(caller.account(), account.l1_address)?;
-    Ok((caller, meant, account.token))
+    let before = waiting(&derivation, meant.index);
+    Ok((caller, meant, account.token, before))
 }
 
 /// Gives a token an id.

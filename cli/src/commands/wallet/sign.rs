@@ -128,7 +128,8 @@ fn sign(
     out: Option<&Path>,
 ) -> Result<()> {
     let rollup_id = source.header()?.rollup_id;
-    let lines = intent.lines(&rollup_id, token.unit, &token.name);
+    let mut lines = intent.lines(&rollup_id, token.unit, &token.name);
+    lines.extend(intent.accounts().flat_map(|index| source.waiting(index)));
     consent::ask(consent, "to be signed", &lines)?;
     let operation = intent.sign(key, &rollup_id);
     let text = serde_json::to_string_pretty(&operation)? + "\n";
