@@ -57,25 +57,11 @@ pub(crate) const EXPLAINED: &[Explained] = &[
         reason: "forge has no chain whose id is longer than 64 bits.",
     },
     Explained {
-        file: "EntryQueue.sol",
-        function: "hashBefore",
-        before: "return 0;",
-        after: "",
-        reason: "Before entry 0 stands that of the last number there is, 2^40 - 1, which is never reached: its slot is 0.",
-    },
-    Explained {
         file: "Inbox.sol",
         function: "_priceOf",
         before: "if (pending > FREE_PENDING)",
         after: "if (pending >= FREE_PENDING)",
         reason: "At equality it adds 0.",
-    },
-    Explained {
-        file: "Inbox.sol",
-        function: "_priceOf",
-        before: "return 0;",
-        after: "",
-        reason: "The product is 0 too: it saves gas.",
     },
     Explained {
         file: "Inbox.sol",
