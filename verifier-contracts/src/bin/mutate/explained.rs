@@ -65,6 +65,13 @@ pub(crate) const EXPLAINED: &[Explained] = &[
     },
     Explained {
         file: "Inbox.sol",
+        function: "queue",
+        before: "return entry > type(uint40).max ? 0 : _queue.slotOf(uint40(entry));",
+        after: "return entry >= type(uint40).max ? 0 : _queue.slotOf(uint40(entry));",
+        reason: "So many entries that 2^40 - 1 is one of them take longer than there is time: its slot is 0.",
+    },
+    Explained {
+        file: "Inbox.sol",
         function: "_priceOf",
         before: "return (block.basefee < BASE_FEE_MIN ? BASE_FEE_MIN : block.basefee) * gas_;",
         after: "return (block.basefee <= BASE_FEE_MIN ? BASE_FEE_MIN : block.basefee) * gas_;",
