@@ -5,7 +5,7 @@ mod operator;
 mod tls;
 mod wallet;
 
-pub use contracts::{DeployArgs, ExportArgs, ParameterArgs, VerifyDeployedArgs};
+pub use contracts::{DeployArgs, ExportArgs, ParameterArgs, SettleArgs, VerifyDeployedArgs};
 pub use operator::{BatchArgs, DrainArgs, ListArgs, ReplayArgs, RollbackArgs, ServiceArgs, TopArgs};
 pub use wallet::*;
 
@@ -77,6 +77,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// Fetch the root proof of a proven batch.
     Proof(ProofArgs),
+    /// Bring proven batches to the rollup's contract on L1, one after the other.
+    Settle(SettleArgs),
     /// List batches, newest first.
     List(ListArgs),
     /// Say what the service proves, its limits, and where its chain stands.
@@ -160,10 +162,11 @@ pub enum Command {
 impl Command {
     /// Whether it runs until it is told to stop, and its log is what there is to see of it.
     pub fn is_service(&self) -> bool {
-        matches!(
-            self,
-            Self::Coordinator(_) | Self::Worker(_) | Self::ProverProcess(_)
-        )
+        match self {
+            Self::Coordinator(_) | Self::Worker(_) | Self::ProverProcess(_) => true,
+            Self::Settle(args) => args.follow,
+            _ => false,
+        }
     }
 }
 

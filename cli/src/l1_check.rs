@@ -4,12 +4,15 @@
 //! (P-9.4), who submits, and through which verifier (P-9.9, P-14.4), and that the records of the queue's operations are those that wait there
 //! (P-9.10, P-9.11).
 
+use alloy::primitives::B256;
 use anyhow::{Context, Result, anyhow, ensure};
 use keys::VerifyingKeys;
 use rules::operation::{RollupId, TIME_BITS};
 use rules::statement::RootStatement;
 use rules::stream::{self, Binding, DaMode};
 use rules::{Fr, field};
+use verifier_contracts::l1::ProvenBatch;
+use verifier_contracts::rollup::RootSubmission;
 
 use crate::proof_file::{ProofFile, bytes, element, to_hex};
 
@@ -47,6 +50,34 @@ pub fn check(file: &ProofFile, keys: &VerifyingKeys) -> Result<()> {
         .verify_root(&claim.instances, &claim.proof)
         .context("the proof does not verify")?;
     claim.check_against(&proven)
+}
+
+/// What L1 gets of a file whose fields all agree with the proof's instances. Whether the proof verifies, L1's verifier says.
+///
+/// # Errors
+/// As [`check`].
+pub fn submission(file: &ProofFile) -> Result<ProvenBatch> {
+    let claim = Claim::parse(file)?;
+    let stated = RootStatement::from_instances(&claim.instances)
+        .map_err(|error| anyhow!("instances: expected {}, found {}", error.expected, error.found))?;
+    claim.check_against(&stated)?;
+    let digest = bytes("aggregation_vk_digest", &file.aggregation_vk_digest)?;
+    let key_digest = B256::try_from(&digest[..])
+        .map_err(|_| anyhow!("aggregation_vk_digest: expected 32 bytes, found {}", digest.len()))?;
+    let Claim {
+        number,
+        instances,
+        posted_a,
+        posted_b,
+        proof,
+        ..
+    } = claim;
+    let submission = RootSubmission::new(number, 0, &instances, posted_a, posted_b, proof)?;
+    Ok(ProvenBatch {
+        rollup_id: file.rollup_id,
+        key_digest,
+        submission,
+    })
 }
 
 impl Claim {

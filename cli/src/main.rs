@@ -22,6 +22,7 @@ mod output;
 mod processor;
 mod progress;
 mod proof_file;
+mod settlement;
 mod signals;
 mod wallet;
 
@@ -105,6 +106,7 @@ fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<(
         Command::Submit(args) => block_on(commands::batch::submit(&args, progress)),
         Command::Watch(args) => block_on(commands::batch::watch(&args, progress)),
         Command::Proof(args) => block_on(commands::batch::proof(&args)),
+        Command::Settle(args) => block_on(commands::settle::run(args, progress)),
     }
 }
 

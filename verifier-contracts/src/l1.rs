@@ -8,10 +8,12 @@ mod deployment;
 mod entries;
 mod error;
 mod fees;
+mod find;
 mod follow;
 mod leaving;
 mod nonces;
 mod send;
+mod settle;
 mod transport;
 mod views;
 
@@ -20,7 +22,7 @@ use std::sync::Arc;
 use alloy::{
     eips::BlockId,
     network::{EthereumWallet, TransactionBuilder},
-    primitives::{Address, Bytes, U256},
+    primitives::{Address, B256, Bytes, U256},
     providers::{DynProvider, Provider},
     rpc::types::{Block, TransactionReceipt, TransactionRequest},
     signers::local::PrivateKeySigner,
@@ -35,9 +37,11 @@ pub use deployment::{
 pub use entries::{Approval, Done, Entered, TokenAdded};
 pub use error::{FailReason, L1Error};
 pub use fees::FeeBounds;
+pub use find::OnL1;
 pub use follow::{FollowError, Follower, Following, Position, Saved, Update};
 pub use leaving::{ExitedAccount, FrozenAt};
-pub use send::{Call, Sending};
+pub use send::{Call, Sending, Unfinished};
+pub use settle::{Obstacle, ProvenBatch, Settled, Standing};
 pub use transport::{Limits, endpoint};
 pub use views::{Deadlines, Mode, Parameters, Roles, Slot};
 
@@ -139,6 +143,32 @@ impl L1 {
     /// [`L1Error::Endpoint`].
     pub async fn block_time(&self) -> Result<u64, L1Error> {
         Ok(self.latest().await?.header.timestamp)
+    }
+
+    /// The hash of the block with that number; none where the endpoint has none yet.
+    ///
+    /// # Errors
+    /// [`L1Error::Endpoint`].
+    pub async fn block_hash(&self, number: u64) -> Result<Option<B256>, L1Error> {
+        let block = self.provider.get_block(BlockId::number(number)).await?;
+        Ok(block.map(|block| block.header.hash))
+    }
+
+    /// How many transactions of the account wait in the endpoint's pool, this program's or another's.
+    ///
+    /// # Errors
+    /// [`L1Error::Endpoint`].
+    pub async fn waiting(&self) -> Result<u64, L1Error> {
+        let mined = self.provider.get_transaction_count(self.account).await?;
+        let pending = self.provider.get_transaction_count(self.account).pending();
+        Ok(pending.await?.saturating_sub(mined))
+    }
+
+    /// What this connection's account sent and has not seen land, by nonce.
+    pub fn unfinished(&self) -> Vec<Unfinished> {
+        self.sender
+            .as_ref()
+            .map_or_else(Vec::new, |sender| sender.unfinished())
     }
 
     /// Base fee of the latest block, wei for one gas; 0 on a chain that has none.

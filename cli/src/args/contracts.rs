@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use rules::eddsa::PublicKey;
 
-use super::{ConsentArgs, KeyArgs, L1KeyArgs, parse_address};
+use super::{ClientArgs, ConsentArgs, KeyArgs, L1KeyArgs, parse_address};
 use crate::connection::L1UrlParser;
 use crate::wallet::keys::parse_owner;
 
@@ -95,6 +95,35 @@ pub struct ParameterArgs {
     /// Gas that each verifier is called with [default: 1,000,000].
     #[arg(long, value_name = "GAS")]
     pub verifier_gas_cap: Option<u32>,
+}
+
+/// Arguments of `settle`.
+#[derive(Debug, Clone, Args)]
+pub struct SettleArgs {
+    /// JSON-RPC endpoint of L1.
+    #[arg(long, value_name = "URL", env = "ROLLUP_PROVER_RPC", hide_env_values = true, value_parser = L1UrlParser)]
+    pub rpc: String,
+    /// The rollup's contract (0x and 40 hex digits).
+    #[arg(long, value_name = "ADDRESS", env = "ROLLUP_PROVER_CONTRACT", value_parser = parse_address)]
+    pub contract: [u8; 20],
+    /// Who submits and pays: the operator, or anybody once the rollup is enforced.
+    #[command(flatten)]
+    pub l1_key: L1KeyArgs,
+    /// Submit the batch of this proof file alone, as `proof` writes it; no coordinator is asked.
+    #[arg(long, value_name = "FILE")]
+    pub proof: Option<PathBuf>,
+    /// Stay, and submit what comes to be proven; SIGTERM and SIGINT end it.
+    #[arg(long, conflicts_with = "proof")]
+    pub follow: bool,
+    /// Blocks that a transaction must have on it, its own included, before the next batch follows.
+    #[arg(long, value_name = "BLOCKS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub confirmations: u64,
+    /// Most that is paid for one gas, base fee and tip together; where it costs more, it is waited.
+    #[arg(long, value_name = "GWEI", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_fee_gwei: u32,
+    /// The coordinator.
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 /// Arguments of `verify-deployed`.

@@ -9,6 +9,7 @@ pub mod operator;
 pub mod replay;
 pub mod roles;
 pub mod rollback;
+pub mod settle;
 pub mod token;
 pub mod top;
 pub mod wallet;

@@ -90,7 +90,8 @@ fn tell(args: &RollbackArgs, what: &str, batches: &[BatchInfo], next: u64, done:
     output::line(format!("next batch: number {next}"))
 }
 
-fn is_in_chain(batch: &BatchInfo) -> bool {
+/// Whether a batch was not taken back.
+pub fn is_in_chain(batch: &BatchInfo) -> bool {
     !matches!(batch.status(), BatchStatus::Cancelled | BatchStatus::RolledBack)
 }
 

@@ -29,7 +29,7 @@ use rules::record::Record;
 use srs::SrsSource;
 use verifier_contracts::events::Event;
 use verifier_contracts::generator::Rendered;
-use verifier_contracts::l1::{Deployment, L1Error};
+use verifier_contracts::l1::{Deployment, L1Error, Standing};
 use verifier_contracts::replica::{Step, Watch};
 use verifier_contracts::tools::Tools;
 use verifier_contracts::verifier;
@@ -41,6 +41,7 @@ use crate::commands::keys;
 use crate::derived::{Derivation, Start};
 use crate::output::{Exit, Failure};
 use crate::progress::Progress;
+use crate::settlement;
 use crate::signals::Signals;
 use children::{Failures, Supervisor};
 use lock::DemoLock;
@@ -293,7 +294,7 @@ impl<'a> Demo<'a> {
         let mut settled = Vec::new();
         for (batch_id, batch) in made {
             let proof = self.prove(&stage.client, &batch_id, &batch).await?;
-            self.settle(&deployment, stage.verifier, &proof).await?;
+            self.settle(&deployment, &proof).await?;
             settled.push(Settled {
                 number: batch.batch.number,
                 records: batch.records,
@@ -343,13 +344,11 @@ impl<'a> Demo<'a> {
     }
 
     /// Brings a proven batch to L1. With the first one, tampered versions are tried before it.
-    async fn settle(
-        &mut self,
-        deployment: &Deployment,
-        verifier: u8,
-        proof: &GetProofResponse,
-    ) -> Result<()> {
-        let submission = settle::submission(verifier, proof)?;
+    async fn settle(&mut self, deployment: &Deployment, proof: &GetProofResponse) -> Result<()> {
+        let batch = settlement::of_response(proof)?;
+        let Standing::Next(submission) = deployment.examine(&batch).await? else {
+            return Err(anyhow!("L1 has batch {} already", proof.batch_number));
+        };
         if self.report.batches == 0 {
             self.report.tampered_errors = settle::refuse_tampered(deployment, &submission).await?;
             self.report.tampered_rejected = true;
@@ -359,8 +358,14 @@ impl<'a> Demo<'a> {
             self.report.verify_gas = settle::verify_gas(deployment, proof).await?;
         }
         let step = self.progress.step("submit to L1");
-        let accepted = settle::settle(deployment, &submission).await?;
-        self.report.seconds.l1 += step.finish(&format!("{} gas", accepted.gas_used)).as_secs_f64();
+        let settled = deployment.settle(&batch).await;
+        let settled = settled.context("L1 does not take the batch")?;
+        let gas_used = settled.done().gas_used;
+        anyhow::ensure!(
+            deployment.state_root().await? == submission.new_root,
+            "L1 took the batch but does not have its new root"
+        );
+        self.report.seconds.l1 += step.finish(&format!("{gas_used} gas")).as_secs_f64();
         if let Some(error) = settle::refusal(deployment, &submission).await? {
             self.report
                 .tampered_errors
@@ -373,8 +378,8 @@ impl<'a> Demo<'a> {
         report.batches += 1;
         report.proof_bytes = submission.proof.len() as u64;
         report.data_bytes += (submission.data_a.len() + submission.data_b.len()) as u64;
-        report.l1_gas += accepted.gas_used;
-        report.new_root = field::to_hex(&accepted.new_root);
+        report.l1_gas += gas_used;
+        report.new_root = field::to_hex(&settled.new_root());
         report.accepted_on_l1 = true;
         Ok(())
     }

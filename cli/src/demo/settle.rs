@@ -6,11 +6,11 @@ use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolCall as _;
 use anyhow::{Context, Result, ensure};
 use proto::v1::GetProofResponse;
+use rules::Fr;
 use rules::state::State;
-use rules::{Fr, field};
 use verifier_contracts::generator::Rendered;
-use verifier_contracts::l1::{Accepted, Call, DeployConfig, Deployment, L1Error, TRANSACTION_GAS_MAX};
-use verifier_contracts::rollup::{self, Contracts, IVerifier, RootSubmission, to_u256};
+use verifier_contracts::l1::{Call, DeployConfig, Deployment, L1Error, TRANSACTION_GAS_MAX};
+use verifier_contracts::rollup::{self, Contracts, IVerifier, RootSubmission};
 use verifier_contracts::solc::{self, Code, Runs};
 use verifier_contracts::tools::Tools;
 use verifier_contracts::verifier::{self, CompiledVerifier};
@@ -101,10 +101,10 @@ pub async fn verify_gas(deployment: &Deployment, proof: &GetProofResponse) -> Re
         .verifiers
         .first()
         .context("the rollup has no verifier")?;
-    let instances = instances(proof)?.iter().map(to_u256).collect();
+    let instances = proof.instances.iter().map(|word| U256::from_be_slice(word));
     let call = IVerifier::verifyCall {
         proof: proof.proof.to_vec().into(),
-        instances,
+        instances: instances.collect(),
     };
     let data = call.abi_encode();
     let caller = deployment.l1();
@@ -117,33 +117,6 @@ pub async fn verify_gas(deployment: &Deployment, proof: &GetProofResponse) -> Re
     let call = Call::new(*verifier, data).with_gas(TRANSACTION_GAS_MAX);
     let receipt = caller.transact(call).await?;
     Ok(receipt.gas_used.saturating_sub(FLAT + TOKEN_GAS * tokens))
-}
-
-/// What L1 gets for a proven batch.
-///
-/// # Errors
-/// When the coordinator's answer is no root proof.
-pub fn submission(verifier: u8, proof: &GetProofResponse) -> Result<RootSubmission> {
-    RootSubmission::new(
-        proof.batch_number,
-        verifier,
-        &instances(proof)?,
-        proof.posted_a.to_vec(),
-        proof.posted_b.to_vec(),
-        proof.proof.to_vec(),
-    )
-    .context("the coordinator's answer is no root proof")
-}
-
-fn instances(proof: &GetProofResponse) -> Result<Vec<Fr>> {
-    let parse = |(index, element): (usize, &bytes::Bytes)| -> Result<Fr> {
-        let bytes: &[u8; 32] = element
-            .as_ref()
-            .try_into()
-            .with_context(|| format!("instance {index} is not 32 bytes"))?;
-        field::from_be(bytes).with_context(|| format!("instance {index}"))
-    };
-    proof.instances.iter().enumerate().map(parse).collect()
 }
 
 /// Asks L1 to take tampered versions of a submission that it would take as it is; returns by which error it
@@ -180,22 +153,6 @@ fn tampered(submission: &RootSubmission) -> [(&'static str, RootSubmission); 3] 
         ("tampered data", data),
         ("a tampered new root", root),
     ]
-}
-
-/// Submits a batch that L1 must take.
-///
-/// # Errors
-/// When L1 refuses it, or does not have the new root afterwards.
-pub async fn settle(deployment: &Deployment, submission: &RootSubmission) -> Result<Accepted> {
-    let accepted = deployment
-        .submit_batch(submission)
-        .await
-        .context("L1 does not take the batch")?;
-    ensure!(
-        deployment.state_root().await? == submission.new_root && accepted.new_root == submission.new_root,
-        "L1 took the batch but does not have its new root"
-    );
-    Ok(accepted)
 }
 
 /// By which error L1 refuses a submission; none when it would take it.

@@ -181,6 +181,8 @@ pub struct Accepted {
     pub transaction: B256,
     /// Number of the block that has it.
     pub block: u64,
+    /// That block's hash.
+    pub block_hash: B256,
     /// Batch number, as the event has it.
     pub number: u64,
     /// State root before, as the event has it.
@@ -345,9 +347,13 @@ impl Deployment {
     /// # Errors
     /// [`L1Error::Rejected`] with the contract's reason, or the endpoint's.
     pub async fn submit_batch(&self, submission: &RootSubmission) -> Result<Accepted, L1Error> {
-        let call = submission.to_call();
-        self.check(&call).await?;
-        let data = call.abi_encode();
+        self.check(&submission.to_call()).await?;
+        self.send_batch(submission).await
+    }
+
+    /// Submits a batch that the contract was asked about.
+    pub(super) async fn send_batch(&self, submission: &RootSubmission) -> Result<Accepted, L1Error> {
+        let data = submission.to_call().abi_encode();
         let calldata_bytes = data.len();
         // An estimate would run the verifier many times, and gas that is not used costs nothing.
         let call = Call::new(self.addresses.rollup, data).with_gas(TRANSACTION_GAS_MAX);
@@ -356,6 +362,7 @@ impl Deployment {
         Ok(Accepted {
             transaction: receipt.transaction_hash,
             block: receipt.block_number.unwrap_or_default(),
+            block_hash: receipt.block_hash.unwrap_or_default(),
             number: event.number,
             old_root: field(IRollup::BatchAccepted::SIGNATURE, &event.oldRoot)?,
             new_root: field(IRollup::BatchAccepted::SIGNATURE, &event.newRoot)?,

@@ -6,7 +6,12 @@
 
 mod flight;
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use alloy::{
     eips::{BlockNumberOrTag, eip2718::Encodable2718},
@@ -164,6 +169,15 @@ struct Signed {
     fees: Fees,
 }
 
+/// A transaction of which it is not known what became of it: it may be on its way, or mined by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its nonce. At most one of its forms is ever mined.
+    pub nonce: u64,
+    /// The hashes of what was handed to the endpoint for it, the latest last; never empty.
+    pub transactions: Vec<B256>,
+}
+
 /// Sends one account's transactions.
 pub(super) struct Sender {
     provider: DynProvider,
@@ -173,6 +187,8 @@ pub(super) struct Sender {
     chain_id: OnceCell<u64>,
     nonces: Nonces,
     room: Semaphore,
+    /// What was handed to the endpoint, by nonce. Noted before it is, so that whoever stops waiting knows.
+    unfinished: Mutex<BTreeMap<u64, Vec<B256>>>,
 }
 
 impl fmt::Debug for Sender {
@@ -195,7 +211,32 @@ impl Sender {
             chain_id: OnceCell::new(),
             nonces: Nonces::default(),
             room: Semaphore::new(sending.in_flight_max.max(1)),
+            unfinished: Mutex::default(),
         }
+    }
+
+    /// What was sent and has not been seen to land, by nonce.
+    pub fn unfinished(&self) -> Vec<Unfinished> {
+        let all = self.noted();
+        let all = all.iter().map(|(nonce, transactions)| Unfinished {
+            nonce: *nonce,
+            transactions: transactions.clone(),
+        });
+        all.collect()
+    }
+
+    fn noted(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<B256>>> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what is about to be sent.
+    fn note(&self, nonce: u64, transaction: B256) {
+        self.noted().entry(nonce).or_default().push(transaction);
+    }
+
+    /// Everything up to a nonce is settled: one transaction of each is in a block.
+    fn settled_to(&self, nonce: u64) {
+        self.noted().retain(|noted, _| *noted > nonce);
     }
 
     pub async fn transact(&self, call: Call) -> Result<TransactionReceipt, L1Error> {
@@ -232,6 +273,7 @@ impl Sender {
             let reservation = self.reserve(&foreign).await?;
             let nonce = reservation.nonce();
             let signed = self.sign(&call, gas, nonce, fees).await?;
+            self.note(nonce, signed.hash);
             let (refused, last) = match self.broadcast(&signed).await {
                 Answer::Taken => return Ok(self.taken(call, gas, reservation, signed, None)),
                 Answer::Unknown(error) => {
@@ -244,8 +286,12 @@ impl Sender {
                 Answer::NonceUsed => ("the account has used it", tries == NONCE_TRIES_MAX),
                 // Not a transaction of ours: those have reservations. It is left alone.
                 Answer::Outbid => ("a transaction of somebody else has it", tries == NONCE_TRIES_MAX),
-                Answer::Refused(error) => return Err(self.unsent(&call, gas, nonce, fees, error).await),
+                Answer::Refused(error) => {
+                    self.noted().remove(&nonce);
+                    return Err(self.unsent(&call, gas, nonce, fees, error).await);
+                }
             };
+            self.noted().remove(&nonce);
             tracing::warn!(account = %self.account, nonce, reason = refused, "nonce not taken, trying another");
             if last {
                 let reason = format!("no nonce was free in {tries} tries, the last was {nonce}: {refused}");

@@ -116,6 +116,15 @@ impl Deployment {
         self.read(IRollup::nextBatchNumberCall {}).await
     }
 
+    /// How many batches the latest block has: what waits in the endpoint's pool is not counted.
+    ///
+    /// # Errors
+    /// [`L1Error::Endpoint`].
+    pub async fn accepted_batches(&self) -> Result<u64, L1Error> {
+        let head = self.l1().latest().await?.header.number;
+        self.as_of(head).next_batch_number().await
+    }
+
     /// Time `T` of the last batch, 0 before the first.
     ///
     /// # Errors

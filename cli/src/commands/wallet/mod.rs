@@ -207,7 +207,7 @@ impl Caller {
 }
 
 /// A transaction, for programs.
-fn done_json(done: &Done) -> Value {
+pub fn done_json(done: &Done) -> Value {
     json!({ "hash": done.transaction, "block": done.block, "gas_used": done.gas_used })
 }
 

@@ -171,6 +171,7 @@ impl Sender {
                 if flight.displaced < DISPLACED_LOOKS {
                     return Ok(format!("the account's next nonce is {next_nonce}"));
                 }
+                self.settled_to(nonce);
                 Err(L1Error::Displaced {
                     transaction,
                     nonce,
@@ -230,6 +231,7 @@ impl Sender {
             fees = raised;
             let signed = self.sign(&flight.call, flight.gas, nonce, fees).await?;
             let transaction = signed.hash;
+            self.note(nonce, transaction);
             match self.broadcast(&signed).await {
                 Answer::Outbid => continue,
                 // One of those that were sent is mined: the next look finds it.
@@ -268,6 +270,7 @@ impl Sender {
     ) -> Result<TransactionReceipt, L1Error> {
         let (transaction, nonce, gas_used) = (receipt.transaction_hash, flight.nonce(), receipt.gas_used);
         let block = receipt.block_number;
+        self.settled_to(nonce);
         if receipt.status() {
             tracing::info!(%transaction, nonce, ?block, gas_used, "transaction confirmed");
             return Ok(receipt);
