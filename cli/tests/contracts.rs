@@ -93,6 +93,7 @@ async fn a_deployment_of_these_keys_is_told_from_a_tampered_one() {
 
 #[test]
 fn what_is_deployed_is_shown_first_and_is_what_the_keys_make() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
     let tools = Tools::ensure(&mut |line| eprintln!("{line}")).unwrap();
     let anvil = Anvil::spawn(&tools).unwrap();
     let owner = format!(
@@ -118,9 +119,79 @@ fn what_is_deployed_is_shown_first_and_is_what_the_keys_make() {
         said.contains("an entry is due after 86400 s") && said.contains("--yes"),
         "{said}"
     );
-    let (code, _, said) = deploy(&key, &["--yes", "--due-after", "1"]);
-    assert_eq!(code, 3, "{said}");
-    assert!(said.contains("dueAfter"), "{said}");
+    assert!(
+        said.contains("the constructor was run without a transaction"),
+        "{said}"
+    );
+    let sent = || {
+        let l1 = L1::connect(anvil.url(), ANVIL_KEY).unwrap();
+        runtime.block_on(l1.predict(1)).unwrap()
+    };
+    let before = sent();
+    // The contract's own address: hash and one verifier come before it.
+    let own = format!("{:?}", before.rollup);
+    let price = (1u128 << 96).to_string();
+    for (option, value, told) in [
+        (
+            "--due-after",
+            "3599",
+            "expected 3600 to 604800 seconds, found 3599",
+        ),
+        (
+            "--due-after",
+            "604801",
+            "expected 3600 to 604800 seconds, found 604801",
+        ),
+        ("--silence", "0", "silence: expected 3600 to"),
+        (
+            "--freeze-after",
+            "2592001",
+            "freezeAfter: expected 604800 to 2592000",
+        ),
+        ("--consumed-max", "0", "consumedMax: expected 1 to 1000"),
+        ("--consumed-max", "1001", "consumedMax: expected 1 to 1000"),
+        (
+            "--consumed-max",
+            "999",
+            "entries, for which a verifier's batches have room, found 999",
+        ),
+        ("--batch-age", "1", "batchAgeMax: expected 3600 to"),
+        // 30 days more than both others, which are a day and 14 days.
+        (
+            "--delay",
+            "3887999",
+            "delay: expected 3888000 to 31536000 seconds",
+        ),
+        ("--delay", "31536001", "delay: expected"),
+        ("--token-price-wei", "0", "tokenPrice: expected 1 to"),
+        ("--token-price-wei", &price, "tokenPrice: expected 1 to"),
+        (
+            "--operator",
+            &own,
+            "operator: expected an address that is neither zero nor",
+        ),
+        (
+            "--fee-address",
+            &own,
+            "feeAddress: expected an address that is neither zero nor",
+        ),
+        (
+            "--verifier-gas-cap",
+            "249999",
+            "gasCap: expected 250000 to 8000000 gas",
+        ),
+        (
+            "--verifier-gas-cap",
+            "8000001",
+            "gasCap: expected 250000 to 8000000 gas",
+        ),
+    ] {
+        let (code, out, said) = deploy(&key, &["--yes", option, value]);
+        assert_eq!((code, out.as_str()), (3, ""), "{option} {value}: {said}");
+        let named = said.contains(&format!("error: {option}: ")) && said.contains("nothing was sent");
+        assert!(named && said.contains(told), "{option} {value}: {said}");
+    }
+    assert_eq!(sent(), before, "nothing was sent");
     let (code, _, said) = deploy("0x12", &["--yes"]);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("ROLLUP_PROVER_L1_KEY has no key"), "{said}");

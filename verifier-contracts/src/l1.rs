@@ -4,6 +4,7 @@
 //! are [`Call`]s, paid, awaited and replaced as [`Sending`] says. [`Deployment`] is the rollup contract behind it, [`Follower`] reads any
 //! contract's logs as the chain goes on and back.
 
+mod bounds;
 mod deployment;
 mod entries;
 mod error;
@@ -30,6 +31,7 @@ use alloy::{
 
 use send::Sender;
 
+pub use bounds::ParameterError;
 pub use deployment::{
     Accepted, Addresses, DEFAULT_CONSUMED_MAX, DEFAULT_VERIFIER_GAS_CAP, DeployConfig, DeployGas, Deployment,
     Parts, predict_addresses,

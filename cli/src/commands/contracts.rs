@@ -10,7 +10,7 @@ use keys::whole_file::{self, Folder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use verifier_contracts::deployed;
-use verifier_contracts::l1::{DeployConfig, Deployment, L1};
+use verifier_contracts::l1::{DeployConfig, Deployment, L1, L1Error};
 use verifier_contracts::rollup::{self, Contracts};
 use verifier_contracts::tools::Tools;
 use verifier_contracts::verifier::{self, CompiledVerifier};
@@ -131,15 +131,27 @@ pub async fn deploy(args: DeployArgs, progress: &Progress) -> Result<()> {
     let l1 = L1::connect(&args.rpc, &secret.to_text()).map_err(l1_failure)?;
     let config = config(&args.parameters, l1.account());
     let all = all_keys(&args.keys, &args.also, progress)?;
+    // Before the compiler is asked for anything.
+    let rooms = all.iter().map(|keys| keys.manifest().queue_capacity() as u64);
+    let rooms: Vec<u64> = rooms.collect();
+    let places = l1.predict(rooms.len()).await.map_err(l1_failure)?;
+    let checked = config.check(&rooms, places.rollup);
+    checked.map_err(|error| deploy_failure(error.into()))?;
     let tools = l1_tools(args.tools_dir.as_deref(), &mut |line| progress.say(line))?;
     let (verifiers, contracts) = compile(&all, &tools, progress)?;
     let verifiers: Vec<&CompiledVerifier> = verifiers.iter().collect();
+    let rehearsed = Deployment::rehearse(&l1, &contracts, &verifiers, &config).await;
+    let is_rehearsed = rehearsed.map_err(deploy_failure)?;
     let chain_id = l1.chain_id().await.map_err(l1_failure)?;
     let mut lines = lines(&config, &verifiers);
     lines.push(format!(
         "on chain {chain_id}, from the L1 account {}",
         l1.account()
     ));
+    lines.push(match is_rehearsed {
+        true => "the constructor was run without a transaction, and takes it".to_owned(),
+        false => "the parameters are in their ranges; this endpoint cannot run the constructor without a transaction".to_owned(),
+    });
     if all.iter().any(|keys| keys.manifest().insecure_srs) {
         lines.push(
             "INSECURE: the secret of these keys' reference string is published, so anyone can forge a proof"
@@ -149,7 +161,7 @@ pub async fn deploy(args: DeployArgs, progress: &Progress) -> Result<()> {
     consent::ask(&args.consent, "to be deployed", &lines)?;
     let step = progress.step("deploy contracts");
     let deployed = Deployment::deploy(&l1, &contracts, &verifiers, &config).await;
-    let (deployment, gas) = deployed.map_err(l1_failure)?;
+    let (deployment, gas) = deployed.map_err(deploy_failure)?;
     let addresses = deployment.addresses();
     step.finish(&addresses.rollup.to_string());
     if args.consent.json {
@@ -162,6 +174,35 @@ pub async fn deploy(args: DeployArgs, progress: &Progress) -> Result<()> {
         }));
     }
     output::line(addresses.rollup)
+}
+
+/// Why there is no deployment: a parameter by the option that gives it.
+fn deploy_failure(error: L1Error) -> anyhow::Error {
+    match error {
+        L1Error::Parameter(error) => {
+            let message = format!("{}: {error}; nothing was sent", option(error.name));
+            Failure::new(Exit::Refused, message).into()
+        }
+        error => l1_failure(error),
+    }
+}
+
+/// The option that gives a parameter of the constructor's.
+fn option(parameter: &str) -> &'static str {
+    match parameter {
+        "dueAfter" => "--due-after",
+        "silence" => "--silence",
+        "freezeAfter" => "--freeze-after",
+        "consumedMax" | "queueCapacity" => "--consumed-max",
+        "batchAgeMax" => "--batch-age",
+        "delay" => "--delay",
+        "tokenPrice" => "--token-price-wei",
+        "operator" => "--operator",
+        "feeAddress" => "--fee-address",
+        "feeKey" => "--fee-owner",
+        "gasCap" => "--verifier-gas-cap",
+        _ => "--also",
+    }
 }
 
 /// The parameters of P-17.1: the usual ones, but for what is said.

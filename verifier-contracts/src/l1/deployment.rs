@@ -8,7 +8,7 @@ use alloy::{
 use halo2curves::bn256::Fr;
 use rules::{digest::Digest, eddsa::PublicKey};
 
-use super::{Call, L1, L1Error, TRANSACTION_GAS_MAX};
+use super::{Call, L1, L1Error, TRANSACTION_GAS_MAX, bounds::rooms};
 use crate::{
     events,
     rollup::{Contracts, IRollup, RootSubmission, from_u256, to_u256},
@@ -98,7 +98,12 @@ impl DeployConfig {
 
     /// `MAX` over these verifiers.
     pub fn consumed_max(&self, verifiers: &[&CompiledVerifier]) -> u64 {
-        let room = verifiers.iter().map(|verifier| verifier.queue_capacity).min();
+        self.consumed_max_of(&rooms(verifiers))
+    }
+
+    /// The same, over verifiers with such rooms.
+    pub(super) fn consumed_max_of(&self, rooms: &[u64]) -> u64 {
+        let room = rooms.iter().copied().min();
         let usual = DEFAULT_CONSUMED_MAX.min(room.unwrap_or(DEFAULT_CONSUMED_MAX));
         self.consumed_max.unwrap_or(usual)
     }
@@ -212,13 +217,15 @@ impl Deployment {
     /// Deploys the contract of `H`, the verifiers, and the rollup contract, at the addresses of [`L1::predict`].
     ///
     /// # Errors
-    /// [`L1Error::Rejected`] with the constructor's reason, or the endpoint's.
+    /// [`L1Error::Parameter`] before anything is sent; [`L1Error::Rejected`] with the constructor's reason, or the endpoint's.
     pub async fn deploy(
         l1: &L1,
         contracts: &Contracts,
         verifiers: &[&CompiledVerifier],
         config: &DeployConfig,
     ) -> Result<(Self, DeployGas), L1Error> {
+        let Addresses { rollup, .. } = l1.predict(verifiers.len()).await?;
+        config.check(&rooms(verifiers), rollup)?;
         let (poseidon, poseidon_gas) = create(l1, contracts.poseidon.creation.clone()).await?;
         let (mut addresses, mut gas) = (Vec::new(), Vec::new());
         for verifier in verifiers {

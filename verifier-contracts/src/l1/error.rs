@@ -8,6 +8,7 @@ use alloy::{
 };
 use thiserror::Error;
 
+use super::ParameterError;
 use crate::rollup::Rejection;
 
 /// Most characters of an endpoint's own words that are told.
@@ -48,6 +49,9 @@ pub enum L1Error {
         /// The endpoint's.
         found: u64,
     },
+    /// The constructor would refuse. Nothing was sent.
+    #[error("the rollup contract would refuse the parameter {0}; nothing was sent")]
+    Parameter(#[from] ParameterError),
     /// No verifier of the contract's that is in force is made from the key.
     #[error("the rollup contract {rollup} has no verifier in force of the key {vk_digest}")]
     NoVerifier {
