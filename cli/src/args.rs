@@ -144,7 +144,7 @@ pub enum Command {
     /// Pay an account of a frozen rollup out on L1, by a proof of its leaf.
     Exit(LeaveArgs),
     /// Take back deposits that a frozen rollup never consumed.
-    Refund(ClaimArgs),
+    Refund(OwedArgs),
     /// Name who is to be the rollup's operator. Only the operator can.
     TransferOperator(TransferOperatorArgs),
     /// Take the role of the operator over from the one that handed it on.

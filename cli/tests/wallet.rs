@@ -388,11 +388,45 @@ fn people_enter_pay_and_leave_and_nobody_does_it_for_them() {
     let withdrawal = rollup.signed(&[&withdraw[..], &["--nonce", "1", "--valid-for", "0"]].concat());
     rollup.batch(vec![transfer, withdrawal]);
 
-    // Anybody claims for her, once.
+    // A snapshot of before is gone on from; one of after does not have it, and says so; and its batch alone is enough.
     let claim = ["claim", "--recipient", ALICE_ADDRESS, "--yes"];
+    let later = rollup.path("later.json");
+    rollup.derive(&["--out", &later]);
+    let seen = ["claim", "--recipient", ALICE_ADDRESS, "--snapshot", &snapshot];
+    rollup.refused(
+        BOB,
+        &seen,
+        (3, "claim 0.300000000000000001 ETH, owed since batch 2"),
+    );
+    let behind = [&claim[..], &["--snapshot", &later]].concat();
+    rollup.refused(BOB, &behind, (3, "the snapshot goes on with batch 3"));
+    rollup.refused(BOB, &behind, (3, "--batch names"));
+    let ahead = [&claim[..], &["--batch", "3"]].concat();
+    rollup.refused(BOB, &ahead, (3, "L1 has 3 batches"));
+    let nothing = [&claim[..], &["--batch", "1"]].concat();
+    rollup.refused(
+        BOB,
+        &nothing,
+        (3, "nothing that is not paid, by the batches that --batch names"),
+    );
+    let missing = [&claim[..], &["--batch", "2", "--start-block", "1000000"]].concat();
+    rollup.refused(BOB, &missing, (1, "no log with the data of batch 2"));
+    for more in [&["--batch", "2"][..], &["--batch", "2", "--snapshot", &later]] {
+        let unasked = [&claim[..3], more].concat();
+        rollup.refused(
+            BOB,
+            &unasked,
+            (3, "claim 0.300000000000000001 ETH, owed since batch 2"),
+        );
+    }
+
+    // Anybody claims for her, once.
     rollup.refused(BOB, &["claim", "--yes"], (3, "nothing that is not paid"));
     let before = rollup.balance(ALICE_ADDRESS);
-    let claimed = rollup.ask(BOB, &claim);
+    let claimed = rollup.ask(
+        BOB,
+        &[&claim[..], &["--batch", "2", "--snapshot", &later]].concat(),
+    );
     assert_eq!(claimed["amount"], "300000000000000001");
     assert_eq!(
         rollup.balance(ALICE_ADDRESS) - before,

@@ -343,9 +343,23 @@ pub struct AddTokenArgs {
     pub consent: ConsentArgs,
 }
 
-/// Arguments of `claim` and `refund`: whom L1 owes.
+/// Arguments of `claim`.
 #[derive(Debug, Clone, Args)]
 pub struct ClaimArgs {
+    /// A snapshot to begin with, as `derive` writes it: what batches before it owe is claimed by --batch.
+    #[arg(long, value_name = "FILE", visible_alias = "state")]
+    pub snapshot: Option<PathBuf>,
+    /// Claim what this batch owes, from the logs of that batch alone. May be given several times; without a snapshot nothing else is read.
+    #[arg(long, value_name = "NUMBER")]
+    pub batch: Vec<u64>,
+    /// Whom L1 owes.
+    #[command(flatten)]
+    pub owed: OwedArgs,
+}
+
+/// Arguments of `refund`, and of `claim` too: whom L1 owes.
+#[derive(Debug, Clone, Args)]
+pub struct OwedArgs {
     /// Whom L1 owes [default: the L1 account that calls]. Anybody may call; nobody else is paid.
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     pub recipient: Option<[u8; 20]>,

@@ -1,7 +1,9 @@
 //! How money leaves: claims, and after a freeze exits and refunds (section 13). Anybody may send them; only whom L1 owes is paid.
 
+use std::path::Path;
+
 use alloy::primitives::Address;
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use rules::account::TokenId;
 use rules::field;
 use rules::outbox::Owed;
@@ -13,23 +15,43 @@ use verifier_contracts::replica::{Claim, Watch};
 
 use super::token::Token;
 use super::{Caller, derive, derive_seeing, done_json, is_frozen};
-use crate::args::{CallArgs, ClaimArgs, LeaveArgs};
-use crate::derived::l1_failure;
+use crate::args::{CallArgs, ClaimArgs, LeaveArgs, OwedArgs};
+use crate::derived::{l1_failure, read_snapshot};
 use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
 use crate::wallet::meant::Meant;
 
-/// Claims all that L1 owes somebody and has not paid.
+/// Claims what L1 owes somebody and has not paid: all of it, what batches since a snapshot owe, or what named batches do.
 ///
 /// # Errors
 /// When it owes nothing, refuses, or nobody says yes.
 pub async fn claim(args: &ClaimArgs, progress: &Progress) -> Result<()> {
-    let caller = Caller::connect(&args.rollup, &args.l1_key).await?;
-    let recipient = args.recipient.unwrap_or(caller.account().into_array());
-    let watch = Watch::Recipients([Address::from(recipient)].into());
-    let derivation = derive_seeing(&args.rollup, None, watch, progress, |_| Ok(())).await?;
+    let ClaimArgs {
+        snapshot,
+        batch,
+        owed,
+    } = args;
+    let caller = Caller::connect(&owed.rollup, &owed.l1_key).await?;
+    let recipient = owed.recipient.unwrap_or(caller.account().into_array());
+    let (mut claims, since) = match (snapshot, batch.is_empty()) {
+        (None, false) => (Vec::new(), None),
+        _ => {
+            let watch = Watch::Recipients([Address::from(recipient)].into());
+            let since = snapshot.as_deref().map(first_batch).transpose()?;
+            let snapshot = snapshot.as_deref();
+            let derivation = derive_seeing(&owed.rollup, snapshot, watch, progress, |_| Ok(())).await?;
+            (derivation.replica().claims().cloned().collect(), since)
+        }
+    };
+    for number in batch {
+        let is_there = |claim: &Claim| claim.owed.batch == *number;
+        if !claims.iter().any(is_there) {
+            claims.extend(claims_of(&caller, *number, args).await?);
+        }
+    }
+    claims.retain(|claim| claim.owed.recipient == recipient);
     let mut unpaid = Vec::new();
-    for claim in derivation.replica().claims() {
+    for claim in &claims {
         let Owed { batch, position, .. } = claim.owed;
         if !caller
             .deployment
@@ -41,10 +63,58 @@ pub async fn claim(args: &ClaimArgs, progress: &Progress) -> Result<()> {
             unpaid.push((claim, token));
         }
     }
+    let before = since.filter(|since| *since > 0).map(|since| {
+        format!(
+            "the snapshot goes on with batch {since}: of those before it only what --batch names is looked at"
+        )
+    });
     if unpaid.is_empty() {
-        let message = format!("L1 owes {} nothing that is not paid", Address::from(recipient));
+        let mut message = format!("L1 owes {} nothing that is not paid", Address::from(recipient));
+        if since.is_none() && !batch.is_empty() {
+            message = format!("{message}, by the batches that --batch names");
+        }
+        if let Some(before) = before {
+            message = format!("{message}; {before}");
+        }
         return Err(Failure::new(Exit::Refused, message).into());
     }
+    if let Some(before) = before {
+        progress.say(&before);
+    }
+    pay(&caller, owed, &unpaid, recipient, progress).await
+}
+
+/// The first batch behind a snapshot.
+fn first_batch(path: &Path) -> Result<u64> {
+    Ok(read_snapshot(path)?.0.batches)
+}
+
+/// All that a batch owes, from its own logs.
+async fn claims_of(caller: &Caller, batch: u64, args: &ClaimArgs) -> Result<Vec<Claim>> {
+    let deployment = &caller.deployment;
+    let next = deployment.next_batch_number().await.map_err(l1_failure)?;
+    if batch >= next {
+        let message = format!("--batch {batch}: L1 has {next} batches, numbered from 0");
+        return Err(Failure::new(Exit::Refused, message).into());
+    }
+    let found = deployment.find_claims(batch, args.owed.rollup.start_block).await;
+    let found = found.map_err(l1_failure)?;
+    found.with_context(|| {
+        format!(
+            "the L1 endpoint has no log with the data of batch {batch}, from block {} on",
+            args.owed.rollup.start_block
+        )
+    })
+}
+
+/// Shows what is claimed, asks, and claims it.
+async fn pay(
+    caller: &Caller,
+    args: &OwedArgs,
+    unpaid: &[(&Claim, Token)],
+    recipient: [u8; 20],
+    progress: &Progress,
+) -> Result<()> {
     let line = |(claim, token): &(&Claim, Token)| {
         let Owed {
             batch,
@@ -218,14 +288,24 @@ pub async fn exit(args: &LeaveArgs, progress: &Progress) -> Result<()> {
 ///
 /// # Errors
 /// When it is not frozen, there are none, or nobody says yes.
-pub async fn refund(args: &ClaimArgs, progress: &Progress) -> Result<()> {
+pub async fn refund(args: &OwedArgs, progress: &Progress) -> Result<()> {
     let caller = Caller::connect(&args.rollup, &args.l1_key).await?;
     require_frozen(&caller, "`refund`").await?;
     let depositor = args.recipient.unwrap_or(caller.account().into_array());
-    // All entries are needed, so no snapshot is of use.
-    let derivation = derive(&args.rollup, None, progress).await?;
+    // The entries that wait, by their own logs: a state is not needed for it.
+    let (head, tail) = caller.deployment.queue_bounds().await.map_err(l1_failure)?;
+    let waiting: Vec<u64> = (head..tail).collect();
+    let start = args.rollup.start_block;
+    let entries = caller.deployment.find_entries(&waiting, start).await;
+    let entries = entries.map_err(l1_failure)?;
+    ensure!(
+        entries.len() == waiting.len(),
+        "the L1 endpoint has the logs of {} entries of the {} that wait, from block {start} on",
+        entries.len(),
+        waiting.len()
+    );
     let mut refunds = Vec::new();
-    for Entry { number, record, .. } in derivation.replica().waiting() {
+    for Entry { number, record, .. } in &entries {
         let is_deposit = matches!(record.kind, Kind::DepositNew | Kind::DepositExisting) && record.amount > 0;
         if !is_deposit || record.address != depositor {
             continue;
