@@ -226,7 +226,12 @@ impl Settler<'_> {
         }
         let open = self.open.as_ref().expect("a file's, or one that was found");
         let settled = deployment.settle(&open.batch).await;
-        let settled = settled.map_err(|obstacle| Trouble::of(obstacle, open.number))?;
+        let settled = settled.map_err(|obstacle| {
+            if let Obstacle::L1(error @ L1Error::Failed { .. }) = &obstacle {
+                tracing::warn!(batch = open.number, "a submission was paid for in vain: {error}");
+            }
+            Trouble::of(obstacle, open.number)
+        })?;
         if let Settled::Now(accepted) = &settled {
             self.last = Some(accepted.clone());
         }
@@ -361,7 +366,7 @@ impl Settler<'_> {
         let sent: Vec<String> = sent.collect();
         let message = match (&self.open, sent.is_empty()) {
             (Some(Open { number, .. }), false) => format!(
-                "interrupted while batch {number} is on its way to L1, with {}; the next run says what became of it",
+                "interrupted while batch {number} is on its way to L1, with {}; the next run goes on from what L1 has by then",
                 sent.join(", ")
             ),
             _ => "interrupted; nothing is on its way to L1".to_owned(),
