@@ -367,16 +367,84 @@ async fn a_nonce_that_somebody_else_used_is_an_error_and_nothing_is_sent_twice()
     assert_eq!(result(task).await.expect("it is mined").block_number, Some(3));
 }
 
-/// An endpoint whose answer to "which nonce is next" is behind by everything.
+/// An endpoint whose first answer to "which nonce is next" is behind by everything.
 async fn forgetful(chain: &Chain) -> Proxy {
-    Proxy::start(chain.anvil.url(), |method, question| {
+    let asked = AtomicU64::new(0);
+    Proxy::start(chain.anvil.url(), move |method, question| {
         let is_pending = question["params"][1] == "pending";
         match method {
-            "eth_getTransactionCount" if is_pending => Verdict::Answer(json!("0x0")),
+            "eth_getTransactionCount" if is_pending && asked.fetch_add(1, Ordering::SeqCst) == 0 => {
+                Verdict::Answer(json!("0x0"))
+            }
             _ => Verdict::Forward,
         }
     })
     .await
+}
+
+/// It could keep each, and have all of them mined.
+#[tokio::test]
+async fn an_endpoint_that_contradicts_itself_is_given_one_transaction() {
+    for said in ["nonce too low", "replacement transaction underpriced"] {
+        let chain = Chain::start().await;
+        let sends = Arc::new(AtomicU64::new(0));
+        let count = sends.clone();
+        let proxy = Proxy::start(chain.anvil.url(), move |method, _| match method {
+            "eth_sendRawTransaction" => {
+                count.fetch_add(1, Ordering::SeqCst);
+                Verdict::Refuse(said)
+            }
+            _ => Verdict::Forward,
+        })
+        .await;
+        let refused = result(send(&connect(proxy.url(), sending()))).await;
+        let told = refused.expect_err("it is on no chain").to_string();
+        assert!(
+            told.contains("counts that it is not") && told.contains("0x"),
+            "{told}"
+        );
+        assert_eq!(sends.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_and_sent_all_the_same_is_awaited() {
+    let chain = Chain::start().await;
+    let proxy = Proxy::start(chain.anvil.url(), |method, _| match method {
+        "eth_sendRawTransaction" => Verdict::Change(Box::new(|answer| {
+            let fields = answer.as_object_mut().expect("an answer");
+            fields.remove("result");
+            let message = "insufficient funds for gas * price + value";
+            fields.insert("error".to_owned(), json!({ "code": -32000, "message": message }));
+        })),
+        _ => Verdict::Forward,
+    })
+    .await;
+    let task = send(&connect(proxy.url(), sending()));
+    chain.pool_until(|pool| pool.len() == 1).await;
+    chain.mine(1).await;
+    result(task).await.expect("it is mined");
+    assert_eq!(chain.received().await, 1);
+}
+
+#[tokio::test]
+async fn a_transaction_whose_receipt_is_late_is_nobody_elses() {
+    let chain = Chain::start().await;
+    let hidden = Arc::new(AtomicU64::new(0));
+    let count = hidden.clone();
+    let proxy = Proxy::start(chain.anvil.url(), move |method, _| match method {
+        // More often than another's transaction is looked at again.
+        "eth_getTransactionReceipt" if count.fetch_add(1, Ordering::SeqCst) < 12 => {
+            Verdict::Answer(Value::Null)
+        }
+        _ => Verdict::Forward,
+    })
+    .await;
+    let task = send(&connect(proxy.url(), sending()));
+    chain.pool_until(|pool| pool.len() == 1).await;
+    chain.mine(1).await;
+    result(task).await.expect("it is mined");
+    assert!(hidden.load(Ordering::SeqCst) > 12);
 }
 
 #[tokio::test]

@@ -336,7 +336,14 @@ pub async fn verify_deployed(args: VerifyDeployedArgs, progress: &Progress) -> R
 fn all_keys(args: &KeyArgs, also: &[PathBuf], progress: &Progress) -> Result<Vec<Arc<VerifyingKeys>>> {
     let mut keys = vec![ensured(args, progress)?];
     for folder in also {
-        keys.push(exported(folder, &args.srs)?);
+        let more = exported(folder, &args.srs)?;
+        let digest = |keys: &VerifyingKeys| keys.aggregation().digest();
+        anyhow::ensure!(
+            keys.iter().all(|keys| digest(keys) != digest(&more)),
+            "--also {}: these keys are named already, and one verifier of them is enough",
+            folder.display()
+        );
+        keys.push(more);
     }
     Ok(keys)
 }

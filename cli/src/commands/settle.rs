@@ -10,6 +10,7 @@ use serde_json::json;
 use verifier_contracts::l1::{
     Accepted, Deployment, FeeBounds, L1, L1Error, Limits, Obstacle, ProvenBatch, Sending, Settled,
 };
+use verifier_contracts::rollup::Rejection;
 
 use super::batch::{check_proven, client, status_name};
 use super::rollback::is_in_chain;
@@ -102,6 +103,8 @@ enum Retry {
     Later(Duration),
     /// If it was one node of several that said so.
     Again,
+    /// So long, whoever follows: a reorganisation may bring back what it took.
+    Within(Duration),
     /// No.
     Never,
 }
@@ -114,6 +117,11 @@ impl Trouble {
             obstacle if obstacle.may_pass() => Retry::Later(PATIENCE),
             // It was paid for.
             Obstacle::L1(L1Error::Failed { .. }) => Retry::Never,
+            Obstacle::Entry { .. }
+            | Obstacle::BeyondTail { .. }
+            | Obstacle::L1(L1Error::Rejected(
+                Rejection::QueueMismatch { .. } | Rejection::BeyondTail { .. },
+            )) => Retry::Within(PATIENCE),
             _ => Retry::Again,
         };
         let error = settlement::failure(obstacle, number);
@@ -195,6 +203,7 @@ impl Settler<'_> {
                 Retry::Later(most) if self.args.follow || waited < most => {
                     self.wait(output::sentence(&trouble.error)).await;
                 }
+                Retry::Within(most) if waited < most => self.wait(output::sentence(&trouble.error)).await,
                 Retry::Again if refusals < REFUSALS => {
                     refusals += 1;
                     tokio::time::sleep(REFUSAL_PAUSE).await;
@@ -268,6 +277,11 @@ impl Settler<'_> {
     /// The coordinator's batch of that number, if it is proven; else what it waits for.
     async fn find(&self, coordinator: &Client, number: u64) -> Result<Result<Open, String>> {
         let info = coordinator.info().await?;
+        let (expected, found) = (self.l1.chain_id().await.map_err(l1_failure)?, info.chain_id);
+        anyhow::ensure!(
+            expected == found,
+            "the coordinator proves for chain {found}, the L1 endpoint is of chain {expected}"
+        );
         let (expected, found) = (to_hex(&self.args.contract), to_hex(&info.contract));
         anyhow::ensure!(
             expected == found,

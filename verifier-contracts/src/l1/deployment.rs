@@ -227,9 +227,12 @@ impl Deployment {
         let Addresses { rollup, .. } = l1.predict(verifiers.len()).await?;
         config.check(&rooms(verifiers), rollup)?;
         let (poseidon, poseidon_gas) = create(l1, contracts.poseidon.creation.clone()).await?;
+        tracing::info!(%poseidon, gas = poseidon_gas, "contract of the hash deployed");
         let (mut addresses, mut gas) = (Vec::new(), Vec::new());
         for verifier in verifiers {
-            let (address, used) = create(l1, verifier.code.creation.clone()).await?;
+            let (address, used) = create(l1, verifier.code.creation.clone())
+                .await
+                .inspect_err(|_| tracing::warn!(%poseidon, verifiers = ?addresses, "deployed, and paid, before what failed"))?;
             addresses.push(address);
             gas.push(used);
         }
@@ -237,7 +240,10 @@ impl Deployment {
             poseidon,
             verifiers: addresses,
         };
-        let (deployment, rollup) = Self::deploy_over(l1, contracts, verifiers, parts, config).await?;
+        let paid = parts.clone();
+        let (deployment, rollup) = Self::deploy_over(l1, contracts, verifiers, parts, config)
+            .await
+            .inspect_err(|_| tracing::warn!(?paid, "deployed, and paid, before what failed"))?;
         let gas = DeployGas {
             poseidon: poseidon_gas,
             verifiers: gas,

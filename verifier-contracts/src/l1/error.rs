@@ -99,7 +99,7 @@ pub enum L1Error {
     /// Another transaction of the account was mined with this one's nonce: somebody else sends with the same key.
     /// It was not sent again.
     #[error(
-        "transaction {transaction} can no longer be mined: the account's next nonce is {next_nonce}, its nonce {nonce} was used by a transaction of somebody else with the same key"
+        "transaction {transaction} is not found on L1, and the account's next nonce is {next_nonce}: by the endpoint's word nonce {nonce} was used by a transaction of somebody else with the same key; look for it before you send again"
     )]
     Displaced {
         /// The hash that was sent last.

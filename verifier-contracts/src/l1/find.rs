@@ -52,8 +52,10 @@ impl Deployment {
         let hash = log.transaction_hash.unwrap_or_default();
         let receipt = self.l1().provider.get_transaction_receipt(hash).await?;
         let receipt = receipt.ok_or_else(|| {
-            let reason = format!("the transaction {hash} of batch {number} has no receipt");
-            answer("eth_getTransactionReceipt", reason)
+            // It has the log, so it or another node behind its address is behind.
+            L1Error::Endpoint(format!(
+                "no receipt of the transaction {hash} of batch {number} yet"
+            ))
         })?;
         Ok(Some(OnL1 {
             accepted,

@@ -32,7 +32,7 @@ use super::{
 use flight::Flight;
 
 /// Nonces that are tried for one transaction when others with the same key take them.
-const NONCE_TRIES_MAX: u32 = 8;
+const NONCE_TRIES_MAX: u32 = 4;
 
 /// How transactions are paid, awaited and replaced.
 #[derive(Clone, Copy, Debug)]
@@ -266,7 +266,7 @@ impl Sender {
     /// Gives the transaction a nonce and sends it for the first time.
     async fn launch(&self, call: Call, gas: u64) -> Result<Flight, L1Error> {
         let fees = self.fees().await?;
-        let mut foreign = BTreeSet::new();
+        let (mut foreign, mut handed) = (BTreeSet::new(), Vec::new());
         let mut tries = 0;
         loop {
             tries += 1;
@@ -283,18 +283,33 @@ impl Sender {
                 Answer::NonceUsed if self.is_known(signed.hash).await? => {
                     return Ok(self.taken(call, gas, reservation, signed, None));
                 }
+                // What it was given it may keep: another is signed only where its own count says that this one cannot be mined.
+                Answer::NonceUsed | Answer::Outbid if self.next_nonce().await? <= nonce => {
+                    let hash = signed.hash;
+                    return Err(L1Error::Endpoint(format!(
+                        "it says that nonce {nonce} is used, and counts that it is not; it was given the transaction {hash}: look for it before you send again"
+                    )));
+                }
                 Answer::NonceUsed => ("the account has used it", tries == NONCE_TRIES_MAX),
                 // Not a transaction of ours: those have reservations. It is left alone.
                 Answer::Outbid => ("a transaction of somebody else has it", tries == NONCE_TRIES_MAX),
+                Answer::Refused(error) if self.is_known(signed.hash).await? => {
+                    return Ok(self.taken(call, gas, reservation, signed, Some(error.into())));
+                }
                 Answer::Refused(error) => {
                     self.noted().remove(&nonce);
                     return Err(self.unsent(&call, gas, nonce, fees, error).await);
                 }
             };
             self.noted().remove(&nonce);
-            tracing::warn!(account = %self.account, nonce, reason = refused, "nonce not taken, trying another");
+            let hash = signed.hash;
+            tracing::warn!(account = %self.account, nonce, %hash, reason = refused, "nonce not taken, trying another");
+            handed.push(format!("{hash} with nonce {nonce}"));
             if last {
-                let reason = format!("no nonce was free in {tries} tries, the last was {nonce}: {refused}");
+                let handed = handed.join(", ");
+                let reason = format!(
+                    "no nonce was free in {tries} tries ({refused}); it was given {handed}: look for them before you send again"
+                );
                 return Err(L1Error::Endpoint(reason));
             }
             foreign.insert(nonce);
@@ -323,13 +338,14 @@ impl Sender {
         Flight::new(call, gas, reservation, signed)
     }
 
+    /// The account's next nonce, what waits in the endpoint's pool included.
+    async fn next_nonce(&self) -> Result<u64, TransportError> {
+        self.provider.get_transaction_count(self.account).pending().await
+    }
+
     /// The lowest nonce that neither the chain, nor the endpoint's pool, nor this program, nor `foreign` has.
     async fn reserve(&self, foreign: &BTreeSet<u64>) -> Result<Reservation, L1Error> {
-        let pending = self
-            .provider
-            .get_transaction_count(self.account)
-            .pending()
-            .await?;
+        let pending = self.next_nonce().await?;
         let least = foreign.last().map_or(pending, |last| pending.max(last + 1));
         Ok(self.nonces.reserve(least))
     }
@@ -380,6 +396,7 @@ impl Sender {
             .saturating_add(call.value);
         if said.is_some_and(|said| said.contains("insufficient funds"))
             && let Ok(found) = self.provider.get_balance(self.account).await
+            && found < needed
         {
             return L1Error::Funds {
                 account: self.account,

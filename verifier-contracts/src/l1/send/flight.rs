@@ -171,6 +171,12 @@ impl Sender {
                 if flight.displaced < DISPLACED_LOOKS {
                     return Ok(format!("the account's next nonce is {next_nonce}"));
                 }
+                // Nodes behind one address may differ: one that has the transaction itself lacks its receipt only.
+                for hash in flight.sent.iter().map(|signed| signed.hash) {
+                    if self.is_known(hash).await? {
+                        return Ok(format!("the endpoint has {hash}, and not its receipt"));
+                    }
+                }
                 self.settled_to(nonce);
                 Err(L1Error::Displaced {
                     transaction,
