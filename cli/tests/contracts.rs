@@ -191,6 +191,14 @@ fn what_is_deployed_is_shown_first_and_is_what_the_keys_make() {
         let named = said.contains(&format!("error: {option}: ")) && said.contains("nothing was sent");
         assert!(named && said.contains(told), "{option} {value}: {said}");
     }
+    // One verifier of the same keys is enough.
+    let directory = tempfile::tempdir().unwrap();
+    let same = directory.path().join("same");
+    let same = same.to_str().unwrap();
+    assert_eq!(call(&["export-keys", "--out", same]).0, 0);
+    let (code, out, said) = deploy(&key, &["--yes", "--also", same]);
+    assert_eq!((code, out.as_str()), (1, ""), "{said}");
+    assert!(said.contains("these keys are named already"), "{said}");
     assert_eq!(sent(), before, "nothing was sent");
     let (code, _, said) = deploy("0x12", &["--yes"]);
     assert_eq!(code, 1, "{said}");
@@ -202,6 +210,14 @@ fn what_is_deployed_is_shown_first_and_is_what_the_keys_make() {
     let (code, answer) = verify_deployed(&anvil, deployed["rollup"].as_str().unwrap());
     assert_eq!(code, 0, "{answer}");
     assert_eq!(answer["report"]["immutables"]["silence"], "0x1c20", "{answer}");
+    let operator = L1::connect(anvil.url(), ANVIL_KEY).unwrap().account();
+    assert_eq!(
+        answer["roles"]["operator"]["holder"],
+        format!("{operator:?}"),
+        "{answer}"
+    );
+    let nobody = format!("0x{}", "00".repeat(20));
+    assert_eq!(answer["roles"]["governor"]["holder"], nobody.as_str(), "{answer}");
 }
 
 #[test]

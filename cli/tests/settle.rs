@@ -250,6 +250,15 @@ fn proven_batches_come_to_l1_in_their_order_and_what_l1_would_not_take_costs_not
         &second_file,
         directory.path(),
     );
+    // The coordinator of the same contract on another chain.
+    let source = include_str!("../../verifier-contracts/test/StandIns.sol");
+    let stand_in = CompiledVerifier::stand_in(&tools, source, "AcceptsAll").unwrap();
+    let elsewhere = Chain::start(&tools, &contracts, &stand_in, 5);
+    refused(
+        &mut elsewhere.settle(&["--coordinator", &service.url]),
+        1,
+        &["the coordinator proves for chain 31337, the L1 endpoint is of chain 5"],
+    );
     assert_eq!(chain.nonces(), before, "nothing was sent");
     assert_eq!(chain.next(), 0);
 
