@@ -17,6 +17,7 @@ use verifier_contracts::l1::{Deployment, FollowError, Following, L1, L1Error};
 use verifier_contracts::replica::{Replica, ReplicaError, Step, Watch};
 
 use crate::output::{Exit, Failure};
+use crate::wallet::keys::spare;
 
 /// How often the state is compared with the contract's until they must agree: batches may come meanwhile, and nodes be behind.
 const LOOKS_MAX: u32 = 20;
@@ -167,6 +168,7 @@ pub fn read_snapshot(path: &Path) -> Result<(Header, State)> {
 /// # Errors
 /// When it cannot be written.
 pub fn write_snapshot(path: &Path, header: &Header, state: &State) -> Result<()> {
+    spare(path)?;
     let placed = whole_file::place(path, |file| {
         let mut file = BufWriter::new(file);
         snapshot::write(header, state, &mut file)?;

@@ -506,6 +506,7 @@ fn snapshots(rollup: &Rollup, snapshot: &str) {
         &[&create[..], &state, &["--out", &key]].concat(),
         (1, "is there already"),
     );
+    rollup.refused("0x", &["derive", "--out", &key], (1, "is a key file"));
     assert_eq!(fs::read_to_string(&key).unwrap(), format!("{BOB}\n"));
     let changed = |change: fn(&mut Value), told| {
         let wrong = rollup.path("wrong.json");

@@ -75,6 +75,7 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     }
     let batch = sample.batch(rollup_id, time, draw);
     let path = args.batch.display();
+    crate::wallet::keys::spare(&args.batch)?;
     whole_file::write(&args.batch, &batch_to_proto(&batch).encode_to_vec())
         .with_context(|| format!("cannot write {path}"))?;
     output::line(format!(

@@ -73,6 +73,7 @@ pub fn run(args: &DoctorArgs, progress: &Progress) -> Result<()> {
         // Whatever ends the first process, a driver that hangs shall not keep this one, and the GPU with it.
         guard::exit_on_stdin_eof()?;
         let report = icicle::doctor(&icicle_config(args, index), &args.sizes);
+        crate::wallet::keys::spare(path)?;
         return whole_file::write(path, &serde_json::to_vec(&report)?).context("cannot write the report");
     }
     let step = progress.step("ICICLE's device");

@@ -220,6 +220,7 @@ impl Report {
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("cannot encode the report")? + "\n";
+        crate::wallet::keys::spare(path)?;
         whole_file::write(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
     }
 }

@@ -141,6 +141,21 @@ impl Secret {
     }
 }
 
+/// Refuses to write over a key file: what is written can be made again, a key cannot.
+///
+/// # Errors
+/// When there is one at the path.
+pub fn spare(path: &Path) -> Result<()> {
+    let is_small = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= FILE_BYTES_MAX);
+    let is_key = is_small && fs::read(path).is_ok_and(|text| Secret::of_file(&text).is_ok());
+    ensure!(
+        !is_key,
+        "{} is a key file, which is not written over: name another file",
+        path.display()
+    );
+    Ok(())
+}
+
 /// A key that others on the machine read is theirs too.
 fn warn_of_readers(path: &Path) {
     let mode = fs::metadata(path).map_or(0, |metadata| metadata.mode());
@@ -198,6 +213,13 @@ mod tests {
             );
         }
         assert_ne!(secret.to_text(), Secret::random().unwrap().to_text());
+        let error = spare(&path).unwrap_err().to_string();
+        assert!(error.contains("is a key file"), "{error}");
+        let other = directory.path().join("other.json");
+        spare(&other).unwrap();
+        fs::write(&other, "{}").unwrap();
+        spare(&other).unwrap();
+        spare(directory.path()).unwrap();
         // What is there is not written over.
         assert!(Secret::random().unwrap().write_new(&path).is_err());
         assert_eq!(Secret::read(&path).unwrap().to_text(), secret.to_text());
