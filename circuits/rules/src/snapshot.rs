@@ -21,7 +21,7 @@ mod stream;
 pub const ACCOUNTS_MAX: usize = 1 << 24;
 /// Bytes of a snapshot from the beginning of one account to that of the next at most.
 pub const ENTRY_BYTES_MAX: usize = 1 << 16;
-/// Bits of an entry's number (P-12.2).
+/// Bits of an entry's number, as the contract counts them (P-12.1).
 const ENTRY_BITS: u32 = 40;
 /// Accounts that are checked at once.
 const BLOCK: usize = 1 << 14;
