@@ -39,7 +39,8 @@ const MEASURED_AGGREGATION_K: u32 = 19;
 fn seconds(preset: &Preset) -> [f64; 2] {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/results/demo-ci-keys-cached.json");
     let demo: Value = serde_json::from_slice(&std::fs::read(path).expect("a kept result")).expect("JSON");
-    let measured = |name: &str| demo["seconds"][name].as_f64().expect("seconds");
+    let batches = demo["batches"].as_f64().expect("a number of batches");
+    let measured = |name: &str| demo["seconds"][name].as_f64().expect("seconds") / batches;
     let scaled = |seconds: f64, k: u32, measured_k: u32| seconds * 2f64.powi(k as i32 - measured_k as i32);
     let shards = measured("shards") * preset.children as f64 / CI.children as f64;
     [
