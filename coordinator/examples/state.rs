@@ -13,7 +13,7 @@ use std::{
 
 use coordinator::{
     core::{Head, id::StateRoot, record::Write},
-    store::{DiskStore, Identity, Opening, SCHEMA, Store},
+    store::{Identity, KeptStore, Opening, SCHEMA, Store},
 };
 use rules::{
     PROTOCOL_VERSION,
@@ -151,11 +151,11 @@ fn make(folder: &Path) -> Result<(), Failure> {
     let (_, state) = snapshot::read(BufReader::with_capacity(1 << 20, file))?;
     let root = field::to_be(&state.root());
     fs::write(folder.join("root"), root)?;
-    DiskStore::open(&folder.join("store"), &identity(root), || state)?;
+    KeptStore::open(&folder.join("store"), &identity(root), || state)?;
     Ok(())
 }
 
-fn open(folder: &Path) -> Result<(DiskStore, State), Failure> {
+fn open(folder: &Path) -> Result<(KeptStore, State), Failure> {
     let root: [u8; 32] = fs::read(folder.join("root"))?.as_slice().try_into()?;
     let opening = Opening::begin(&folder.join("store"))?;
     let store = opening.complete(&identity(root), &[], || unreachable!("it is made"), None)?;

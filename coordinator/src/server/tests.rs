@@ -73,7 +73,7 @@ use crate::{
     },
     execution::Origin,
     keyring::{Circuits, Keyring},
-    store::{DiskStore, Identity, SCHEMA, Store, StoreError},
+    store::{Identity, KeptStore, SCHEMA, Store, StoreError},
     verifier::Verifier,
 };
 
@@ -1566,7 +1566,7 @@ fn refused_as<T: std::fmt::Debug>(result: Result<T, Status>, reason: &str, text:
 
 /// A store that refuses after the first `commits` commits, until there is room again.
 struct FullStore {
-    store: DiskStore,
+    store: KeptStore,
     commits: Arc<AtomicUsize>,
     damaged: bool,
 }
@@ -1628,7 +1628,7 @@ fn shell_over(folder: &Path, ledger: &State, commits: usize, damaged: bool) -> (
         contract: ROLLUP.contract,
         start: beginning(),
     };
-    let store = DiskStore::open(folder, &identity, State::default).expect("it opens");
+    let store = KeptStore::open(folder, &identity, State::default).expect("it opens");
     let commits = Arc::new(AtomicUsize::new(commits));
     let store = FullStore {
         store,

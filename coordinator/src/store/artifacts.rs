@@ -39,6 +39,11 @@ impl ArtifactFolder {
         Ok(Self { path })
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes artifacts; when this returns, they survive a loss of power.
     pub(super) fn write<'a>(
         &self,

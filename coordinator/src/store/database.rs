@@ -8,6 +8,8 @@ use std::{fs::File, path::Path};
 
 use redb::{Builder, Error, ReadableDatabase, TableDefinition};
 
+use super::records::Change;
+
 /// Memory that redb may use for its cache, bytes.
 const CACHE_BYTES: usize = 64 << 20;
 
@@ -15,18 +17,6 @@ const CACHE_BYTES: usize = 64 << 20;
 const COMMIT_CHANGES: usize = 1 << 18;
 
 const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
-
-/// A key and its value.
-pub(super) type Entry = (Vec<u8>, Vec<u8>);
-
-/// One change of a commit.
-#[derive(Debug, Clone)]
-pub(super) enum Change {
-    /// Insert or replace.
-    Insert(Vec<u8>, Vec<u8>),
-    /// Remove, if it is there.
-    Remove(Vec<u8>),
-}
 
 #[derive(Debug)]
 pub(super) struct Database(redb::Database);
@@ -68,13 +58,6 @@ impl Database {
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let records = self.0.begin_read()?.open_table(RECORDS)?;
         Ok(records.get(key)?.map(|value| value.value().to_vec()))
-    }
-
-    /// All entries whose key begins with a byte, in the order of their keys.
-    pub(super) fn scan(&self, first: u8) -> Result<Vec<Entry>, Error> {
-        let mut entries = Vec::new();
-        self.each(first, |key, value| entries.push((key.to_vec(), value.to_vec())))?;
-        Ok(entries)
     }
 
     /// Shows all entries whose key begins with a byte, in the order of their keys.
@@ -262,10 +245,12 @@ mod tests {
     }
 
     fn entries(database: &Database) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        let kinds = [1, 2].into_iter();
-        kinds
-            .flat_map(|kind| database.scan(kind).expect("readable"))
-            .collect()
+        let mut entries = BTreeMap::new();
+        for kind in [1, 2] {
+            let mut show = |key: &[u8], value: &[u8]| drop(entries.insert(key.to_vec(), value.to_vec()));
+            database.each(kind, &mut show).expect("readable");
+        }
+        entries
     }
 
     #[test]

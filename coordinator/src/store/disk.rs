@@ -1,33 +1,23 @@
 //! The store in one folder: a database for records, files for artifacts.
 //!
-//! All records are in one table, so that one commit is one atomic change: a byte for the kind, then the key in big endian,
-//! then postcard. A new database is made beside its place and renamed into it, so that an interrupted first start leaves
-//! nothing that counts. After a failed write the database refuses all others until it is opened anew ([`Store::recover`]).
+//! A new database is made beside its place and renamed into it, so that an interrupted first start leaves nothing that counts. After a
+//! failed write the database refuses all others until it is opened anew ([`Records::recover`]).
 
 use std::{
-    collections::HashSet,
     fs::{self, File, TryLockError},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
-use rules::{
-    account::{AccountIndex, Hashed},
-    state::{State, StateBuilder},
-};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sha2::{Digest, Sha256};
+use rules::state::State;
 
 use super::{
-    Identity, Store, StoreError,
-    artifacts::{ArtifactFolder, file_name, io_error, sync_folder},
-    database::{Change, Database, Entry, is_damage},
-};
-use crate::core::{
-    Head, Snapshot,
-    id::{KeyId, TaskId, TaskKind},
-    record::{ArtifactKey, BatchRecord, TaskRecord, Write},
+    Identity, StoreError,
+    artifacts::{ArtifactFolder, io_error, sync_folder},
+    database::{Database, is_damage},
+    kept::{Found, KeptStore, Opening, check_schema},
+    records::{Change, Records, Room, corrupt},
 };
 
 /// The database in the store's folder.
@@ -39,51 +29,21 @@ const NEW_DATABASE: &str = "database.redb.new";
 /// The database's folder in stores of schemas 1 to 3, which were kept by sled.
 const SLED_DATABASE: &str = "database";
 
-const IDENTITY: u8 = 0;
-const EPOCH: u8 = 1;
-const BATCH: u8 = 2;
-const TASK: u8 = 3;
-const ACCOUNT: u8 = 4;
-const ARTIFACT: u8 = 5;
-const PAUSED: u8 = 6;
-const START_DIGEST: u8 = 7;
-
-/// What the database knows of an artifact.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct ArtifactEntry {
-    bytes: u64,
-    sha256: [u8; 32],
-}
-
-/// A store in a folder.
+/// A database in a folder that is this process's.
 #[derive(Debug)]
-pub struct DiskStore {
+struct Embedded {
     path: PathBuf,
     /// None while it is being opened anew, and after that has failed.
     database: RwLock<Option<Database>>,
-    artifacts: ArtifactFolder,
-    epoch: u32,
     /// Held for as long as the store is open.
-    _lock: File,
+    _lock: Arc<File>,
 }
 
-/// What a store begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KnownStart {
-    /// What its first batch follows.
-    pub start: Head,
-    /// SHA-256 of the snapshot that it was opened with last; none where there was none.
-    pub digest: Option<[u8; 32]>,
-}
-
-/// A store's folder that is this process's, before it is known what is asked of it.
+/// A folder of this process's where no database is yet.
 #[derive(Debug)]
-pub struct Opening {
+struct Folder {
     path: PathBuf,
-    /// None where the store is yet to be made.
-    database: Option<Database>,
-    artifacts: ArtifactFolder,
-    lock: File,
+    lock: Arc<File>,
 }
 
 impl Opening {
@@ -93,126 +53,52 @@ impl Opening {
     /// [`StoreError::InUse`], and what keeps a store from being read.
     pub fn begin(path: &Path) -> Result<Self, StoreError> {
         make_folder(path)?;
-        let lock = lock(path)?;
+        let lock = Arc::new(lock(path)?);
         let artifacts = ArtifactFolder::open(path.join(ARTIFACTS))?;
         let file = path.join(DATABASE);
-        let database = match file.exists() {
+        let name = path.display().to_string();
+        let records = match file.exists() {
             true => {
-                let database = Database::open(&file).map_err(database_error(&file))?;
-                check_schema(path, &database)?;
-                Some(database)
+                let embedded = Embedded::open(path, lock)?;
+                check_schema(&name, &embedded)?;
+                // The artifacts' folder must be there as surely as what is in it.
+                sync_folder(path)?;
+                Found::Records(Box::new(embedded))
             }
             false => {
                 refuse_sled(path)?;
                 refuse_orphans(&file, &artifacts)?;
-                None
+                let path = path.into();
+                Found::Room(Box::new(Folder { path, lock }))
             }
         };
         Ok(Self {
-            path: path.into(),
-            database,
+            name,
+            records,
             artifacts,
-            lock,
         })
-    }
-
-    /// What the store begins with; none where it is yet to be made.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn start(&self) -> Result<Option<KnownStart>, StoreError> {
-        let Some(database) = &self.database else {
-            return Ok(None);
-        };
-        let stored = database.get(&[START_DIGEST]).map_err(self.fail())?;
-        let digest = stored
-            .map(|stored| decode("the snapshot's digest", &stored))
-            .transpose()?;
-        let start = self.identity(database)?.start;
-        Ok(Some(KnownStart { start, digest }))
-    }
-
-    /// Opens the store for an identity, or for one that follows those among `previous`, whose keys are served on. One that is not there
-    /// yet is made, with the accounts of `first`. `digest` is that of their snapshot.
-    ///
-    /// # Errors
-    /// [`StoreError::Mismatch`] if it was made for another identity; [`StoreError::KeysNeeded`] if open batches need keys that are none of
-    /// these; and the others.
-    pub fn complete(
-        mut self,
-        identity: &Identity,
-        previous: &[Identity],
-        first: impl FnOnce() -> State,
-        digest: Option<[u8; 32]>,
-    ) -> Result<DiskStore, StoreError> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => {
-                create(&self.path, identity, &first())?;
-                Database::open(&self.path.join(DATABASE)).map_err(self.fail())?
-            }
-        };
-        // The artifacts' folder must be there as surely as what is in it.
-        sync_folder(&self.path)?;
-        let stored = self.identity(&database)?;
-        let differs = stored
-            .difference(identity)
-            .filter(|_| !previous.contains(&stored));
-        if let Some((field, stored, found)) = differs {
-            return Err(StoreError::Mismatch {
-                path: self.path,
-                field,
-                stored,
-                found,
-            });
-        }
-        let epoch = database.get(&[EPOCH]).map_err(self.fail())?;
-        let epoch = epoch.ok_or_else(|| corrupt("the epoch is missing"))?;
-        let epoch = decode::<u32>("the epoch", &epoch)? + 1;
-        let served: Vec<KeyId> = std::iter::once(identity)
-            .chain(previous)
-            .map(Identity::keys)
-            .collect();
-        check_open_batches(&self.path, &database, &served)?;
-        let opened = [
-            Change::Insert(vec![IDENTITY], encode(identity)),
-            Change::Insert(vec![EPOCH], encode(&epoch)),
-            match digest {
-                Some(digest) => Change::Insert(vec![START_DIGEST], encode(&digest)),
-                None => Change::Remove(vec![START_DIGEST]),
-            },
-        ];
-        database.commit(opened).map_err(self.fail())?;
-        let store = DiskStore {
-            artifacts: self.artifacts,
-            path: self.path,
-            database: RwLock::new(Some(database)),
-            epoch,
-            _lock: self.lock,
-        };
-        let listed = store.listed_artifacts()?;
-        store.artifacts.sweep(&listed)?;
-        Ok(store)
-    }
-
-    fn identity(&self, database: &Database) -> Result<Identity, StoreError> {
-        let stored = database.get(&[IDENTITY]).map_err(self.fail())?;
-        let stored = stored.ok_or_else(|| corrupt("the identity is missing"))?;
-        decode("the identity", &stored)
-    }
-
-    fn fail(&self) -> impl Fn(redb::Error) -> StoreError + use<> {
-        database_error(&self.path.join(DATABASE))
     }
 }
 
-impl DiskStore {
+impl KeptStore {
     /// Opens the store in `path`. A folder without a store becomes one, with the accounts of `first`.
     ///
     /// # Errors
     /// As [`Opening::begin`] and [`Opening::complete`].
     pub fn open(path: &Path, identity: &Identity, first: impl FnOnce() -> State) -> Result<Self, StoreError> {
         Opening::begin(path)?.complete(identity, &[], first, None)
+    }
+}
+
+impl Embedded {
+    fn open(path: &Path, lock: Arc<File>) -> Result<Self, StoreError> {
+        let file = path.join(DATABASE);
+        let database = Database::open(&file).map_err(database_error(&file))?;
+        Ok(Self {
+            path: path.into(),
+            database: RwLock::new(Some(database)),
+            _lock: lock,
+        })
     }
 
     /// Calls the database, unless it is closed.
@@ -222,64 +108,46 @@ impl DiskStore {
         let result = database.as_ref().ok_or_else(closed).and_then(call);
         result.map_err(database_error(&self.path.join(DATABASE)))
     }
+}
 
-    /// What is stored under keys that begin with a byte.
-    fn scan(&self, kind: u8) -> Result<Vec<Entry>, StoreError> {
-        self.with(|database| database.scan(kind))
+impl Records for Embedded {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.with(|database| database.get(key))
     }
 
-    /// The names of the artifacts that should be there. One that is not is told, and its batch's concern when it is needed; none
-    /// at all is the sign of a folder that was lost. What is in them is compared when they are read.
-    fn listed_artifacts(&self) -> Result<HashSet<String>, StoreError> {
-        let mut names = HashSet::new();
-        let mut missing = 0;
-        for (key, entry) in self.scan(ARTIFACT)? {
-            let name =
-                String::from_utf8(key[1..].to_vec()).map_err(|_| corrupt("an artifact's name is no text"))?;
-            let entry: ArtifactEntry = decode("an artifact's entry", &entry)?;
-            let found = self.artifacts.length(&name)?;
-            if found != Some(entry.bytes) {
-                let error = self.artifacts.damaged(&name, found.is_some());
-                tracing::error!(%error, "what was stored of a batch is damaged");
-                missing += usize::from(found.is_none());
-            }
-            names.insert(name);
-        }
-        if missing > 1 && missing == names.len() {
-            let folder = self.path.join(ARTIFACTS);
-            return Err(corrupt(&format!(
-                "{} holds none of its {missing} artifacts; restore the store from a backup",
-                folder.display()
-            )));
-        }
-        Ok(names)
+    fn each(&self, kind: u8, show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+        self.with(|database| database.each(kind, show))
     }
 
-    fn all<T: DeserializeOwned>(&self, kind: u8, what: &'static str) -> Result<Vec<T>, StoreError> {
-        let entries = self.scan(kind)?;
-        entries.iter().map(|(_, value)| decode(what, value)).collect()
+    fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.with(|database| database.commit(changes))
+    }
+
+    fn recover(&self) -> Result<(), StoreError> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one holds the file's lock until it is gone.
+        drop(database.take());
+        let file = self.path.join(DATABASE);
+        *database = Some(Database::open(&file).map_err(database_error(&file))?);
+        Ok(())
     }
 }
 
-/// Refuses a store with open batches whose keys are not served.
-fn check_open_batches(path: &Path, database: &Database, served: &[KeyId]) -> Result<(), StoreError> {
-    let entries = database
-        .scan(BATCH)
-        .map_err(database_error(&path.join(DATABASE)))?;
-    let mut unserved = Vec::new();
-    for (_, value) in entries {
-        let batch: BatchRecord = decode("a batch", &value)?;
-        if !batch.is_final() && !served.contains(&batch.keys) {
-            unserved.push(batch.keys);
+impl Room for Folder {
+    fn fill(
+        self: Box<Self>,
+        first: &mut dyn Iterator<Item = Change>,
+    ) -> Result<Box<dyn Records>, StoreError> {
+        let (new, file) = (self.path.join(NEW_DATABASE), self.path.join(DATABASE));
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_error(&new)(error)),
+            _ => {}
         }
-    }
-    match unserved.first() {
-        None => Ok(()),
-        Some(keys) => Err(StoreError::KeysNeeded {
-            path: path.into(),
-            batches: unserved.len(),
-            keys: *keys,
-        }),
+        Database::create(&new, first).map_err(database_error(&new))?;
+        fs::rename(&new, &file).map_err(io_error(&file))?;
+        let records = Embedded::open(&self.path, self.lock)?;
+        sync_folder(&self.path)?;
+        Ok(Box::new(records))
     }
 }
 
@@ -299,29 +167,13 @@ fn make_folder(path: &Path) -> Result<(), StoreError> {
     sync_folder(above.unwrap_or(Path::new(".")))
 }
 
-/// Refuses a database of another version, before anything else of it is read: its identity begins with its schema.
-fn check_schema(path: &Path, database: &Database) -> Result<(), StoreError> {
-    let identity = database
-        .get(&[IDENTITY])
-        .map_err(database_error(&path.join(DATABASE)))?;
-    let identity = identity.ok_or_else(|| corrupt("the identity is missing"))?;
-    match postcard::take_from_bytes::<u32>(&identity) {
-        Ok((super::SCHEMA, _)) => Ok(()),
-        Ok((stored, _)) => Err(StoreError::Schema {
-            path: path.into(),
-            stored: stored.to_string(),
-        }),
-        Err(_) => Err(corrupt("the identity does not decode")),
-    }
-}
-
 /// Refuses the database of an earlier version, beside which a new one would begin anew.
 fn refuse_sled(path: &Path) -> Result<(), StoreError> {
     if !path.join(SLED_DATABASE).exists() {
         return Ok(());
     }
     Err(StoreError::Schema {
-        path: path.into(),
+        store: path.display().to_string(),
         stored: "3 or below".into(),
     })
 }
@@ -335,24 +187,6 @@ fn refuse_orphans(file: &Path, artifacts: &ArtifactFolder) -> Result<(), StoreEr
         "{} is missing, but artifacts are there; restore the store from a backup, or move its whole folder away to begin anew",
         file.display()
     )))
-}
-
-/// Makes a database for an identity, whole or not at all.
-fn create(path: &Path, identity: &Identity, first: &State) -> Result<(), StoreError> {
-    let (new, file) = (path.join(NEW_DATABASE), path.join(DATABASE));
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_error(&new)(error)),
-        _ => {}
-    }
-    let about = [
-        Change::Insert(vec![IDENTITY], encode(identity)),
-        Change::Insert(vec![EPOCH], encode(&0u32)),
-    ];
-    let accounts = first.hashed();
-    let accounts = accounts.map(|(index, hashed)| Change::Insert(account_key(index), encode(&hashed)));
-    let entries = about.into_iter().chain(accounts);
-    Database::create(&new, entries).map_err(database_error(&new))?;
-    fs::rename(&new, &file).map_err(io_error(&file))
 }
 
 /// An error of the database in `file`.
@@ -374,91 +208,6 @@ fn database_error(file: &Path) -> impl Fn(redb::Error) -> StoreError + use<> {
     }
 }
 
-impl Store for DiskStore {
-    fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        Ok(Snapshot {
-            epoch: self.epoch,
-            batches: self.all::<BatchRecord>(BATCH, "a batch")?,
-            tasks: self.all::<TaskRecord>(TASK, "a task")?,
-            paused: self.with(|database| database.get(&[PAUSED]))?.is_some(),
-        })
-    }
-
-    fn state(&self) -> Result<State, StoreError> {
-        let mut state = StateBuilder::default();
-        let mut damage = None;
-        self.with(|database| {
-            database.each(ACCOUNT, |key, value| match account_entry(key, value) {
-                Ok((index, hashed)) => drop(state.add(index, hashed)),
-                Err(error) => damage = damage.take().or(Some(error)),
-            })
-        })?;
-        match damage {
-            Some(error) => Err(error),
-            None => Ok(state.build()),
-        }
-    }
-
-    fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
-        if writes.is_empty() {
-            return Ok(());
-        }
-        // Files first: the database never lists one that is not there.
-        self.artifacts
-            .write(writes.iter().filter_map(|write| match write {
-                Write::Artifact(key, bytes) => Some((*key, bytes.as_slice())),
-                _ => None,
-            }))?;
-        self.with(|database| database.commit(writes.iter().flat_map(changes)))?;
-        for write in writes {
-            if let Write::RemoveArtifact(key) = write {
-                self.artifacts.remove(*key)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn recover(&self) -> Result<(), StoreError> {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        // The old one holds the file's lock until it is gone.
-        drop(database.take());
-        let file = self.path.join(DATABASE);
-        *database = Some(Database::open(&file).map_err(database_error(&file))?);
-        Ok(())
-    }
-
-    fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
-        let entry = || self.with(|database| database.get(&artifact_key(key)));
-        let mut listed = entry()?;
-        loop {
-            let Some(found) = listed else {
-                return Ok(None);
-            };
-            let expected: ArtifactEntry = decode("an artifact's entry", &found)?;
-            let file = self.artifacts.read(key)?;
-            match file {
-                Some(bytes) if ArtifactEntry::of(&bytes) == expected => return Ok(Some(bytes)),
-                file => {
-                    // It may have been removed or replaced between the two reads.
-                    listed = entry()?;
-                    if listed.as_ref() == Some(&found) {
-                        return Err(self.artifacts.damaged(&file_name(key), file.is_some()));
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl ArtifactEntry {
-    fn of(bytes: &[u8]) -> Self {
-        Self {
-            bytes: bytes.len() as u64,
-            sha256: Sha256::digest(bytes).into(),
-        }
-    }
-}
-
 fn lock(path: &Path) -> Result<File, StoreError> {
     let file_path: PathBuf = path.join("lock");
     let file = File::create(&file_path).map_err(io_error(&file_path))?;
@@ -469,85 +218,21 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// What a write changes in the database.
-fn changes(write: &Write) -> Vec<Change> {
-    match write {
-        Write::Batch(record) => vec![Change::Insert(
-            key(BATCH, &record.id.0.to_be_bytes()),
-            encode(record),
-        )],
-        Write::Task(record) => vec![Change::Insert(task_key(record.id), encode(record))],
-        Write::RemoveTask(id) => vec![Change::Remove(task_key(*id))],
-        Write::Artifact(name, bytes) => {
-            vec![Change::Insert(
-                artifact_key(*name),
-                encode(&ArtifactEntry::of(bytes)),
-            )]
-        }
-        Write::RemoveArtifact(name) => vec![Change::Remove(artifact_key(*name))],
-        Write::Paused(true) => vec![Change::Insert(vec![PAUSED], vec![])],
-        Write::Paused(false) => vec![Change::Remove(vec![PAUSED])],
-        Write::Accounts(accounts) => accounts
-            .iter()
-            .map(|(index, hashed)| match hashed {
-                Some(hashed) => Change::Insert(account_key(*index), encode(hashed)),
-                None => Change::Remove(account_key(*index)),
-            })
-            .collect(),
-    }
-}
-
-fn key(kind: u8, rest: &[u8]) -> Vec<u8> {
-    [&[kind], rest].concat()
-}
-
-fn task_key(id: TaskId) -> Vec<u8> {
-    let kind = match id.kind {
-        TaskKind::Shard => 0,
-        TaskKind::Aggregation => 1,
-    };
-    [
-        &[TASK],
-        &id.batch.0.to_be_bytes()[..],
-        &[kind],
-        &id.index.to_be_bytes(),
-    ]
-    .concat()
-}
-
-fn account_key(index: AccountIndex) -> Vec<u8> {
-    key(ACCOUNT, &index.get().to_be_bytes())
-}
-
-/// The account that an entry of the database is.
-fn account_entry(key: &[u8], value: &[u8]) -> Result<(AccountIndex, Hashed), StoreError> {
-    let index = key[1..].try_into().map(u64::from_be_bytes).ok();
-    let index = index.and_then(|index| AccountIndex::new(index).ok());
-    let index = index.ok_or_else(|| corrupt("an account's index is out of range"))?;
-    Ok((index, decode("an account", value)?))
-}
-
-fn artifact_key(name: ArtifactKey) -> Vec<u8> {
-    key(ARTIFACT, file_name(name).as_bytes())
-}
-
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("plain data encodes")
-}
-
-fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(bytes).map_err(|error| corrupt(&format!("{what}: {error}")))
-}
-
-fn corrupt(what: &str) -> StoreError {
-    StoreError::Corrupt { what: what.into() }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{
+        Store as _,
+        artifacts::file_name,
+        kept::KnownStart,
+        records::{IDENTITY, encode},
+    };
     use super::*;
-    use crate::core::id::{BatchId, StateRoot};
-    use rules::account::hashed;
+    use crate::core::{
+        Head, Snapshot,
+        id::{BatchId, StateRoot, TaskId},
+        record::{ArtifactKey, TaskRecord, Write},
+    };
+    use rules::account::{AccountIndex, Hashed, hashed};
     use rules::operation::RollupId;
     use rules::sample::{Draw, Mix, Sample, SampleConfig};
     use rules::witness::Shape;
@@ -598,15 +283,15 @@ mod tests {
         first().hashed().collect()
     }
 
-    fn stored(store: &DiskStore) -> Vec<(AccountIndex, Hashed)> {
+    fn stored(store: &KeptStore) -> Vec<(AccountIndex, Hashed)> {
         let state = store.state().expect("readable");
         let rebuilt = State::from_accounts(state.accounts().map(|(index, account)| (index, *account)));
         assert_eq!(state.root(), rebuilt.root());
         state.hashed().collect()
     }
 
-    fn open(path: &Path) -> DiskStore {
-        DiskStore::open(path, &identity(), first).expect("it opens")
+    fn open(path: &Path) -> KeptStore {
+        KeptStore::open(path, &identity(), first).expect("it opens")
     }
 
     const INPUT: ArtifactKey = ArtifactKey::ShardInput(BatchId(1), 0);
@@ -678,7 +363,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let earlier = folder.path().join(SLED_DATABASE);
         fs::create_dir(&earlier).expect("made");
-        match DiskStore::open(folder.path(), &identity(), first) {
+        match KeptStore::open(folder.path(), &identity(), first) {
             Err(StoreError::Schema { stored, .. }) => assert_eq!(stored, "3 or below"),
             other => panic!("{other:?}"),
         }
@@ -697,7 +382,7 @@ mod tests {
             let write = [Change::Insert(vec![IDENTITY], encode(&other))];
             database.commit(write).expect("it commits");
             drop(database);
-            let refused = DiskStore::open(folder.path(), &identity(), first).map(drop);
+            let refused = KeptStore::open(folder.path(), &identity(), first).map(drop);
             let Err(StoreError::Schema { stored, .. }) = &refused else {
                 panic!("{refused:?}");
             };
@@ -731,7 +416,7 @@ mod tests {
         store.commit(&[input]).expect("it commits");
         drop(store);
         fs::remove_file(folder.path().join(DATABASE)).expect("removed");
-        let opened = DiskStore::open(folder.path(), &identity(), first);
+        let opened = KeptStore::open(folder.path(), &identity(), first);
         let text = opened.map(drop).expect_err("it is gone").to_string();
         assert!(text.contains(DATABASE) && text.contains("backup"), "{text}");
         let input = folder.path().join("artifacts").join(file_name(INPUT));
@@ -747,7 +432,7 @@ mod tests {
         store.commit(&writes).expect("it commits");
         drop(store);
         let file = |key| folder.path().join(ARTIFACTS).join(file_name(key));
-        let damaged = |store: &DiskStore, state: &str| {
+        let damaged = |store: &KeptStore, state: &str| {
             let text = store.artifact(INPUT).expect_err(state).to_string();
             let named = text.contains(&file(INPUT).display().to_string());
             assert!(named && text.contains(state), "{text}");
@@ -778,7 +463,7 @@ mod tests {
         drop(store);
         fs::remove_file(file(INPUT)).expect("removed");
         fs::remove_file(file(OTHER)).expect("removed");
-        let refused = DiskStore::open(folder.path(), &identity(), first);
+        let refused = KeptStore::open(folder.path(), &identity(), first);
         let text = refused.map(drop).expect_err("all are gone").to_string();
         assert!(text.contains(ARTIFACTS) && text.contains("backup"), "{text}");
         fs::write(file(INPUT), [9; 100]).expect("written");
@@ -796,7 +481,7 @@ mod tests {
         let whole = fs::read(&file).expect("readable");
         let damaged = |bytes: &[u8], what: &str| {
             fs::write(&file, bytes).expect("written");
-            let opened = DiskStore::open(folder.path(), &identity(), first);
+            let opened = KeptStore::open(folder.path(), &identity(), first);
             let error = opened.map(drop).expect_err(what);
             assert!(!error.may_pass(), "{what}: {error}");
             let text = error.to_string();
@@ -817,26 +502,28 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_was_closed_is_ready_again_after_recovery() {
+    fn a_database_that_was_closed_is_ready_again_after_recovery() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = open(folder.path());
-        let task = TaskRecord::new(TaskId::aggregation(BatchId(1)));
-        store.commit(&[Write::Task(task.clone())]).expect("it commits");
-        drop(store.database.write().expect("not poisoned").take());
-        let error = store
-            .commit(&[Write::RemoveTask(task.id)])
+        drop(open(folder.path()));
+        let lock = Arc::new(lock(folder.path()).expect("it is free"));
+        let records = Embedded::open(folder.path(), lock).expect("it opens");
+        let insert = || vec![Change::Insert(vec![99], vec![1])];
+        records.commit(insert()).expect("it commits");
+        drop(records.database.write().expect("not poisoned").take());
+        let error = records
+            .commit(vec![Change::Remove(vec![99])])
             .expect_err("it is closed");
         assert!(error.may_pass(), "{error}");
-        store.recover().expect("it opens");
-        store.recover().expect("it opens though it is open");
-        assert_eq!(store.snapshot().expect("readable").tasks, [task]);
+        records.recover().expect("it opens");
+        records.recover().expect("it opens though it is open");
+        assert_eq!(records.get(&[99]).expect("readable"), Some(vec![1]));
     }
 
     #[test]
     fn a_second_opening_is_refused_while_the_first_lasts() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = open(folder.path());
-        let second = DiskStore::open(folder.path(), &identity(), first);
+        let second = KeptStore::open(folder.path(), &identity(), first);
         assert!(matches!(second, Err(StoreError::InUse { path }) if path == folder.path()));
         drop(store);
         open(folder.path());
@@ -943,7 +630,7 @@ mod tests {
             ),
         ];
         for (name, other) in others {
-            match DiskStore::open(folder.path(), &other, first) {
+            match KeptStore::open(folder.path(), &other, first) {
                 Err(StoreError::Mismatch { field, .. }) => assert_eq!(field, name),
                 other => panic!("{name}: {other:?}"),
             }

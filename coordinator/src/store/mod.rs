@@ -6,6 +6,8 @@
 mod artifacts;
 mod database;
 mod disk;
+mod kept;
+mod records;
 
 use std::path::PathBuf;
 
@@ -18,7 +20,7 @@ use crate::core::{
     record::{ArtifactKey, Write},
 };
 
-pub use self::disk::{DiskStore, KnownStart, Opening};
+pub use self::kept::{KeptStore, KnownStart, Opening};
 
 /// Version of the store's layout and encodings.
 pub const SCHEMA: u32 = 6;
@@ -57,19 +59,19 @@ pub enum StoreError {
     },
     /// It is of an earlier or later version, and nothing of it is read.
     #[error(
-        "the store {path} has schema {stored}, this version has {SCHEMA}: run the version that made it, or move it away and begin anew, from a snapshot where L1 has batches (--snapshot)"
+        "the store {store} has schema {stored}, this version has {SCHEMA}: run the version that made it, or move it away and begin anew, from a snapshot where L1 has batches (--snapshot)"
     )]
     Schema {
         /// The store.
-        path: PathBuf,
+        store: String,
         /// Its schema.
         stored: String,
     },
     /// It was made for something else.
-    #[error("the store {path} was made with {field} {stored}, but {found} was asked for")]
+    #[error("the store {store} was made with {field} {stored}, but {found} was asked for")]
     Mismatch {
         /// The store.
-        path: PathBuf,
+        store: String,
         /// The field of [`Identity`].
         field: &'static str,
         /// Its value in the store.
@@ -79,11 +81,11 @@ pub enum StoreError {
     },
     /// Open batches are to be proven with keys that are not served.
     #[error(
-        "{batches} batches of the store {path} are still to be proven with the keys {keys}; serve those too (--previous-keys)"
+        "{batches} batches of the store {store} are still to be proven with the keys {keys}; serve those too (--previous-keys)"
     )]
     KeysNeeded {
         /// The store.
-        path: PathBuf,
+        store: String,
         /// How many.
         batches: usize,
         /// The keys of the oldest of them.

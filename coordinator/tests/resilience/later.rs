@@ -15,7 +15,7 @@ use coordinator::{
         id::StateRoot,
         record::{ArtifactKey, BatchRecord, TaskRecord},
     },
-    store::{DiskStore, Identity, SCHEMA, Store},
+    store::{Identity, KeptStore, SCHEMA, Store},
 };
 use nix::errno::Errno;
 use proto::v1::{self, BatchStatus, prover_service_client::ProverServiceClient};
@@ -290,7 +290,7 @@ impl Contents {
                 queue_head: 0,
             },
         };
-        let opened = DiskStore::open(store, &identity, || first).expect("it opens");
+        let opened = KeptStore::open(store, &identity, || first).expect("it opens");
         let snapshot = opened.snapshot().expect("readable");
         let mut artifacts = BTreeMap::new();
         for batch in &snapshot.batches {

@@ -16,7 +16,7 @@ use coordinator::{
         id::{BatchId, Fence, StateRoot, TaskId},
         record::{ArtifactKey, TaskRecord, Write},
     },
-    store::{DiskStore, Identity, SCHEMA, Store},
+    store::{Identity, KeptStore, SCHEMA, Store},
 };
 use nix::errno::Errno;
 use rand::{Rng, SeedableRng, seq::SliceRandom};
@@ -218,7 +218,7 @@ pub fn child(store: &Path) {
         thread::sleep(RUN_MAX);
         std::process::exit(STANDS_STILL);
     });
-    let opened = match DiskStore::open(store, &identity(), || State::from_accounts(accounts())) {
+    let opened = match KeptStore::open(store, &identity(), || State::from_accounts(accounts())) {
         Ok(opened) => opened,
         Err(error) => {
             say(format!("refused: {error}"));
@@ -265,7 +265,7 @@ struct Contents {
 }
 
 impl Contents {
-    fn of(store: &DiskStore) -> Result<Self, coordinator::store::StoreError> {
+    fn of(store: &KeptStore) -> Result<Self, coordinator::store::StoreError> {
         let tasks = store.snapshot()?.tasks;
         let tasks: BTreeMap<TaskId, TaskRecord> = tasks.into_iter().map(|task| (task.id, task)).collect();
         let last = tasks.get(&marker()).map_or(0, |task| task.fence.0);
