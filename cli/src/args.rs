@@ -271,6 +271,22 @@ pub struct CoordinatorArgs {
     /// Directory of the store; created if missing.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Keep records in this PostgreSQL database, postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full: coordinators that share
+    /// it and `--data-dir`, which then holds artifacts, follow each other, and one leads. Better named by the variable: arguments can be
+    /// seen by others.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ROLLUP_PROVER_POSTGRES",
+        hide_env_values = true
+    )]
+    pub postgres: Option<String>,
+    /// With `--postgres`: the URL by which clients and workers reach this coordinator [default: that of `--listen`].
+    #[arg(long, value_name = "URL", requires = "postgres", value_parser = CoordinatorUrlParser)]
+    pub advertise: Option<CoordinatorUrl>,
+    /// With `--postgres`: how long this coordinator leads after its last word, in milliseconds; then another takes over.
+    #[arg(long, value_name = "MILLISECONDS", requires = "postgres", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1_000..=60_000))]
+    pub leader_lease_ms: u64,
     /// Snapshot of the state that the chain here begins with, as `derive` writes it, read when the store is new and compared with it
     /// otherwise [default: the empty state].
     #[arg(long, value_name = "FILE")]
@@ -309,16 +325,18 @@ pub struct CoordinatorArgs {
 /// Arguments of `worker`.
 #[derive(Debug, Clone, Args)]
 pub struct WorkerArgs {
-    /// URL of the coordinator: http://HOST:PORT on this machine, https://HOST:PORT.
+    /// URL of the coordinator: http://HOST:PORT on this machine, https://HOST:PORT. Where several share a
+    /// database, all of theirs, separated by commas: the one that leads is found.
     #[arg(
         long,
         value_name = "URL",
         env = "ROLLUP_PROVER_COORDINATOR",
         hide_env_values = true,
         default_value = "http://127.0.0.1:7400",
+        value_delimiter = ',',
         value_parser = CoordinatorUrlParser
     )]
-    pub coordinator: CoordinatorUrl,
+    pub coordinator: Vec<CoordinatorUrl>,
     /// What to show it.
     #[command(flatten)]
     pub credentials: CredentialArgs,
@@ -461,16 +479,18 @@ pub struct SampleArgs {
 /// How to reach a coordinator.
 #[derive(Debug, Clone, Args)]
 pub struct ClientArgs {
-    /// URL of the coordinator: http://HOST:PORT on this machine, https://HOST:PORT.
+    /// URL of the coordinator: http://HOST:PORT on this machine, https://HOST:PORT. Where several share a
+    /// database, all of theirs, separated by commas: the one that leads is found.
     #[arg(
         long,
         value_name = "URL",
         env = "ROLLUP_PROVER_COORDINATOR",
         hide_env_values = true,
         default_value = "http://127.0.0.1:7400",
+        value_delimiter = ',',
         value_parser = CoordinatorUrlParser
     )]
-    pub coordinator: CoordinatorUrl,
+    pub coordinator: Vec<CoordinatorUrl>,
     /// What to show it.
     #[command(flatten)]
     pub credentials: CredentialArgs,

@@ -184,12 +184,14 @@ impl Client {
         let started = Instant::now();
         let mut attempts = Attempts::new(self.patience);
         loop {
+            let url = self.connector.url().clone();
             let status = match call().await {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
             let prospect = Prospect::of(&status);
             if matches!(prospect, Prospect::Unreachable(_))
+                && !self.connector.has_others()
                 && let Some(fault) = self.connector.fault()
             {
                 return Err(fault.into());
@@ -208,6 +210,7 @@ impl Client {
             tracing::debug!(%status, ?pause, "trying again");
             tokio::time::sleep(pause).await;
             if matches!(prospect, Prospect::Unreachable(_)) {
+                self.connector.turn_from(&url, Some(&status));
                 self.reconnect();
             }
         }

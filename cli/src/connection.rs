@@ -57,16 +57,16 @@ fn refused(error: &dyn Error, command: &Command, argument: Option<&Arg>, value: 
 }
 
 impl CredentialArgs {
-    /// The coordinator at `url`, with what these arguments name.
+    /// The coordinator at one of `urls` that leads, with what these arguments name.
     ///
     /// # Errors
     /// When it is known that no connection can come about, before one is tried.
-    pub fn connector(&self, url: &CoordinatorUrl) -> Result<Connector, ConnectError> {
+    pub fn connector(&self, urls: &[CoordinatorUrl]) -> Result<Connector, ConnectError> {
         let credentials = Credentials {
             ca: self.tls_ca.clone(),
             identity: self.tls_cert.clone().zip(self.tls_key.clone()),
             token: self.token_file.clone(),
         };
-        Connector::new(url.clone(), credentials)
+        Connector::any(urls.to_vec(), credentials)
     }
 }

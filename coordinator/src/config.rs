@@ -29,8 +29,10 @@ pub struct Config {
     pub status_listen: Option<SocketAddr>,
     /// What one connection and one caller may take.
     pub quotas: Quotas,
-    /// Folder of the store; it is made if need be.
+    /// Folder of the store, or of its artifacts where records are in PostgreSQL; it is made if need be.
     pub store: PathBuf,
+    /// The database that several coordinators share, of which one leads; none where the store is this one's alone.
+    pub postgres: Option<Postgres>,
     /// The rollup that is proven.
     pub rollup_id: RollupId,
     /// The snapshot that a new store begins with (P-15.4); without it, a new store begins with the empty state (P-3.6). A store that
@@ -58,6 +60,19 @@ pub struct Config {
     pub time_age_s_max: u64,
     /// How long calls under way may take to end after shutdown, milliseconds.
     pub shutdown_ms_max: u64,
+}
+
+/// A database for several coordinators, and this one's place among them.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with `sslmode` and the like.
+    pub url: String,
+    /// What this coordinator calls itself, for those who look into the database.
+    pub holder: String,
+    /// Where clients and workers reach this coordinator.
+    pub advertised: String,
+    /// How long it leads after its last word, milliseconds.
+    pub lease_ms: u64,
 }
 
 /// The files that TLS is spoken with, all PEM.
@@ -194,6 +209,7 @@ impl Config {
             status_listen: None,
             quotas: Quotas::default(),
             store,
+            postgres: None,
             rollup_id,
             snapshot: None,
             limits: Limits::default(),
@@ -270,6 +286,13 @@ impl Config {
             ("watches_max", self.watches_max as u64, 1),
             ("verifications_max", self.verifications_max as u64, 1),
             ("reload_ms", self.reload_ms, 10),
+            (
+                "postgres.lease_ms",
+                self.postgres
+                    .as_ref()
+                    .map_or(u64::MAX, |postgres| postgres.lease_ms),
+                500,
+            ),
             ("quotas.connections_max", quotas.connections_max as u64, 1),
             (
                 "quotas.address_connections_max",

@@ -18,7 +18,7 @@ mod snapshot;
 pub mod store;
 mod verifier;
 
-pub use config::{BATCH_BYTES_MAX, Config, ConfigError, Quotas, TlsFiles};
+pub use config::{BATCH_BYTES_MAX, Config, ConfigError, Postgres, Quotas, TlsFiles};
 pub use keyring::{Keys, KeysError};
 pub use server::{Coordinator, Error, metrics::METRICS, run};
 pub use snapshot::SnapshotError;

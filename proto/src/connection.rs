@@ -3,7 +3,17 @@
 mod dial;
 mod fault;
 
-use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    path::PathBuf,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio_rustls::rustls::{
     ClientConfig, RootCertStore,
@@ -18,6 +28,7 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
     transport::{self, Endpoint},
 };
+use tonic_types::StatusExt;
 
 use crate::pem::{FileError, authorities, certificates, private_key, read};
 use dial::{Dialer, HTTP2, Noted};
@@ -201,10 +212,13 @@ pub enum ConnectError {
     },
 }
 
-/// A coordinator that can be connected to, as often as need be.
+/// A coordinator that can be connected to, as often as need be; or several of which one leads.
 #[derive(Debug, Clone)]
 pub struct Connector {
-    url: CoordinatorUrl,
+    /// All that there are; never none.
+    urls: Vec<CoordinatorUrl>,
+    /// Which of them is connected to next. Shared with its copies.
+    at: Arc<AtomicUsize>,
     credentials: Credentials,
     noted: Noted,
 }
@@ -215,29 +229,71 @@ impl Connector {
     /// # Errors
     /// See [`ConnectError`].
     pub fn new(url: CoordinatorUrl, credentials: Credentials) -> Result<Self, ConnectError> {
+        Self::any(vec![url], credentials)
+    }
+
+    /// The same of several coordinators, of which one leads.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn any(urls: Vec<CoordinatorUrl>, credentials: Credentials) -> Result<Self, ConnectError> {
+        assert!(!urls.is_empty(), "there is a coordinator");
         let tls = credentials.ca.is_some() || credentials.identity.is_some();
-        if tls && !url.is_https() {
-            return Err(ConnectError::NoTls(url));
-        }
-        if credentials.token.is_some() && !url.is_https() && !url.is_loopback() {
-            return Err(ConnectError::TokenExposed(url));
+        for url in &urls {
+            if tls && !url.is_https() {
+                return Err(ConnectError::NoTls(url.clone()));
+            }
+            if credentials.token.is_some() && !url.is_https() && !url.is_loopback() {
+                return Err(ConnectError::TokenExposed(url.clone()));
+            }
         }
         if credentials.token.is_some() && credentials.identity.is_some() {
             return Err(ConnectError::TwoIdentities);
         }
         let connector = Self {
-            url,
+            urls,
+            at: Arc::default(),
             credentials,
             noted: Noted::default(),
         };
-        connector.dialer()?;
+        for url in &connector.urls {
+            connector.dialer(url)?;
+        }
         connector.bearer()?;
         Ok(connector)
     }
 
-    /// The coordinator's URL.
+    /// The URL of the coordinator that is connected to next.
     pub fn url(&self) -> &CoordinatorUrl {
-        &self.url
+        &self.urls[self.at.load(Ordering::Relaxed) % self.urls.len()]
+    }
+
+    /// Whether there are others.
+    pub fn has_others(&self) -> bool {
+        self.urls.len() > 1
+    }
+
+    /// Turns to another coordinator, since the one at `url` could not be reached or does not serve: to the one that it says leads, if
+    /// that is one of these, else to the one after it.
+    pub fn turn_from(&self, url: &CoordinatorUrl, said: Option<&Status>) {
+        let of = |wanted: &str| {
+            let same =
+                |url: &CoordinatorUrl| url.as_str().trim_end_matches('/') == wanted.trim_end_matches('/');
+            self.urls.iter().position(same)
+        };
+        let details = said.and_then(StatusExt::get_details_error_info);
+        let leader = details.and_then(|info| info.metadata.get("leader").and_then(|leader| of(leader)));
+        let from = of(url.as_str()).unwrap_or_default();
+        let to = leader
+            .filter(|to| *to != from)
+            .unwrap_or((from + 1) % self.urls.len());
+        // Where another call has turned already, that holds.
+        let _ = self
+            .at
+            .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// A connection that is made when it is first used, with the files as they are now.
@@ -245,7 +301,8 @@ impl Connector {
     /// # Errors
     /// See [`ConnectError`]: a file that was there before may be gone.
     pub fn channel(&self) -> Result<Channel, ConnectError> {
-        let channel = self.endpoint().connect_with_connector_lazy(self.dialer()?);
+        let url = self.url();
+        let channel = endpoint(url).connect_with_connector_lazy(self.dialer(url)?);
         Ok(InterceptedService::new(channel, self.bearer()?))
     }
 
@@ -254,10 +311,11 @@ impl Connector {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(&self) -> Result<Channel, ConnectError> {
-        let (dialer, bearer) = (self.dialer()?, self.bearer()?);
-        let channel = self.endpoint().connect_with_connector(dialer).await;
+        let url = self.url();
+        let (dialer, bearer) = (self.dialer(url)?, self.bearer()?);
+        let channel = endpoint(url).connect_with_connector(dialer).await;
         let channel = channel.map_err(|source| {
-            let url = self.url.clone();
+            let url = url.clone();
             self.fault().unwrap_or(ConnectError::Unreachable { url, source })
         })?;
         Ok(InterceptedService::new(channel, bearer))
@@ -265,25 +323,16 @@ impl Connector {
 
     /// What is wrong with the connection that was tried last, as far as no waiting mends it. It may show only at a call.
     pub fn fault(&self) -> Option<ConnectError> {
-        let (fault, url) = (self.noted.get()?, self.url.clone());
+        let (fault, url) = (self.noted.get()?, self.url().clone());
         Some(ConnectError::Fault { url, fault })
     }
 
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::from_shared(self.url.to_string())
-            .expect("a coordinator's URL is one")
-            .connect_timeout(CONNECT_MAX)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true)
-    }
-
-    fn dialer(&self) -> Result<Dialer, ConnectError> {
-        let (host, port) = self.url.host_and_port();
-        let tls = match self.url.is_https() {
+    fn dialer(&self, url: &CoordinatorUrl) -> Result<Dialer, ConnectError> {
+        let (host, port) = url.host_and_port();
+        let tls = match url.is_https() {
             true => {
                 let name = ServerName::try_from(host.clone());
-                let name = name.map_err(|error| ConnectError::HostName(self.url.clone(), error))?;
+                let name = name.map_err(|error| ConnectError::HostName(url.clone(), error))?;
                 Some((Arc::new(self.tls()?), name))
             }
             false => None,
@@ -339,6 +388,15 @@ impl Connector {
         })?;
         Ok(Bearer(Some(token.header())))
     }
+}
+
+fn endpoint(url: &CoordinatorUrl) -> Endpoint {
+    Endpoint::from_shared(url.to_string())
+        .expect("a coordinator's URL is one")
+        .connect_timeout(CONNECT_MAX)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true)
 }
 
 fn system_authorities() -> Result<RootCertStore, ConnectError> {
@@ -412,6 +470,36 @@ mod tests {
         ] {
             assert_eq!(text.parse::<CoordinatorUrl>(), Err(error), "{text:?}");
         }
+    }
+
+    #[test]
+    fn of_several_coordinators_the_one_that_leads_is_turned_to() {
+        let urls = ["http://127.0.0.1:1", "http://127.0.0.1:2/", "http://127.0.0.1:3"];
+        let urls: Vec<CoordinatorUrl> = urls.map(|url| url.parse().unwrap()).into();
+        let connector = Connector::any(urls.clone(), Credentials::default()).unwrap();
+        let copy = connector.clone();
+        let turned = |from: usize, said: Option<&Status>| {
+            connector.turn_from(&urls[from], said);
+            copy.url().as_str().to_owned()
+        };
+        let sent_to = |leader: &str| {
+            let metadata = std::collections::HashMap::from([("leader".to_owned(), leader.to_owned())]);
+            let details = tonic_types::ErrorDetails::with_error_info("NOT_LEADER", "d", metadata);
+            Status::with_error_details(tonic::Code::Unavailable, "", details)
+        };
+        assert_eq!(turned(0, None), urls[1].as_str());
+        assert_eq!(turned(0, None), urls[1].as_str(), "it has turned already");
+        assert_eq!(turned(1, Some(&sent_to("http://127.0.0.1:1"))), urls[0].as_str());
+        assert_eq!(turned(0, Some(&sent_to("http://127.0.0.1:2"))), urls[1].as_str());
+        // Nobody is sent where nobody said to go.
+        for unknown in ["", "http://127.0.0.1:9", "http://127.0.0.1:2"] {
+            connector.at.store(1, Ordering::Relaxed);
+            assert_eq!(turned(1, Some(&sent_to(unknown))), urls[2].as_str(), "{unknown}");
+        }
+        assert_eq!(
+            turned(2, Some(&Status::unavailable("stopping"))),
+            urls[0].as_str()
+        );
     }
 
     #[test]

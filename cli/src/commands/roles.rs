@@ -186,7 +186,9 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
         chain_id: args.chain_id,
         contract: args.contract,
     };
+    let postgres = shared(&args)?;
     let mut config = coordinator::Config::new(args.listen, args.data_dir, rollup_id);
+    config.postgres = postgres;
     config.snapshot = args.snapshot;
     config.tls = args.server_tls.files();
     config.access = args.access;
@@ -198,6 +200,36 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     config.limits.rollback_max = u64::from(args.rollback_batches);
     config.time_age_s_max = args.batch_age_seconds;
     Ok(coordinator::run(config, keys, async move { signals.either().await }).await?)
+}
+
+/// The database that this coordinator shares with others, if it does.
+fn shared(args: &CoordinatorArgs) -> Result<Option<coordinator::Postgres>> {
+    let Some(url) = args.postgres.clone() else {
+        return Ok(None);
+    };
+    let scheme = if args.server_tls.files().is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let advertised = match &args.advertise {
+        Some(advertised) => advertised.to_string(),
+        None => {
+            let reachable = !args.listen.ip().is_unspecified() && args.listen.port() != 0;
+            anyhow::ensure!(
+                reachable,
+                "--advertise is needed: nobody reaches {} under that address, and coordinators tell clients and workers where the one is that leads",
+                args.listen
+            );
+            format!("{scheme}://{}", args.listen)
+        }
+    };
+    Ok(Some(coordinator::Postgres {
+        url,
+        holder: default_name(),
+        advertised,
+        lease_ms: args.leader_lease_ms,
+    }))
 }
 
 /// Looks whether a snapshot is there and not too large, before anything that takes longer. The coordinator reads it.

@@ -27,7 +27,7 @@ pub mod record;
 pub mod rollback;
 pub mod session;
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 pub mod tally;
 
 use std::{
@@ -356,7 +356,7 @@ impl Core {
             if !batch.is_final() {
                 core.unproven.insert(batch.number);
                 // Revisions given to watchers for unsaved progress may lie above the saved one.
-                batch.revision = core.revision_min;
+                batch.revision = batch.revision.max(core.revision_min);
                 *core.open.entry(batch.tenant.clone()).or_default() += 1;
             }
             core.batches.insert(batch.id, batch);

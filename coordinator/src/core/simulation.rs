@@ -21,6 +21,7 @@ use std::{
 
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
+use rules::account::{AccountIndex, Hashed};
 
 use super::{
     Core, Effect, HEARTBEAT_MS, Head, LeaseEnd, Limits, Output, STALL_MS, Snapshot,
@@ -97,18 +98,19 @@ fn harsh_limits() -> Limits {
 
 /// The store's contents.
 #[derive(Debug, Default, Clone)]
-struct Disk {
+pub(crate) struct Disk {
     /// Whether cores are opened with [`harsh_limits`].
     harsh: bool,
-    epoch: u32,
+    pub(crate) epoch: u32,
     batches: BTreeMap<BatchId, BatchRecord>,
     tasks: BTreeMap<TaskId, TaskRecord>,
-    artifacts: BTreeMap<ArtifactKey, Vec<u8>>,
+    pub(crate) artifacts: BTreeMap<ArtifactKey, Vec<u8>>,
+    pub(crate) accounts: BTreeMap<AccountIndex, Hashed>,
     paused: bool,
 }
 
 impl Disk {
-    fn commit(&mut self, writes: Vec<Write>) {
+    pub(crate) fn commit(&mut self, writes: Vec<Write>) {
         for write in writes {
             match write {
                 Write::Batch(record) => drop(self.batches.insert(record.id, *record)),
@@ -116,22 +118,32 @@ impl Disk {
                 Write::RemoveTask(id) => drop(self.tasks.remove(&id)),
                 Write::Artifact(key, bytes) => drop(self.artifacts.insert(key, bytes)),
                 Write::RemoveArtifact(key) => drop(self.artifacts.remove(&key)),
-                Write::Accounts(_) => {}
+                Write::Accounts(accounts) => {
+                    for (index, hashed) in accounts {
+                        match hashed {
+                            Some(hashed) => self.accounts.insert(index, hashed),
+                            None => self.accounts.remove(&index),
+                        };
+                    }
+                }
                 Write::Paused(paused) => self.paused = paused,
             }
         }
     }
 
-    fn open(&mut self, now: UnixMs) -> Core {
-        self.epoch += 1;
-        let snapshot = Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
             epoch: self.epoch,
             batches: self.batches.values().cloned().collect(),
             tasks: self.tasks.values().cloned().collect(),
             paused: self.paused,
-        };
+        }
+    }
+
+    fn open(&mut self, now: UnixMs) -> Core {
+        self.epoch += 1;
         let limits = if self.harsh { harsh_limits() } else { limits() };
-        Core::restore(limits, START, snapshot, now)
+        Core::restore(limits, START, self.snapshot(), now)
     }
 }
 

@@ -9,6 +9,8 @@ mod operator_service;
 mod prover_service;
 mod reload;
 mod shell;
+mod standby;
+mod standing;
 mod status;
 mod status_page;
 mod submission;
@@ -32,7 +34,6 @@ use proto::{
         prover_service_server::ProverServiceServer, worker_service_server::WorkerServiceServer,
     },
 };
-use rules::field;
 use telemetry::{ListenError, Listener, process::Process};
 use tokio::{net::TcpListener, sync::watch, task};
 use tokio_util::sync::CancellationToken;
@@ -47,17 +48,17 @@ use self::{
     operator_service::OperatorServer,
     prover_service::{About, ProverServer},
     reload::InForce,
-    shell::{Clock, Shell},
+    shell::Shell,
+    standby::{Begun, Standby},
     transport::listener::connections,
     undecodable::Reading,
     worker_service::WorkerServer,
 };
 use crate::{
     config::{Config, ConfigError},
-    core::{Core, Head, Limits, id::StateRoot},
     keyring::{Circuits, Keyring, Keys, KeysError},
-    snapshot::{self, Beginning, SnapshotError},
-    store::{Identity, Opening, SCHEMA, Store, StoreError},
+    snapshot::SnapshotError,
+    store::StoreError,
     verifier::Verifier,
 };
 
@@ -114,6 +115,8 @@ pub enum Error {
 pub struct Coordinator {
     config: Config,
     shell: Arc<Shell>,
+    /// Fires when another coordinator leads after this one has; none where there is only this one.
+    standby: Option<Standby>,
     about: Arc<About>,
     in_force: InForce,
     keyring: Arc<Keyring>,
@@ -137,12 +140,41 @@ pub async fn run(
     keys: impl Into<Keys>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    let mut shutdown = Box::pin(shutdown);
-    let coordinator = tokio::select! {
-        started = Coordinator::start(config, keys) => started?,
-        () = &mut shutdown => return Ok(()),
+    let keys: Keys = keys.into();
+    run_with(config, keys.try_into()?, shutdown).await
+}
+
+async fn run_with(
+    config: Config,
+    keyring: Keyring,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let keyring = Arc::new(keyring);
+    let ended = CancellationToken::new();
+    let watching = tokio::spawn({
+        let ended = ended.clone();
+        async move {
+            shutdown.await;
+            ended.cancel();
+        }
+    });
+    let result = loop {
+        let coordinator = tokio::select! {
+            started = Coordinator::start_on(config.clone(), Arc::clone(&keyring)) => started,
+            () = ended.cancelled() => break Ok(()),
+        };
+        let coordinator = match coordinator {
+            Ok(coordinator) => coordinator,
+            Err(error) => break Err(error),
+        };
+        match coordinator.serve(ended.clone().cancelled_owned()).await {
+            // From now on it stands by.
+            Err(Error::Store(error @ StoreError::Deposed { .. })) => tracing::warn!(%error, "standing by"),
+            result => break result,
+        }
     };
-    coordinator.serve(shutdown).await
+    watching.abort();
+    result
 }
 
 impl Coordinator {
@@ -175,17 +207,28 @@ impl Coordinator {
     }
 
     async fn start_with(config: Config, keyring: Keyring) -> Result<Self, Error> {
-        let keyring = Arc::new(keyring);
+        Self::start_on(config, Arc::new(keyring)).await
+    }
+
+    async fn start_on(config: Config, keyring: Arc<Keyring>) -> Result<Self, Error> {
         let opened = {
             let (config, keyring) = (config.clone(), Arc::clone(&keyring));
             task::spawn_blocking(move || {
                 let in_force = InForce::read(&config)?;
-                let (shell, start) = open(&config, keyring)?;
-                Ok::<_, Error>((shell, start, in_force))
+                config.check()?;
+                let begun = standby::begin(&config, keyring)?;
+                Ok::<_, Error>((begun, in_force))
             })
             .await??
         };
-        let (shell, start, in_force) = opened;
+        let (
+            Begun {
+                shell,
+                start,
+                standby,
+            },
+            in_force,
+        ) = opened;
         let listen = |source| Error::Listen {
             address: config.listen,
             source,
@@ -214,6 +257,7 @@ impl Coordinator {
         Ok(Self {
             config,
             shell: Arc::new(shell),
+            standby,
             about: Arc::new(about),
             in_force,
             keyring,
@@ -247,6 +291,7 @@ impl Coordinator {
         let Self {
             config,
             shell,
+            standby,
             about,
             in_force,
             keyring,
@@ -256,12 +301,14 @@ impl Coordinator {
             status,
         } = self;
         let (health, health_service) = tonic_health::server::health_reporter();
-        set_health(&health, true).await;
+        set_health(&health, shell.standing().leads()).await;
         let stopping = shell.stopping().clone();
         let meter = Arc::new(Meter::new(&config));
         let lookout = tokio::spawn(look_out(Arc::clone(&shell), Arc::clone(&about), metrics, status));
-        let services = services(&shell, about, keyring, &meter, &config).add_service(health_service);
-        let gate = Gate::new(Arc::clone(&in_force.access), meter, &config.quotas);
+        let services =
+            services(&shell, about, Arc::clone(&keyring), &meter, &config).add_service(health_service);
+        let standing = Arc::clone(shell.standing());
+        let gate = Gate::new(Arc::clone(&in_force.access), meter, &config.quotas, standing);
         let sweeper = tokio::spawn(gate.sweeper(stopping.clone()));
         let connections = connections(listener, in_force.tls, &config.quotas);
         let serving = Server::builder()
@@ -279,6 +326,9 @@ impl Coordinator {
         let reloader = tokio::spawn(in_force.files.keep(stopping.clone()));
         let timekeeper = tokio::spawn(Arc::clone(&shell).keep_time());
         let storekeeper = tokio::spawn(Arc::clone(&shell).keep_store());
+        let candidacy = standby.map(|standby| {
+            tokio::spawn(standby.keep(Arc::clone(&shell), config.clone(), keyring, health.clone()))
+        });
         let reporter = tokio::spawn(report(shell.suspensions(), stopping.clone(), health.clone()));
         let (one, all) = (bounds::of_one(&config), bounds::of_all(&config));
         tracing::debug!(?one, ?all, "bytes that callers may take at most");
@@ -295,6 +345,9 @@ impl Coordinator {
             move || shell.stop()
         })
         .await?;
+        if let Some(candidacy) = candidacy {
+            candidacy.await?;
+        }
         reporter.await?;
         reloader.await?;
         sweeper.await?;
@@ -420,48 +473,4 @@ async fn at_most<T>(wait_ms: u64, ending: impl Future<Output = T>) -> Option<T> 
         tracing::warn!("not everything under way ended in time");
     }
     ended.ok()
-}
-
-/// Opens the store and restores the core and the ledger from it.
-fn open(config: &Config, keyring: Arc<Keyring>) -> Result<(Shell, Head), Error> {
-    config.check()?;
-    let opening = Opening::begin(&config.store)?;
-    let Beginning { start, state, digest } =
-        snapshot::begin(config.snapshot.as_deref(), &config.rollup_id, opening.start()?)?;
-    let identity = |circuits: &Circuits| Identity {
-        schema: SCHEMA,
-        protocol_version: circuits.manifest.protocol_version,
-        preset: circuits.manifest.preset.clone(),
-        srs_digest: circuits.manifest.srs_digest.0,
-        shard_vk_digest: circuits.manifest.shard_vk_digest.0,
-        aggregation_vk_digest: circuits.manifest.aggregation_vk_digest.0,
-        chain_id: config.rollup_id.chain_id,
-        contract: config.rollup_id.contract,
-        start,
-    };
-    let previous: Vec<Identity> = keyring.previous.iter().map(&identity).collect();
-    // Where nothing is stored nothing was known, so that it was made or read. It goes before the state is loaded.
-    let first = move || state.expect("the first state was made or read");
-    let store = opening.complete(&identity(&keyring.current), &previous, first, digest)?;
-    let clock = Clock::start();
-    let core = Core::restore(
-        Limits {
-            time_age_s_max: config.time_age_s_max,
-            ..config.limits.clone()
-        },
-        start,
-        store.snapshot()?,
-        clock.now(),
-    );
-    let ledger = store.state()?;
-    let (head, found) = (core.head(), StateRoot(field::to_be(&ledger.root())));
-    if head.root != found {
-        let what = format!(
-            "its accounts have the root {found}, the chain ends with {}",
-            head.root
-        );
-        return Err(StoreError::Corrupt { what }.into());
-    }
-    tracing::info!(root = %head.root, accounts = ledger.accounts().len(), next = head.next_number, open = core.open_batches(), "store opened");
-    Ok((Shell::new(core, ledger, Box::new(store), keyring, clock), start))
 }

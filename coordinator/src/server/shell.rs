@@ -13,7 +13,7 @@ mod rollback;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -30,7 +30,7 @@ pub(super) use self::{
     meters::{Meters, Work},
     rollback::{CancelFailure, RollbackFailure},
 };
-use super::{status::Unavailable, told::Told};
+use super::{standing::Standing, status::Unavailable, told::Told};
 use crate::{
     core::{
         Core, Effect, HEARTBEAT_MS, Output,
@@ -106,7 +106,9 @@ pub(crate) struct Shell {
     inner: Mutex<Inner>,
     /// The state after the last accepted batch. Locked before `inner`, and for as long as a batch is appended or taken back.
     ledger: Mutex<State>,
-    store: Box<dyn Store>,
+    store: RwLock<Arc<dyn Store>>,
+    /// Whether another coordinator leads: then nothing is changed here.
+    standing: Arc<Standing>,
     keyring: Arc<Keyring>,
     clock: Clock,
     timer: watch::Sender<Option<UnixMs>>,
@@ -127,7 +129,7 @@ impl Shell {
     pub(crate) fn new(
         core: Core,
         ledger: State,
-        store: Box<dyn Store>,
+        store: Arc<dyn Store>,
         keyring: Arc<Keyring>,
         clock: Clock,
     ) -> Self {
@@ -143,7 +145,8 @@ impl Shell {
         Self {
             inner: Mutex::new(inner),
             ledger: Mutex::new(ledger),
-            store,
+            store: RwLock::new(store),
+            standing: Arc::default(),
             keyring,
             clock,
             timer,
@@ -153,6 +156,43 @@ impl Shell {
             devices: Mutex::default(),
             suspended: watch::Sender::new(false),
             tasks: TaskTracker::new(),
+        }
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether another coordinator leads.
+    pub(super) fn standing(&self) -> &Arc<Standing> {
+        &self.standing
+    }
+
+    /// Takes over what another coordinator has come to, for those who read.
+    pub(super) fn mirror(&self, core: Core, store: Arc<dyn Store>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.core = core;
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+        inner.wake_all();
+    }
+
+    /// Begins to lead, with what the store has.
+    pub(super) fn lead(&self, core: Core, state: State, store: Arc<dyn Store>) {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        *ledger = state;
+        inner.core = core;
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+        self.standing.set(None);
+        inner.wake_all();
+        self.timer.send_replace(inner.core.next_timer());
+    }
+
+    /// Ends the process's service, since another coordinator leads, or the store is none that it could lead with.
+    pub(super) fn end_with(&self, error: StoreError) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.failure.is_none() {
+            self.stop_for(&mut inner, error);
         }
     }
 
@@ -253,8 +293,9 @@ impl Shell {
         let Some(suspended) = &inner.suspended else {
             return true;
         };
-        let written = self.store.recover();
-        if let Err(error) = written.and_then(|()| self.store.commit(&suspended.writes)) {
+        let store = self.store();
+        let written = store.recover();
+        if let Err(error) = written.and_then(|()| store.commit(&suspended.writes)) {
             if told {
                 tracing::warn!(%error, "the store still refuses");
             }
@@ -312,6 +353,8 @@ impl Shell {
                     match tick {
                         Ok(Ok(())) => alive = self.clock.now(),
                         Ok(Err(Unavailable::Store)) => tokio::time::sleep(STORE_RETRY).await,
+                        // It did not stand still; there was nothing for it to do.
+                        Ok(Err(Unavailable::StandsBy)) => alive = self.clock.now(),
                         Ok(Err(Unavailable::Stopping)) | Err(_) => return,
                     }
                 }
@@ -364,6 +407,9 @@ impl Shell {
         step: impl FnOnce(&mut Core, UnixMs) -> (T, Output),
     ) -> Result<(T, bool), Unavailable> {
         let mut inner = self.lock()?;
+        if !self.standing.leads() {
+            return Err(Unavailable::StandsBy);
+        }
         let now = self.clock.now();
         inner.core.heed_system_clock(now, self.clock.system_unix_s());
         let (answer, Output { writes, effects }) = step(&mut inner.core, now);
@@ -391,7 +437,7 @@ impl Shell {
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
         match writes {
             [] => Ok(()),
-            writes => self.meters.time(Work::Commit, || self.store.commit(writes)),
+            writes => self.meters.time(Work::Commit, || self.store().commit(writes)),
         }
     }
 
@@ -520,6 +566,13 @@ impl Shell {
 }
 
 impl Inner {
+    /// Wakes all that watch a batch.
+    fn wake_all(&self) {
+        for watcher in self.watchers.values() {
+            watcher.send_replace(());
+        }
+    }
+
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Grant { session, task, fence } => self.send(session, Outbound::Grant { task, fence }),

@@ -27,6 +27,8 @@ use crate::{
 const DOMAIN: &str = "prover.zkrollup";
 /// When a full queue is worth another try.
 const QUEUE_RETRY: Duration = Duration::from_secs(5);
+/// When a caller of a coordinator that stands by may try again, there or where it was sent.
+const LEADER_RETRY: Duration = Duration::from_millis(500);
 /// When a caller that was too fast may try again.
 const RATE_RETRY: Duration = Duration::from_secs(1);
 
@@ -39,6 +41,9 @@ pub(crate) enum Unavailable {
     /// The store does not take writes, or reads, and is tried again.
     #[error("the coordinator's store cannot be written or read at present; it goes on when it can")]
     Store,
+    /// Another coordinator leads.
+    #[error("this coordinator stands by")]
+    StandsBy,
 }
 
 impl From<Unavailable> for Status {
@@ -148,6 +153,17 @@ pub(super) fn not_yours(batch: BatchId) -> Status {
         ("role", Role::Operator.name().to_owned()),
     ];
     Status::with_error_details(Code::PermissionDenied, message, info("TENANT_MISMATCH", metadata))
+}
+
+/// UNAVAILABLE: another coordinator does what was asked for. `leader` is where it is reached; empty while nobody leads.
+pub(super) fn not_leader(leader: &str) -> Status {
+    let message = match leader {
+        "" => "this coordinator stands by, and none leads at present".to_owned(),
+        leader => format!("this coordinator stands by; {leader} leads"),
+    };
+    let mut details = info("NOT_LEADER", [("leader", leader.to_owned())]);
+    details.set_retry_info(Some(LEADER_RETRY));
+    Status::with_error_details(Code::Unavailable, message, details)
 }
 
 /// RESOURCE_EXHAUSTED: calls come faster than they may.

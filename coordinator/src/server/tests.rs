@@ -64,7 +64,7 @@ use super::{
     status::Unavailable,
 };
 use crate::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Postgres},
     convert::batch_to_proto,
     core::{
         Core, Head, Limits, Snapshot,
@@ -78,6 +78,7 @@ use crate::{
 };
 
 mod access;
+mod cluster;
 mod faults;
 mod quotas;
 mod revoked;
@@ -1640,7 +1641,7 @@ fn shell_over(folder: &Path, ledger: &State, commits: usize, damaged: bool) -> (
     let shell = Shell::new(
         core,
         ledger.clone(),
-        Box::new(store),
+        Arc::new(store),
         Arc::new(keyring(manifest())),
         Clock::start(),
     );

@@ -4,7 +4,7 @@
 //! whole, and it is synced when it returns. The checksum of every page is verified at the opening. After a failed write redb
 //! refuses all others until the file is opened anew.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, ops::RangeInclusive, path::Path};
 
 use redb::{Builder, Error, ReadableDatabase, TableDefinition};
 
@@ -60,12 +60,16 @@ impl Database {
         Ok(records.get(key)?.map(|value| value.value().to_vec()))
     }
 
-    /// Shows all entries whose key begins with a byte, in the order of their keys.
-    pub(super) fn each(&self, first: u8, mut show: impl FnMut(&[u8], &[u8])) -> Result<(), Error> {
+    /// Shows all entries whose key begins with one of these bytes, in the order of their keys.
+    pub(super) fn each(
+        &self,
+        kinds: RangeInclusive<u8>,
+        mut show: impl FnMut(&[u8], &[u8]),
+    ) -> Result<(), Error> {
         let records = self.0.begin_read()?.open_table(RECORDS)?;
-        for entry in records.range([first].as_slice()..)? {
+        for entry in records.range([*kinds.start()].as_slice()..)? {
             let (key, value) = entry?;
-            if !key.value().starts_with(&[first]) {
+            if key.value().first().is_none_or(|kind| kind > kinds.end()) {
                 break;
             }
             show(key.value(), value.value());
@@ -246,10 +250,8 @@ mod tests {
 
     fn entries(database: &Database) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let mut entries = BTreeMap::new();
-        for kind in [1, 2] {
-            let mut show = |key: &[u8], value: &[u8]| drop(entries.insert(key.to_vec(), value.to_vec()));
-            database.each(kind, &mut show).expect("readable");
-        }
+        let mut show = |key: &[u8], value: &[u8]| drop(entries.insert(key.to_vec(), value.to_vec()));
+        database.each(1..=2, &mut show).expect("readable");
         entries
     }
 

@@ -6,6 +6,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, ErrorKind},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -115,8 +116,8 @@ impl Records for Embedded {
         self.with(|database| database.get(key))
     }
 
-    fn each(&self, kind: u8, show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
-        self.with(|database| database.each(kind, show))
+    fn each(&self, kinds: RangeInclusive<u8>, show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+        self.with(|database| database.each(kinds, show))
     }
 
     fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
@@ -223,6 +224,7 @@ mod tests {
     use super::super::{
         Store as _,
         artifacts::file_name,
+        conformance::{START, first, identity},
         kept::KnownStart,
         records::{IDENTITY, encode},
     };
@@ -233,51 +235,6 @@ mod tests {
         record::{ArtifactKey, TaskRecord, Write},
     };
     use rules::account::{AccountIndex, Hashed, hashed};
-    use rules::operation::RollupId;
-    use rules::sample::{Draw, Mix, Sample, SampleConfig};
-    use rules::witness::Shape;
-
-    fn identity() -> Identity {
-        Identity {
-            schema: super::super::SCHEMA,
-            protocol_version: 2,
-            preset: "test".into(),
-            srs_digest: [1; 32],
-            shard_vk_digest: [2; 32],
-            aggregation_vk_digest: [3; 32],
-            chain_id: 4,
-            contract: [5; 20],
-            start: START,
-        }
-    }
-
-    const START: Head = Head {
-        root: StateRoot([6; 32]),
-        next_number: 7,
-        time: 8,
-        queue_head: 9,
-    };
-
-    fn first() -> State {
-        let config = SampleConfig {
-            seed: 1,
-            users: 2,
-            tokens: 1,
-        };
-        let mut sample = Sample::new(config);
-        let draw = Draw {
-            shape: Shape { places: 25, rooms: 5 },
-            queued: 3,
-            signed: 0,
-            mix: Mix::All,
-        };
-        let rollup_id = RollupId {
-            chain_id: 4,
-            contract: [5; 20],
-        };
-        sample.batch(rollup_id, 1, draw);
-        sample.state().clone()
-    }
 
     fn accounts() -> Vec<(AccountIndex, Hashed)> {
         first().hashed().collect()

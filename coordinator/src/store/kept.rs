@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use rules::state::{State, StateBuilder};
-use serde::de::DeserializeOwned;
 
 use super::{
     Identity, SCHEMA, Store, StoreError,
@@ -16,15 +15,17 @@ use super::{
 use crate::core::{
     Head, Snapshot,
     id::KeyId,
-    record::{ArtifactKey, BatchRecord, TaskRecord, Write},
+    record::{ArtifactKey, BatchRecord, Write},
 };
 
 /// A store that is open.
 #[derive(Debug)]
 pub struct KeptStore {
+    /// Its name in errors.
+    pub(super) name: String,
     pub(super) records: Box<dyn Records>,
-    artifacts: ArtifactFolder,
-    epoch: u32,
+    pub(super) artifacts: ArtifactFolder,
+    pub(super) epoch: u32,
 }
 
 /// What a store begins with.
@@ -63,12 +64,7 @@ impl Opening {
         let Found::Records(records) = &self.records else {
             return Ok(None);
         };
-        let stored = records.get(&[START_DIGEST])?;
-        let digest = stored
-            .map(|stored| decode("the snapshot's digest", &stored))
-            .transpose()?;
-        let start = identity(&**records)?.start;
-        Ok(Some(KnownStart { start, digest }))
+        known_start(&**records).map(Some)
     }
 
     /// Opens the store for an identity, or for one that follows those among `previous`, whose keys are served on. One that is not there
@@ -88,21 +84,8 @@ impl Opening {
             Found::Records(records) => records,
             Found::Room(room) => fill(room, identity, &first())?,
         };
-        let stored = self::identity(&*records)?;
-        let differs = stored
-            .difference(identity)
-            .filter(|_| !previous.contains(&stored));
-        if let Some((field, stored, found)) = differs {
-            return Err(StoreError::Mismatch {
-                store: self.name,
-                field,
-                stored,
-                found,
-            });
-        }
-        let epoch = records.get(&[EPOCH])?;
-        let epoch = epoch.ok_or_else(|| corrupt("the epoch is missing"))?;
-        let epoch = decode::<u32>("the epoch", &epoch)? + 1;
+        check_identity(&self.name, &*records, identity, previous)?;
+        let epoch = epoch(&*records)? + 1;
         let served: Vec<KeyId> = std::iter::once(identity)
             .chain(previous)
             .map(Identity::keys)
@@ -117,6 +100,7 @@ impl Opening {
             },
         ])?;
         let store = KeptStore {
+            name: self.name,
             records,
             artifacts: self.artifacts,
             epoch,
@@ -127,7 +111,62 @@ impl Opening {
     }
 }
 
+/// What a store begins with, whose identity is there.
+pub(super) fn known_start(records: &dyn Records) -> Result<KnownStart, StoreError> {
+    let stored = records.get(&[START_DIGEST])?;
+    let digest = stored
+        .map(|stored| decode("the snapshot's digest", &stored))
+        .transpose()?;
+    let start = identity(records)?.start;
+    Ok(KnownStart { start, digest })
+}
+
+/// Refuses a store of another identity than these.
+pub(super) fn check_identity(
+    store: &str,
+    records: &dyn Records,
+    expected: &Identity,
+    previous: &[Identity],
+) -> Result<(), StoreError> {
+    let stored = identity(records)?;
+    let differs = stored
+        .difference(expected)
+        .filter(|_| !previous.contains(&stored));
+    match differs {
+        None => Ok(()),
+        Some((field, stored, found)) => Err(StoreError::Mismatch {
+            store: store.into(),
+            field,
+            stored,
+            found,
+        }),
+    }
+}
+
+/// How often the store was opened.
+pub(super) fn epoch(records: &dyn Records) -> Result<u32, StoreError> {
+    let epoch = records.get(&[EPOCH])?;
+    let epoch = epoch.ok_or_else(|| corrupt("the epoch is missing"))?;
+    decode("the epoch", &epoch)
+}
+
 impl KeptStore {
+    /// What its first batch follows.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn start(&self) -> Result<Head, StoreError> {
+        Ok(identity(&*self.records)?.start)
+    }
+
+    /// Refuses a store of another identity than these.
+    ///
+    /// # Errors
+    /// [`StoreError::Mismatch`], and the others.
+    pub fn check(&self, expected: &Identity, previous: &[Identity]) -> Result<(), StoreError> {
+        check_identity(&self.name, &*self.records, expected, previous)
+    }
+
     /// The names of the artifacts that should be there. One that is not is told, and its batch's concern when it is needed; none
     /// at all is the sign of a folder that was lost. What is in them is compared when they are read.
     fn listed_artifacts(&self) -> Result<HashSet<String>, StoreError> {
@@ -152,11 +191,6 @@ impl KeptStore {
             )));
         }
         Ok(names)
-    }
-
-    fn all<T: DeserializeOwned>(&self, kind: u8, what: &'static str) -> Result<Vec<T>, StoreError> {
-        let entries = self.records.scan(kind)?;
-        entries.iter().map(|(_, value)| decode(what, value)).collect()
     }
 }
 
@@ -212,12 +246,22 @@ fn check_open_batches(store: &str, records: &dyn Records, served: &[KeyId]) -> R
 
 impl Store for KeptStore {
     fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        Ok(Snapshot {
+        let paused = self.records.get(&[PAUSED])?.is_some();
+        let mut snapshot = Snapshot {
             epoch: self.epoch,
-            batches: self.all::<BatchRecord>(BATCH, "a batch")?,
-            tasks: self.all::<TaskRecord>(TASK, "a task")?,
-            paused: self.records.get(&[PAUSED])?.is_some(),
-        })
+            paused,
+            ..Snapshot::default()
+        };
+        let mut damage = None;
+        // Together, so that no task is seen without its batch where another process writes.
+        self.records.each(BATCH..=TASK, &mut |key, value| {
+            let read = match key[0] {
+                BATCH => decode("a batch", value).map(|batch| snapshot.batches.push(batch)),
+                _ => decode("a task", value).map(|task| snapshot.tasks.push(task)),
+            };
+            damage = damage.take().or(read.err());
+        })?;
+        damage.map_or(Ok(snapshot), Err)
     }
 
     fn state(&self) -> Result<State, StoreError> {
@@ -227,7 +271,7 @@ impl Store for KeptStore {
             Ok((index, hashed)) => drop(state.add(index, hashed)),
             Err(error) => damage = damage.take().or(Some(error)),
         };
-        self.records.each(ACCOUNT, &mut add)?;
+        self.records.each(ACCOUNT..=ACCOUNT, &mut add)?;
         match damage {
             Some(error) => Err(error),
             None => Ok(state.build()),
@@ -245,9 +289,12 @@ impl Store for KeptStore {
                 _ => None,
             }))?;
         self.records.commit(writes.iter().flat_map(changes).collect())?;
-        for write in writes {
-            if let Write::RemoveArtifact(key) = write {
-                self.artifacts.remove(*key)?;
+        let mut seen = HashSet::new();
+        for write in writes.iter().rev() {
+            match write {
+                Write::Artifact(key, _) => drop(seen.insert(*key)),
+                Write::RemoveArtifact(key) if seen.insert(*key) => self.artifacts.remove(*key)?,
+                _ => {}
             }
         }
         Ok(())

@@ -4,9 +4,12 @@
 //! by others only where they are served on ([`Opening::complete`]).
 
 mod artifacts;
+#[cfg(test)]
+mod conformance;
 mod database;
 mod disk;
 mod kept;
+pub mod postgres;
 mod records;
 
 use std::path::PathBuf;
@@ -123,6 +126,38 @@ pub enum StoreError {
         /// What it says.
         source: Box<redb::Error>,
     },
+    /// A PostgreSQL database that is named in no way that is understood.
+    #[error("the PostgreSQL database cannot be used: {what}")]
+    PostgresUrl {
+        /// Why not.
+        what: String,
+    },
+    /// PostgreSQL refused, or was not reached.
+    #[error("{store}: {source}")]
+    Postgres {
+        /// The database.
+        store: String,
+        /// Why.
+        source: Box<sqlx::Error>,
+    },
+    /// Another coordinator leads, and this one has not led.
+    #[error("another coordinator writes {store}")]
+    StandsBy {
+        /// The database.
+        store: String,
+    },
+    /// Another coordinator leads. Nothing is written any more.
+    #[error(
+        "another coordinator has taken the lead of {store}: {leader}, in term {leader_term}; what was not acknowledged here was not written"
+    )]
+    Deposed {
+        /// The database.
+        store: String,
+        /// Where the one that leads is reached.
+        leader: String,
+        /// Its term.
+        leader_term: i64,
+    },
     /// The database refused: a full disk, no file descriptors left.
     #[error("the database {path}: {source}")]
     Database {
@@ -136,7 +171,11 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same may succeed once the system has room again. What is damaged stays so.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Database { .. })
+        match self {
+            Self::Io { .. } | Self::Database { .. } => true,
+            Self::Postgres { source, .. } => postgres::may_pass(source),
+            _ => false,
+        }
     }
 }
 

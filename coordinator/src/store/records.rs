@@ -2,7 +2,7 @@
 //!
 //! A key is a byte for the kind, then what names the record, in big endian; a value is postcard.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 use rules::account::{AccountIndex, Hashed};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -40,8 +40,8 @@ pub(super) trait Records: fmt::Debug + Send + Sync {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Shows all entries whose key begins with `kind`, in the order of their keys.
-    fn each(&self, kind: u8, show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError>;
+    /// Shows all entries of these kinds, in the order of their keys.
+    fn each(&self, kinds: RangeInclusive<u8>, show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError>;
 
     /// Makes all changes or none, in their order. When it returns, they survive a loss of power. Where it fails, it is not known
     /// whether they were made.
@@ -62,7 +62,7 @@ impl dyn Records + '_ {
     /// All entries whose key begins with `kind`, in the order of their keys.
     pub(super) fn scan(&self, kind: u8) -> Result<Vec<Entry>, StoreError> {
         let mut entries = Vec::new();
-        self.each(kind, &mut |key, value| {
+        self.each(kind..=kind, &mut |key, value| {
             entries.push((key.to_vec(), value.to_vec()))
         })?;
         Ok(entries)

@@ -111,11 +111,19 @@ pub(super) struct Session {
 impl Session {
     /// Connects and says hello.
     pub(super) async fn open(connector: &Connector, hello: Hello) -> Result<Self, Ended> {
-        match tokio::time::timeout(CONNECT_MAX, Self::handshake(connector, hello)).await {
+        let url = connector.url().clone();
+        let opened = match tokio::time::timeout(CONNECT_MAX, Self::handshake(connector, hello)).await {
             // A certificate is refused after the connection is there.
             Ok(session) => session.map_err(|ended| connector.fault().map_or(ended, Ended::Connect)),
             Err(_) => Err(Ended::HandshakeTimeout),
-        }
+        };
+        opened.inspect_err(|ended| {
+            let said = match ended {
+                Ended::Status(status) => Some(&**status),
+                _ => None,
+            };
+            connector.turn_from(&url, said);
+        })
     }
 
     async fn handshake(connector: &Connector, hello: Hello) -> Result<Self, Ended> {

@@ -28,7 +28,8 @@ use super::{
 };
 use crate::config::Quotas;
 use crate::server::{
-    status::{denied, exhausted, too_large, unauthenticated, unfinished},
+    standing::Standing,
+    status::{denied, exhausted, not_leader, too_large, unauthenticated, unfinished},
     told::Told,
     transport::connection::{Activity, Call, ConnectionInfo},
 };
@@ -72,6 +73,7 @@ pub(crate) struct Gate {
     times: Times,
     open: Arc<Mutex<Open>>,
     told: Told,
+    standing: Arc<Standing>,
 }
 
 /// The calls of identities that are under way.
@@ -123,7 +125,12 @@ struct Admitted {
 }
 
 impl Gate {
-    pub(crate) fn new(access: Arc<Access>, meter: Arc<Meter>, quotas: &Quotas) -> Self {
+    pub(crate) fn new(
+        access: Arc<Access>,
+        meter: Arc<Meter>,
+        quotas: &Quotas,
+        standing: Arc<Standing>,
+    ) -> Self {
         let times = Times {
             request: Duration::from_millis(quotas.request_ms_max),
             answer: Duration::from_millis(quotas.answer_ms_max),
@@ -135,6 +142,7 @@ impl Gate {
             times,
             open: Arc::default(),
             told: Told::default(),
+            standing,
         }
     }
 
@@ -156,6 +164,12 @@ impl Gate {
                 tracing::info!(peer = %peer.address, method = shown, reason = status.message(), more, "a call is refused");
             }
         })?;
+        // Only those who may call it are told where.
+        if methods::find(path).is_some_and(Method::is_leaders)
+            && let Some(leader) = self.standing.other()
+        {
+            return Err(not_leader(&leader));
+        }
         // Of an unknown method, where everybody may do everything: the services say that there is none.
         let kind = methods::find(path).map_or(Kind::Quick, |method| method.kind);
         let (share, held) = self.meter.take(identity.as_ref(), address, kind)?;

@@ -37,6 +37,26 @@ pub(crate) struct Method {
     pub kind: Kind,
 }
 
+/// What a coordinator answers that stands by: all else is the leader's.
+const READS: [&str; 9] = [
+    "grpc.health.v1.Health/Check",
+    "grpc.health.v1.Health/Watch",
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    "zkrollup.prover.v1.ProverService/GetBatch",
+    "zkrollup.prover.v1.ProverService/WatchBatch",
+    "zkrollup.prover.v1.ProverService/ListBatches",
+    "zkrollup.prover.v1.ProverService/GetProof",
+    "zkrollup.prover.v1.ProverService/GetInfo",
+];
+
+impl Method {
+    /// Whether it is the leader's to answer.
+    pub(super) fn is_leaders(&self) -> bool {
+        !READS.contains(&self.name)
+    }
+}
+
 const READ: Callers = Callers::Roles(&[Role::Reader, Role::Sequencer, Role::Operator]);
 const SEQUENCE: Callers = Callers::Roles(&[Role::Sequencer, Role::Operator]);
 const OPERATE: Callers = Callers::Roles(&[Role::Operator]);

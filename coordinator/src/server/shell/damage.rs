@@ -61,7 +61,7 @@ pub(super) enum Failure {
 impl Shell {
     /// An artifact's bytes; none where none is kept.
     pub(super) fn bytes(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, Failure> {
-        let read = self.meters.time(Work::Read, || self.store.artifact(key));
+        let read = self.meters.time(Work::Read, || self.store().artifact(key));
         read.map_err(|error| match error {
             StoreError::Artifact { .. } => Failure::Damaged(error.to_string()),
             error => Failure::Unavailable(self.store_failed(error)),

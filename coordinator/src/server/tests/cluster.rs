@@ -1,0 +1,243 @@
+//! Coordinators that share a database: one leads, the others stand by.
+
+use pgserver::PgServer;
+
+use super::{operator::prove_all, *};
+
+/// A free address of this machine, which a coordinator keeps over restarts.
+fn free_address() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound")
+}
+
+/// The configuration of one of several coordinators.
+fn one_of(url: &str, artifacts: &Path) -> Config {
+    let mut config = config(artifacts);
+    config.listen = free_address();
+    config.postgres = Some(Postgres {
+        url: url.into(),
+        holder: format!("coordinator at {}", config.listen),
+        advertised: format!("http://{}", config.listen),
+        lease_ms: 1_000,
+    });
+    config
+}
+
+/// Ends a lease again and again, for longer than a coordinator takes to look.
+async fn expire(server: &PgServer) {
+    for _ in 0..30 {
+        server.sql(
+            "test0",
+            "UPDATE zkrollup_prover.leadership SET until = '-infinity'",
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until a coordinator leads.
+async fn leads(service: &Service) {
+    let began = std::time::Instant::now();
+    loop {
+        let retry = v1::RetryBatchRequest {
+            batch_id: "b999".into(),
+        };
+        let status = service
+            .client()
+            .retry_batch(retry)
+            .await
+            .expect_err("there is none");
+        match status.code() {
+            Code::NotFound => return,
+            _ => assert!(began.elapsed() < PATIENCE, "{status}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn numbers(service: &Service) -> Vec<(u64, v1::BatchStatus)> {
+    let listed = service
+        .client()
+        .list_batches(v1::ListBatchesRequest::default())
+        .await;
+    let listed = listed.expect("it is read").into_inner().batches;
+    listed
+        .iter()
+        .map(|batch| (batch.batch_number, batch.status()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_coordinator_leads_and_another_goes_on_where_it_ends() {
+    let server = PgServer::start();
+    let (url, artifacts) = (server.database(), store());
+    let configs = [one_of(&url, artifacts.path()), one_of(&url, artifacts.path())];
+    let mut sample = sample();
+    let mut batches = founded(&mut sample);
+    batches.push(batch_of(&mut sample, TIME, 3));
+    let first = Service::with(configs[0].clone()).await;
+    let second = Service::with(configs[1].clone()).await;
+    let id = accepted(first.submit("a", &batches[0]).await).batch_id;
+    prove_all(&first).await;
+    accepted(first.submit("b", &batches[1]).await);
+
+    // What is read is answered by both, what is the leader's is sent there.
+    let began = std::time::Instant::now();
+    let seen = [(1, v1::BatchStatus::Queued), (0, v1::BatchStatus::Proven)];
+    while numbers(&second).await != seen {
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(second.batch(&id).await, first.batch(&id).await);
+    let proof = |service: &Service| {
+        let (mut client, batch_id) = (service.client(), id.clone());
+        async move {
+            client
+                .get_proof(v1::GetProofRequest { batch_id })
+                .await
+                .expect("it is proven")
+                .into_inner()
+        }
+    };
+    assert_eq!(proof(&second).await, proof(&first).await);
+    let told = refused(
+        second.submit("c", &batches[2]).await,
+        Code::Unavailable,
+        "NOT_LEADER",
+        "",
+    );
+    let details = told.get_error_details();
+    let leader = &details.error_info().expect("set").metadata["leader"];
+    assert_eq!(*leader, configs[0].postgres.as_ref().expect("set").advertised);
+    assert!(details.retry_info().is_some());
+    let mut workers = WorkerServiceClient::new(second.channel.clone());
+    let session = workers.session(tokio_stream::empty()).await;
+    refused(session.map(drop), Code::Unavailable, "NOT_LEADER", "");
+
+    // A watch at the one that stands by sees what the leader does.
+    let request = v1::WatchBatchRequest {
+        batch_id: "b2".into(),
+        after_revision: 0,
+    };
+    let mut watch = second
+        .client()
+        .watch_batch(request)
+        .await
+        .expect("it is there")
+        .into_inner();
+    let watched = tokio::spawn(async move {
+        let mut last = None;
+        while let Ok(Some(change)) = watch.message().await {
+            last = change.batch.map(|batch| batch.status());
+        }
+        last
+    });
+    prove_all(&first).await;
+    let last = tokio::time::timeout(PATIENCE, watched)
+        .await
+        .expect("in time")
+        .expect("no panic");
+    assert_eq!(last, Some(v1::BatchStatus::Proven));
+
+    // One that ends in order is followed at once; what it took is there, and known by its request id.
+    accepted(first.submit("c", &batches[2]).await);
+    first.stop().await;
+    leads(&second).await;
+    let again = second.submit("c", &batches[2]).await.expect("it is known");
+    assert!(again.already_existed);
+    accepted(second.submit("d", &batches[3]).await);
+    let third = Service::with(configs[0].clone()).await;
+    prove_all(&second).await;
+    refused(
+        third.submit("e", &batches[3]).await,
+        Code::Unavailable,
+        "NOT_LEADER",
+        "",
+    );
+
+    // One that is deposed, as by a pause, writes no more, and stands by again where it runs on.
+    let began = std::time::Instant::now();
+    while !second.served.is_finished() {
+        assert!(began.elapsed() < PATIENCE);
+        // Unless it has renewed it meanwhile, the other takes it at its next look.
+        expire(&server).await;
+    }
+    leads(&third).await;
+    let ended = tokio::time::timeout(PATIENCE, second.served)
+        .await
+        .expect("it ends in time");
+    let error = ended.expect("no panic").expect_err("another leads");
+    assert!(
+        matches!(error, Error::Store(StoreError::Deposed { .. })),
+        "{error}"
+    );
+    assert_eq!(numbers(&third).await.len(), 4);
+    let state = third
+        .client()
+        .get_info(v1::GetInfoRequest {})
+        .await
+        .expect("it serves")
+        .into_inner();
+    assert_eq!(state.head_root, field::to_be(&sample.state().root()).to_vec());
+    third.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_deposed_stands_by_and_leads_again() {
+    let server = PgServer::start();
+    let (url, artifacts) = (server.database(), store());
+    let configs = [one_of(&url, artifacts.path()), one_of(&url, artifacts.path())];
+    let mut running = Vec::new();
+    let mut services = Vec::new();
+    for config in configs {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let address = format!("http://{}", config.listen);
+        let program = super::super::run_with(config, keyring(manifest()), async move { drop(stopped.await) });
+        running.push((stop, tokio::spawn(program)));
+        let channel = Channel::from_shared(address).expect("an address").connect_lazy();
+        let served = tokio::spawn(async { Ok(()) });
+        services.push(Service {
+            channel,
+            stop: None,
+            served,
+        });
+        leads(&services[0]).await;
+    }
+    let mut sample = sample();
+    let batches = founded(&mut sample);
+    accepted(services[0].submit("a", &batches[0]).await);
+    for (round, batch) in batches.iter().enumerate().skip(1) {
+        let (old, new) = (&services[(round + 1) % 2], &services[round % 2]);
+        // Of the two that see it, the one that has not led is faster or not.
+        let began = std::time::Instant::now();
+        loop {
+            expire(&server).await;
+            let read = new.client().get_info(v1::GetInfoRequest {}).await;
+            let leads = new.submit(&format!("r{round}"), batch).await;
+            match leads {
+                Ok(_) => break,
+                Err(status) => {
+                    assert_eq!(status.code(), Code::Unavailable, "{status}");
+                    assert!(began.elapsed() < PATIENCE, "{status} {read:?}");
+                }
+            }
+        }
+        let list = || old.client();
+        let began = std::time::Instant::now();
+        while list()
+            .list_batches(v1::ListBatchesRequest::default())
+            .await
+            .map_or(0, |list| list.into_inner().batches.len())
+            != round + 1
+        {
+            assert!(began.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    for (stop, program) in running {
+        stop.send(()).expect("it runs");
+        let ended = tokio::time::timeout(PATIENCE, program)
+            .await
+            .expect("it ends in time");
+        ended.expect("no panic").expect("no error");
+    }
+}

@@ -1,0 +1,365 @@
+//! What every store must do, tried on each: the folder's, PostgreSQL's, and the simulation's, which is held to the same.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use pgserver::PgServer;
+use rand::{Rng, SeedableRng, seq::IteratorRandom};
+use rand_chacha::ChaCha20Rng;
+use rules::{
+    account::{Account, AccountIndex, hashed},
+    operation::RollupId,
+    sample::{Draw, Mix, Sample, SampleConfig},
+    state::State,
+    witness::Shape,
+};
+
+use super::{
+    Identity, KeptStore, Opening, SCHEMA, Store, StoreError,
+    postgres::{Campaign, Candidate},
+};
+use crate::core::{
+    Head, Snapshot,
+    id::{BatchId, Fence, KeyId, StateRoot, TaskId, Tenant, UnixMs},
+    record::{ArtifactKey, BatchRecord, BatchStatus, Operations, TaskRecord, TaskStatus, Write},
+    simulation::Disk,
+};
+
+/// Rounds of random commits.
+const ROUNDS: u64 = 200;
+
+/// A place where a store can be opened time and again, one at a time.
+trait Place {
+    /// Opens the store; a new one has `first`.
+    fn open(&mut self, first: &State) -> Box<dyn Store>;
+}
+
+/// What a store here is for.
+pub(super) fn identity() -> Identity {
+    Identity {
+        schema: SCHEMA,
+        protocol_version: 2,
+        preset: "test".into(),
+        srs_digest: [1; 32],
+        shard_vk_digest: [2; 32],
+        aggregation_vk_digest: [3; 32],
+        chain_id: 4,
+        contract: [5; 20],
+        start: START,
+    }
+}
+
+pub(super) const START: Head = Head {
+    root: StateRoot([6; 32]),
+    next_number: 7,
+    time: 8,
+    queue_head: 9,
+};
+
+pub(super) fn first() -> State {
+    let config = SampleConfig {
+        seed: 1,
+        users: 2,
+        tokens: 1,
+    };
+    let mut sample = Sample::new(config);
+    let draw = Draw {
+        shape: Shape { places: 25, rooms: 5 },
+        queued: 3,
+        signed: 0,
+        mix: Mix::All,
+    };
+    let rollup_id = RollupId {
+        chain_id: 4,
+        contract: [5; 20],
+    };
+    sample.batch(rollup_id, 1, draw);
+    sample.state().clone()
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Place for Folder {
+    fn open(&mut self, first: &State) -> Box<dyn Store> {
+        let first = first.clone();
+        Box::new(KeptStore::open(self.0.path(), &identity(), || first).expect("it opens"))
+    }
+}
+
+struct Postgres {
+    url: String,
+    artifacts: tempfile::TempDir,
+}
+
+impl Place for Postgres {
+    fn open(&mut self, first: &State) -> Box<dyn Store> {
+        let candidate = candidate(&self.url);
+        let Campaign::Won(leadership) = candidate.campaign().expect("it answers") else {
+            panic!("nobody leads");
+        };
+        let opening = Opening::lead(leadership, self.artifacts.path()).expect("it opens");
+        let first = first.clone();
+        Box::new(
+            opening
+                .complete(&identity(), &[], || first, None)
+                .expect("it opens"),
+        )
+    }
+}
+
+/// A coordinator that shares the database of `url`.
+pub(super) fn candidate(url: &str) -> Candidate {
+    let lease = Duration::from_secs(2);
+    Candidate::new(url, "test".into(), "http://127.0.0.1:1".into(), lease).expect("it answers")
+}
+
+#[derive(Default)]
+struct Simulated(Arc<Mutex<Disk>>);
+
+impl Place for Simulated {
+    fn open(&mut self, first: &State) -> Box<dyn Store> {
+        let mut disk = self.0.lock().expect("not poisoned");
+        if disk.epoch == 0 {
+            disk.accounts = first.hashed().collect();
+        }
+        disk.epoch += 1;
+        Box::new(Self(Arc::clone(&self.0)))
+    }
+}
+
+impl Store for Simulated {
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Ok(self.0.lock().expect("not poisoned").snapshot())
+    }
+
+    fn state(&self) -> Result<State, StoreError> {
+        let disk = self.0.lock().expect("not poisoned");
+        let accounts = disk
+            .accounts
+            .iter()
+            .map(|(index, hashed)| (*index, hashed.account));
+        Ok(State::from_accounts(accounts.collect::<Vec<_>>()))
+    }
+
+    fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+        self.0.lock().expect("not poisoned").commit(writes.to_vec());
+        Ok(())
+    }
+
+    fn recover(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.0.lock().expect("not poisoned").artifacts.get(&key).cloned())
+    }
+}
+
+/// What a store should have.
+#[derive(Debug, Default)]
+struct Model {
+    epoch: u32,
+    batches: BTreeMap<BatchId, BatchRecord>,
+    tasks: BTreeMap<TaskId, TaskRecord>,
+    artifacts: BTreeMap<ArtifactKey, Vec<u8>>,
+    accounts: BTreeMap<AccountIndex, Account>,
+    paused: bool,
+}
+
+impl Model {
+    fn apply(&mut self, write: &Write) {
+        match write.clone() {
+            Write::Batch(batch) => drop(self.batches.insert(batch.id, *batch)),
+            Write::Task(task) => drop(self.tasks.insert(task.id, task)),
+            Write::RemoveTask(id) => drop(self.tasks.remove(&id)),
+            Write::Artifact(key, bytes) => drop(self.artifacts.insert(key, bytes)),
+            Write::RemoveArtifact(key) => drop(self.artifacts.remove(&key)),
+            Write::Paused(paused) => self.paused = paused,
+            Write::Accounts(changes) => {
+                for (index, account) in changes {
+                    match account {
+                        Some(hashed) => self.accounts.insert(index, hashed.account),
+                        None => self.accounts.remove(&index),
+                    };
+                }
+            }
+        }
+    }
+
+    fn check(&self, store: &dyn Store) {
+        let expected = Snapshot {
+            epoch: self.epoch,
+            batches: self.batches.values().cloned().collect(),
+            tasks: self.tasks.values().cloned().collect(),
+            paused: self.paused,
+        };
+        assert_eq!(store.snapshot().expect("readable"), expected);
+        let state = store.state().expect("readable");
+        let accounts = state.accounts().map(|(index, account)| (index, *account));
+        assert_eq!(accounts.collect::<BTreeMap<_, _>>(), self.accounts);
+        assert_eq!(state.root(), State::from_accounts(self.accounts.clone()).root());
+        for key in (0..BATCHES).map(BatchId).flat_map(artifacts_of) {
+            let found = store.artifact(key).expect("readable");
+            assert_eq!(found.as_ref(), self.artifacts.get(&key), "{key:?}");
+        }
+    }
+}
+
+/// Batches that random commits are about.
+const BATCHES: u64 = 4;
+
+fn artifacts_of(batch: BatchId) -> [ArtifactKey; 5] {
+    [
+        ArtifactKey::Statement(batch),
+        ArtifactKey::Undo(batch),
+        ArtifactKey::ShardInput(batch, 0),
+        ArtifactKey::ShardProof(batch, u32::MAX),
+        ArtifactKey::RootProof(batch),
+    ]
+}
+
+fn some_batch(rng: &mut ChaCha20Rng, id: BatchId) -> BatchRecord {
+    BatchRecord {
+        id,
+        tenant: Tenant("tenant".into()),
+        request_id: "\0 and \u{1f980}".into(),
+        sha256: rng.r#gen(),
+        number: rng.r#gen(),
+        keys: KeyId {
+            shard_vk: identity().shard_vk_digest,
+            aggregation_vk: identity().aggregation_vk_digest,
+        },
+        time: rng.r#gen(),
+        old_root: StateRoot(rng.r#gen()),
+        new_root: StateRoot(rng.r#gen()),
+        operations: Operations::default(),
+        queue_head: rng.r#gen(),
+        shards: rng.r#gen(),
+        shards_done: rng.r#gen(),
+        status: BatchStatus::Proving,
+        revision: rng.r#gen(),
+        accepted: UnixMs(rng.r#gen()),
+        started: rng.r#gen::<bool>().then_some(UnixMs(1)),
+        shards_done_at: None,
+        finished: None,
+        failure: None,
+    }
+}
+
+fn some_write(rng: &mut ChaCha20Rng, first: &[(AccountIndex, Account)]) -> Write {
+    let batch = BatchId(rng.gen_range(0..BATCHES));
+    let task = match rng.gen_range(0..3) {
+        0 => TaskId::aggregation(batch),
+        index => TaskId::shard(batch, index * 255),
+    };
+    let artifact = artifacts_of(batch)[rng.gen_range(0..5)];
+    match rng.gen_range(0..7) {
+        0 => Write::Batch(Box::new(some_batch(rng, batch))),
+        1 => Write::Task(TaskRecord {
+            status: TaskStatus::Leased,
+            fence: Fence(rng.r#gen()),
+            ..TaskRecord::new(task)
+        }),
+        2 => Write::RemoveTask(task),
+        3 => {
+            let length = [0, 1, 100_000][rng.gen_range(0..3)];
+            Write::Artifact(artifact, (0..length).map(|_| rng.r#gen()).collect())
+        }
+        4 => Write::RemoveArtifact(artifact),
+        5 => {
+            let (index, account) = *first.iter().choose(rng).expect("there are some");
+            let made = AccountIndex::new((1 << 32) + rng.gen_range(100..200)).expect("in range");
+            let changed = Account {
+                nonce: rng.r#gen(),
+                ..account
+            };
+            let made_or_gone = rng.r#gen::<bool>().then_some(changed);
+            Write::Accounts(hashed(&[(index, Some(changed)), (made, made_or_gone)]))
+        }
+        _ => Write::Paused(rng.r#gen()),
+    }
+}
+
+fn conforms(place: &mut dyn Place) {
+    let first = first();
+    let accounts: Vec<_> = first
+        .accounts()
+        .map(|(index, account)| (index, *account))
+        .collect();
+    let mut model = Model {
+        epoch: 1,
+        accounts: accounts.iter().copied().collect(),
+        ..Model::default()
+    };
+    let mut store = place.open(&first);
+    model.check(&*store);
+    store.commit(&[]).expect("nothing is a commit");
+    for round in 0..ROUNDS {
+        let mut rng = ChaCha20Rng::seed_from_u64(round);
+        let writes: Vec<Write> = (0..rng.gen_range(1..12))
+            .map(|_| some_write(&mut rng, &accounts))
+            .collect();
+        writes.iter().for_each(|write| model.apply(write));
+        store
+            .commit(&writes)
+            .unwrap_or_else(|error| panic!("round {round}: {error}"));
+        match rng.gen_range(0..20) {
+            // The answer may have been lost: the same again changes nothing.
+            0 | 1 => {
+                store.recover().expect("it is well");
+                store.commit(&writes).expect("it commits");
+            }
+            2 => {
+                drop(store);
+                // What a new store would begin with is not looked at again.
+                store = place.open(&State::default());
+                model.epoch += 1;
+            }
+            _ => {}
+        }
+        if round % 10 == 0 || round + 1 == ROUNDS {
+            model.check(&*store);
+        }
+    }
+    many(place, store, &accounts);
+}
+
+/// A commit of more than fits a page or a statement of any store.
+fn many(place: &mut dyn Place, store: Box<dyn Store>, accounts: &[(AccountIndex, Account)]) {
+    let index = |at: u64| AccountIndex::new((1 << 32) + 1_000 + at).expect("in range");
+    let all: Vec<_> = (0..40_000).map(|at| (index(at), Some(accounts[0].1))).collect();
+    let before = store.state().expect("readable").accounts().len();
+    store
+        .commit(&[Write::Accounts(hashed(&all))])
+        .expect("it commits");
+    drop(store);
+    let store = place.open(&State::default());
+    let state = store.state().expect("readable");
+    assert_eq!(state.accounts().len(), before + all.len());
+    assert!(
+        all.iter()
+            .all(|(index, account)| state.get(*index) == account.as_ref())
+    );
+}
+
+#[test]
+fn the_simulation_conforms() {
+    conforms(&mut Simulated::default());
+}
+
+#[test]
+fn a_folder_conforms() {
+    conforms(&mut Folder(tempfile::tempdir().expect("a folder")));
+}
+
+#[test]
+fn postgres_conforms() {
+    let server = PgServer::start();
+    conforms(&mut Postgres {
+        url: server.database(),
+        artifacts: tempfile::tempdir().expect("a folder"),
+    });
+}
