@@ -20,6 +20,6 @@ mod verifier;
 
 pub use config::{BATCH_BYTES_MAX, Config, ConfigError, Postgres, Quotas, TlsFiles};
 pub use keyring::{Keys, KeysError};
-pub use server::{Coordinator, Error, metrics::METRICS, run};
+pub use server::{Coordinator, Error, metrics::METRICS, run, run_with_verifier};
 pub use snapshot::SnapshotError;
 pub use verifier::Verifier;

@@ -144,6 +144,28 @@ pub async fn run(
     run_with(config, keys.try_into()?, shutdown).await
 }
 
+/// The same as [`run`], for proofs that `verifier` judges: `preset` and `manifest` say what they are proofs of.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run_with_verifier(
+    config: Config,
+    preset: Preset,
+    manifest: Manifest,
+    verifier: Box<dyn Verifier>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    run_with(config, of_one(preset, manifest, verifier), shutdown).await
+}
+
+fn of_one(preset: Preset, manifest: Manifest, verifier: Box<dyn Verifier>) -> Keyring {
+    Keyring {
+        preset,
+        current: Circuits { manifest, verifier },
+        previous: Vec::new(),
+    }
+}
+
 async fn run_with(
     config: Config,
     keyring: Keyring,
@@ -198,12 +220,7 @@ impl Coordinator {
         manifest: Manifest,
         verifier: Box<dyn Verifier>,
     ) -> Result<Self, Error> {
-        let keyring = Keyring {
-            preset,
-            current: Circuits { manifest, verifier },
-            previous: Vec::new(),
-        };
-        Self::start_with(config, keyring).await
+        Self::start_with(config, of_one(preset, manifest, verifier)).await
     }
 
     async fn start_with(config: Config, keyring: Keyring) -> Result<Self, Error> {
@@ -305,8 +322,7 @@ impl Coordinator {
         let stopping = shell.stopping().clone();
         let meter = Arc::new(Meter::new(&config));
         let lookout = tokio::spawn(look_out(Arc::clone(&shell), Arc::clone(&about), metrics, status));
-        let services =
-            services(&shell, about, Arc::clone(&keyring), &meter, &config).add_service(health_service);
+        let services = services(&shell, about, keyring, &meter, &config).add_service(health_service);
         let standing = Arc::clone(shell.standing());
         let gate = Gate::new(Arc::clone(&in_force.access), meter, &config.quotas, standing);
         let sweeper = tokio::spawn(gate.sweeper(stopping.clone()));
@@ -326,9 +342,7 @@ impl Coordinator {
         let reloader = tokio::spawn(in_force.files.keep(stopping.clone()));
         let timekeeper = tokio::spawn(Arc::clone(&shell).keep_time());
         let storekeeper = tokio::spawn(Arc::clone(&shell).keep_store());
-        let candidacy = standby.map(|standby| {
-            tokio::spawn(standby.keep(Arc::clone(&shell), config.clone(), keyring, health.clone()))
-        });
+        let candidacy = standby.map(|standby| tokio::spawn(standby.keep(Arc::clone(&shell), health.clone())));
         let reporter = tokio::spawn(report(shell.suspensions(), stopping.clone(), health.clone()));
         let (one, all) = (bounds::of_one(&config), bounds::of_all(&config));
         tracing::debug!(?one, ?all, "bytes that callers may take at most");

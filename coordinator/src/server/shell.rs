@@ -13,7 +13,7 @@ mod rollback;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -30,7 +30,7 @@ pub(super) use self::{
     meters::{Meters, Work},
     rollback::{CancelFailure, RollbackFailure},
 };
-use super::{standing::Standing, status::Unavailable, told::Told};
+use super::{standby::Follower, standing::Standing, status::Unavailable, told::Told};
 use crate::{
     core::{
         Core, Effect, HEARTBEAT_MS, Output,
@@ -109,6 +109,8 @@ pub(crate) struct Shell {
     store: RwLock<Arc<dyn Store>>,
     /// Whether another coordinator leads: then nothing is changed here.
     standing: Arc<Standing>,
+    /// What sees what that one writes; none where the store is this one's alone.
+    follower: OnceLock<Arc<Follower>>,
     keyring: Arc<Keyring>,
     clock: Clock,
     timer: watch::Sender<Option<UnixMs>>,
@@ -147,6 +149,7 @@ impl Shell {
             ledger: Mutex::new(ledger),
             store: RwLock::new(store),
             standing: Arc::default(),
+            follower: OnceLock::new(),
             keyring,
             clock,
             timer,
@@ -161,6 +164,12 @@ impl Shell {
 
     fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Says how to see what another coordinator writes.
+    pub(super) fn follow_by(&self, follower: Arc<Follower>) {
+        let set = self.follower.set(follower);
+        debug_assert!(set.is_ok(), "it is said once");
     }
 
     /// Whether another coordinator leads.
@@ -384,8 +393,18 @@ impl Shell {
         })
     }
 
-    /// Reads the core.
+    /// Reads the core: nothing older than what was acknowledged before, whoever leads.
     pub(super) fn read<T>(&self, read: impl FnOnce(&Core) -> T) -> Result<T, Unavailable> {
+        if let Some(follower) = self.follower.get()
+            && !self.standing.leads()
+        {
+            follower.refresh(self).map_err(|error| {
+                tracing::warn!(%error, "the shared store is not seen");
+                Unavailable::Store
+            })?;
+        } else if !self.store().is_current() {
+            return Err(Unavailable::Store);
+        }
         Ok(read(&self.lock()?.core))
     }
 

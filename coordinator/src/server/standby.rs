@@ -1,10 +1,13 @@
 //! How a coordinator comes to lead: at once, where the store is its own; by the lease in the database, where it shares one. Until then it
 //! mirrors what the leader writes, for those who read.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use rules::state::State;
-use tokio::task;
+use tokio::{sync::watch, task};
 use tonic_health::server::HealthReporter;
 
 use super::{
@@ -12,7 +15,7 @@ use super::{
     shell::{Clock, Shell},
 };
 use crate::{
-    config::Config,
+    config::{Config, Postgres},
     core::{
         Core, Head, Limits,
         id::{StateRoot, UnixMs},
@@ -28,6 +31,9 @@ use crate::{
 /// How often a coordinator that stands by looks whether nobody leads, and what the leader has written.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How long a start waits for a database that does not answer.
+const DATABASE_MAX: Duration = Duration::from_secs(30);
+
 /// A coordinator that is about to serve.
 pub(super) struct Begun {
     pub(super) shell: Shell,
@@ -38,15 +44,18 @@ pub(super) struct Begun {
 
 /// A coordinator's place among those that share a database.
 pub(super) struct Standby {
-    candidate: Candidate,
-    place: Place,
+    follower: Arc<Follower>,
+    /// Becomes true once it leads no more; none while it stands by.
+    lost: Option<watch::Receiver<bool>>,
 }
 
-enum Place {
-    /// It leads, until it hears otherwise.
-    Leads(tokio::sync::watch::Receiver<bool>),
-    /// Another does. So many commits of it are known.
-    StandsBy(i64),
+/// Sees what the coordinator that leads has written.
+pub(super) struct Follower {
+    candidate: Candidate,
+    config: Config,
+    keyring: Arc<Keyring>,
+    /// Commits that are known here. Locked while they are looked for.
+    known: Mutex<i64>,
 }
 
 /// What a store has.
@@ -59,17 +68,38 @@ struct Opened {
 
 /// Opens the store; one that is shared as soon as there is one, or nobody leads.
 pub(super) fn begin(config: &Config, keyring: Arc<Keyring>) -> Result<Begun, Error> {
-    let clock = Clock::start();
     let Some(shared) = &config.postgres else {
         let opening = Opening::begin(&config.store)?;
+        let clock = Clock::start();
         let opened = complete(config, &keyring, opening, &|| clock.now())?;
-        let shell = Shell::new(opened.core, opened.ledger, opened.store, keyring, clock);
         return Ok(Begun {
-            shell,
             start: opened.start,
+            shell: Shell::new(opened.core, opened.ledger, opened.store, keyring, clock),
             standby: None,
         });
     };
+    let began = Instant::now();
+    let mut told = String::new();
+    loop {
+        let why = match join(config, shared, &keyring) {
+            Ok(Some(begun)) => return Ok(begun),
+            Ok(None) => "another coordinator makes the store".to_owned(),
+            Err(Error::Store(error)) if error.may_pass() && began.elapsed() < DATABASE_MAX => {
+                error.to_string()
+            }
+            Err(error) => return Err(error),
+        };
+        if why != told {
+            tracing::warn!(why, "the shared store is waited for");
+            told = why;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Leads if nobody does, and else mirrors what the leader writes; none where that has not made the store yet.
+fn join(config: &Config, shared: &Postgres, keyring: &Arc<Keyring>) -> Result<Option<Begun>, Error> {
+    let clock = Clock::start();
     let lease = Duration::from_millis(shared.lease_ms);
     let candidate = Candidate::new(
         &shared.url,
@@ -77,58 +107,46 @@ pub(super) fn begin(config: &Config, keyring: Arc<Keyring>) -> Result<Begun, Err
         shared.advertised.clone(),
         lease,
     )?;
-    let mut told = false;
-    loop {
-        match candidate.campaign()? {
-            Campaign::Won(leadership) => {
-                let lost = leadership.lost();
-                tracing::info!(term = leadership.term(), "this coordinator leads");
-                let opening = Opening::lead(leadership, &config.store)?;
-                let opened = complete(config, &keyring, opening, &|| clock.now())?;
-                return Ok(Begun {
-                    shell: Shell::new(opened.core, opened.ledger, opened.store, keyring, clock),
-                    start: opened.start,
-                    standby: Some(Standby {
-                        candidate,
-                        place: Place::Leads(lost),
-                    }),
-                });
-            }
-            Campaign::Lost(leader) => {
-                if let Some(mirrored) = mirror(config, &keyring, &candidate, &|| clock.now())? {
-                    let Opened {
-                        core,
-                        ledger,
-                        store,
-                        start,
-                    } = mirrored;
-                    tracing::info!(
-                        leader = leader.url,
-                        term = leader.term,
-                        "this coordinator stands by"
-                    );
-                    let shell = Shell::new(core, ledger, store, keyring, clock);
-                    shell.standing().set(Some(heard(&leader)));
-                    return Ok(Begun {
-                        shell,
-                        start,
-                        standby: Some(Standby {
-                            candidate,
-                            place: Place::StandsBy(leader.commits),
-                        }),
-                    });
-                }
-                if !told {
-                    tracing::info!(
-                        leader = leader.url,
-                        "the store is being made by another coordinator"
-                    );
-                    told = true;
-                }
-            }
+    let (opened, commits, lost) = match candidate.campaign()? {
+        Campaign::Won(leadership) => {
+            tracing::info!(term = leadership.term(), "this coordinator leads");
+            let lost = leadership.lost();
+            let opening = Opening::lead(leadership, &config.store)?;
+            let opened = complete(config, keyring, opening, &|| clock.now())?;
+            (Some(opened), 0, Some(lost))
         }
-        std::thread::sleep(LOOK);
+        Campaign::Lost(leader) => {
+            let opened = mirror(config, keyring, &candidate, &|| clock.now())?;
+            (opened, leader.commits, None)
+        }
+    };
+    let Some(Opened {
+        core,
+        ledger,
+        store,
+        start,
+    }) = opened
+    else {
+        return Ok(None);
+    };
+    let follower = Arc::new(Follower {
+        candidate,
+        config: config.clone(),
+        keyring: Arc::clone(keyring),
+        known: Mutex::new(commits),
+    });
+    let shell = Shell::new(core, ledger, store, Arc::clone(keyring), clock);
+    shell.follow_by(Arc::clone(&follower));
+    if lost.is_none() {
+        tracing::info!("this coordinator stands by");
+        shell.standing().set(Some(String::new()));
     }
+    let standby = Some(Standby { follower, lost });
+    Ok(Some(Begun {
+        shell,
+        start,
+        standby,
+    }))
 }
 
 /// Where a leader is reached; empty where its time is over.
@@ -220,97 +238,93 @@ fn mirror(
 
 impl Standby {
     /// Leads when nobody does, and ends the service when another does after that; until the coordinator stops.
-    pub(super) async fn keep(
-        self,
-        shell: Arc<Shell>,
-        config: Config,
-        keyring: Arc<Keyring>,
-        health: HealthReporter,
-    ) {
-        let Self { candidate, mut place } = self;
+    pub(super) async fn keep(self, shell: Arc<Shell>, health: HealthReporter) {
+        let Self { follower, mut lost } = self;
         let stopping = shell.stopping().clone();
-        loop {
-            let mut lost = match place {
-                Place::Leads(lost) => lost,
-                Place::StandsBy(commits) => {
-                    tokio::select! {
-                        () = stopping.cancelled() => return,
-                        () = tokio::time::sleep(LOOK) => {}
-                    }
-                    let (shell, candidate) = (Arc::clone(&shell), candidate.clone());
-                    let (config, keyring) = (config.clone(), Arc::clone(&keyring));
-                    let look = move || look(&shell, &candidate, &config, &keyring, commits);
-                    let Ok(now) = task::spawn_blocking(look).await else {
+        let mut lost = loop {
+            match lost.take() {
+                Some(lost) => break lost,
+                None => {
+                    let (shell, follower) = (Arc::clone(&shell), Arc::clone(&follower));
+                    let Ok(now) = task::spawn_blocking(move || follower.look(&shell)).await else {
                         tracing::error!("a look at the shared store ended in a panic");
                         stopping.cancel();
                         return;
                     };
-                    place = now;
-                    if let Place::Leads(_) = place {
-                        set_health(&health, true).await;
-                    }
-                    continue;
+                    lost = now;
                 }
-            };
+            }
             tokio::select! {
                 () = stopping.cancelled() => return,
-                heard = lost.wait_for(|lost| *lost) => if heard.is_err() { return },
+                () = tokio::time::sleep(if lost.is_some() { Duration::ZERO } else { LOOK }) => {}
             }
-            let ending = {
-                let (shell, candidate) = (Arc::clone(&shell), candidate.clone());
-                task::spawn_blocking(move || shell.end_with(candidate.deposed()))
-            };
-            if ending.await.is_err() {
-                stopping.cancel();
-            }
-            return;
+        };
+        set_health(&health, true).await;
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            heard = lost.wait_for(|lost| *lost) => if heard.is_err() { return },
+        }
+        let deposed = {
+            let shell = Arc::clone(&shell);
+            task::spawn_blocking(move || shell.end_with(follower.candidate.deposed()))
+        };
+        if deposed.await.is_err() {
+            stopping.cancel();
         }
     }
 }
 
-/// Takes the lead if nobody has it, or what the leader has come to.
-fn look(shell: &Shell, candidate: &Candidate, config: &Config, keyring: &Keyring, commits: i64) -> Place {
-    let done = match candidate.campaign() {
-        Ok(Campaign::Won(leadership)) => lead(shell, leadership, config, keyring),
-        Ok(Campaign::Lost(leader)) => {
-            shell.standing().set(Some(heard(&leader)));
-            match leader.commits == commits {
-                true => Ok(Place::StandsBy(commits)),
-                false => follow(shell, candidate, config, keyring, leader.commits),
+impl Follower {
+    /// Takes the lead if nobody has it, or what the leader has come to.
+    fn look(&self, shell: &Shell) -> Option<watch::Receiver<bool>> {
+        let seen = match self.candidate.campaign() {
+            Ok(Campaign::Won(leadership)) => self.lead(shell, leadership).map(Some),
+            Ok(Campaign::Lost(leader)) => {
+                shell.standing().set(Some(heard(&leader)));
+                self.refresh(shell).map(|()| None)
             }
-        }
-        Err(error) => Err(error.into()),
-    };
-    done.unwrap_or_else(|error| {
-        match error {
-            Error::Store(error) if !error.may_pass() => shell.end_with(error),
-            error => tracing::warn!(%error, "the shared store is not seen"),
-        }
-        Place::StandsBy(commits)
-    })
-}
-
-fn lead(shell: &Shell, leadership: Leadership, config: &Config, keyring: &Keyring) -> Result<Place, Error> {
-    let (lost, term) = (leadership.lost(), leadership.term());
-    tracing::info!(term, "this coordinator takes the lead");
-    let opening = Opening::lead(leadership, &config.store)?;
-    let Opened {
-        core, ledger, store, ..
-    } = complete(config, keyring, opening, &|| shell.now())?;
-    shell.lead(core, ledger, store);
-    tracing::info!(term, "this coordinator leads");
-    Ok(Place::Leads(lost))
-}
-
-fn follow(
-    shell: &Shell,
-    candidate: &Candidate,
-    config: &Config,
-    keyring: &Keyring,
-    commits: i64,
-) -> Result<Place, Error> {
-    if let Some(Opened { core, store, .. }) = mirror(config, keyring, candidate, &|| shell.now())? {
-        shell.mirror(core, store);
+            Err(error) => Err(error.into()),
+        };
+        seen.unwrap_or_else(|error| {
+            match error {
+                Error::Store(error) if !error.may_pass() => shell.end_with(error),
+                error => tracing::warn!(%error, "the shared store is not seen"),
+            }
+            None
+        })
     }
-    Ok(Place::StandsBy(commits))
+
+    /// Leads with what the store has.
+    fn lead(&self, shell: &Shell, leadership: Leadership) -> Result<watch::Receiver<bool>, Error> {
+        // Nobody takes over what was before.
+        let _known = self.known();
+        let (lost, term) = (leadership.lost(), leadership.term());
+        tracing::info!(term, "this coordinator takes the lead");
+        let opening = Opening::lead(leadership, &self.config.store)?;
+        let opened = complete(&self.config, &self.keyring, opening, &|| shell.now())?;
+        shell.lead(opened.core, opened.ledger, opened.store);
+        tracing::info!(term, "this coordinator leads");
+        Ok(lost)
+    }
+
+    fn known(&self) -> MutexGuard<'_, i64> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what the leader has written by now.
+    pub(super) fn refresh(&self, shell: &Shell) -> Result<(), Error> {
+        let mut known = self.known();
+        if shell.standing().leads() {
+            return Ok(());
+        }
+        let leader = self.candidate.leader()?;
+        if leader.commits == *known {
+            return Ok(());
+        }
+        if let Some(opened) = mirror(&self.config, &self.keyring, &self.candidate, &|| shell.now())? {
+            shell.mirror(opened.core, opened.store);
+        }
+        *known = leader.commits;
+        Ok(())
+    }
 }

@@ -1601,6 +1601,10 @@ impl Store for FullStore {
         self.store.recover()
     }
 
+    fn is_current(&self) -> bool {
+        self.store.is_current()
+    }
+
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.artifact(key)
     }

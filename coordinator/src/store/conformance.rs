@@ -153,6 +153,10 @@ impl Store for Simulated {
         Ok(())
     }
 
+    fn is_current(&self) -> bool {
+        true
+    }
+
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.0.lock().expect("not poisoned").artifacts.get(&key).cloned())
     }

@@ -124,6 +124,10 @@ impl Records for Embedded {
         self.with(|database| database.commit(changes))
     }
 
+    fn is_current(&self) -> bool {
+        true
+    }
+
     fn recover(&self) -> Result<(), StoreError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // The old one holds the file's lock until it is gone.

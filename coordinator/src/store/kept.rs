@@ -304,6 +304,10 @@ impl Store for KeptStore {
         self.records.recover()
     }
 
+    fn is_current(&self) -> bool {
+        self.records.is_current()
+    }
+
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
         let entry = || self.records.get(&artifact_key(key));
         let mut listed = entry()?;

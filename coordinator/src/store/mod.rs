@@ -208,6 +208,9 @@ pub trait Store: Send + Sync {
     /// See [`StoreError`]: it is not ready yet.
     fn recover(&self) -> Result<(), StoreError>;
 
+    /// Whether what this process knows of the store is certainly all that there is: nobody else can have written since.
+    fn is_current(&self) -> bool;
+
     /// A stored byte string, checked by its digest; none where none is listed.
     ///
     /// # Errors

@@ -157,6 +157,10 @@ impl Records for Mirror {
         Err(StoreError::StandsBy { store })
     }
 
+    fn is_current(&self) -> bool {
+        false
+    }
+
     fn recover(&self) -> Result<(), StoreError> {
         self.0.forget();
         Ok(())
@@ -220,6 +224,10 @@ impl Records for Shared {
         }
         *commits += 1;
         Ok(())
+    }
+
+    fn is_current(&self) -> bool {
+        self.leadership.is_certain()
     }
 
     fn recover(&self) -> Result<(), StoreError> {

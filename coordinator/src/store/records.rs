@@ -47,6 +47,9 @@ pub(super) trait Records: fmt::Debug + Send + Sync {
     /// whether they were made.
     fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError>;
 
+    /// Whether nobody else can have written since this process did.
+    fn is_current(&self) -> bool;
+
     /// Makes ready again what has failed by an error that may pass.
     fn recover(&self) -> Result<(), StoreError>;
 }

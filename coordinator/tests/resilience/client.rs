@@ -15,7 +15,7 @@ use coordinator::convert::batch_to_proto;
 use keys::VerifyingKeys;
 use prost::Message;
 use proto::{
-    connection::{Channel, Connector},
+    connection::{Channel, Connector, CoordinatorUrl},
     v1::{self, BatchStatus, prover_service_client::ProverServiceClient},
 };
 use rand::{Rng, SeedableRng};
@@ -77,7 +77,8 @@ struct Expected {
 
 /// The clients of one service.
 pub struct Clients {
-    channel: Channel,
+    connector: Connector,
+    channel: Mutex<Channel>,
     pub history: History,
     judge: Judge,
     preset: Preset,
@@ -101,7 +102,8 @@ impl Clients {
     /// Clients of the service that is reached so.
     pub fn of(connector: &Connector, judge: Judge, preset: Preset, open_max: usize) -> Arc<Self> {
         Arc::new(Self {
-            channel: connector.channel().expect("the files are there"),
+            channel: Mutex::new(connector.channel().expect("the files are there")),
+            connector: connector.clone(),
             history: History::begin(),
             judge,
             preset,
@@ -165,7 +167,7 @@ impl Clients {
         self.ended.store(true, Ordering::SeqCst);
         let listed = self.list().await;
         self.assert_faultless();
-        let faults = self.history.faults(&listed);
+        let faults = self.history.faults(&listed, self.connector.has_others());
         assert!(faults.is_empty(), "{:#?}", &faults[..faults.len().min(5)]);
         listed.len()
     }
@@ -186,7 +188,16 @@ impl Clients {
     }
 
     fn client(&self) -> ProverServiceClient<Channel> {
-        ProverServiceClient::new(self.channel.clone())
+        ProverServiceClient::new(self.channel.lock().expect("not poisoned").clone())
+    }
+
+    /// Turns to another coordinator, where there are several.
+    fn turn_from(&self, url: &CoordinatorUrl, said: Option<&Status>) {
+        if self.connector.has_others() {
+            self.connector.turn_from(url, said);
+            let channel = self.connector.channel().expect("the files are there");
+            *self.channel.lock().expect("not poisoned") = channel;
+        }
     }
 
     fn ended(&self) -> bool {
@@ -199,8 +210,12 @@ impl Clients {
         what: &str,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Option<T> {
+        let url = self.connector.url().clone();
         match timeout(ANSWER_MAX, call).await {
-            Err(_) => None,
+            Err(_) => {
+                self.turn_from(&url, None);
+                None
+            }
             Ok(Ok(answer)) => Some(answer.into_inner()),
             Ok(Err(status)) => {
                 let lasts = matches!(
@@ -214,6 +229,8 @@ impl Clients {
                 );
                 if lasts {
                     self.fault(format!("{what}: {status:?}"));
+                } else {
+                    self.turn_from(&url, Some(&status));
                 }
                 None
             }

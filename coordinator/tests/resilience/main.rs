@@ -7,11 +7,13 @@
 //! ```sh
 //! cargo test --release -p coordinator --test resilience -- kills --rounds 1000 --seed 7
 //! cargo test --release -p coordinator --test resilience -- kills --rounds 20 --program target/release/rollup-prover
+//! cargo test --release -p coordinator --test resilience -- cluster --rounds 1000 --seed 7
 //! cargo test --release -p coordinator --test resilience -- store later full --every
 //! cargo test --release -p coordinator --test resilience -- hostile --seconds 300
 //! ```
 
 mod client;
+mod cluster;
 mod full;
 mod history;
 mod hostile;
@@ -33,7 +35,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let first = arguments.next();
     let role = first.as_deref().unwrap_or_default();
-    if ["coordinator", "worker", "prover"].contains(&role) {
+    if ["coordinator", "member", "worker", "prover"].contains(&role) {
         tracing_subscriber::fmt()
             .with_env_filter("info")
             .with_ansi(false)
@@ -49,6 +51,14 @@ fn main() {
             // Where it is traced, the tracer is ready by then.
             std::io::stdin().read_line(&mut String::new()).expect("readable");
             if let Err(error) = standin::coordinator(address, Path::new(&store), papers.as_ref()) {
+                tracing::error!(%error, "the coordinator ends");
+                exit(1);
+            }
+        }
+        "member" => {
+            let (address, store, url) = (next(), next(), next());
+            let address = address.parse().expect("an address");
+            if let Err(error) = standin::member(address, Path::new(&store), &url) {
                 tracing::error!(%error, "the coordinator ends");
                 exit(1);
             }
@@ -143,6 +153,9 @@ fn tests(options: &Options) {
     }
     if options.wants("kills") {
         runtime.block_on(kills::run(plan(options)));
+    }
+    if options.wants("cluster") {
+        runtime.block_on(cluster::run(plan(options)));
     }
     if options.wants("full") {
         runtime.block_on(full::disturb(options.seed, if options.every { 40 } else { 2 }));

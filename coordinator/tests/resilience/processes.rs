@@ -116,6 +116,10 @@ impl Process {
         }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn send(&self, signal: Signal) {
         // It may have ended, which is noticed elsewhere.
         let _ = kill(Pid::from_raw(self.child.id() as i32), signal);
@@ -225,21 +229,42 @@ fn coordinator(programs: &Programs, folder: &Path, address: &str) -> Process {
             command.arg(address).arg(store);
             command
         }
-        Programs::Released(program) => {
-            let contract = format!("0x{}", hex::encode(standin::ROLLUP.contract));
-            let chain_id = standin::ROLLUP.chain_id.to_string();
-            let mut command = Command::new(program);
-            command.args(["coordinator", "--listen", address, "--data-dir"]);
-            command.arg(store);
-            command.args(["--chain-id", &chain_id, "--contract", &contract]);
-            command.args(["--lease-seconds", "15"]).args(KEYS);
-            command
-        }
+        Programs::Released(program) => released(program, address, &store),
     };
     Process::spawn(command, folder, "coordinator")
 }
 
-fn worker(programs: &Programs, folder: &Path, address: &str, worker: usize) -> Process {
+/// One of the coordinators that share the database of `url` and the artifacts in `folder`.
+pub fn member(programs: &Programs, folder: &Path, address: &str, url: &str) -> Command {
+    let store = folder.join("store");
+    match programs {
+        Programs::Released(program) => {
+            let mut command = released(program, address, &store);
+            command
+                .args(["--leader-lease-ms", "3000"])
+                .env("ROLLUP_PROVER_POSTGRES", url);
+            command
+        }
+        _ => {
+            let mut command = this("member");
+            command.arg(address).arg(store).arg(url);
+            command
+        }
+    }
+}
+
+fn released(program: &Path, address: &str, store: &Path) -> Command {
+    let contract = format!("0x{}", hex::encode(standin::ROLLUP.contract));
+    let chain_id = standin::ROLLUP.chain_id.to_string();
+    let mut command = Command::new(program);
+    command.args(["coordinator", "--listen", address, "--data-dir"]);
+    command.arg(store);
+    command.args(["--chain-id", &chain_id, "--contract", &contract]);
+    command.args(["--lease-seconds", "15"]).args(KEYS);
+    command
+}
+
+pub fn worker(programs: &Programs, folder: &Path, address: &str, worker: usize) -> Process {
     let name = format!("worker-{worker}");
     let command = match programs {
         Programs::StandIn | Programs::Traced(_) | Programs::Limited { .. } => {
@@ -252,7 +277,8 @@ fn worker(programs: &Programs, folder: &Path, address: &str, worker: usize) -> P
         }
         Programs::Released(program) => {
             let mut command = Command::new(program);
-            let url = format!("http://{address}");
+            let url = address.split(',').map(|address| format!("http://{address}"));
+            let url = url.collect::<Vec<_>>().join(",");
             command.args(["worker", "--coordinator", &url, "--name", &name]);
             command.args(["--device", "cpu"]).args(KEYS);
             command

@@ -49,6 +49,9 @@ const AGGREGATION_VK: [u8; 32] = [4; 32];
 /// How long a lease lasts here: long against a round trip, short against a test.
 pub const LEASE: Duration = Duration::from_millis(1_500);
 
+/// How long a coordinator leads after its last word.
+pub const LEADER_LEASE: Duration = Duration::from_secs(1);
+
 pub fn proof(instances: &[Fr]) -> Vec<u8> {
     let mut hasher = Sha256::new_with_prefix(KEY);
     instances
@@ -195,10 +198,26 @@ pub fn start(store: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// How a coordinator is reached that everybody may call.
+/// The role of one of several coordinators that share a database.
+pub fn member(listen: SocketAddr, store: &Path, url: &str) -> Result<(), coordinator::Error> {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut config = config(listen, store);
+    config.postgres = Some(coordinator::Postgres {
+        url: url.into(),
+        holder: listen.to_string(),
+        advertised: format!("http://{listen}"),
+        lease_ms: LEADER_LEASE.as_millis() as u64,
+    });
+    let verifier = Box::new(DigestVerifier);
+    let ended = coordinator::run_with_verifier(config, PRESET, manifest(), verifier, terminated());
+    runtime.block_on(ended)
+}
+
+/// How a coordinator is reached that everybody may call, or several are by addresses with commas between them.
 pub fn connector(address: &str) -> Connector {
-    let url = format!("http://{address}").parse().expect("a URL");
-    Connector::new(url, Credentials::default()).expect("nothing can be wrong with it")
+    let url = |address| format!("http://{address}").parse().expect("a URL");
+    let urls = address.split(',').map(url).collect();
+    Connector::any(urls, Credentials::default()).expect("nothing can be wrong with it")
 }
 
 /// The role of a worker: the real one, whose prover process is [`prover`].

@@ -2,9 +2,9 @@
 
 use std::{
     fmt,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::Row as _;
@@ -84,6 +84,8 @@ pub struct Leadership {
     term: i64,
     commits: i64,
     lost: watch::Receiver<bool>,
+    /// Until when nobody else can lead, by this process's clock.
+    certain: Arc<Mutex<Instant>>,
     /// Dropped to end the renewals.
     stop: Option<mpsc::Sender<()>>,
     renewals: Option<JoinHandle<()>>,
@@ -129,6 +131,7 @@ impl Candidate {
     /// # Errors
     /// See [`StoreError`].
     pub fn campaign(&self) -> Result<Campaign, StoreError> {
+        let asked = Instant::now();
         let lease_ms = self.lease.as_millis() as f64;
         let taken = self.link.call(CALL_MAX, async |connection| {
             let take = sqlx::query(TAKE)
@@ -145,6 +148,7 @@ impl Candidate {
             self.clone(),
             column(0)?,
             column(1)?,
+            asked + self.lease,
         )))
     }
 
@@ -190,12 +194,13 @@ impl Candidate {
 }
 
 impl Leadership {
-    fn begin(candidate: Candidate, term: i64, commits: i64) -> Self {
+    fn begin(candidate: Candidate, term: i64, commits: i64, certain: Instant) -> Self {
+        let certain = Arc::new(Mutex::new(certain));
         let (lost_sender, lost) = watch::channel(false);
         let (stop, stopped) = mpsc::channel();
         let renewals = thread::Builder::new().name("leadership".into()).spawn({
-            let candidate = candidate.clone();
-            move || candidate.renew(term, &stopped, &lost_sender)
+            let (candidate, certain) = (candidate.clone(), Arc::clone(&certain));
+            move || candidate.renew(term, &stopped, &lost_sender, &certain)
         });
         if let Err(error) = &renewals {
             tracing::error!(%error, "no thread renews the lead; another will take it");
@@ -205,6 +210,7 @@ impl Leadership {
             term,
             commits,
             lost,
+            certain,
             stop: Some(stop),
             renewals: renewals.ok(),
         }
@@ -218,6 +224,11 @@ impl Leadership {
     /// Becomes true once another leads.
     pub fn lost(&self) -> watch::Receiver<bool> {
         self.lost.clone()
+    }
+
+    /// Whether nobody else can lead at this moment: the lease, counted from when it was last asked for, is not over.
+    pub(super) fn is_certain(&self) -> bool {
+        Instant::now() < *self.certain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn link(&self) -> Arc<Link> {
@@ -245,19 +256,28 @@ impl Leadership {
 impl Candidate {
     /// Renews a lease until it is told to stop or another leads. A database that does not answer is asked on: until another could take
     /// the lead it says, the lead is kept.
-    fn renew(&self, term: i64, stopped: &mpsc::Receiver<()>, lost: &watch::Sender<bool>) {
+    fn renew(
+        &self,
+        term: i64,
+        stopped: &mpsc::Receiver<()>,
+        lost: &watch::Sender<bool>,
+        certain: &Mutex<Instant>,
+    ) {
         let lease_ms = self.lease.as_millis() as f64;
         loop {
             match stopped.recv_timeout(self.lease / RENEWALS) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
+            let asked = Instant::now();
             let renewed = self.link.call(RENEWAL_MAX, async |connection| {
                 let renew = sqlx::query(RENEW).bind(term).bind(lease_ms);
                 renew.fetch_optional(connection).await
             });
             match renewed {
-                Ok(Some(_)) => {}
+                Ok(Some(_)) => {
+                    *certain.lock().unwrap_or_else(PoisonError::into_inner) = asked + self.lease;
+                }
                 Ok(None) => {
                     tracing::warn!(term, "another coordinator leads");
                     lost.send_replace(true);
