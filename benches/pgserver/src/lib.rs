@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::ErrorKind,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener},
     os::unix::{
         fs::{MetadataExt as _, chown},
         process::CommandExt as _,
@@ -75,6 +75,24 @@ impl PgServer {
     /// Where it does not start.
     pub fn restart(&mut self) {
         self.kill();
+        let began = Instant::now();
+        while self.ask("postgres", "SELECT 1").is_none() {
+            let log = || fs::read_to_string(self.log()).unwrap_or_default();
+            assert!(
+                began.elapsed() < WAIT_MAX,
+                "PostgreSQL does not answer:\n{}",
+                log()
+            );
+            let process = self.process.as_mut().map(Child::try_wait);
+            // It refuses to start while sessions of the one before are ending.
+            if !matches!(process, Some(Ok(None))) {
+                self.process = Some(self.spawn());
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn spawn(&self) -> Child {
         let log = fs::File::options().append(true).create(true).open(self.log());
         let mut server = self.command("postgres");
         server.arg("-D").arg(self.data());
@@ -90,31 +108,16 @@ impl PgServer {
             server.arg("-c").arg(setting);
         }
         server.stdout(Stdio::null()).stderr(log.expect("a log"));
-        self.process = Some(server.spawn().expect("postgres starts"));
-        let began = Instant::now();
-        while self.ask("postgres", "SELECT 1").is_none() {
-            let log = || fs::read_to_string(self.log()).unwrap_or_default();
-            assert!(
-                began.elapsed() < WAIT_MAX,
-                "PostgreSQL does not answer:\n{}",
-                log()
-            );
-            sleep(Duration::from_millis(20));
-        }
+        server.spawn().expect("postgres starts")
     }
 
-    /// Ends the server without a warning, and waits until nothing of it is left.
+    /// Ends the server without a warning.
     pub fn kill(&mut self) {
         let Some(mut process) = self.process.take() else {
             return;
         };
-        let began = Instant::now();
         process.kill().expect("it is a child");
         process.wait().expect("it is a child");
-        // Its sessions' processes end when they notice; until then another may not start.
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() && began.elapsed() < WAIT_MAX {
-            sleep(Duration::from_millis(10));
-        }
     }
 
     /// Makes an empty database, and tells its URL.

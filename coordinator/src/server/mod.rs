@@ -50,6 +50,7 @@ use self::{
     reload::InForce,
     shell::Shell,
     standby::{Begun, Standby},
+    standing::Standing,
     transport::listener::connections,
     undecodable::Reading,
     worker_service::WorkerServer,
@@ -343,7 +344,12 @@ impl Coordinator {
         let timekeeper = tokio::spawn(Arc::clone(&shell).keep_time());
         let storekeeper = tokio::spawn(Arc::clone(&shell).keep_store());
         let candidacy = standby.map(|standby| tokio::spawn(standby.keep(Arc::clone(&shell), health.clone())));
-        let reporter = tokio::spawn(report(shell.suspensions(), stopping.clone(), health.clone()));
+        let reporter = tokio::spawn(report(
+            shell.suspensions(),
+            Arc::clone(shell.standing()),
+            stopping.clone(),
+            health.clone(),
+        ));
         let (one, all) = (bounds::of_one(&config), bounds::of_all(&config));
         tracing::debug!(?one, ?all, "bytes that callers may take at most");
         tracing::info!(%address, tls = config.tls.is_some(), access = config.access.is_some(), "coordinator serves");
@@ -469,13 +475,18 @@ async fn set_health(health: &HealthReporter, serving: bool) {
 }
 
 /// Lets health follow whether the store is waited for, until the coordinator stops.
-async fn report(mut suspended: watch::Receiver<bool>, stopping: CancellationToken, health: HealthReporter) {
+async fn report(
+    mut suspended: watch::Receiver<bool>,
+    standing: Arc<Standing>,
+    stopping: CancellationToken,
+    health: HealthReporter,
+) {
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
             changed = suspended.changed() => if changed.is_err() { return },
         }
-        let serving = !*suspended.borrow_and_update();
+        let serving = !*suspended.borrow_and_update() && standing.leads();
         set_health(&health, serving).await;
     }
 }
