@@ -75,6 +75,7 @@ impl PgServer {
     /// Where it does not start.
     pub fn restart(&mut self) {
         self.kill();
+        self.process = Some(self.spawn());
         let began = Instant::now();
         while self.ask("postgres", "SELECT 1").is_none() {
             let log = || fs::read_to_string(self.log()).unwrap_or_default();
@@ -83,13 +84,18 @@ impl PgServer {
                 "PostgreSQL does not answer:\n{}",
                 log()
             );
-            let process = self.process.as_mut().map(Child::try_wait);
-            // It refuses to start while sessions of the one before are ending.
-            if !matches!(process, Some(Ok(None))) {
-                self.process = Some(self.spawn());
-            }
             sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Whether a process of the server is there: each works in its data's folder.
+    fn is_left(&self) -> bool {
+        let processes = fs::read_dir("/proc").expect("it lists the processes");
+        let works_in = |entry: fs::DirEntry| fs::read_link(entry.path().join("cwd")).ok();
+        processes
+            .filter_map(Result::ok)
+            .filter_map(works_in)
+            .any(|folder| folder == self.data())
     }
 
     fn spawn(&self) -> Child {
@@ -111,13 +117,21 @@ impl PgServer {
         server.spawn().expect("postgres starts")
     }
 
-    /// Ends the server without a warning.
+    /// Ends the server without a warning, and waits until its sessions have noticed.
+    ///
+    /// # Panics
+    /// Where they do not.
     pub fn kill(&mut self) {
         let Some(mut process) = self.process.take() else {
             return;
         };
         process.kill().expect("it is a child");
         process.wait().expect("it is a child");
+        let began = Instant::now();
+        while self.is_left() {
+            assert!(began.elapsed() < WAIT_MAX, "sessions of a killed server go on");
+            sleep(Duration::from_millis(5));
+        }
     }
 
     /// Makes an empty database, and tells its URL.

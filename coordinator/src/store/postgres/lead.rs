@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -264,11 +267,7 @@ impl Candidate {
         certain: &Mutex<Instant>,
     ) {
         let lease_ms = self.lease.as_millis() as f64;
-        loop {
-            match stopped.recv_timeout(self.lease / RENEWALS) {
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            }
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(self.lease / RENEWALS) {
             let asked = Instant::now();
             let renewed = self.link.call(RENEWAL_MAX, async |connection| {
                 let renew = sqlx::query(RENEW).bind(term).bind(lease_ms);
