@@ -51,6 +51,9 @@ fn main() -> ExitCode {
     if let Err(problem) = start_log(cli.log_format, &cli.command, &progress) {
         Cli::command().error(ErrorKind::InvalidValue, problem).exit();
     }
+    if let Err(error) = prover::hashing::install() {
+        tracing::warn!(%error, "hashes take several times as long");
+    }
     match run(cli.command, cli.log_format, &progress) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output::report(&error),

@@ -6,5 +6,6 @@
 pub mod device;
 pub mod engine;
 pub mod fixtures;
+pub mod hashing;
 pub mod memory;
 pub mod worker;

@@ -2,9 +2,13 @@
 //!
 //! [`Spec`] holds the plain per-round constants and the MDS matrix, from which circuits are built. [`permute`]
 //! follows that data literally; [`hash8`] and [`hash5`] use an equal schedule whose partial rounds multiply by sparse
-//! matrices (Poseidon paper, eprint 2019/458, appendix B).
+//! matrices (Poseidon paper, eprint 2019/458, appendix B). [`hash8_each`] and [`hash5_each`] hash many, in parallel, and in
+//! the processor's vector lanes where the program [installed](lanes::install) a hasher that has them.
 
-use crate::{field, threads};
+pub mod lanes;
+pub mod partial;
+
+use crate::field;
 use halo2curves::bn256::Fr;
 use halo2curves::ff::PrimeField;
 use num_bigint::BigUint;
@@ -103,7 +107,7 @@ pub fn hash8(inputs: &[Fr; 8]) -> Fr {
 
 /// [`hash8`] of each, in parallel.
 pub fn hash8_each(inputs: &[[Fr; 8]]) -> Vec<Fr> {
-    threads::each(inputs.len(), |place| hash8(&inputs[place]))
+    lanes::each(inputs, hash8, |lanes, inputs| lanes.hash8_each(inputs))
 }
 
 /// `Poseidon_5` (P-2.2).
@@ -112,6 +116,11 @@ pub fn hash5(inputs: &[Fr; 5]) -> Fr {
     state[1..].copy_from_slice(inputs);
     permute_sparse(spec6(), &mut state);
     state[0]
+}
+
+/// [`hash5`] of each, in parallel.
+pub fn hash5_each(inputs: &[[Fr; 5]]) -> Vec<Fr> {
+    lanes::each(inputs, hash5, |lanes, inputs| lanes.hash5_each(inputs))
 }
 
 /// The tag `"leaf"` of an account's hash (P-3.2).

@@ -11,7 +11,6 @@
 //! update) under the same constants and selectors. Column `z` carries everything else: arithmetic,
 //! ranges, and the signature's scalar multiplication.
 
-use super::linear::{PartialRounds, Window};
 use halo2_proofs::arithmetic::Field;
 use halo2_proofs::plonk::{
     Advice, Column, ConstraintSystem, Constraints, Expression, Fixed, Instance, Selector, VirtualCells,
@@ -19,6 +18,7 @@ use halo2_proofs::plonk::{
 use halo2_proofs::poly::Rotation;
 use rules::Fr;
 use rules::babyjub;
+use rules::poseidon::partial::{PartialRounds, Window};
 use rules::poseidon::{self, Spec};
 
 /// Rows of a double full round of width 9: nine of state, five that hold the nine squares of the second round's inputs.

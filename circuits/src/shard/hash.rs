@@ -3,10 +3,10 @@
 use super::config::{
     BLOCK_6, BLOCK_9, DOUBLE_ROUND_ROWS, Gate, OUT_6, OUT_9, PARTIAL_ROWS_6, PARTIAL_ROWS_9, U, X,
 };
-use super::linear::{PartialRounds, Window};
 use super::sheet::{Sheet, Var};
 use halo2_proofs::arithmetic::Field;
 use rules::Fr;
+use rules::poseidon::partial::{PartialRounds, Window};
 use rules::poseidon::{self, Spec};
 use std::sync::OnceLock;
 

@@ -3,7 +3,6 @@
 //! | file | what |
 //! |---|---|
 //! | `config` | columns and gates |
-//! | `linear` | Poseidon's partial rounds as a linear recurrence |
 //! | `sheet` | the cells, and the arithmetic gadgets on column `z` |
 //! | `hash` | Poseidon blocks in the lanes |
 //! | `access` | state access: one leaf's update from root to root |
@@ -27,7 +26,6 @@ mod context;
 mod float;
 mod hash;
 mod layout;
-mod linear;
 mod place;
 mod raw;
 mod record;

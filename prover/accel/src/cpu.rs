@@ -8,12 +8,14 @@ mod msm;
 mod ntt;
 mod program;
 mod quotients;
+mod routine;
 mod scan;
 
 use crate::{Device, DeviceError, Direction, Memory, Program, arguments, machine};
 use halo2curves::bn256::{Fr, G1, G1Affine};
 use memory::Scalars;
 use rayon::prelude::*;
+pub use routine::Routine;
 
 /// The machine's processors.
 pub struct CpuDevice {
@@ -54,6 +56,11 @@ impl CpuDevice {
     /// The device with halo2curves' arithmetic, which runs on every machine.
     pub fn portable() -> Self {
         Self::with(Kernels::Portable)
+    }
+
+    /// Whether the processor's vector instructions do the arithmetic, eight elements at a time.
+    pub fn has_lanes(&self) -> bool {
+        self.kernels != Kernels::Portable
     }
 
     fn with(kernels: Kernels) -> Self {

@@ -18,7 +18,7 @@ mod report;
 pub mod signals;
 
 pub use activity::{Activity, Calls};
-pub use cpu::{Additions, CpuBases, CpuDevice, CpuVector};
+pub use cpu::{Additions, CpuBases, CpuDevice, CpuVector, Routine};
 pub use icicle::{IcicleBases, IcicleConfig, IcicleDevice, IcicleVector};
 pub use program::{Op, Operand, Program, ProgramError};
 pub use report::{DeviceReport, Rate, outcome};

@@ -17,6 +17,9 @@ const TASK: usize = 1 << 13;
 /// Bytes that a task's temporaries may take: half of a small second-level cache.
 const TEMPORARY_BYTES: usize = 256 << 10;
 
+/// Elements of a block at most.
+const BLOCK_MAX: usize = 256;
+
 /// Runs a program that fits `inputs`, `constants` and `outputs`, all of one length.
 pub(super) fn run(
     kernels: Kernels,
@@ -32,8 +35,7 @@ pub(super) fn run(
             task.push(chunk);
         }
     }
-    let schedule = Schedule::new(program);
-    let runner = Runner::new(kernels, &schedule, constants);
+    let runner = Runner::new(kernels, program, constants, BLOCK_MAX);
     let tasks = tasks.into_par_iter().enumerate();
     tasks.for_each_init(
         || runner.temporaries(),
@@ -41,10 +43,10 @@ pub(super) fn run(
     );
 }
 
-/// A schedule with all that its blocks share.
-struct Runner<'a> {
-    schedule: &'a Schedule,
-    constants: &'a [Fr],
+/// A program made ready, with all that its blocks share.
+pub(super) struct Runner {
+    schedule: Schedule,
+    constants: Vec<Fr>,
     /// Elements of a block.
     block: usize,
     /// Inputs that are read, under whichever rotation.
@@ -54,7 +56,7 @@ struct Runner<'a> {
 }
 
 /// What a task writes between its inputs and its outputs.
-struct Temporaries {
+pub(super) struct Temporaries {
     /// Results of nodes, a block each.
     portable: Vec<Fr>,
     /// The node under way.
@@ -65,8 +67,10 @@ struct Temporaries {
     copies: Vec<Fr>,
 }
 
-impl<'a> Runner<'a> {
-    fn new(kernels: Kernels, schedule: &'a Schedule, constants: &'a [Fr]) -> Self {
+impl Runner {
+    /// Makes a program ready for blocks of at most `block_max` elements, a multiple of eight.
+    pub(super) fn new(kernels: Kernels, program: &Program, constants: &[Fr], block_max: usize) -> Self {
+        let schedule = Schedule::new(program);
         let bytes = TEMPORARY_BYTES / schedule.slots.max(1);
         let mut columns: Vec<usize> = schedule.reads.iter().map(|(column, _)| *column).collect();
         columns.sort_unstable();
@@ -74,8 +78,11 @@ impl<'a> Runner<'a> {
         Self {
             schedule,
             columns,
-            constants,
-            block: (bytes / size_of::<Fr>()).next_power_of_two().clamp(32, 256),
+            constants: constants.to_vec(),
+            block: (bytes / size_of::<Fr>())
+                .next_power_of_two()
+                .clamp(32, BLOCK_MAX)
+                .min(block_max),
             #[cfg(target_arch = "x86_64")]
             limbs: match kernels {
                 Kernels::Ifma(available) => Some(ifma::program::Constants::new(available, constants)),
@@ -84,7 +91,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn temporaries(&self) -> Temporaries {
+    pub(super) fn temporaries(&self) -> Temporaries {
         #[cfg(target_arch = "x86_64")]
         if self.limbs.is_some() {
             return Temporaries {
@@ -104,7 +111,13 @@ impl<'a> Runner<'a> {
     }
 
     /// Computes the elements from `start` on that `outputs` have room for.
-    fn task(&self, inputs: &[&[Fr]], start: usize, temporaries: &mut Temporaries, outputs: Vec<&mut [Fr]>) {
+    pub(super) fn task(
+        &self,
+        inputs: &[&[Fr]],
+        start: usize,
+        temporaries: &mut Temporaries,
+        outputs: Vec<&mut [Fr]>,
+    ) {
         let mut outputs: Vec<_> = outputs
             .into_iter()
             .map(|output| output.chunks_mut(self.block))
@@ -183,7 +196,15 @@ impl<'a> Runner<'a> {
         #[cfg(target_arch = "x86_64")]
         if let Some(limbs) = &self.limbs {
             let slots = &mut temporaries.ifma;
-            return ifma::program::execute(self.schedule, limbs, views, self.block / 8, slots, outputs, next);
+            return ifma::program::execute(
+                &self.schedule,
+                limbs,
+                views,
+                self.block / 8,
+                slots,
+                outputs,
+                next,
+            );
         }
         let _ = next;
         let (slots, sum) = (&mut temporaries.portable, &mut temporaries.sum);

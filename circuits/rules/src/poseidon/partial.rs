@@ -6,13 +6,13 @@
 //! state obeys `s' = A s + m y_r`, and since `A` satisfies its own characteristic equation the `x_r` obey a linear
 //! recurrence with constant coefficients. The circuit therefore stores two cells a partial round and never the state.
 
-use halo2_proofs::arithmetic::Field;
-use rules::Fr;
-use rules::poseidon::Spec;
+use super::Spec;
+use halo2curves::bn256::Fr;
+use halo2curves::ff::Field;
 
 /// A linear form over a window of S-box inputs `x` and outputs `y`.
 #[derive(Clone, Debug)]
-pub(super) struct Window {
+pub struct Window {
     /// Coefficient of each `x` in the window.
     pub x: Vec<Fr>,
     /// Coefficient of each `y` in the window.
@@ -21,7 +21,7 @@ pub(super) struct Window {
 
 /// The partial rounds of a width-`T` Poseidon as linear forms (source: module documentation).
 #[derive(Clone, Debug)]
-pub(super) struct PartialRounds<const T: usize> {
+pub struct PartialRounds<const T: usize> {
     /// `init[r]`: `x_r` for `r < T` from the last full round's S-box outputs (`x` part, `T` of them) and `y_0 … y_{r-1}`.
     pub init: Vec<Window>,
     /// `x_{r+T}` from `x_r … x_{r+T-1}` and `y_r … y_{r+T-1}`.
