@@ -1,5 +1,7 @@
 //! The curve BabyJubJub (P-1.3).
 
+pub(crate) mod pair;
+
 use crate::encoding;
 use halo2curves::bn256::Fr;
 use num_bigint::BigUint;
@@ -83,7 +85,15 @@ impl Point {
 
     /// `scalar` times a point of the curve. Variable time.
     pub fn mul(&self, scalar: &BigUint) -> Self {
-        multiply_sum(&[(self, scalar)]).to_affine()
+        let point = Projective::from(self);
+        let mut product = Projective::from(&Self::IDENTITY);
+        for bit in (0..scalar.bits()).rev() {
+            product = product.double();
+            if scalar.bit(bit) {
+                product = product.add(&point);
+            }
+        }
+        product.to_affine()
     }
 
     /// Eight times a point of the curve: the identity exactly for points of small order.
@@ -102,28 +112,12 @@ pub fn suborder() -> &'static BigUint {
     })
 }
 
-/// `Σ scalar · point`, as one chain of doublings (Straus).
-pub(crate) fn multiply_sum(terms: &[(&Point, &BigUint)]) -> Projective {
-    let points: Vec<Projective> = terms.iter().map(|(point, _)| Projective::from(*point)).collect();
-    let bits = terms.iter().map(|(_, scalar)| scalar.bits()).max().unwrap_or(0);
-    let mut sum = Projective::from(&Point::IDENTITY);
-    for bit in (0..bits).rev() {
-        sum = sum.double();
-        for (point, (_, scalar)) in points.iter().zip(terms) {
-            if scalar.bit(bit) {
-                sum = sum.add(point);
-            }
-        }
-    }
-    sum
-}
-
 /// Projective coordinates `(X : Y : Z)`, `x = X/Z`, `y = Y/Z`.
 ///
 /// Formulas: `add-2008-bbjlp` and `dbl-2008-bbjlp` of the Explicit-Formulas Database. On this curve, where `a` is a
 /// square and `d` is not, they hold for every pair of points.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Projective {
+struct Projective {
     x: Fr,
     y: Fr,
     z: Fr,
@@ -170,17 +164,12 @@ impl Projective {
         }
     }
 
-    pub(crate) fn to_affine(self) -> Point {
+    fn to_affine(self) -> Point {
         let inverse = Option::<Fr>::from(self.z.invert()).expect("points of the curve have Z != 0");
         Point {
             x: self.x * inverse,
             y: self.y * inverse,
         }
-    }
-
-    /// Whether this is the affine `point`, without a division.
-    pub(crate) fn equals(&self, point: &Point) -> bool {
-        self.x == point.x * self.z && self.y == point.y * self.z
     }
 }
 

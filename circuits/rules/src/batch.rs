@@ -8,7 +8,6 @@ use crate::operation::{Operation, Signed};
 use crate::operation::{RollupId, TIME_BITS};
 use crate::record::Record;
 use crate::state::State;
-use crate::threads;
 use crate::transition::{Change, Claim, Done, Overlay, Terms};
 use crate::tree::Path;
 use crate::violation::{Cause, Clause, Violation};
@@ -343,7 +342,7 @@ fn run(state: &State, batch: &Batch) -> Result<Run, BatchError> {
     }
     // An operation whose signature is asked for breaks no rule before that of its signature, so the first bad signature comes before
     // what broke later.
-    let verdicts = threads::each(claims.len(), |place| claims[place].verify());
+    let verdicts = Claim::verify_each(&claims);
     let bad = claimants.into_iter().zip(verdicts).find_map(|(number, verdict)| {
         let cause = Cause::Signature(verdict.err()?);
         Some((number, cause.of(clause(&batch.operations[number]))))

@@ -1,6 +1,6 @@
 //! EdDSA over BabyJubJub with Poseidon (section 5), compatible with circomlibjs and @zk-kit/eddsa-poseidon.
 
-use crate::babyjub::{self, BASE8, Point};
+use crate::babyjub::{self, BASE8, Point, pair};
 use crate::field::{self, NonCanonical};
 use crate::{encoding, poseidon};
 use blake_hash::{Blake512, Digest};
@@ -45,13 +45,19 @@ impl PublicKey {
     /// # Errors
     /// [`SignatureError::KeyOffCurve`] or [`SignatureError::KeySmallOrder`].
     pub fn validate(&self) -> Result<(), SignatureError> {
+        self.cleared().map(drop)
+    }
+
+    /// `8A` of a valid key.
+    fn cleared(&self) -> Result<pair::Projective, SignatureError> {
         if !self.0.is_on_curve() {
             return Err(SignatureError::KeyOffCurve);
         }
-        if self.0.mul_by_cofactor() == Point::IDENTITY {
+        let cleared = pair::eightfold(&self.0);
+        if cleared.equals(&Point::IDENTITY) {
             return Err(SignatureError::KeySmallOrder);
         }
-        Ok(())
+        Ok(cleared)
     }
 
     /// `A.x` then `A.y`, 32 big-endian bytes each.
@@ -168,7 +174,12 @@ impl PrivateKey {
 
 /// The challenge `h` of P-5.3.
 pub fn challenge(r8: &Point, key: &PublicKey, message: &Fr) -> Fr {
-    poseidon::hash5(&[r8.x, r8.y, key.0.x, key.0.y, *message])
+    poseidon::hash5(&challenge_inputs(r8, key, message))
+}
+
+/// The inputs of the challenge's hash, in order (P-5.3).
+pub(crate) fn challenge_inputs(r8: &Point, key: &PublicKey, message: &Fr) -> [Fr; 5] {
+    [r8.x, r8.y, key.0.x, key.0.y, *message]
 }
 
 /// Verifies a signature by P-5.4.
@@ -176,7 +187,16 @@ pub fn challenge(r8: &Point, key: &PublicKey, message: &Fr) -> Fr {
 /// # Errors
 /// The first check that fails.
 pub fn verify(key: &PublicKey, message: &Fr, signature: &Signature) -> Result<(), SignatureError> {
-    key.validate()?;
+    verify_challenge(key, signature, || challenge(&signature.r8, key, message))
+}
+
+/// The same with the challenge, which is asked for when the checks before the equation hold.
+pub(crate) fn verify_challenge(
+    key: &PublicKey,
+    signature: &Signature,
+    challenge: impl FnOnce() -> Fr,
+) -> Result<(), SignatureError> {
+    let cleared = key.cleared()?;
     let r8 = &signature.r8;
     if !r8.is_on_curve() {
         return Err(SignatureError::NonceOffCurve);
@@ -189,9 +209,8 @@ pub fn verify(key: &PublicKey, message: &Fr, signature: &Signature) -> Result<()
         return Err(SignatureError::ScalarRange);
     }
     // (8h)·A = h·(8A), and 8A has order l: S·B - h·(8A) is one double-scalar multiplication of 251 bits.
-    let h = field::to_integer(&challenge(r8, key, message)) % babyjub::suborder();
-    let cleared = key.0.mul_by_cofactor().negate();
-    if babyjub::multiply_sum(&[(&BASE8, &s), (&cleared, &h)]).equals(r8) {
+    let h = field::to_integer(&challenge()) % babyjub::suborder();
+    if pair::difference(&s, &h, &cleared).equals(r8) {
         Ok(())
     } else {
         Err(SignatureError::Equation)
@@ -225,6 +244,75 @@ fn be_word(value: &BigUint) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// P-5.4 by the curve's plain operations.
+    fn verify_plainly(key: &PublicKey, message: &Fr, signature: &Signature) -> Result<(), SignatureError> {
+        let Signature { r8, .. } = signature;
+        let (s, h) = (signature.s_integer(), challenge(&signature.r8, key, message));
+        let checks = [
+            (key.0.is_on_curve(), SignatureError::KeyOffCurve),
+            (r8.is_on_curve(), SignatureError::NonceOffCurve),
+            (r8.x != Fr::zero(), SignatureError::NonceZeroX),
+            (&s < babyjub::suborder(), SignatureError::ScalarRange),
+        ];
+        if let (false, error) = checks[0] {
+            return Err(error);
+        }
+        if key.0.mul_by_cofactor() == Point::IDENTITY {
+            return Err(SignatureError::KeySmallOrder);
+        }
+        if let Some((_, error)) = checks.into_iter().find(|(holds, _)| !holds) {
+            return Err(error);
+        }
+        let right = r8.add(&key.0.mul(&(field::to_integer(&h) * 8u8)));
+        match BASE8.mul(&s) == right {
+            true => Ok(()),
+            false => Err(SignatureError::Equation),
+        }
+    }
+
+    #[test]
+    fn verification_is_that_of_the_plain_curve() {
+        let mut verdicts = std::collections::HashSet::new();
+        let order_two = Point {
+            x: Fr::zero(),
+            y: -Fr::one(),
+        };
+        let off = Point {
+            x: Fr::one(),
+            y: Fr::one(),
+        };
+        for seed in 0..12u8 {
+            let key = PrivateKey::from_bytes(&[seed; 32]);
+            let message = Fr::from(u64::from(seed)) - Fr::one();
+            let valid = key.sign(&message);
+            let above = be_word(&(valid.s_integer() + babyjub::suborder()));
+            let nonces = [
+                valid.r8,
+                valid.r8.add(&order_two),
+                valid.r8.negate(),
+                order_two,
+                off,
+            ];
+            let keys = [key.public().0, key.public().0.add(&order_two), order_two, off];
+            for (key, r8, s, message) in keys
+                .iter()
+                .flat_map(|key| {
+                    let scalars = [valid.s, above, [0; 32], be_word(&(babyjub::suborder() - 1u8))];
+                    nonces.iter().flat_map(move |r8| {
+                        scalars.map(|s| [message, message + Fr::one()].map(|message| (*key, *r8, s, message)))
+                    })
+                })
+                .flatten()
+            {
+                let (key, signature) = (PublicKey(key), Signature { r8, s });
+                let verdict = verify(&key, &message, &signature);
+                assert_eq!(verdict, verify_plainly(&key, &message, &signature), "seed {seed}");
+                verdicts.insert(format!("{verdict:?}"));
+            }
+        }
+        assert_eq!(verdicts.len(), 7, "{verdicts:?}");
+    }
 
     #[test]
     fn a_signature_verifies_and_only_for_its_key_and_message() {

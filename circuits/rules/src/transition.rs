@@ -7,6 +7,7 @@ use crate::operation::{Effect, Expiry, RollupId};
 use crate::poseidon;
 use crate::record::{Kind, Record};
 use crate::state::State;
+use crate::threads;
 use crate::violation::{Cause, Clause, Violation};
 use halo2curves::bn256::Fr;
 use std::collections::BTreeMap;
@@ -48,8 +49,19 @@ impl Claim {
         poseidon::hash8(&self.message)
     }
 
-    pub(crate) fn verify(&self) -> Result<(), SignatureError> {
-        eddsa::verify(&self.key, &self.message(), &self.signature)
+    /// Verifies each, in parallel.
+    pub(crate) fn verify_each(claims: &[Self]) -> Vec<Result<(), SignatureError>> {
+        let messages: Vec<_> = claims.iter().map(|claim| claim.message).collect();
+        let messages = poseidon::hash8_each(&messages);
+        let challenge = |(claim, message): (&Self, &Fr)| {
+            eddsa::challenge_inputs(&claim.signature.r8, &claim.key, message)
+        };
+        let challenges: Vec<_> = claims.iter().zip(&messages).map(challenge).collect();
+        let challenges = poseidon::hash5_each(&challenges);
+        threads::each(claims.len(), |place| {
+            let Self { key, signature, .. } = &claims[place];
+            eddsa::verify_challenge(key, signature, || challenges[place])
+        })
     }
 }
 
