@@ -138,19 +138,24 @@ pub struct Hashed {
 
 /// Accounts that change, or go, with their leaves, which are hashed in parallel.
 pub fn hashed(changes: &[(AccountIndex, Option<Account>)]) -> Vec<(AccountIndex, Option<Hashed>)> {
-    let occupied: Vec<&Account> = changes
-        .iter()
-        .filter_map(|(_, account)| account.as_ref())
-        .collect();
+    let accounts: Vec<_> = changes.iter().map(|(_, account)| account.as_ref()).collect();
+    let leaves = leaves_or_empty(&accounts).into_iter();
+    let hashed = changes.iter().zip(leaves).map(|((index, account), leaf)| {
+        let hashed = account.map(|account| Hashed { account, leaf });
+        (*index, hashed)
+    });
+    hashed.collect()
+}
+
+/// The leaf of each, 0 where there is no account. They are hashed in parallel.
+pub(crate) fn leaves_or_empty(accounts: &[Option<&Account>]) -> Vec<Fr> {
+    let occupied: Vec<&Account> = accounts.iter().copied().flatten().collect();
     let mut leaves = leaves_of(occupied.len(), |place| occupied[place]).into_iter();
-    let mut hashed = |account| Hashed {
-        account,
-        leaf: leaves.next().expect("each account has its leaf"),
+    let leaf = |account: &Option<&Account>| match account {
+        Some(_) => leaves.next().expect("each account has its leaf"),
+        None => Fr::zero(),
     };
-    changes
-        .iter()
-        .map(|(index, account)| (*index, account.map(&mut hashed)))
-        .collect()
+    accounts.iter().map(leaf).collect()
 }
 
 /// The leaves of accounts, beside their indices.

@@ -1,6 +1,6 @@
 //! Batches: their form and their execution (section 4).
 
-use crate::account::{Account, AccountIndex};
+use crate::account::{self, Account, AccountIndex};
 use crate::encoding;
 use crate::field;
 use crate::format::{Format, FormatError};
@@ -8,10 +8,11 @@ use crate::operation::{Operation, Signed};
 use crate::operation::{RollupId, TIME_BITS};
 use crate::record::Record;
 use crate::state::State;
+use crate::threads;
 use crate::transition::{Change, Claim, Done, Overlay, Terms};
 use crate::tree::Path;
 use crate::violation::{Cause, Clause, Violation};
-use crate::witness::{Access, leaf};
+use crate::witness::Access;
 use halo2curves::bn256::Fr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -242,7 +243,10 @@ pub fn execute(state: &mut State, batch: &Batch) -> Result<Executed, BatchError>
         .flat_map(|(accesses, _)| accesses.iter().chain([&idle]))
         .collect();
     let indices: Vec<AccountIndex> = accesses.iter().map(|change| change.index).collect();
-    let traced = state.tree().trace(&indices, |i| leaf(accesses[i].after.as_ref()));
+    let traced = state.tree().trace_leaves(&indices, |seen| {
+        let after = seen.iter().map(|access| accesses[*access].after.as_ref());
+        account::leaves_or_empty(&after.collect::<Vec<_>>())
+    });
     let (old_root, new_root) = (state.root(), traced.update.root());
     if batch.new_root != new_root {
         return Err(BatchError::NewRoot {
@@ -251,23 +255,28 @@ pub fn execute(state: &mut State, batch: &Batch) -> Result<Executed, BatchError>
         });
     }
     let idle_path = state.tree().path(AccountIndex::NONE);
-    let mut paths = traced.paths.into_iter();
-    let mut path = || paths.next().expect("each access has its path");
-    let steps = done.iter().map(|(changes, record)| {
-        let access = |change: &Change| Access {
+    // Where each operation's accesses begin.
+    let begins = done.iter().scan(0, |next, (changes, _)| {
+        let begin = *next;
+        *next += changes.len() + 1;
+        Some(begin)
+    });
+    let begins: Vec<usize> = begins.collect();
+    let steps = threads::each(done.len(), |operation| {
+        let (changes, record) = &done[operation];
+        let paths = &traced.paths[begins[operation]..];
+        let access = |(change, path): (&Change, &Path)| Access {
             index: change.index,
             before: change.before,
             after: change.after,
-            path: path(),
+            path: *path,
         };
-        let accesses = changes.iter().map(access).collect();
         Step {
-            accesses,
+            accesses: changes.iter().zip(paths).map(access).collect(),
             record: *record,
-            idle_path: path(),
+            idle_path: paths[changes.len()],
         }
     });
-    let steps = steps.collect();
     let written: Vec<_> = changes
         .iter()
         .filter_map(|change| Some((change.index, change.after?)))

@@ -5,7 +5,6 @@ use crate::poseidon::{hash8, hash8_each};
 use crate::runs::Runs;
 use crate::threads;
 use halo2curves::bn256::Fr;
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
 /// Levels between a leaf and the root.
@@ -201,53 +200,102 @@ impl Tree {
 
     /// The same, where `leaves` is asked once for the leaves of those updates whose leaves somebody sees.
     ///
-    /// It goes level by level: once a level's nodes are known for every update, the hashes above them are
-    /// independent of each other and run in parallel. Nodes that nobody sees before they change again are not hashed.
+    /// It goes level by level: once a level's nodes are known for every update, what happens below one parent is independent of
+    /// what happens below others, and so are all hashes above. Nodes that nobody sees before they change again are not hashed.
     pub(crate) fn trace_leaves(
         &self,
         indices: &[AccountIndex],
         leaves: impl FnOnce(&[usize]) -> Vec<Fr>,
     ) -> TracedUpdate {
-        let seen = seen_nodes(indices);
+        let families = threads::each(DEPTH, |level| families(indices, level));
+        let seen = seen_nodes(indices, &families);
         let mut levels: [Vec<(u64, Fr)>; DEPTH] = Default::default();
-        let mut paths = vec![[[Fr::zero(); ARITY - 1]; DEPTH]; indices.len()];
-        // Updates whose node at this height somebody sees, and these nodes.
-        let mut known = places(&seen[0]);
-        let mut nodes = leaves(&known);
+        let mut siblings = Vec::with_capacity(DEPTH);
+        // By update, the node at this height as it leaves it, where somebody sees that.
+        let mut nodes = vec![Fr::zero(); indices.len()];
+        let known = places(&seen[0]);
+        for (update, leaf) in known.iter().zip(leaves(&known)) {
+            nodes[*update] = leaf;
+        }
+        let mut root = self.root;
         for (level, new) in levels.iter_mut().enumerate() {
-            let mut families: HashMap<u64, [Fr; ARITY]> = HashMap::new();
-            let above = places(&seen[level + 1]);
-            let mut next_above = above.iter().peekable();
-            let mut next_known = known.iter().zip(&nodes).peekable();
-            let mut children = Vec::with_capacity(above.len());
-            for (i, (index, path)) in indices.iter().zip(&mut paths).enumerate() {
-                let parent = index.get() >> (3 * (level + 1));
-                let family = families
-                    .entry(parent)
-                    .or_insert_with(|| self.children(level, parent));
-                path[level] = without(family, digit(*index, level));
-                if let Some((_, node)) = next_known.next_if(|(known, _)| **known == i) {
-                    family[digit(*index, level)] = *node;
-                    new.push((index.get() >> (3 * level), *node));
+            let walks = walks(&families[level]);
+            let walked = threads::each(walks.len(), |walk| {
+                let seen = [&seen[level], &seen[level + 1]].map(Vec::as_slice);
+                self.walk(level, walks[walk], indices, &nodes, seen)
+            });
+            let mut found = vec![(0, 0); indices.len()];
+            for (number, (walk, walked)) in walks.iter().zip(&walked).enumerate() {
+                for (place, (_, update)) in walk.iter().enumerate() {
+                    found[*update] = (number, place);
                 }
-                if next_above.next_if(|above| **above == i).is_some() {
-                    children.push(*family);
+                new.extend_from_slice(&walked.new);
+                for (update, node) in &walked.above {
+                    nodes[*update] = *node;
+                    root = *node;
                 }
             }
-            nodes = hash8_each(&children);
-            known = above;
+            let walked: Vec<_> = walked.into_iter().map(|walked| walked.siblings).collect();
+            siblings.push((found, walked));
         }
-        let root = nodes.last().copied().unwrap_or(self.root);
+        let paths = threads::each(indices.len(), |update| {
+            std::array::from_fn(|level| {
+                let (found, walked) = &siblings[level];
+                let (number, place) = found[update];
+                walked[number][place]
+            })
+        });
         TracedUpdate {
             update: TreeUpdate { levels, root },
             paths,
         }
     }
 
+    /// Makes the updates below some parents, one after the other. `nodes` are the new nodes of height `level`, and `seen` says whose
+    /// nodes of this height and of the next somebody sees.
+    fn walk(
+        &self,
+        level: usize,
+        updates: &[(u64, usize)],
+        indices: &[AccountIndex],
+        nodes: &[Fr],
+        seen: [&[bool]; 2],
+    ) -> Walked {
+        let mut walked = Walked::default();
+        let mut children = Vec::new();
+        for family in updates.chunk_by(|(a, _), (b, _)| a == b) {
+            let parent = family[0].0;
+            let mut now = self.children(level, parent);
+            let mut changed = [false; ARITY];
+            for (_, update) in family {
+                let digit = digit(indices[*update], level);
+                walked.siblings.push(without(&now, digit));
+                if seen[0][*update] {
+                    now[digit] = nodes[*update];
+                    changed[digit] = true;
+                }
+                if seen[1][*update] {
+                    walked.above.push((*update, Fr::zero()));
+                    children.push(now);
+                }
+            }
+            let first = parent * ARITY as u64;
+            let now = (first..).zip(now).zip(changed);
+            walked
+                .new
+                .extend(now.filter_map(|(node, changed)| changed.then_some(node)));
+        }
+        for ((_, node), hash) in walked.above.iter_mut().zip(hash8_each(&children)) {
+            *node = hash;
+        }
+        walked
+    }
+
     /// Takes over an update. It must have been made from this tree as it is now.
     pub fn commit(&mut self, update: TreeUpdate) {
         self.root = update.root;
-        for (height, (level, new)) in self.levels.iter_mut().zip(update.levels).enumerate() {
+        let levels = self.levels.iter_mut().zip(update.levels).enumerate();
+        threads::each_of(levels.collect(), |(height, (level, new))| {
             for (number, node) in new {
                 if node == empty(height) {
                     level.remove(number);
@@ -255,7 +303,7 @@ impl Tree {
                     level.insert(number, node);
                 }
             }
-        }
+        });
     }
 
     fn children(&self, level: usize, parent: u64) -> [Fr; ARITY] {
@@ -274,20 +322,62 @@ fn places(flags: &[bool]) -> Vec<usize> {
     places.filter_map(|(place, flag)| flag.then_some(place)).collect()
 }
 
+/// Updates that one walk makes, unless a parent has more.
+const WALK: usize = 256;
+
+/// What a walk over some parents' updates finds, in the order of its updates.
+#[derive(Default)]
+struct Walked {
+    /// For each update its siblings.
+    siblings: Vec<[Fr; ARITY - 1]>,
+    /// The new nodes, as they are in the end.
+    new: Vec<(u64, Fr)>,
+    /// For the updates whose node above somebody sees, that node.
+    above: Vec<(usize, Fr)>,
+}
+
+/// The parents of the nodes of height `level` that updates go through, and the numbers of these updates: by parent, and then in
+/// the updates' order.
+fn families(indices: &[AccountIndex], level: usize) -> Vec<(u64, usize)> {
+    let parents = indices.iter().map(|index| index.get() >> (3 * (level + 1)));
+    let mut families: Vec<_> = parents.zip(0..).collect();
+    families.sort_unstable();
+    families
+}
+
+/// Cuts families into parts that can be walked side by side.
+fn walks(families: &[(u64, usize)]) -> Vec<&[(u64, usize)]> {
+    let (mut walks, mut begin, mut end) = (Vec::new(), 0, 0);
+    for family in families.chunk_by(|(a, _), (b, _)| a == b) {
+        end += family.len();
+        if end - begin >= WALK {
+            walks.push(&families[begin..end]);
+            begin = end;
+        }
+    }
+    if begin < end {
+        walks.push(&families[begin..]);
+    }
+    walks
+}
+
 /// For each height and each of a sequence of updates, whether the node of that height above the updated leaf is seen as
-/// the update leaves it: in a later path, in the final tree, or in a node above that is seen.
-fn seen_nodes(indices: &[AccountIndex]) -> Vec<Vec<bool>> {
+/// the update leaves it: in a later path, in the final tree, or in a node above that is seen. `families` are those of each level.
+fn seen_nodes(indices: &[AccountIndex], families: &[Vec<(u64, usize)>]) -> Vec<Vec<bool>> {
     let mut heights = vec![vec![false; indices.len()]; DEPTH + 1];
     if let Some(last) = heights[DEPTH].last_mut() {
         *last = true;
     }
-    for level in (0..DEPTH).rev() {
-        // By parent, the child that its next update goes through. That update has every other child in its path.
-        let mut next_child = HashMap::new();
-        for (i, index) in indices.iter().enumerate().rev() {
-            let child = digit(*index, level);
-            let next = next_child.insert(index.get() >> (3 * (level + 1)), child);
-            heights[level][i] = next != Some(child) || heights[level + 1][i];
+    for (level, families) in families.iter().enumerate().rev() {
+        let (below, above) = heights.split_at_mut(level + 1);
+        for family in families.chunk_by(|(a, _), (b, _)| a == b) {
+            // The child that the parent's next update goes through. That update has every other child in its path.
+            let mut next = None;
+            for (_, update) in family.iter().rev() {
+                let child = digit(indices[*update], level);
+                below[level][*update] = next != Some(child) || above[0][*update];
+                next = Some(child);
+            }
         }
     }
     heights
