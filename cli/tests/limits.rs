@@ -265,3 +265,53 @@ fn files_that_find_no_room_are_named_and_leave_nothing() {
         );
     }
 }
+
+/// The most memory that a process has had, kB.
+fn memory_max(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Each message is far below its limit on the wire, and far above the coordinator's memory without it.
+#[tokio::test]
+async fn messages_that_inflate_are_refused_before_they_are_inflated() {
+    use proto::v1::{
+        GetBatchRequest, SubmitBatchRequest, prover_service_client::ProverServiceClient,
+        submit_batch_request::Part,
+    };
+    use tonic::codec::CompressionEncoding::Gzip;
+    const BOMB_BYTES: usize = 256 << 20;
+    const GROWTH_KB_MAX: u64 = 32 << 10;
+    let directory = tempfile::tempdir().unwrap();
+    let service = support::Service::start(directory.path());
+    let connector = proto::connection::Connector::new(service.url.parse().unwrap(), Default::default());
+    let connector = connector.unwrap();
+    let started = Instant::now();
+    let channel = loop {
+        match connector.connect().await {
+            Ok(channel) => break channel,
+            Err(error) => assert!(started.elapsed() < START_MAX, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let mut client = ProverServiceClient::new(channel).send_compressed(Gzip);
+    let batch_id = |bytes: usize| GetBatchRequest {
+        batch_id: "b".repeat(bytes),
+    };
+    let answer = client.get_batch(batch_id(3)).await;
+    assert_eq!(answer.unwrap_err().code(), tonic::Code::NotFound);
+    let pid = service.coordinator.0.id();
+    let before = memory_max(pid);
+    let answer = client.get_batch(batch_id(BOMB_BYTES)).await;
+    assert_eq!(answer.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    let part = Some(Part::Chunk(vec![0; BOMB_BYTES].into()));
+    let parts = tokio_stream::iter([SubmitBatchRequest { part }]);
+    let answer = client.submit_batch(parts).await;
+    assert_eq!(answer.unwrap_err().code(), tonic::Code::InvalidArgument);
+    let after = memory_max(pid);
+    assert!(
+        after - before < GROWTH_KB_MAX,
+        "{before} kB before, {after} kB after"
+    );
+}

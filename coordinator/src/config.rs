@@ -100,6 +100,9 @@ pub struct Quotas {
     pub handshake_ms_max: u64,
     /// Longest time that a connection stays open without a call, milliseconds.
     pub idle_ms_max: u64,
+    /// A connection over which nothing comes for so long is asked for a sign of life, and closed after as long again without
+    /// one, milliseconds.
+    pub keepalive_ms: u64,
     /// Longest time for a request to go on where its caller has not finished it, milliseconds. Submissions have a time of
     /// their own, and workers are renewed or lose their leases.
     pub request_ms_max: u64,
@@ -144,6 +147,7 @@ impl Default for Quotas {
             address_connections_max: 128,
             handshake_ms_max: 10_000,
             idle_ms_max: 300_000,
+            keepalive_ms: 10_000,
             request_ms_max: 30_000,
             answer_ms_max: 120_000,
             download_ms_max: 600_000,
@@ -301,6 +305,7 @@ impl Config {
             ),
             ("quotas.handshake_ms_max", quotas.handshake_ms_max, 100),
             ("quotas.idle_ms_max", quotas.idle_ms_max, 100),
+            ("quotas.keepalive_ms", quotas.keepalive_ms, 100),
             ("quotas.request_ms_max", quotas.request_ms_max, 100),
             ("quotas.answer_ms_max", quotas.answer_ms_max, 100),
             ("quotas.download_ms_max", quotas.download_ms_max, 100),

@@ -221,6 +221,7 @@ pub struct Connector {
     at: Arc<AtomicUsize>,
     credentials: Credentials,
     noted: Noted,
+    keep_alive: Duration,
 }
 
 impl Connector {
@@ -258,6 +259,7 @@ impl Connector {
             at: Arc::default(),
             credentials,
             noted: Noted::default(),
+            keep_alive: KEEP_ALIVE,
         };
         for url in &connector.urls {
             connector.dialer(url)?;
@@ -302,7 +304,7 @@ impl Connector {
     /// See [`ConnectError`]: a file that was there before may be gone.
     pub fn channel(&self) -> Result<Channel, ConnectError> {
         let url = self.url();
-        let channel = endpoint(url).connect_with_connector_lazy(self.dialer(url)?);
+        let channel = endpoint(url, self.keep_alive).connect_with_connector_lazy(self.dialer(url)?);
         Ok(InterceptedService::new(channel, self.bearer()?))
     }
 
@@ -313,7 +315,9 @@ impl Connector {
     pub async fn connect(&self) -> Result<Channel, ConnectError> {
         let url = self.url();
         let (dialer, bearer) = (self.dialer(url)?, self.bearer()?);
-        let channel = endpoint(url).connect_with_connector(dialer).await;
+        let channel = endpoint(url, self.keep_alive)
+            .connect_with_connector(dialer)
+            .await;
         let channel = channel.map_err(|source| {
             let url = url.clone();
             self.fault().unwrap_or(ConnectError::Unreachable { url, source })
@@ -390,12 +394,12 @@ impl Connector {
     }
 }
 
-fn endpoint(url: &CoordinatorUrl) -> Endpoint {
+fn endpoint(url: &CoordinatorUrl, keep_alive: Duration) -> Endpoint {
     Endpoint::from_shared(url.to_string())
         .expect("a coordinator's URL is one")
         .connect_timeout(CONNECT_MAX)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
+        .http2_keep_alive_interval(keep_alive)
+        .keep_alive_timeout(keep_alive)
         .keep_alive_while_idle(true)
 }
 
@@ -624,6 +628,52 @@ mod tests {
         // Another connection, another look at the file.
         fs::write(&path, "other").unwrap();
         assert_eq!(bearer(&connector).0, "Bearer other");
+    }
+
+    /// A coordinator that has begun to speak HTTP/2 and then stands still, as one does that was stopped or is cut off.
+    #[tokio::test]
+    async fn a_coordinator_that_answers_no_ping_is_given_up_with_a_call_and_without_one() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        const PATIENCE: Duration = Duration::from_secs(20);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let mut connector = Connector::new(url, Credentials::default()).unwrap();
+        assert_eq!(connector.keep_alive, KEEP_ALIVE);
+        connector.keep_alive = Duration::from_millis(200);
+        for calls in [true, false] {
+            let accepted = tokio::spawn({
+                let (stream, connected) = tokio::join!(listener.accept(), async {
+                    let connected = connector.connect();
+                    tokio::time::timeout(PATIENCE, connected).await
+                });
+                let channel = connected.expect("in time").expect("it listens");
+                let mut stream = stream.unwrap().0;
+                // Its settings, and that it has seen the client's.
+                let (settings, seen) = ([0, 0, 0, 4, 0, 0, 0, 0, 0], [0, 0, 0, 4, 1, 0, 0, 0, 0]);
+                stream.write_all(&[settings, seen].concat()).await.unwrap();
+                let call = calls.then(|| {
+                    let mut client =
+                        crate::v1::prover_service_client::ProverServiceClient::new(channel.clone());
+                    tokio::spawn(async move { client.get_info(crate::v1::GetInfoRequest {}).await })
+                });
+                async move {
+                    let mut came = Vec::new();
+                    let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut came)).await;
+                    let _ = end.expect("the client closes the connection in time");
+                    if let Some(call) = call {
+                        let ended = tokio::time::timeout(PATIENCE, call).await.expect("in time");
+                        ended.unwrap().expect_err("nobody answered");
+                    }
+                    drop(channel);
+                    came
+                }
+            });
+            let came = accepted.await.unwrap();
+            let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0];
+            assert!(came.windows(ping.len()).any(|frame| frame == ping), "{came:?}");
+        }
     }
 
     #[test]

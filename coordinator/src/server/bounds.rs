@@ -28,6 +28,8 @@ const WATCH_MESSAGE_BYTES: u64 = 32 << 10;
 const OUTBOUND_BYTES: u64 = 2 << 10;
 /// A buffer that grows may have twice the room that it uses.
 const GROWTH: u64 = 2;
+/// A message that may be compressed is there twice, as it is sent and as it is read.
+const FORMS: u64 = 2;
 
 /// Bytes, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,13 +60,19 @@ impl Counts {
             + CONNECTION_OWN_BYTES
             // TLS keeps one, and those who look at it again another.
             + 2 * CHAIN_BYTES_MAX as u64;
-        let session =
-            GROWTH * message + (WRITE_BUFFER as u64 + 1) * message + OUTBOUND_MAX as u64 * OUTBOUND_BYTES;
+        let request = FORMS * GROWTH * REQUEST_BYTES_MAX;
+        // What goes to workers is not compressed.
+        let session = FORMS * GROWTH * message
+            + (WRITE_BUFFER as u64 + 1) * message
+            + OUTBOUND_MAX as u64 * OUTBOUND_BYTES;
         let calls = [
-            (self.quick, GROWTH * REQUEST_BYTES_MAX + QUICK_ANSWER_BYTES),
-            (self.downloads, GROWTH * REQUEST_BYTES_MAX + DOWNLOAD_ANSWER_BYTES),
-            (self.submissions, GROWTH * message),
-            (self.watches, (WATCH_BUFFER as u64 + 1) * WATCH_MESSAGE_BYTES),
+            (self.quick, request + FORMS * QUICK_ANSWER_BYTES),
+            (self.downloads, request + FORMS * DOWNLOAD_ANSWER_BYTES),
+            (self.submissions, FORMS * GROWTH * message),
+            (
+                self.watches,
+                request + (WATCH_BUFFER as u64 + FORMS) * WATCH_MESSAGE_BYTES,
+            ),
             (self.sessions, session),
         ];
         let calls = calls

@@ -37,7 +37,7 @@ use proto::{
 use telemetry::{ListenError, Listener, process::Process};
 use tokio::{net::TcpListener, sync::watch, task};
 use tokio_util::sync::CancellationToken;
-use tonic::{server::NamedService, service::Routes, transport::Server};
+use tonic::{codec::CompressionEncoding::Gzip, server::NamedService, service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{
@@ -52,7 +52,7 @@ use self::{
     standby::{Begun, Standby},
     standing::Standing,
     transport::listener::connections,
-    undecodable::Reading,
+    undecodable::reading,
     worker_service::WorkerServer,
 };
 use crate::{
@@ -63,8 +63,6 @@ use crate::{
     verifier::Verifier,
 };
 
-/// A dead connection is noticed after this long without an answer.
-const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Calls that one connection may have open.
 const STREAMS_MAX: u32 = 256;
 /// Bytes that a connection may send before they are read.
@@ -323,14 +321,16 @@ impl Coordinator {
         let stopping = shell.stopping().clone();
         let meter = Arc::new(Meter::new(&config));
         let lookout = tokio::spawn(look_out(Arc::clone(&shell), Arc::clone(&about), metrics, status));
-        let services = services(&shell, about, keyring, &meter, &config).add_service(health_service);
+        let services = services(&shell, about, keyring, &meter, &config)
+            .add_service(reading!(health_service.send_compressed(Gzip)));
         let standing = Arc::clone(shell.standing());
         let gate = Gate::new(Arc::clone(&in_force.access), meter, &config.quotas, standing);
         let sweeper = tokio::spawn(gate.sweeper(stopping.clone()));
         let connections = connections(listener, in_force.tls, &config.quotas);
+        let keepalive = Some(Duration::from_millis(config.quotas.keepalive_ms));
         let serving = Server::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE))
-            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .http2_keepalive_interval(keepalive)
+            .http2_keepalive_timeout(keepalive)
             .max_concurrent_streams(STREAMS_MAX)
             .initial_connection_window_size(WINDOW_BYTES)
             .initial_stream_window_size(WINDOW_BYTES)
@@ -443,20 +443,20 @@ fn services(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let reflected = "the descriptor sets are those of the build";
+    let (reflection_v1, reflection_v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
     let operator = OperatorServer::new(Arc::clone(shell));
     let prover = ProverServer::new(Arc::clone(shell), about, Arc::clone(meter), config);
     let worker = WorkerServer::new(Arc::clone(shell), keyring, config);
-    Routes::new(reflection().build_v1().expect(reflected))
-        .add_service(reflection().build_v1alpha().expect(reflected))
-        .add_service(Reading(
-            OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_BYTES_MAX),
+    let reflection_v1 = reflection_v1.expect(reflected).send_compressed(Gzip);
+    let reflection_v1alpha = reflection_v1alpha.expect(reflected).send_compressed(Gzip);
+    Routes::new(reading!(reflection_v1))
+        .add_service(reading!(reflection_v1alpha))
+        .add_service(reading!(
+            OperatorServiceServer::new(operator).send_compressed(Gzip)
         ))
-        .add_service(Reading(
-            ProverServiceServer::new(prover).max_decoding_message_size(MESSAGE_BYTES_MAX),
-        ))
-        .add_service(Reading(
-            WorkerServiceServer::new(worker).max_decoding_message_size(MESSAGE_BYTES_MAX),
-        ))
+        .add_service(reading!(ProverServiceServer::new(prover).send_compressed(Gzip)))
+        // Payloads come in chunks of a megabyte, each of which would hold a thread up.
+        .add_service(reading!(WorkerServiceServer::new(worker)))
 }
 
 /// Says whether the services serve.

@@ -79,6 +79,7 @@ use crate::{
 
 mod access;
 mod cluster;
+mod compressed;
 mod faults;
 mod quotas;
 mod revoked;

@@ -31,7 +31,7 @@ use crate::{
 /// Descriptors of the coordinator: what a process has where nobody changed it.
 const DESCRIPTORS: u32 = 1_024;
 /// Most memory of the coordinator: what ARCHITECTURE.md says that one caller can make it allocate, of connections and calls.
-const MEMORY_KB_MAX: u64 = (340 + 1_538) << 10;
+const MEMORY_KB_MAX: u64 = (340 + 2_337) << 10;
 /// Most threads: tokio's, of which those that block are at most 512.
 const THREADS_MAX: u64 = 600;
 /// Codes of gRPC.
@@ -58,6 +58,7 @@ const ATTACKS: &[(&str, Attack)] = attacks![
     endless_headers,
     large_headers,
     malformed_messages,
+    bombs,
     lengths_that_lie,
     valid_calls,
     many_watches,

@@ -361,11 +361,8 @@ struct Incoming {
 
 impl Incoming {
     fn new(body: Body, kind: Kind, silence_max: Duration) -> Self {
-        let silence = match kind {
-            Kind::Quick | Kind::Download | Kind::Watch => Some(silence_max),
-            // They have times of their own, and messages of a megabyte.
-            Kind::Submission | Kind::Session => None,
-        };
+        // The others have times of their own, and messages of a megabyte.
+        let silence = kind.requests_are_small().then_some(silence_max);
         Self {
             body,
             left: silence.is_some().then_some(REQUEST_BYTES_MAX),

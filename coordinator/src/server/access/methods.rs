@@ -26,6 +26,17 @@ pub(crate) enum Kind {
     Session,
 }
 
+impl Kind {
+    /// Whether the messages of a request are small: `gate::REQUEST_BYTES_MAX` in all.
+    pub(crate) fn requests_are_small(self) -> bool {
+        match self {
+            Self::Quick | Self::Download | Self::Watch => true,
+            // Chunks, and proofs.
+            Self::Submission | Self::Session => false,
+        }
+    }
+}
+
 /// A method.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Method {
@@ -131,7 +142,7 @@ pub(crate) const METHODS: &[Method] = &[
 ];
 
 /// The method of a request's path.
-pub(super) fn find(path: &str) -> Option<&'static Method> {
+pub(crate) fn find(path: &str) -> Option<&'static Method> {
     let name = path.strip_prefix('/')?;
     METHODS.iter().find(|method| method.name == name)
 }

@@ -14,8 +14,8 @@ use tokio::{
 use super::{
     DESCRIPTORS,
     peer::{
-        CONTINUATION, Duplex, HEADERS, PATIENCE, PING, PREFACE, Peer, SETTINGS, WINDOW_UPDATE, frame,
-        header_field, http_frame,
+        CONTINUATION, Duplex, HEADERS, PATIENCE, PING, PREFACE, Peer, SETTINGS, WINDOW_UPDATE,
+        compressed_frame, frame, header_field, http_frame,
     },
 };
 use crate::{lessee::hello, standin};
@@ -207,7 +207,7 @@ pub async fn malformed_messages(mut peer: Peer) {
                     0 => Bytes::from(peer.bytes(count)),
                     1 => frame(&peer.bytes(count)),
                     // A message that says that it is compressed.
-                    2 => [&[1], &frame(&message)[1..]].concat().into(),
+                    2 => compressed_frame(&message),
                     _ => frame(&message),
                 };
                 if call.send(bytes).await.is_none() {
@@ -218,6 +218,53 @@ pub async fn malformed_messages(mut peer: Peer) {
             let _ = timeout(Duration::from_millis(100), call.answer).await;
         }
     }
+}
+
+/// Messages that are small on the wire and inflate to what a message may have, to more, or to far more; or not at all.
+pub async fn bombs(mut peer: Peer) {
+    // Of a field that no message has, so that all of them decode.
+    let plain = |bytes: usize| [&[0xfa, 0x3f][..], &length(bytes), &vec![0; bytes]].concat();
+    let gzip = |bytes: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut gzip, bytes).expect("memory takes it");
+        gzip.finish().expect("memory takes it")
+    };
+    let bombs = [60 << 10, 1 << 20, 64 << 20].map(|bytes| gzip(&plain(bytes)));
+    // A stream that is as long as it inflates to.
+    let stored = gzip(&peer.bytes(1 << 20));
+    while peer.goes_on() {
+        let Some(http) = peer.http().await else { continue };
+        for method in METHODS {
+            let method = format!("zkrollup.prover.v1.{method}");
+            let Some(mut call) = peer.call_in(&http, &method, Some("gzip")).await else {
+                break;
+            };
+            for _ in 0..peer.rng.gen_range(1..20) {
+                let bomb = &bombs[peer.rng.gen_range(0..bombs.len())];
+                let message = match peer.rng.gen_range(0..4) {
+                    0 => &bomb[..peer.rng.gen_range(0..bomb.len())],
+                    1 => &stored,
+                    _ => bomb,
+                };
+                if call.send(compressed_frame(message)).await.is_none() {
+                    break;
+                }
+            }
+            call.finish();
+            let _ = timeout(Duration::from_millis(100), call.answer).await;
+        }
+    }
+}
+
+/// A length as protobuf writes it.
+fn length(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
 }
 
 /// Messages that claim to be large, of which most is sent and the end is not.

@@ -88,10 +88,24 @@ impl Peer {
 
     /// The same of any service's method.
     pub async fn call_any(&self, http: &SendRequest<Bytes>, method: &str) -> Option<Call> {
+        self.call_in(http, method, None).await
+    }
+
+    /// The same of a call that says what its messages are compressed with.
+    pub async fn call_in(
+        &self,
+        http: &SendRequest<Bytes>,
+        method: &str,
+        encoding: Option<&str>,
+    ) -> Option<Call> {
         let mut http = timeout(PATIENCE, http.clone().ready()).await.ok()?.ok()?;
         let request = http::Request::post(format!("http://coordinator/{method}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
+        let request = match encoding {
+            Some(encoding) => request.header("grpc-encoding", encoding),
+            None => request,
+        };
         let request = match self.token {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
             None => request,
@@ -128,6 +142,11 @@ pub fn frame(bytes: &[u8]) -> Bytes {
     frame.put_u32(bytes.len() as u32);
     frame.put(bytes);
     frame.freeze()
+}
+
+/// The same of one that says that it is compressed.
+pub fn compressed_frame(bytes: &[u8]) -> Bytes {
+    [&[1], &frame(bytes)[1..]].concat().into()
 }
 
 impl Call {
