@@ -5,10 +5,8 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
 
 use coordinator::convert::batch_to_proto;
 use prost::Message;
@@ -24,11 +22,10 @@ use rules::state::State;
 use rules::witness::Shape;
 use rules::{field, stream};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use support::javascript::{self, ADVICE};
 use support::tls::Papers;
-use support::{KEYS, Service, program, run, start, workspace};
+use support::{KEYS, Service, program, run, start};
 
-const ADVICE: &str = "This test needs Node.js 18 or later with npm, and npm's access to a package registry.";
 const ROLLUP: RollupId = RollupId {
     chain_id: 31337,
     contract: [0xe7; 20],
@@ -44,48 +41,6 @@ const SMALL: u64 = 6;
 const SHAPE: Shape = Shape { places: 10, rooms: 1 };
 const SHARDS: usize = 24;
 
-/// The pinned packages, under the target directory; fetched once for each state of the lock file.
-static PACKAGES: LazyLock<PathBuf> = LazyLock::new(packages);
-
-fn packages() -> PathBuf {
-    let source = workspace().join("proto/clients/javascript");
-    let lock = fs::read(source.join("package-lock.json")).unwrap();
-    let digest = hex::encode(&Sha256::digest(lock)[..8]);
-    let packages = workspace().join(format!("target/javascript-{digest}"));
-    if !packages.exists() {
-        let partial = workspace().join(format!("target/javascript-{digest}.{}", std::process::id()));
-        fs::create_dir(&partial).unwrap();
-        for file in ["package.json", "package-lock.json"] {
-            fs::copy(source.join(file), partial.join(file)).unwrap();
-        }
-        let mut npm = Command::new("npm");
-        // No package needs its scripts: they build faster code, which falls back on what is there.
-        npm.args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"])
-            .current_dir(&partial);
-        run(&mut npm, ADVICE);
-        fs::rename(&partial, &packages).unwrap();
-    }
-    packages.join("node_modules")
-}
-
-/// The example as a user has it after `npm ci`, beside the .proto files; its folder.
-fn example(directory: &Path) -> PathBuf {
-    let example = directory.join("proto/clients/javascript");
-    fs::create_dir_all(example.join("test")).unwrap();
-    let source = workspace().join("proto");
-    symlink(source.join("zkrollup"), directory.join("proto/zkrollup")).unwrap();
-    symlink(&*PACKAGES, example.join("node_modules")).unwrap();
-    for folder in ["", "test"] {
-        for entry in fs::read_dir(source.join("clients/javascript").join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_file() {
-                fs::copy(&path, example.join(folder).join(path.file_name().unwrap())).unwrap();
-            }
-        }
-    }
-    example
-}
-
 fn node(example: &Path, script: &str) -> Command {
     let mut node = Command::new("node");
     node.arg(script).current_dir(example);
@@ -94,21 +49,20 @@ fn node(example: &Path, script: &str) -> Command {
 
 #[test]
 fn the_examples_own_tests_pass() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut tests = node(&example(directory.path()), "--test");
-    let told = run(tests.args(["--test-reporter", "tap"]), ADVICE);
+    let mut tests = node(&javascript::client(), "--test");
+    let told = run(tests.args(["--test-reporter", "tap", "test/"]), ADVICE);
     let passed = told.lines().find_map(|line| line.strip_prefix("# pass "));
     let passed: u32 = passed.unwrap().parse().unwrap();
-    assert!(passed >= 20, "{told}");
+    assert!(passed >= 23, "{told}");
 }
 
 #[test]
 fn the_example_has_every_kind_of_operation_proven() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
-    let example = example(directory.path());
+    let example = javascript::client();
     let papers = Papers::new(directory.path());
-    // It shows a token; the Python client shows a certificate.
+    // It shows a token; the Python client of `clients.rs` shows a certificate.
     let token = papers.path("javascript.token");
     let entry = run(program().args(["token", "--out", &token]), "");
     let access = fs::read_to_string(papers.path("access.toml")).unwrap();
@@ -343,7 +297,7 @@ fn at_the_edges(state: &State, number: u64) -> Batch {
 #[test]
 fn the_example_and_our_rules_agree_on_every_batch() {
     let directory = tempfile::tempdir().unwrap();
-    let example = example(directory.path());
+    let example = javascript::client();
     let (mut counts, mut rules) = (BTreeSet::new(), BTreeSet::new());
     for seed in SEEDS {
         println!("seed {seed}");

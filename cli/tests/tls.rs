@@ -1,4 +1,4 @@
-//! The program over TLS, as a client and as a coordinator. That work is done over it, `python.rs` shows.
+//! The program over TLS, as a client and as a coordinator. That work is done over it, `clients.rs` shows.
 
 mod support;
 

@@ -3,6 +3,7 @@
 // Each test binary uses a part of this module.
 #![allow(dead_code)]
 
+pub mod javascript;
 pub mod tls;
 
 use std::fs;
@@ -167,6 +168,8 @@ pub struct Service {
     /// The file of a batch of one shard.
     pub batch: String,
     pub coordinator: Running,
+    /// What the coordinator was started with.
+    arguments: Vec<String>,
 }
 
 impl Service {
@@ -217,9 +220,18 @@ impl Service {
         let coordinator = start(directory, "coordinator.log", &arguments);
         Self {
             url: format!("{scheme}://{address}"),
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
             address,
             batch,
             coordinator,
         }
+    }
+
+    /// Kills the coordinator and starts it again on what it has stored, at the same address.
+    pub fn restart(&mut self, directory: &Path) {
+        self.coordinator.0.kill().unwrap();
+        self.coordinator.0.wait().unwrap();
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        self.coordinator = start(directory, "coordinator-again.log", &arguments);
     }
 }

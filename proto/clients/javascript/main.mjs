@@ -10,7 +10,7 @@ import { createHash } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { Client, encodeBatch, proofFile, refusalOf } from "./client.mjs";
+import { Client, ServiceError, proofFile } from "./dist/client.js";
 import { hex, toBytes, toInteger } from "./field.mjs";
 import { toProto } from "./operation.mjs";
 import { DEPOSIT_EXISTING, DEPOSIT_NEW, FORCED_EXIT, KEY_CHANGE, L1_INDEX_MIN } from "./record.mjs";
@@ -52,7 +52,7 @@ try {
     client.close();
   }
 } catch (error) {
-  const { code, message } = typeof error.code === "number" ? refusalOf(error) : error;
+  const { code, message } = error;
   console.error(`error: ${code ? `${code}: ` : ""}${message}`);
   process.exitCode = 1;
 }
@@ -63,15 +63,15 @@ async function run(client) {
   expect(info.protocolVersion === PROTOCOL_VERSION, `protocol version ${PROTOCOL_VERSION}`, info.protocolVersion);
   const root = hex(toInteger(info.headRoot), 32);
   expect(
-    root === hex(EMPTY_ROOT, 32) && info.nextBatchNumber === "0",
+    root === hex(EMPTY_ROOT, 32) && info.nextBatchNumber === 0n,
     "a chain without batches",
     `batch ${info.nextBatchNumber}`,
   );
 
-  const rollup = { chainId: BigInt(info.chainId), contract: toInteger(info.contract) };
+  const rollup = { chainId: info.chainId, contract: toInteger(info.contract) };
   const shape = { places: info.shardPlaces, rooms: info.shardRooms, shards: info.shardsMax };
   const now = BigInt(Math.floor(Date.now() / 1000));
-  const time = now > BigInt(info.headTime) ? now : BigInt(info.headTime);
+  const time = now > info.headTime ? now : info.headTime;
   const sequencer = new Sequencer(rollup, shape, time);
   const people = makePeople();
   const chapter = (operations) => [...collect(sequencer, operations), sequencer.close()];
@@ -161,10 +161,11 @@ async function refused(client, { message, operations }, { bob, mallory }, terms)
 
 async function refusal(client, message) {
   try {
-    await client.submit("refused", encodeBatch(message));
+    await client.submit("refused", message);
   } catch (error) {
-    if (typeof error.code !== "number") throw error;
-    return refusalOf(error);
+    if (!(error instanceof ServiceError)) throw error;
+    const { code, reason, metadata } = error;
+    return { code, reason, metadata };
   }
   throw new Error("the service took a batch that it had to refuse");
 }
@@ -173,10 +174,9 @@ async function refusal(client, message) {
 async function prove(client, closed) {
   const submitted = [];
   for (const batch of closed) {
-    const encoded = encodeBatch(batch.message);
     const requestId = `example-${batch.message.number}`;
-    const first = await client.submit(requestId, encoded);
-    const again = await client.submit(requestId, encoded);
+    const first = await client.submit(requestId, batch.message);
+    const again = await client.submit(requestId, batch.message);
     expect(again.alreadyExisted && again.batch.batchId === first.batch.batchId, "the same batch", again.batch.batchId);
     submitted.push({ batch, id: first.batch.batchId });
   }

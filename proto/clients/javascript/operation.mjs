@@ -90,7 +90,7 @@ export function creationMessage({ token, owner, l1Address }, rollupId) {
  * @returns {Operation}
  */
 export function fromProto(message) {
-  const { kind } = message;
+  const kind = message.kind?.$case;
   const signed = ["transfer", "withdrawal", "creation"].includes(kind);
   insist(kind !== undefined, "P-4.12", "kind", "one of the five", "none");
   insist(
@@ -101,7 +101,7 @@ export function fromProto(message) {
     signed ? "none" : "one",
   );
   if (kind === "noOp") return { kind };
-  const value = READERS[kind](message[kind]);
+  const value = READERS[kind](message.kind[kind]);
   return signed ? { kind, [kind]: value, signature: signatureFromProto(message.signature) } : { kind, [kind]: value };
 }
 
@@ -111,7 +111,7 @@ export function fromProto(message) {
  */
 export function toProto(operation) {
   const { kind, signature } = /** @type {any} */ (operation);
-  const message = { [kind]: WRITERS[kind](operation[kind]) };
+  const message = { kind: { $case: kind, [kind]: WRITERS[kind](operation[kind]) } };
   return signature ? { ...message, signature: signatureToProto(signature) } : message;
 }
 
@@ -151,18 +151,18 @@ const READERS = {
 
 const WRITERS = {
   transfer: (transfer) => ({
-    from: transfer.from.toString(),
-    to: transfer.to.toString(),
+    from: transfer.from,
+    to: transfer.to,
     amount: decimalToProto(transfer.amount),
     ...paidToProto(transfer),
   }),
   withdrawal: (withdrawal) => ({
-    from: withdrawal.from.toString(),
+    from: withdrawal.from,
     amount: toBytes(withdrawal.amount, 16),
     ...paidToProto(withdrawal),
   }),
   creation: (creation) => ({
-    index: creation.index.toString(),
+    index: creation.index,
     token: Number(creation.token),
     ownerX: toBytes(creation.owner[0], 32),
     ownerY: toBytes(creation.owner[1], 32),
@@ -171,7 +171,7 @@ const WRITERS = {
   queued: (entry) => ({
     kind: Object.keys(QUEUED_KINDS).find((name) => QUEUED_KINDS[name] === entry.kind),
     token: Number(entry.token),
-    index: entry.index.toString(),
+    index: entry.index,
     amount: toBytes(entry.amount, 16),
     address: toBytes(entry.address, 20),
     u: toBytes(entry.u, 32),
@@ -201,8 +201,8 @@ const paid = (message, name) => ({
 
 const paidToProto = ({ fee, nonce, expiry, token }) => ({
   fee: decimalToProto(fee),
-  nonce: nonce.toString(),
-  expiry: expiry.toString(),
+  nonce,
+  expiry,
   token: Number(token),
 });
 

@@ -3,7 +3,7 @@
 // batch has no effect, and the next follows on the one before it.
 
 import { readFile } from "node:fs/promises";
-import { decodeBatch } from "./client.mjs";
+import { decodeBatch } from "./dist/client.js";
 import { hex } from "./field.mjs";
 import { layOut, streams } from "./places.mjs";
 import { Refusal } from "./refusal.mjs";

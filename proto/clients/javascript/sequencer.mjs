@@ -83,10 +83,10 @@ export class Sequencer {
     this.#state.commit(draft);
     const message = {
       protocolVersion: PROTOCOL_VERSION,
-      chainId: this.#rollup.chainId.toString(),
+      chainId: this.#rollup.chainId,
       contract: toBytes(this.#rollup.contract, 20),
-      number: this.#number.toString(),
-      time: this.#time.toString(),
+      number: this.#number,
+      time: this.#time,
       oldRoot: toBytes(oldRoot, 32),
       newRoot: toBytes(this.#state.root, 32),
       operations: operations.map(toProto),
@@ -117,8 +117,8 @@ export function replay(state, message) {
   );
   const oldRoot = hex(state.root, 32);
   insist(shown(message.oldRoot) === oldRoot, "P-9.2", "old_root", oldRoot, shown(message.oldRoot));
-  const rollup = { chainId: BigInt(message.chainId), contract: toInteger(message.contract) };
-  const terms = { rollupId: rollupId(rollup), time: BigInt(message.time) };
+  const rollup = { chainId: message.chainId, contract: toInteger(message.contract) };
+  const terms = { rollupId: rollupId(rollup), time: message.time };
   const draft = new Draft(state);
   const operations = [];
   const records = [];
