@@ -6,7 +6,9 @@ mod tls;
 mod wallet;
 
 pub use contracts::{DeployArgs, ExportArgs, ParameterArgs, SettleArgs, VerifyDeployedArgs};
-pub use operator::{BatchArgs, DrainArgs, ListArgs, ReplayArgs, RollbackArgs, ServiceArgs, TopArgs};
+pub use operator::{
+    BatchArgs, DrainArgs, HealthArgs, ListArgs, ReplayArgs, RollbackArgs, ServiceArgs, TopArgs,
+};
 pub use wallet::*;
 
 pub use tls::{CONNECTION_VARIABLES, CredentialArgs, ServerTlsArgs};
@@ -83,6 +85,8 @@ pub enum Command {
     List(ListArgs),
     /// Say what the service proves, its limits, and where its chain stands.
     Info(ServiceArgs),
+    /// Ask a coordinator, or a worker's `--health-listen`, whether it serves: for probes. Needs no certificate and no token.
+    Health(HealthArgs),
     /// Say in words what a batch is waiting for.
     Explain(BatchArgs),
     /// Queue the unfinished tasks of a failed batch again.

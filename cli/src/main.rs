@@ -77,6 +77,7 @@ fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<(
         Command::Coordinator(args) => block_on(commands::roles::coordinator(args, progress)),
         Command::Worker(args) => block_on(commands::roles::worker(args, log_format, progress)),
         Command::List(args) => block_on(commands::operator::list(&args)),
+        Command::Health(args) => block_on(commands::health::run(&args)),
         Command::Info(args) => block_on(commands::operator::info(&args)),
         Command::Explain(args) => block_on(commands::operator::explain(&args)),
         Command::Retry(args) => block_on(commands::operator::retry(&args)),

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use support::{Running, Service, expect_success, run, start, wait_for};
+use support::tls::Papers;
+use support::{Running, Service, expect_success, program, run, start, wait_for};
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -19,6 +20,13 @@ const START_MAX: Duration = Duration::from_secs(120);
 fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
+}
+
+/// How `health` ends, and what it says on either output.
+fn asked(arguments: &[&str]) -> (i32, String) {
+    let output = program().arg("health").args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(said).unwrap())
 }
 
 /// What a worker answers; none while nothing is served.
@@ -68,6 +76,7 @@ fn a_worker_is_healthy_once_a_coordinator_has_taken_it_in() {
         Some(ServingStatus::NotServing),
         "nobody gives it work"
     );
+    assert_eq!(asked(&["--coordinator", &format!("http://{address}")]).0, 6);
     drop(alone);
 
     let service = Service::start(directory.path());
@@ -76,10 +85,41 @@ fn a_worker_is_healthy_once_a_coordinator_has_taken_it_in() {
     wait_for("the worker to be ready", START_MAX, || {
         health(&address).filter(|status| *status == ServingStatus::Serving)
     });
+    let told = asked(&["--coordinator", &format!("http://{address}")]);
+    assert_eq!(told, (0, "SERVING\n".into()));
     run(
         Command::new("kill").args(["-TERM", &taken.0.id().to_string()]),
         "",
     );
     expect_success(&mut taken, &directory.path().join("worker.log"), START_MAX);
     assert_eq!(health(&address), None);
+}
+
+#[test]
+fn a_probe_asks_a_coordinator_with_tls_and_shows_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let papers = Papers::new(directory.path());
+    let mut service = Service::start_with_tls(directory.path(), &papers);
+    let ca = papers.path("ca.pem");
+    let at = ["--coordinator", &service.url, "--tls-ca", &ca];
+    wait_for("the coordinator", START_MAX, || (asked(&at).0 == 0).then_some(()));
+    let prover = ["--service", "zkrollup.prover.v1.ProverService", "--json"];
+    let told = asked(&[&at[..], &prover].concat());
+    assert_eq!(told, (0, "{\"status\":\"serving\"}\n".into()));
+    let (code, said) = asked(&[&at[..], &["--service", "none"]].concat());
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("has no service \"none\""), "{said}");
+    // An authority that is not trusted, plain text, and nobody there.
+    let plain = service.url.replace("https", "http");
+    for (wrong, exit) in [
+        (&["--coordinator", &service.url][..], 1),
+        (&["--coordinator", &plain], 1),
+    ] {
+        let (code, said) = asked(wrong);
+        assert_eq!(code, exit, "{said}");
+    }
+    service.coordinator.0.kill().unwrap();
+    service.coordinator.0.wait().unwrap();
+    let (code, said) = asked(&at);
+    assert_eq!(code, 6, "{said}");
 }

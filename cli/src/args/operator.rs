@@ -24,6 +24,18 @@ pub struct ServiceArgs {
     pub client: ClientArgs,
 }
 
+/// Arguments of `health`.
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// The service that is meant, such as zkrollup.prover.v1.ProverService, which waits while the store takes no writes
+    /// [default: the process].
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub service: String,
+    /// Where it is asked.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
 /// Arguments of `top`.
 #[derive(Debug, Clone, Args)]
 pub struct TopArgs {

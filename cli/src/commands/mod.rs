@@ -4,6 +4,7 @@ pub mod batch;
 pub mod contracts;
 pub mod derive;
 pub mod doctor;
+pub mod health;
 pub mod keys;
 pub mod operator;
 pub mod replay;
