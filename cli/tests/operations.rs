@@ -331,11 +331,14 @@ fn a_coordinator_and_a_worker_serve_what_a_proven_batch_took() {
     assert!(value(&page, "rollup_prover_accounts") > 0.0);
 
     let at = served(directory.path(), "worker.log", "metrics are served");
-    let page = get(&at, "/metrics").expect("it is served");
+    let proven = "rollup_prover_worker_tasks_ended_total{circuit=\"aggregation\",outcome=\"proven\"}";
+    // The worker hears of it after the coordinator has counted it.
+    let page = wait_for("the worker to count its task", WORK_MAX, || {
+        let page = get(&at, "/metrics")?;
+        (value(&page, proven) == 1.0).then_some(page)
+    });
     has_all(&page, &prover::worker::METRICS);
     assert_eq!(value(&page, "rollup_prover_worker_connected"), 1.0);
-    let proven = "rollup_prover_worker_tasks_ended_total{circuit=\"aggregation\",outcome=\"proven\"}";
-    assert_eq!(value(&page, proven), 1.0);
     let quotient = "rollup_prover_worker_phase_seconds_count{circuit=\"shard\",phase=\"quotient\"}";
     assert_eq!(value(&page, quotient), 1.0);
     assert!(value(&page, "rollup_prover_worker_prover_cpu_seconds_total") > 0.0);
