@@ -156,10 +156,8 @@ impl Core {
         if batch.started.is_none() {
             batch.started = Some(now);
             batch.status = BatchStatus::Proving;
-            self.save_batch(task_id.batch, output);
-        } else {
-            self.touch(task_id.batch, output);
         }
+        self.save_batch(task_id.batch, output);
         output.effects.push(Effect::Grant {
             session: id,
             task: task_id,

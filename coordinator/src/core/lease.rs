@@ -382,7 +382,7 @@ impl Core {
         } else {
             self.save_task(task_id, output);
             self.refresh(task_id, now);
-            self.touch(task_id.batch, output);
+            self.save_batch(task_id.batch, output);
         }
     }
 
@@ -437,7 +437,7 @@ impl Core {
         } else {
             self.save_task(task_id, output);
             self.refresh(task_id, now);
-            self.touch(task_id.batch, output);
+            self.save_batch(task_id.batch, output);
         }
     }
 }

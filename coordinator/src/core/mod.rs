@@ -501,6 +501,7 @@ impl Core {
         }
     }
 
+    /// Writes a task. Its batch goes with it in the same step, so that a revision that is stored is of the tasks that are.
     fn save_task(&self, id: TaskId, output: &mut Output) {
         if let Some(task) = self.tasks.get(&id) {
             output.writes.push(Write::Task(task.record.clone()));
