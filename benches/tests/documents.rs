@@ -89,3 +89,26 @@ fn readmes_table_of_the_gpu_is_that_of_its_results() {
         );
     }
 }
+
+#[test]
+fn figures_of_ten_million_accounts_are_those_of_the_result_and_within_what_is_asked() {
+    let result = result("state-10m.json");
+    assert_eq!(number(&result, "/results/accounts"), 1e7);
+    assert_eq!(number(&result, "/results/transfers"), 1e4);
+    let step = |pointer: &str| number(&result, &format!("/results/steps/{pointer}"));
+    let (start, batch) = (step("start/cpu_seconds"), step("batch/cpu_seconds"));
+    let memory = [
+        step("store/state_memory_bytes"),
+        step("store/store_bytes"),
+        step("start/peak_memory_bytes"),
+        step("batch/peak_memory_bytes"),
+    ];
+    // On two cores, 60 s and 2 s are twice as many processor-seconds at most.
+    assert!(start < 120.0 && batch < 4.0);
+    assert!(memory.iter().all(|bytes| *bytes < 4e9));
+    let memory = memory.map(|bytes| format!("{:.2} GB", bytes / 1e9));
+    for document in ["ARCHITECTURE.md", "benches/README.md"] {
+        golden::quotes(document, [start, batch].map(|seconds| format!("{seconds:.2}")));
+        golden::quotes(document, &memory);
+    }
+}
