@@ -399,7 +399,9 @@ impl Shell {
             && !self.standing.leads()
         {
             follower.refresh(self).map_err(|error| {
-                tracing::warn!(%error, "the shared store is not seen");
+                if let Some(more) = self.told("the shared store") {
+                    tracing::warn!(%error, more, "the shared store is not seen; reads are refused");
+                }
                 Unavailable::Store
             })?;
         } else if !self.store().is_current() {

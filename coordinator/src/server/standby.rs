@@ -84,6 +84,8 @@ pub(super) fn begin(config: &Config, keyring: Arc<Keyring>) -> Result<Begun, Err
         let why = match join(config, shared, &keyring) {
             Ok(Some(begun)) => return Ok(begun),
             Ok(None) => "another coordinator makes the store".to_owned(),
+            // It took longer to open than the lead lasts.
+            Err(Error::Store(error @ StoreError::Deposed { .. })) => error.to_string(),
             Err(Error::Store(error)) if error.may_pass() && began.elapsed() < DATABASE_MAX => {
                 error.to_string()
             }
