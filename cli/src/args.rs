@@ -276,8 +276,8 @@ pub struct CoordinatorArgs {
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
     /// Keep records in this PostgreSQL database, postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full: coordinators that share
-    /// it and `--data-dir`, which then holds artifacts, follow each other, and one leads. Better named by the variable: arguments can be
-    /// seen by others.
+    /// it, and `--artifacts` or `--data-dir`, which then holds them, follow each other, and one leads. Better named by the variable:
+    /// arguments can be seen by others.
     #[arg(
         long,
         value_name = "URL",
@@ -291,6 +291,13 @@ pub struct CoordinatorArgs {
     /// With `--postgres`: how long this coordinator leads after its last word, in milliseconds; then another takes over.
     #[arg(long, value_name = "MILLISECONDS", requires = "postgres", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1_000..=60_000))]
     pub leader_lease_ms: u64,
+    /// Where batches' artifacts are kept: s3://BUCKET/PREFIX, reached as the variables AWS_… say, or file:///FOLDER [default: the folder
+    /// `objects` in --data-dir].
+    #[arg(long, value_name = "URL")]
+    pub artifacts: Option<coordinator::store::Location>,
+    /// How long artifacts stay that nothing needs any more, in seconds: as long as a backup may take to copy them.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(60..=2_592_000))]
+    pub artifact_retention: u32,
     /// Snapshot of the state that the chain here begins with, as `derive` writes it, read when the store is new and compared with it
     /// otherwise [default: the empty state].
     #[arg(long, value_name = "FILE")]

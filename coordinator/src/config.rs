@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use rules::operation::RollupId;
 
-use crate::core::Limits;
+use crate::{
+    core::Limits,
+    store::{ArtifactOptions, LocationError},
+};
 
 /// Most bytes of one batch, unless [`Config::batch_bytes_max`] says otherwise.
 pub const BATCH_BYTES_MAX: u64 = 32 << 20;
@@ -33,6 +36,8 @@ pub struct Config {
     pub store: PathBuf,
     /// The database that several coordinators share, of which one leads; none where the store is this one's alone.
     pub postgres: Option<Postgres>,
+    /// Where its artifacts are kept, and for how long those that nothing needs any more.
+    pub artifacts: ArtifactOptions,
     /// The rollup that is proven.
     pub rollup_id: RollupId,
     /// The snapshot that a new store begins with (P-15.4); without it, a new store begins with the empty state (P-3.6). A store that
@@ -185,6 +190,9 @@ pub enum ConfigError {
         "{0} is not a loopback address, and nobody proves who calls there; name a client CA or an access file, or allow it as insecure"
     )]
     Unauthenticated(SocketAddr),
+    /// Artifacts cannot be kept there.
+    #[error("artifacts: {0}")]
+    Artifacts(#[from] LocationError),
     /// A rollup of no contract.
     #[error("rollup_id.contract is the zero address, which no contract has")]
     NoContract,
@@ -214,6 +222,7 @@ impl Config {
             quotas: Quotas::default(),
             store,
             postgres: None,
+            artifacts: ArtifactOptions::default(),
             rollup_id,
             snapshot: None,
             limits: Limits::default(),
@@ -252,6 +261,7 @@ impl Config {
                 Some(_) => {}
             }
         }
+        self.artifacts.location.check(self.insecure_plaintext)?;
         if self.rollup_id.contract == [0; 20] {
             return Err(ConfigError::NoContract);
         }
@@ -278,6 +288,7 @@ impl Config {
             ("limits.progress_ms_max", limits.progress_ms_max, limits.lease_ms),
             ("limits.failures_max", limits.failures_max.into(), 1),
             ("limits.deaths_max", limits.deaths_max.into(), 1),
+            ("artifacts.retention", self.artifacts.retention.as_secs(), 1),
             ("batch_bytes_max", self.batch_bytes_max, 1),
             ("submissions_max", self.submissions_max as u64, 1),
             (

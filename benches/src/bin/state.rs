@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use benches::{cpu_seconds, peak_memory_bytes, publish, report};
 use clap::{Parser, ValueEnum};
 use coordinator::core::{Head, id::StateRoot, record::Write};
-use coordinator::store::{Identity, KeptStore, Opening, SCHEMA, Store};
+use coordinator::store::{ArtifactOptions, Identity, KeptStore, Opening, SCHEMA, Store};
 use rules::PROTOCOL_VERSION;
 use rules::account::{Account, AccountIndex, Hashed, TokenId, USER_INDEX_MIN};
 use rules::amount::{Amount, Fee};
@@ -251,7 +251,12 @@ fn root(folder: &Path, name: &str) -> Result<[u8; 32]> {
 
 /// Opens the store and takes its state, which has to have the root of that name.
 fn open(folder: &Path, name: &str) -> Result<(KeptStore, State, Value)> {
-    let (opening, checks) = timed(|| Ok(Opening::begin(&folder.join("store"))?))?;
+    let (opening, checks) = timed(|| {
+        Ok(Opening::begin(
+            &folder.join("store"),
+            &ArtifactOptions::default(),
+        )?)
+    })?;
     let first = || unreachable!("the store is made");
     let store = opening.complete(&identity(root(folder, "root")?), &[], first, None)?;
     let (state, reading) = timed(|| Ok(store.state()?))?;

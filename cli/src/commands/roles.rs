@@ -1,5 +1,6 @@
 //! The long-running roles: coordinator and worker.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -190,6 +191,11 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     let mut config = coordinator::Config::new(args.listen, args.data_dir, rollup_id);
     config.postgres = postgres;
     config.snapshot = args.snapshot;
+    config.artifacts.location = args
+        .artifacts
+        .unwrap_or_default()
+        .with_variables(variables_of_s3());
+    config.artifacts.retention = Duration::from_secs(args.artifact_retention.into());
     config.tls = args.server_tls.files();
     config.access = args.access;
     config.insecure_plaintext = args.insecure_plaintext;
@@ -230,6 +236,14 @@ fn shared(args: &CoordinatorArgs) -> Result<Option<coordinator::Postgres>> {
         advertised,
         lease_ms: args.leader_lease_ms,
     }))
+}
+
+/// The variables by which every client of S3 is told where it is and who asks. One that is no text says nothing.
+fn variables_of_s3() -> impl Iterator<Item = (String, String)> {
+    let texts =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let variables = std::env::vars_os().filter_map(texts);
+    variables.filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty())
 }
 
 /// Looks whether a snapshot is there and not too large, before anything that takes longer. The coordinator reads it.
@@ -311,5 +325,33 @@ mod tests {
         let command = prover_command(&worker.proving, &worker.keys, LogFormat::Text);
         let arguments: Vec<&str> = command.get_args().map(|text| text.to_str().unwrap()).collect();
         assert!(arguments.ends_with(&keys), "{arguments:?}");
+    }
+
+    #[test]
+    fn a_place_for_artifacts_is_of_a_known_form() {
+        let coordinator = |artifacts: &str| {
+            Cli::try_parse_from([
+                "rollup-prover",
+                "coordinator",
+                "--data-dir",
+                "data",
+                "--chain-id",
+                "1",
+                "--contract",
+                "0x0000000000000000000000000000000000000001",
+                "--artifacts",
+                artifacts,
+            ])
+        };
+        for place in ["s3://bucket/prefix", "file:///var/objects"] {
+            let Subcommand::Coordinator(arguments) = coordinator(place).expect(place).command else {
+                panic!("{place}");
+            };
+            assert_eq!(arguments.artifacts.expect("it is given").to_string(), place);
+        }
+        for place in ["", "bucket", "var/objects", "https://bucket.example"] {
+            let refused = coordinator(place).expect_err(place).to_string();
+            assert!(refused.contains("s3://BUCKET/PREFIX"), "{refused}");
+        }
     }
 }

@@ -39,6 +39,17 @@ pub struct Submission {
     pub accounts: Vec<(AccountIndex, Option<Hashed>)>,
 }
 
+impl Submission {
+    /// The bytes of all artifacts that come with it.
+    pub fn artifacts(&self) -> Vec<&[u8]> {
+        let inputs = self.shard_inputs.iter().map(Vec::as_slice);
+        [self.statement.as_slice(), &self.undo]
+            .into_iter()
+            .chain(inputs)
+            .collect()
+    }
+}
+
 /// Why a batch is not appended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {

@@ -194,6 +194,19 @@ pub enum ArtifactKey {
     RootProof(BatchId),
 }
 
+/// The name under which it is stored, and told.
+impl fmt::Display for ArtifactKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Statement(batch) => write!(f, "{batch}-statement"),
+            Self::Undo(batch) => write!(f, "{batch}-undo"),
+            Self::ShardInput(batch, index) => write!(f, "{batch}-s{index}-input"),
+            Self::ShardProof(batch, index) => write!(f, "{batch}-s{index}-proof"),
+            Self::RootProof(batch) => write!(f, "{batch}-root-proof"),
+        }
+    }
+}
+
 impl ArtifactKey {
     /// Whose it is.
     pub fn batch(self) -> BatchId {

@@ -8,10 +8,13 @@ use super::{
     observed::{Looks, Observed},
     shell::Work,
 };
-use crate::core::{
-    id::TaskKind,
-    load::{TASK_STATES, WORKER_STATES},
-    tally::{Outcome, Stage},
+use crate::{
+    core::{
+        id::TaskKind,
+        load::{TASK_STATES, WORKER_STATES},
+        tally::{Outcome, Stage},
+    },
+    store::{ArtifactNumbers, CALLS, OBJECTS},
 };
 
 const CIRCUIT: Label = Label {
@@ -21,6 +24,10 @@ const CIRCUIT: Label = Label {
 const OUTCOME: Label = Label {
     name: "outcome",
     values: &Outcome::NAMES,
+};
+const CALL: Label = Label {
+    name: "call",
+    values: &CALLS,
 };
 const OPEN: [&str; 4] = ["queued", "proving", "aggregating", "failed"];
 const FINAL: [&str; 3] = ["proven", "cancelled", "rolled_back"];
@@ -71,7 +78,13 @@ metrics! {
     SUSPENDED: Kind::Gauge, "store_suspended", "",
         &[], "1 while the store takes no writes and is waited for";
     OWN_SECONDS: Kind::Histogram(SECONDS), "own_seconds", "seconds",
-        &[Label { name: "work", values: &Work::NAMES }], "Time of the coordinator's own work: its share; commits and reads are the store's latency";
+        &[Label { name: "work", values: &Work::NAMES }], "Time of the coordinator's own work: its share; commits, reads and puts are the store's latency";
+    ARTIFACT_SECONDS: Kind::Histogram(SECONDS), "artifact_seconds", "seconds",
+        &[CALL], "Time of calls of the place where artifacts are kept: those that failed too";
+    ARTIFACT_FAILURES: Kind::Counter, "artifact_failures", "calls",
+        &[CALL], "Those calls that failed, all tries of them";
+    ARTIFACT_BYTES: Kind::Gauge, "artifact_bytes", "bytes",
+        &[Label { name: "objects", values: &OBJECTS }], "Bytes of artifacts at the last look: those that are kept, and those that wait to be deleted";
     ACCOUNTS: Kind::Gauge, "accounts", "accounts",
         &[], "Accounts of the state after the last batch";
     SNAPSHOT_AGE: Kind::Gauge, "snapshot_age_seconds", "seconds",
@@ -110,10 +123,21 @@ fn add(observed: &Observed, page: &mut Page) {
     for (work, times) in &observed.own {
         page.histogram(&OWN_SECONDS, &[work], times);
     }
+    add_artifacts(&observed.artifacts, page);
     if let Some(accounts) = observed.accounts {
         page.number(&ACCOUNTS, &[], accounts as f64);
     }
     page.number(&SNAPSHOT_AGE, &[], observed.at.elapsed().as_secs_f64());
+}
+
+fn add_artifacts(numbers: &ArtifactNumbers, page: &mut Page) {
+    for (index, call) in CALLS.into_iter().enumerate() {
+        page.histogram(&ARTIFACT_SECONDS, &[call], &numbers.times[index]);
+        page.number(&ARTIFACT_FAILURES, &[call], numbers.failures[index] as f64);
+    }
+    for (objects, bytes) in OBJECTS.into_iter().zip(numbers.bytes) {
+        page.number(&ARTIFACT_BYTES, &[objects], bytes as f64);
+    }
 }
 
 fn add_batches(

@@ -59,7 +59,7 @@ use crate::{
     config::{Config, ConfigError},
     keyring::{Circuits, Keyring, Keys, KeysError},
     snapshot::SnapshotError,
-    store::StoreError,
+    store::{ArtifactMeters, StoreError},
     verifier::Verifier,
 };
 
@@ -72,6 +72,8 @@ const HEADER_BYTES_MAX: u32 = 4 << 10;
 /// Most bytes of a message: the largest chunk or proof, and what goes with it.
 const MESSAGE_BYTES_MAX: usize = CHUNK_BYTES_MAX + (64 << 10);
 const _: () = assert!(PROOF_BYTES_MAX <= CHUNK_BYTES_MAX);
+/// Longest time between two looks for artifacts that nothing needs. It is a quarter of the time for which they are kept, if that is less.
+const COLLECT_MAX: Duration = Duration::from_secs(900);
 
 /// Why the coordinator does not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -320,7 +322,9 @@ impl Coordinator {
         set_health(&health, shell.standing().leads()).await;
         let stopping = shell.stopping().clone();
         let meter = Arc::new(Meter::new(&config));
-        let lookout = tokio::spawn(look_out(Arc::clone(&shell), Arc::clone(&about), metrics, status));
+        let artifacts = Arc::clone(&config.artifacts.meters);
+        let lookout = look_out(Arc::clone(&shell), Arc::clone(&about), artifacts, metrics, status);
+        let lookout = tokio::spawn(lookout);
         let services = services(&shell, about, keyring, &meter, &config)
             .add_service(reading!(health_service.send_compressed(Gzip)));
         let standing = Arc::clone(shell.standing());
@@ -344,6 +348,8 @@ impl Coordinator {
         let timekeeper = tokio::spawn(Arc::clone(&shell).keep_time());
         let storekeeper = tokio::spawn(Arc::clone(&shell).keep_store());
         let candidacy = standby.map(|standby| tokio::spawn(standby.keep(Arc::clone(&shell), health.clone())));
+        let collect_every = (config.artifacts.retention / 4).min(COLLECT_MAX);
+        let collector = tokio::spawn(Arc::clone(&shell).keep_artifacts(collect_every));
         let reporter = tokio::spawn(report(
             shell.suspensions(),
             Arc::clone(shell.standing()),
@@ -379,6 +385,7 @@ impl Coordinator {
         };
         timekeeper.await?;
         storekeeper.await?;
+        at_most(config.shutdown_ms_max, collector).await;
         // Sessions and steps under way hold the store, which another coordinator may be waiting for.
         shell.tasks().close();
         at_most(config.shutdown_ms_max, shell.tasks().wait()).await;
@@ -399,14 +406,20 @@ async fn listen_for(address: Option<SocketAddr>) -> Result<Option<Listener>, Lis
 }
 
 /// Serves those who look from outside, until the coordinator stops. Where nobody is to look, nothing is done for it.
-async fn look_out(shell: Arc<Shell>, about: Arc<About>, metrics: Option<Listener>, status: Option<Listener>) {
+async fn look_out(
+    shell: Arc<Shell>,
+    about: Arc<About>,
+    artifacts: Arc<ArtifactMeters>,
+    metrics: Option<Listener>,
+    status: Option<Listener>,
+) {
     if metrics.is_none() && status.is_none() {
         return;
     }
     let (seen, looks) = watch::channel(None);
     let process = Process::begun();
     let stopping = shell.stopping().clone();
-    let looking = observed::keep_looking(Arc::clone(&shell), status.is_some(), seen);
+    let looking = observed::keep_looking(Arc::clone(&shell), artifacts, status.is_some(), seen);
     let scraped = async {
         if let Some(metrics) = metrics {
             let looks = looks.clone();

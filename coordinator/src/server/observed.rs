@@ -13,7 +13,10 @@ use telemetry::Histogram;
 use tokio::sync::watch;
 
 use super::shell::Shell;
-use crate::core::{load::Load, tally::Numbers};
+use crate::{
+    core::{load::Load, tally::Numbers},
+    store::{ArtifactMeters, ArtifactNumbers},
+};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -33,6 +36,8 @@ pub(crate) struct Observed {
     pub accounts: Option<usize>,
     /// Times of the coordinator's own work.
     pub own: Vec<(&'static str, Histogram)>,
+    /// What the artifacts' back end does.
+    pub artifacts: ArtifactNumbers,
     /// Number of the next batch.
     pub next_number: u64,
     /// The newest batches, workers and failures; null where no page shows them.
@@ -45,6 +50,7 @@ pub(crate) type Looks = watch::Receiver<Option<Arc<Observed>>>;
 /// Looks once a second until the coordinator stops, at the lists of the status page too if `listed`.
 pub(super) async fn keep_looking(
     shell: Arc<Shell>,
+    artifacts: Arc<ArtifactMeters>,
     listed: bool,
     seen: watch::Sender<Option<Arc<Observed>>>,
 ) {
@@ -52,7 +58,13 @@ pub(super) async fn keep_looking(
         let last = seen.borrow().clone();
         let look = move |shell: &Shell| shell.observe(last.as_deref(), listed);
         match shell.run(look).await {
-            Ok(observed) => drop(seen.send_replace(Some(Arc::new(observed)))),
+            Ok(observed) => {
+                let artifacts = artifacts.numbers();
+                seen.send_replace(Some(Arc::new(Observed {
+                    artifacts,
+                    ..observed
+                })));
+            }
             Err(_) => return,
         }
         tokio::select! {

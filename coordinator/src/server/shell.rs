@@ -10,6 +10,7 @@ mod look;
 mod meters;
 mod proofs;
 mod rollback;
+mod waiting;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -24,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 
 pub(crate) use self::clock::Clock;
+use self::waiting::{Refused, STORE_RETRY, Suspended};
 pub(super) use self::{
     damage::Unread,
     look::age_ms,
@@ -47,13 +49,8 @@ use crate::{
 /// Messages that may wait for a session's writer.
 pub(super) const OUTBOUND_MAX: usize = 256;
 
-/// Between two tries to write what the store has refused.
-const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Causes of workers' log lines that are told apart: each worker that there may be has one at a time.
 const WORKER_CAUSES_MAX: usize = 1_024;
-/// One try in as many is told.
-const STORE_RETRIES_TOLD: u32 = 60;
-
 /// Something to be sent to a worker.
 #[derive(Debug)]
 pub(super) enum Outbound {
@@ -93,13 +90,6 @@ struct Inner {
     suspended: Option<Suspended>,
     /// Sessions that ended meanwhile.
     closing: Vec<SessionId>,
-}
-
-/// A step that the store has refused. Nothing of it was acknowledged, and nothing else is done before it is.
-struct Suspended {
-    writes: Vec<Write>,
-    effects: Vec<Effect>,
-    error: StoreError,
 }
 
 pub(crate) struct Shell {
@@ -230,15 +220,6 @@ impl Shell {
         self.clock.system_unix_s()
     }
 
-    /// Why the store is waited for, if it is.
-    pub(super) fn suspension(&self) -> Option<String> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner
-            .suspended
-            .as_ref()
-            .map(|suspended| suspended.error.to_string())
-    }
-
     /// Where tasks that outlive a call are spawned.
     pub(super) fn tasks(&self) -> &TaskTracker {
         &self.tasks
@@ -265,83 +246,8 @@ impl Shell {
     /// Why the shell had to stop by itself, or why its last step was never stored.
     pub(super) fn take_failure(&self) -> Option<StoreError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let suspended = inner.suspended.take().map(|suspended| suspended.error);
+        let suspended = inner.suspended.take().map(Suspended::into_error);
         inner.failure.take().or(suspended)
-    }
-
-    /// Says whether the store is waited for, at each change.
-    pub(super) fn suspensions(&self) -> watch::Receiver<bool> {
-        self.suspended.subscribe()
-    }
-
-    /// Writes what the store has refused as soon as it takes it, until the coordinator stops.
-    pub(super) async fn keep_store(self: Arc<Self>) {
-        let mut suspended = self.suspended.subscribe();
-        let mut tries = 0;
-        loop {
-            let waiting = async {
-                // The sender lives as long as the shell.
-                let _ = suspended.wait_for(|suspended| *suspended).await;
-                tokio::time::sleep(STORE_RETRY).await;
-            };
-            tokio::select! {
-                () = self.stopping.cancelled() => return,
-                () = waiting => {}
-            }
-            tries += 1;
-            let told = tries % STORE_RETRIES_TOLD == 0;
-            if matches!(self.run(move |shell| shell.resume(told)).await, Ok(true)) {
-                tries = 0;
-            }
-        }
-    }
-
-    /// Tries to write what the store has refused, and goes on if that succeeds.
-    pub(super) fn resume(&self, told: bool) -> bool {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(suspended) = &inner.suspended else {
-            return true;
-        };
-        let store = self.store();
-        let written = store.recover();
-        if let Err(error) = written.and_then(|()| store.commit(&suspended.writes)) {
-            if told {
-                tracing::warn!(%error, "the store still refuses");
-            }
-            if !error.may_pass() {
-                self.stop_for(&mut inner, error);
-            }
-            return false;
-        }
-        tracing::info!("the store takes writes again");
-        let effects = inner
-            .suspended
-            .take()
-            .map_or(Vec::new(), |suspended| suspended.effects);
-        for effect in effects {
-            inner.perform(effect);
-        }
-        self.timer.send_replace(inner.core.next_timer());
-        let closing = std::mem::take(&mut inner.closing);
-        drop(inner);
-        self.suspended.send_replace(false);
-        closing
-            .into_iter()
-            .for_each(|session| self.close_session(session));
-        true
-    }
-
-    /// Ends the process for an error of the store that will not pass.
-    fn stop_for(&self, inner: &mut Inner, error: StoreError) {
-        tracing::error!(%error, "the store fails; stopping");
-        inner.failure = Some(error);
-        self.stopping.cancel();
-    }
-
-    fn suspend(&self, inner: &mut Inner, suspended: Suspended) {
-        tracing::error!(error = %suspended.error, "the store refuses; nothing is done until it takes writes again");
-        inner.suspended = Some(suspended);
-        self.suspended.send_replace(true);
     }
 
     /// Ends leases as their time comes, until the coordinator stops. A heartbeat tells when it stood still meanwhile.
@@ -439,11 +345,11 @@ impl Shell {
                 self.stop_for(&mut inner, error);
                 return Err(Unavailable::Stopping);
             }
-            let suspended = Suspended {
+            let refused = Refused {
                 writes,
-                effects,
-                error,
+                ..Refused::default()
             };
+            let suspended = Suspended::new(refused, effects, error);
             self.suspend(&mut inner, suspended);
             return Ok((answer, false));
         }
@@ -460,24 +366,6 @@ impl Shell {
             [] => Ok(()),
             writes => self.meters.time(Work::Commit, || self.store().commit(writes)),
         }
-    }
-
-    /// Stops because the store holds something that it should not, or waits where it cannot be read.
-    fn store_failed(&self, error: StoreError) -> Unavailable {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if !error.may_pass() {
-            self.stop_for(&mut inner, error);
-            return Unavailable::Stopping;
-        }
-        if inner.suspended.is_none() {
-            let suspended = Suspended {
-                writes: Vec::new(),
-                effects: Vec::new(),
-                error,
-            };
-            self.suspend(&mut inner, suspended);
-        }
-        Unavailable::Store
     }
 
     /// A receiver that wakes at each change of a batch.
@@ -569,6 +457,10 @@ impl Shell {
         let executing = || prepare(&mut ledger, &self.keyring.preset, batch, current.id(), origin);
         let submission = self.meters.time(Work::Execution, executing)?;
         let undo = decode_undo(&submission.undo).expect("it was encoded by the execution");
+        if let Err(error) = self.put(&submission.artifacts()) {
+            ledger.set(&undo);
+            return Err(error.into());
+        }
         let appended = self.advance(|core, now| match core.submit(now, submission) {
             Ok((id, existed, output)) => (Ok((id, existed)), output),
             Err(error) => (Err(error), Output::default()),

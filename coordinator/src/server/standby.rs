@@ -23,7 +23,7 @@ use crate::{
     keyring::{Circuits, Keyring},
     snapshot::{self, Beginning},
     store::{
-        Identity, KeptStore, Opening, SCHEMA, Store, StoreError,
+        Artifacts, Identity, KeptStore, Opening, SCHEMA, Store, StoreError,
         postgres::{Campaign, Candidate, Leader, Leadership},
     },
 };
@@ -53,6 +53,7 @@ pub(super) struct Standby {
 pub(super) struct Follower {
     candidate: Candidate,
     config: Config,
+    artifacts: Arc<Artifacts>,
     keyring: Arc<Keyring>,
     /// Commits that are known here. Locked while they are looked for.
     known: Mutex<i64>,
@@ -69,7 +70,7 @@ struct Opened {
 /// Opens the store; one that is shared as soon as there is one, or nobody leads.
 pub(super) fn begin(config: &Config, keyring: Arc<Keyring>) -> Result<Begun, Error> {
     let Some(shared) = &config.postgres else {
-        let opening = Opening::begin(&config.store)?;
+        let opening = Opening::begin(&config.store, &config.artifacts)?;
         let clock = Clock::start();
         let opened = complete(config, &keyring, opening, &|| clock.now())?;
         return Ok(Begun {
@@ -78,10 +79,11 @@ pub(super) fn begin(config: &Config, keyring: Arc<Keyring>) -> Result<Begun, Err
             standby: None,
         });
     };
+    let artifacts = Arc::new(Artifacts::open(&config.artifacts, &config.store)?);
     let began = Instant::now();
     let mut told = String::new();
     loop {
-        let why = match join(config, shared, &keyring) {
+        let why = match join(config, shared, &artifacts, &keyring) {
             Ok(Some(begun)) => return Ok(begun),
             Ok(None) => "another coordinator makes the store".to_owned(),
             // It took longer to open than the lead lasts.
@@ -100,7 +102,12 @@ pub(super) fn begin(config: &Config, keyring: Arc<Keyring>) -> Result<Begun, Err
 }
 
 /// Leads if nobody does, and else mirrors what the leader writes; none where that has not made the store yet.
-fn join(config: &Config, shared: &Postgres, keyring: &Arc<Keyring>) -> Result<Option<Begun>, Error> {
+fn join(
+    config: &Config,
+    shared: &Postgres,
+    artifacts: &Arc<Artifacts>,
+    keyring: &Arc<Keyring>,
+) -> Result<Option<Begun>, Error> {
     let clock = Clock::start();
     let lease = Duration::from_millis(shared.lease_ms);
     let candidate = Candidate::new(
@@ -113,12 +120,12 @@ fn join(config: &Config, shared: &Postgres, keyring: &Arc<Keyring>) -> Result<Op
         Campaign::Won(leadership) => {
             tracing::info!(term = leadership.term(), "this coordinator leads");
             let lost = leadership.lost();
-            let opening = Opening::lead(leadership, &config.store)?;
+            let opening = Opening::lead(leadership, Arc::clone(artifacts))?;
             let opened = complete(config, keyring, opening, &|| clock.now())?;
             (Some(opened), 0, Some(lost))
         }
         Campaign::Lost(leader) => {
-            let opened = mirror(config, keyring, &candidate, &|| clock.now())?;
+            let opened = mirror(config, artifacts, keyring, &candidate, &|| clock.now())?;
             (opened, leader.commits, None)
         }
     };
@@ -134,6 +141,7 @@ fn join(config: &Config, shared: &Postgres, keyring: &Arc<Keyring>) -> Result<Op
     let follower = Arc::new(Follower {
         candidate,
         config: config.clone(),
+        artifacts: Arc::clone(artifacts),
         keyring: Arc::clone(keyring),
         known: Mutex::new(commits),
     });
@@ -219,11 +227,12 @@ fn complete(
 /// What another coordinator has come to; none before its store is made.
 fn mirror(
     config: &Config,
+    artifacts: &Arc<Artifacts>,
     keyring: &Keyring,
     candidate: &Candidate,
     now: &dyn Fn() -> UnixMs,
 ) -> Result<Option<Opened>, Error> {
-    let Some(store) = KeptStore::mirror(candidate, &config.store)? else {
+    let Some(store) = KeptStore::mirror(candidate, Arc::clone(artifacts))? else {
         return Ok(None);
     };
     let start = store.start()?;
@@ -302,7 +311,7 @@ impl Follower {
         let _known = self.known();
         let (lost, term) = (leadership.lost(), leadership.term());
         tracing::info!(term, "this coordinator takes the lead");
-        let opening = Opening::lead(leadership, &self.config.store)?;
+        let opening = Opening::lead(leadership, Arc::clone(&self.artifacts))?;
         let opened = complete(&self.config, &self.keyring, opening, &|| shell.now())?;
         shell.lead(opened.core, opened.ledger, opened.store);
         tracing::info!(term, "this coordinator leads");
@@ -323,7 +332,13 @@ impl Follower {
         if leader.commits == *known {
             return Ok(());
         }
-        if let Some(opened) = mirror(&self.config, &self.keyring, &self.candidate, &|| shell.now())? {
+        if let Some(opened) = mirror(
+            &self.config,
+            &self.artifacts,
+            &self.keyring,
+            &self.candidate,
+            &|| shell.now(),
+        )? {
             shell.mirror(opened.core, opened.store);
         }
         *known = leader.commits;

@@ -1,6 +1,7 @@
 //! The server over real connections on loopback. Proofs are stand-ins: a digest of the instances, which the test's verifier
 //! knows; everything else is as in production.
 
+mod artifacts;
 mod damage;
 mod earlier_circuits;
 mod every_kind;
@@ -14,7 +15,7 @@ mod start;
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -220,6 +221,8 @@ async fn start(config: Config) -> Result<Coordinator, Error> {
 
 /// A coordinator that serves in the background.
 struct Service {
+    /// Not beyond its stop, after which another takes the store.
+    shell: Weak<Shell>,
     channel: Channel,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<Result<(), Error>>,
@@ -236,6 +239,7 @@ impl Service {
 
     async fn of(coordinator: Coordinator) -> Self {
         let address = format!("http://{}", coordinator.address());
+        let shell = Arc::downgrade(&coordinator.shell);
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(coordinator.serve(async move { drop(stopped.await) }));
         let channel = Channel::from_shared(address)
@@ -244,6 +248,7 @@ impl Service {
             .await
             .expect("it listens");
         Self {
+            shell,
             channel,
             stop: Some(stop),
             served,
@@ -1608,6 +1613,18 @@ impl Store for FullStore {
 
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.artifact(key)
+    }
+
+    fn put(&self, artifacts: &[&[u8]]) -> Result<(), StoreError> {
+        self.store.put(artifacts)
+    }
+
+    fn collect(&self) -> Result<(), StoreError> {
+        self.store.collect()
+    }
+
+    fn location(&self, key: ArtifactKey) -> Result<Option<String>, StoreError> {
+        self.store.location(key)
     }
 }
 

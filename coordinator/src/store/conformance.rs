@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -18,7 +19,7 @@ use rules::{
 };
 
 use super::{
-    Identity, KeptStore, Opening, SCHEMA, Store, StoreError,
+    ArtifactOptions, Artifacts, Identity, KeptStore, Opening, SCHEMA, Store, StoreError,
     postgres::{Campaign, Candidate},
 };
 use crate::core::{
@@ -100,7 +101,7 @@ impl Place for Postgres {
         let Campaign::Won(leadership) = candidate.campaign().expect("it answers") else {
             panic!("nobody leads");
         };
-        let opening = Opening::lead(leadership, self.artifacts.path()).expect("it opens");
+        let opening = Opening::lead(leadership, artifacts(self.artifacts.path())).expect("it opens");
         let first = first.clone();
         Box::new(
             opening
@@ -108,6 +109,11 @@ impl Place for Postgres {
                 .expect("it opens"),
         )
     }
+}
+
+/// Artifacts in a folder that several coordinators see.
+pub(super) fn artifacts(folder: &Path) -> Arc<Artifacts> {
+    Arc::new(Artifacts::open(&ArtifactOptions::default(), folder).expect("it opens"))
 }
 
 /// A coordinator that shares the database of `url`.
@@ -159,6 +165,18 @@ impl Store for Simulated {
 
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.0.lock().expect("not poisoned").artifacts.get(&key).cloned())
+    }
+
+    fn put(&self, _: &[&[u8]]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn collect(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn location(&self, key: ArtifactKey) -> Result<Option<String>, StoreError> {
+        Ok(self.artifact(key)?.map(|_| key.to_string()))
     }
 }
 

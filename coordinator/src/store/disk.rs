@@ -1,4 +1,4 @@
-//! The store in one folder: a database for records, files for artifacts.
+//! The store in one folder: a database for records, and objects for artifacts, there or elsewhere.
 //!
 //! A new database is made beside its place and renamed into it, so that an interrupted first start leaves nothing that counts. After a
 //! failed write the database refuses all others until it is opened anew ([`Records::recover`]).
@@ -15,16 +15,15 @@ use rules::state::State;
 
 use super::{
     Identity, StoreError,
-    artifacts::{ArtifactFolder, io_error, sync_folder},
+    artifacts::{ArtifactOptions, Artifacts, OWN_FOLDER, io_error, make_folder, sync_folder},
     database::{Database, is_damage},
-    kept::{Found, KeptStore, Opening, check_schema},
+    kept::{Found, KeptStore, Opening},
+    migrations::{self, EARLIER_ARTIFACTS},
     records::{Change, Records, Room, corrupt},
 };
 
 /// The database in the store's folder.
 const DATABASE: &str = "database.redb";
-/// The artifacts' folder.
-const ARTIFACTS: &str = "artifacts";
 /// Where a database is made before it is one.
 const NEW_DATABASE: &str = "database.redb.new";
 /// The database's folder in stores of schemas 1 to 3, which were kept by sled.
@@ -48,27 +47,29 @@ struct Folder {
 }
 
 impl Opening {
-    /// Takes the folder `path`, making it if need be.
+    /// Takes the folder `path`, making it if need be. A store of an earlier schema is brought to this one's.
     ///
     /// # Errors
     /// [`StoreError::InUse`], and what keeps a store from being read.
-    pub fn begin(path: &Path) -> Result<Self, StoreError> {
+    pub fn begin(path: &Path, artifacts: &ArtifactOptions) -> Result<Self, StoreError> {
         make_folder(path)?;
         let lock = Arc::new(lock(path)?);
-        let artifacts = ArtifactFolder::open(path.join(ARTIFACTS))?;
-        let file = path.join(DATABASE);
         let name = path.display().to_string();
-        let records = match file.exists() {
+        let is_there = path.join(DATABASE).exists();
+        if !is_there {
+            refuse_sled(path)?;
+            refuse_orphans(path)?;
+        }
+        let artifacts = Arc::new(Artifacts::open(artifacts, path)?);
+        let records = match is_there {
             true => {
                 let embedded = Embedded::open(path, lock)?;
-                check_schema(&name, &embedded)?;
-                // The artifacts' folder must be there as surely as what is in it.
+                migrations::run(&name, &embedded, &artifacts, &path.join(EARLIER_ARTIFACTS))?;
+                // What was renamed into the folder, or made in it, by a start that was killed.
                 sync_folder(path)?;
                 Found::Records(Box::new(embedded))
             }
             false => {
-                refuse_sled(path)?;
-                refuse_orphans(&file, &artifacts)?;
                 let path = path.into();
                 Found::Room(Box::new(Folder { path, lock }))
             }
@@ -87,7 +88,7 @@ impl KeptStore {
     /// # Errors
     /// As [`Opening::begin`] and [`Opening::complete`].
     pub fn open(path: &Path, identity: &Identity, first: impl FnOnce() -> State) -> Result<Self, StoreError> {
-        Opening::begin(path)?.complete(identity, &[], first, None)
+        Opening::begin(path, &ArtifactOptions::default())?.complete(identity, &[], first, None)
     }
 }
 
@@ -156,22 +157,6 @@ impl Room for Folder {
     }
 }
 
-/// Makes a folder, if need be with those above it, so that it survives a loss of power.
-fn make_folder(path: &Path) -> Result<(), StoreError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-    if let Some(above) = above {
-        make_folder(above)?;
-    }
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(io_error(path)(error)),
-        _ => {}
-    }
-    sync_folder(above.unwrap_or(Path::new(".")))
-}
-
 /// Refuses the database of an earlier version, beside which a new one would begin anew.
 fn refuse_sled(path: &Path) -> Result<(), StoreError> {
     if !path.join(SLED_DATABASE).exists() {
@@ -183,15 +168,23 @@ fn refuse_sled(path: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Refuses to begin anew beside the artifacts of a database that is gone: they would be swept away.
-fn refuse_orphans(file: &Path, artifacts: &ArtifactFolder) -> Result<(), StoreError> {
-    if artifacts.is_empty()? {
-        return Ok(());
+/// Refuses to begin anew beside the artifacts of a database that is gone: they would be collected.
+fn refuse_orphans(path: &Path) -> Result<(), StoreError> {
+    for folder in [OWN_FOLDER, EARLIER_ARTIFACTS] {
+        let folder = path.join(folder);
+        let is_empty = match fs::read_dir(&folder) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) if error.kind() == ErrorKind::NotFound => true,
+            Err(error) => return Err(io_error(&folder)(error)),
+        };
+        if !is_empty {
+            return Err(corrupt(&format!(
+                "{} is missing, but artifacts are there; restore the store from a backup, or move its whole folder away to begin anew",
+                path.join(DATABASE).display()
+            )));
+        }
     }
-    Err(corrupt(&format!(
-        "{} is missing, but artifacts are there; restore the store from a backup, or move its whole folder away to begin anew",
-        file.display()
-    )))
+    Ok(())
 }
 
 /// An error of the database in `file`.
@@ -225,12 +218,13 @@ fn lock(path: &Path) -> Result<File, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::{
-        Store as _,
-        artifacts::file_name,
+        Location, SCHEMA, Store as _,
         conformance::{START, first, identity},
         kept::KnownStart,
-        records::{IDENTITY, encode},
+        records::{ARTIFACT, IDENTITY, STORE_ID, decode, encode},
     };
     use super::*;
     use crate::core::{
@@ -256,6 +250,25 @@ mod tests {
     }
 
     const INPUT: ArtifactKey = ArtifactKey::ShardInput(BatchId(1), 0);
+
+    /// The file of an artifact.
+    fn file(store: &KeptStore, key: ArtifactKey) -> PathBuf {
+        store
+            .location(key)
+            .expect("readable")
+            .expect("it is listed")
+            .into()
+    }
+
+    /// A store whose artifacts go at once when nothing names them.
+    fn open_hasty(path: &Path) -> KeptStore {
+        let options = ArtifactOptions {
+            retention: Duration::ZERO,
+            ..ArtifactOptions::default()
+        };
+        let opening = Opening::begin(path, &options).expect("it begins");
+        opening.complete(&identity(), &[], first, None).expect("it opens")
+    }
 
     #[test]
     fn what_was_committed_is_there_after_reopening() {
@@ -334,7 +347,7 @@ mod tests {
     /// What schema 5 had for an identity: a genesis' root at its end, which does not read as what is there now.
     #[test]
     fn a_store_of_another_schema_is_refused_before_anything_of_it_is_read() {
-        for schema in [5, super::super::SCHEMA + 1] {
+        for schema in [5, SCHEMA + 1] {
             let folder = tempfile::tempdir().expect("a folder");
             drop(open(folder.path()));
             let file = folder.path().join(DATABASE);
@@ -350,7 +363,7 @@ mod tests {
             assert_eq!(*stored, schema.to_string());
             let text = refused.expect_err("it is refused").to_string();
             assert!(
-                text.contains("this version has 6") && text.contains("--snapshot"),
+                text.contains("this version has 7") && text.contains("--snapshot"),
                 "{text}"
             );
         }
@@ -359,7 +372,7 @@ mod tests {
     #[test]
     fn a_store_knows_what_it_began_with_and_the_digest_of_its_snapshot() {
         let folder = tempfile::tempdir().expect("a folder");
-        let begin = || Opening::begin(folder.path()).expect("it is free");
+        let begin = || Opening::begin(folder.path(), &ArtifactOptions::default()).expect("it is free");
         assert_eq!(begin().start().expect("nothing is there"), None);
         for digest in [Some([3; 32]), None, Some([4; 32])] {
             let opened = begin().complete(&identity(), &[], first, digest);
@@ -375,12 +388,12 @@ mod tests {
         let store = open(folder.path());
         let input = Write::Artifact(INPUT, vec![9; 100]);
         store.commit(&[input]).expect("it commits");
+        let input = file(&store, INPUT);
         drop(store);
         fs::remove_file(folder.path().join(DATABASE)).expect("removed");
         let opened = KeptStore::open(folder.path(), &identity(), first);
         let text = opened.map(drop).expect_err("it is gone").to_string();
         assert!(text.contains(DATABASE) && text.contains("backup"), "{text}");
-        let input = folder.path().join("artifacts").join(file_name(INPUT));
         assert_eq!(fs::read(input).expect("it is left"), [9; 100]);
     }
 
@@ -389,49 +402,56 @@ mod tests {
         const OTHER: ArtifactKey = ArtifactKey::ShardInput(BatchId(1), 1);
         let folder = tempfile::tempdir().expect("a folder");
         let store = open(folder.path());
-        let writes = [INPUT, OTHER].map(|key| Write::Artifact(key, vec![9; 100]));
+        let writes = [(INPUT, 9), (OTHER, 8)].map(|(key, byte)| Write::Artifact(key, vec![byte; 100]));
         store.commit(&writes).expect("it commits");
+        let (input, other) = (file(&store, INPUT), file(&store, OTHER));
         drop(store);
-        let file = |key| folder.path().join(ARTIFACTS).join(file_name(key));
         let damaged = |store: &KeptStore, state: &str| {
             let text = store.artifact(INPUT).expect_err(state).to_string();
-            let named = text.contains(&file(INPUT).display().to_string());
+            let named = text.contains(&input.display().to_string()) && text.contains("b1-s0-input");
             assert!(named && text.contains(state), "{text}");
-            assert_eq!(store.artifact(OTHER).expect("readable"), Some(vec![9; 100]));
+            assert_eq!(store.artifact(OTHER).expect("readable"), Some(vec![8; 100]));
         };
-        fs::write(file(INPUT), [9; 99]).expect("written");
+        fs::write(&input, [9; 99]).expect("written");
         damaged(&open(folder.path()), "changed");
-        fs::remove_file(file(INPUT)).expect("removed");
+        fs::remove_file(&input).expect("removed");
         damaged(&open(folder.path()), "missing");
-        fs::create_dir(file(INPUT)).expect("made");
-        let store = open(folder.path());
+        fs::create_dir(&input).expect("made");
+        let store = open_hasty(folder.path());
         damaged(&store, "unreadable");
-        store.commit(&[Write::RemoveArtifact(INPUT)]).expect("it is left");
+        store.commit(&[Write::RemoveArtifact(INPUT)]).expect("it commits");
         assert_eq!(store.artifact(INPUT).expect("readable"), None);
-        let again = Write::Artifact(INPUT, vec![9; 100]);
-        let error = store.commit(&[again]).expect_err("a folder is in the way");
-        assert!(
-            error.may_pass() && error.to_string().contains("s0-input"),
-            "{error}"
-        );
-        drop(store);
-        drop(open(folder.path()));
-        fs::remove_dir(file(INPUT)).expect("removed");
-        let store = open(folder.path());
+        store.collect().expect("a folder is none of its objects");
+        assert!(input.is_dir());
+        // What is put in this opening has another name.
         store
             .commit(&[Write::Artifact(INPUT, vec![9; 100])])
             .expect("it commits");
+        assert_eq!(store.artifact(INPUT).expect("readable"), Some(vec![9; 100]));
+        let again = file(&store, INPUT);
+        fs::remove_file(&again).expect("removed");
+        fs::create_dir(&again).expect("made");
+        let error = store
+            .commit(&[Write::Artifact(INPUT, vec![9; 100])])
+            .expect_err("a folder is in the way");
+        let text = error.to_string();
+        assert!(
+            error.may_pass() && text.contains(&again.display().to_string()),
+            "{text}"
+        );
         drop(store);
-        fs::remove_file(file(INPUT)).expect("removed");
-        fs::remove_file(file(OTHER)).expect("removed");
+        fs::remove_dir(&input).expect("removed");
+        fs::rename(folder.path().join(OWN_FOLDER), folder.path().join("elsewhere")).expect("moved");
         let refused = KeptStore::open(folder.path(), &identity(), first);
         let text = refused.map(drop).expect_err("all are gone").to_string();
-        assert!(text.contains(ARTIFACTS) && text.contains("backup"), "{text}");
-        fs::write(file(INPUT), [9; 100]).expect("written");
+        assert!(text.contains(OWN_FOLDER) && text.contains("backup"), "{text}");
+        fs::remove_dir(folder.path().join(OWN_FOLDER)).expect("it is empty");
+        fs::rename(folder.path().join("elsewhere"), folder.path().join(OWN_FOLDER)).expect("moved back");
         assert_eq!(
-            open(folder.path()).artifact(INPUT).expect("readable"),
-            Some(vec![9; 100])
+            open(folder.path()).artifact(OTHER).expect("readable"),
+            Some(vec![8; 100])
         );
+        assert!(other.exists());
     }
 
     #[test]
@@ -600,19 +620,46 @@ mod tests {
     }
 
     #[test]
-    fn files_of_a_commit_that_never_happened_are_swept_away() {
+    fn objects_of_a_commit_that_never_happened_are_collected() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = open(folder.path());
+        let store = open_hasty(folder.path());
         store
             .commit(&[Write::Artifact(INPUT, vec![1])])
             .expect("it commits");
+        store.put(&[&[2], &[3]]).expect("it puts");
         drop(store);
-        let artifacts = folder.path().join("artifacts");
-        fs::write(artifacts.join("b2-s0-input"), [2]).expect("written");
-        fs::write(artifacts.join("b2-s0-input.tmp"), [2]).expect("written");
-        let store = open(folder.path());
-        assert_eq!(fs::read_dir(&artifacts).expect("readable").count(), 1);
+        let objects = folder.path().join(OWN_FOLDER);
+        let count = || fs::read_dir(&objects).expect("readable").count();
+        assert_eq!(count(), 4, "and whose they are");
+        open(folder.path()).collect().expect("it collects");
+        assert_eq!(count(), 4, "they are young");
+        let store = open_hasty(folder.path());
+        store.collect().expect("it collects");
+        assert_eq!(count(), 2);
         assert_eq!(store.artifact(INPUT).expect("readable"), Some(vec![1]));
+    }
+
+    #[test]
+    fn what_removed_artifacts_take_does_not_grow_without_bound() {
+        const BYTES: usize = 100_000;
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open_hasty(folder.path());
+        let used = || -> u64 {
+            let files = fs::read_dir(folder.path().join(OWN_FOLDER)).expect("readable");
+            files
+                .map(|file| file.and_then(|file| file.metadata()).expect("readable").len())
+                .sum()
+        };
+        for batch in 1..=30u64 {
+            let input = ArtifactKey::ShardInput(BatchId(batch), 0);
+            let bytes = vec![batch as u8; BYTES];
+            store
+                .commit(&[Write::Artifact(input, bytes)])
+                .expect("it commits");
+            store.commit(&[Write::RemoveArtifact(input)]).expect("it commits");
+            store.collect().expect("it collects");
+            assert!(used() < BYTES as u64, "after batch {batch}: {}", used());
+        }
     }
 
     #[test]
@@ -622,7 +669,7 @@ mod tests {
         store
             .commit(&[Write::Artifact(INPUT, vec![1, 2, 3])])
             .expect("it commits");
-        let path = folder.path().join("artifacts").join(file_name(INPUT));
+        let path = file(&store, INPUT);
         fs::write(&path, [1, 2, 4]).expect("written");
         let found = store.artifact(INPUT);
         assert!(
@@ -634,6 +681,129 @@ mod tests {
         assert!(
             matches!(&found, Err(StoreError::Artifact { found, .. }) if found == "missing"),
             "{found:?}"
+        );
+    }
+
+    /// What schema 6 knew of an artifact: its bytes and their digest, and no object.
+    fn to_schema_6(path: &Path) -> Vec<PathBuf> {
+        let earlier = path.join(EARLIER_ARTIFACTS);
+        fs::create_dir_all(&earlier).expect("made");
+        let database = Database::open(&path.join(DATABASE)).expect("it opens");
+        let mut changes = vec![Change::Remove(vec![STORE_ID])];
+        let mut files = Vec::new();
+        let mut show = |key: &[u8], value: &[u8]| {
+            let (bytes, sha256, epoch): (u64, [u8; 32], u32) = decode("an entry", value).expect("it decodes");
+            changes.push(Change::Insert(key.to_vec(), encode(&(bytes, sha256))));
+            let file = earlier.join(std::str::from_utf8(&key[1..]).expect("a name"));
+            let object = path
+                .join(OWN_FOLDER)
+                .join(format!("{}-{epoch}", hex::encode(sha256)));
+            fs::copy(object, &file).expect("it was there");
+            files.push(file);
+        };
+        database.each(ARTIFACT..=ARTIFACT, &mut show).expect("readable");
+        let six = Identity {
+            schema: 6,
+            ..identity()
+        };
+        changes.push(Change::Insert(vec![IDENTITY], encode(&six)));
+        database.commit(changes).expect("it commits");
+        fs::remove_dir_all(path.join(OWN_FOLDER)).expect("removed");
+        files
+    }
+
+    #[test]
+    fn a_store_of_schema_6_is_brought_to_this_one_and_keeps_everything() {
+        const OTHER: ArtifactKey = ArtifactKey::RootProof(BatchId(1));
+        const THIRD: ArtifactKey = ArtifactKey::Statement(BatchId(1));
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        let task = TaskRecord::new(TaskId::aggregation(BatchId(1)));
+        // Two of the same content.
+        let keys = [(INPUT, 9), (OTHER, 8), (THIRD, 9)];
+        let writes = keys.map(|(key, byte)| Write::Artifact(key, vec![byte; 1_000]));
+        store.commit(&writes).expect("it commits");
+        store.commit(&[Write::Task(task.clone())]).expect("it commits");
+        drop(store);
+        let files = to_schema_6(folder.path());
+        assert_eq!(files.len(), 3);
+        // A start that was broken off had drawn whose the artifacts are, and put some of them.
+        let database = Database::open(&folder.path().join(DATABASE)).expect("it opens");
+        let owner = [7u8; 16];
+        let drawn = [Change::Insert(vec![STORE_ID], encode(&owner))];
+        database.commit(drawn).expect("it commits");
+        drop(database);
+        let artifacts = Artifacts::open(&ArtifactOptions::default(), folder.path());
+        let artifacts = artifacts.expect("it opens");
+        artifacts
+            .claim(decode("an id", &encode(&owner)).expect("it is one"), false)
+            .expect("it is nobody's");
+        drop(artifacts.put(0, &[&[9; 1_000]]).expect("it puts"));
+        drop(artifacts);
+        let store = open(folder.path());
+        for (key, byte) in keys {
+            assert_eq!(store.artifact(key).expect("readable"), Some(vec![byte; 1_000]));
+        }
+        assert_eq!(store.snapshot().expect("readable").tasks, [task]);
+        assert_eq!(stored(&store), accounts());
+        assert!(!folder.path().join(EARLIER_ARTIFACTS).exists());
+        // Nothing of it is garbage but what is removed.
+        store.commit(&[Write::RemoveArtifact(OTHER)]).expect("it commits");
+        drop(store);
+        let store = open_hasty(folder.path());
+        store.collect().expect("it collects");
+        assert_eq!(store.artifact(INPUT).expect("readable"), Some(vec![9; 1_000]));
+        let objects = fs::read_dir(folder.path().join(OWN_FOLDER)).expect("readable");
+        assert_eq!(objects.count(), 2, "one object of two artifacts, and whose it is");
+    }
+
+    #[test]
+    fn a_damaged_artifact_of_schema_6_is_its_batchs_concern_alone() {
+        const OTHER: ArtifactKey = ArtifactKey::RootProof(BatchId(1));
+        for damage in [
+            |file: &Path| fs::write(file, [9; 99]).expect("written"),
+            |file: &Path| fs::remove_file(file).expect("removed"),
+        ] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let store = open(folder.path());
+            let writes = [(INPUT, 9), (OTHER, 8)].map(|(key, byte)| Write::Artifact(key, vec![byte; 100]));
+            store.commit(&writes).expect("it commits");
+            drop(store);
+            to_schema_6(folder.path());
+            damage(&folder.path().join(EARLIER_ARTIFACTS).join("b1-s0-input"));
+            let store = open(folder.path());
+            let error = store.artifact(INPUT).expect_err("it is damaged");
+            assert!(matches!(error, StoreError::Artifact { .. }), "{error}");
+            assert_eq!(store.artifact(OTHER).expect("readable"), Some(vec![8; 100]));
+            // Restored, it is read.
+            fs::write(file(&store, INPUT), [9; 100]).expect("written");
+            assert_eq!(store.artifact(INPUT).expect("readable"), Some(vec![9; 100]));
+        }
+    }
+
+    #[test]
+    fn a_store_of_schema_6_beside_anothers_artifacts_is_left_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        let input = Write::Artifact(INPUT, vec![9; 100]);
+        store.commit(&[input]).expect("it commits");
+        drop(store);
+        let files = to_schema_6(folder.path());
+        let other = tempfile::tempdir().expect("a folder");
+        drop(open(other.path()));
+        let options = ArtifactOptions {
+            location: Location::Folder(other.path().join(OWN_FOLDER)),
+            ..ArtifactOptions::default()
+        };
+        let refused = Opening::begin(folder.path(), &options).map(drop);
+        assert!(
+            matches!(refused, Err(StoreError::OthersArtifacts { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(fs::read(&files[0]).expect("it is left"), [9; 100]);
+        assert_eq!(
+            open(folder.path()).artifact(INPUT).expect("readable"),
+            Some(vec![9; 100])
         );
     }
 }

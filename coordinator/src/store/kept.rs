@@ -1,15 +1,15 @@
 //! The store over records and artifacts, wherever these are.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 
 use rules::state::{State, StateBuilder};
 
 use super::{
-    Identity, SCHEMA, Store, StoreError,
-    artifacts::{ArtifactFolder, file_name},
+    Identity, Store, StoreError,
+    artifacts::{Artifacts, Collected, Entry, ReadError, StoreId},
     records::{
-        ACCOUNT, ARTIFACT, ArtifactEntry, BATCH, Change, EPOCH, IDENTITY, PAUSED, Records, Room,
-        START_DIGEST, TASK, account_entry, account_key, artifact_key, changes, corrupt, decode, encode,
+        ACCOUNT, ARTIFACT, BATCH, Change, EPOCH, IDENTITY, PAUSED, Records, Room, START_DIGEST, STORE_ID,
+        TASK, account_entry, account_key, artifact_key, changes, corrupt, decode, encode,
     },
 };
 use crate::core::{
@@ -24,8 +24,12 @@ pub struct KeptStore {
     /// Its name in errors.
     pub(super) name: String,
     pub(super) records: Box<dyn Records>,
-    pub(super) artifacts: ArtifactFolder,
+    pub(super) artifacts: Arc<Artifacts>,
+    /// Whose these are.
+    pub(super) owner: StoreId,
     pub(super) epoch: u32,
+    /// Whether it is this process that writes.
+    pub(super) writes: bool,
 }
 
 /// What a store begins with.
@@ -43,7 +47,7 @@ pub struct Opening {
     /// Its name in errors.
     pub(super) name: String,
     pub(super) records: Found,
-    pub(super) artifacts: ArtifactFolder,
+    pub(super) artifacts: Arc<Artifacts>,
 }
 
 /// What is there of a store.
@@ -91,6 +95,8 @@ impl Opening {
             .map(Identity::keys)
             .collect();
         check_open_batches(&self.name, &*records, &served)?;
+        let owner = owner(&*records)?;
+        self.artifacts.claim(owner, records.has(ARTIFACT)?)?;
         records.commit(vec![
             Change::Insert(vec![IDENTITY], encode(identity)),
             Change::Insert(vec![EPOCH], encode(&epoch)),
@@ -99,15 +105,14 @@ impl Opening {
                 None => Change::Remove(vec![START_DIGEST]),
             },
         ])?;
-        let store = KeptStore {
+        Ok(KeptStore {
             name: self.name,
             records,
             artifacts: self.artifacts,
+            owner,
             epoch,
-        };
-        let listed = store.listed_artifacts()?;
-        store.artifacts.sweep(&listed)?;
-        Ok(store)
+            writes: true,
+        })
     }
 }
 
@@ -143,6 +148,13 @@ pub(super) fn check_identity(
     }
 }
 
+/// Whose the store's artifacts are.
+pub(super) fn owner(records: &dyn Records) -> Result<StoreId, StoreError> {
+    let owner = records.get(&[STORE_ID])?;
+    let owner = owner.ok_or_else(|| corrupt("the store's id is missing"))?;
+    decode("the store's id", &owner)
+}
+
 /// How often the store was opened.
 pub(super) fn epoch(records: &dyn Records) -> Result<u32, StoreError> {
     let epoch = records.get(&[EPOCH])?;
@@ -167,44 +179,22 @@ impl KeptStore {
         check_identity(&self.name, &*self.records, expected, previous)
     }
 
-    /// The names of the artifacts that should be there. One that is not is told, and its batch's concern when it is needed; none
-    /// at all is the sign of a folder that was lost. What is in them is compared when they are read.
-    fn listed_artifacts(&self) -> Result<HashSet<String>, StoreError> {
-        let mut names = HashSet::new();
-        let mut missing = 0;
-        for (key, entry) in self.records.scan(ARTIFACT)? {
-            let name =
-                String::from_utf8(key[1..].to_vec()).map_err(|_| corrupt("an artifact's name is no text"))?;
-            let entry: ArtifactEntry = decode("an artifact's entry", &entry)?;
-            let found = self.artifacts.length(&name)?;
-            if found != Some(entry.bytes) {
-                let error = self.artifacts.damaged(&name, found.is_some());
-                tracing::error!(%error, "what was stored of a batch is damaged");
-                missing += usize::from(found.is_none());
-            }
-            names.insert(name);
+    /// Refuses where another coordinator writes: only that one may name objects of its epoch, or collect them.
+    fn check_writes(&self) -> Result<(), StoreError> {
+        match self.writes {
+            true => Ok(()),
+            false => Err(StoreError::StandsBy {
+                store: self.name.clone(),
+            }),
         }
-        if missing > 1 && missing == names.len() {
-            return Err(corrupt(&format!(
-                "{} holds none of its {missing} artifacts; restore the store from a backup",
-                self.artifacts.path().display()
-            )));
-        }
-        Ok(names)
     }
-}
 
-/// Refuses records of another version, before anything else of them is read: their identity begins with its schema.
-pub(super) fn check_schema(store: &str, records: &dyn Records) -> Result<(), StoreError> {
-    let identity = records.get(&[IDENTITY])?;
-    let identity = identity.ok_or_else(|| corrupt("the identity is missing"))?;
-    match postcard::take_from_bytes::<u32>(&identity) {
-        Ok((SCHEMA, _)) => Ok(()),
-        Ok((stored, _)) => Err(StoreError::Schema {
-            store: store.into(),
-            stored: stored.to_string(),
-        }),
-        Err(_) => Err(corrupt("the identity does not decode")),
+    /// The entry of an artifact.
+    fn entry(&self, key: ArtifactKey) -> Result<Option<Entry>, StoreError> {
+        let found = self.records.get(&artifact_key(key))?;
+        found
+            .map(|found| decode("an artifact's entry", &found))
+            .transpose()
     }
 }
 
@@ -219,6 +209,7 @@ fn fill(room: Box<dyn Room>, identity: &Identity, first: &State) -> Result<Box<d
     let about = [
         Change::Insert(vec![IDENTITY], encode(identity)),
         Change::Insert(vec![EPOCH], encode(&0u32)),
+        Change::Insert(vec![STORE_ID], encode(&StoreId::draw())),
     ];
     let accounts = first.hashed();
     let accounts = accounts.map(|(index, hashed)| Change::Insert(account_key(index), encode(&hashed)));
@@ -282,26 +273,26 @@ impl Store for KeptStore {
         if writes.is_empty() {
             return Ok(());
         }
-        // Artifacts first: the records never list one that is not there.
-        self.artifacts
-            .write(writes.iter().filter_map(|write| match write {
-                Write::Artifact(key, bytes) => Some((*key, bytes.as_slice())),
+        let artifacts: Vec<&[u8]> = writes
+            .iter()
+            .filter_map(|write| match write {
+                Write::Artifact(_, bytes) => Some(bytes.as_slice()),
                 _ => None,
-            }))?;
-        self.records.commit(writes.iter().flat_map(changes).collect())?;
-        let mut seen = HashSet::new();
-        for write in writes.iter().rev() {
-            match write {
-                Write::Artifact(key, _) => drop(seen.insert(*key)),
-                Write::RemoveArtifact(key) if seen.insert(*key) => self.artifacts.remove(*key)?,
-                _ => {}
-            }
-        }
+            })
+            .collect();
+        self.check_writes()?;
+        // Objects first: the records never name one that is not there.
+        let put = self.artifacts.put(self.epoch, &artifacts)?;
+        let mut entries = put.entries().iter();
+        let changes = writes.iter().flat_map(|write| changes(write, &mut entries));
+        self.records.commit(changes.collect())?;
+        put.committed();
         Ok(())
     }
 
     fn recover(&self) -> Result<(), StoreError> {
-        self.records.recover()
+        self.records.recover()?;
+        self.artifacts.check(self.owner)
     }
 
     fn is_current(&self) -> bool {
@@ -309,24 +300,55 @@ impl Store for KeptStore {
     }
 
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError> {
-        let entry = || self.records.get(&artifact_key(key));
-        let mut listed = entry()?;
+        let mut listed = self.entry(key)?;
         loop {
-            let Some(found) = listed else {
+            let Some(entry) = listed else {
                 return Ok(None);
             };
-            let expected: ArtifactEntry = decode("an artifact's entry", &found)?;
-            let file = self.artifacts.read(key)?;
-            match file {
-                Some(bytes) if ArtifactEntry::of(&bytes) == expected => return Ok(Some(bytes)),
-                file => {
-                    // It may have been removed or replaced between the two reads.
-                    listed = entry()?;
-                    if listed.as_ref() == Some(&found) {
-                        return Err(self.artifacts.damaged(&file_name(key), file.is_some()));
+            match self.artifacts.read(self.owner, &entry) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(ReadError::Store(error)) => return Err(error),
+                Err(ReadError::Damaged { object, found }) => {
+                    // It may have been removed or replaced, and collected, since the entry was read.
+                    listed = self.entry(key)?;
+                    if listed == Some(entry) {
+                        return Err(StoreError::Artifact {
+                            artifact: key,
+                            object,
+                            found,
+                        });
                     }
                 }
             }
         }
+    }
+
+    fn put(&self, artifacts: &[&[u8]]) -> Result<(), StoreError> {
+        if artifacts.is_empty() {
+            return Ok(());
+        }
+        self.check_writes()?;
+        self.artifacts.put(self.epoch, artifacts).map(drop)
+    }
+
+    fn collect(&self) -> Result<(), StoreError> {
+        self.check_writes()?;
+        let named = || {
+            let entries = self.records.scan(ARTIFACT)?;
+            let entries = entries.iter();
+            entries
+                .map(|(_, entry)| decode::<Entry>("an artifact's entry", entry))
+                .collect()
+        };
+        let collected = self.artifacts.collect(self.owner, self.epoch, named)?;
+        if collected != Collected::default() {
+            tracing::info!(?collected, "artifacts that nothing needs were looked for");
+        }
+        Ok(())
+    }
+
+    fn location(&self, key: ArtifactKey) -> Result<Option<String>, StoreError> {
+        let entry = self.entry(key)?;
+        Ok(entry.map(|entry| self.artifacts.location(&entry)))
     }
 }

@@ -9,6 +9,7 @@ mod conformance;
 mod database;
 mod disk;
 mod kept;
+mod migrations;
 pub mod postgres;
 mod records;
 
@@ -23,10 +24,16 @@ use crate::core::{
     record::{ArtifactKey, Write},
 };
 
-pub use self::kept::{KeptStore, KnownStart, Opening};
+#[cfg(test)]
+pub(crate) use self::artifacts::s3_server;
+pub(crate) use self::artifacts::{ArtifactNumbers, CALLS, OBJECTS};
+pub use self::{
+    artifacts::{ArtifactMeters, ArtifactOptions, Artifacts, Location, LocationError, S3},
+    kept::{KeptStore, KnownStart, Opening},
+};
 
 /// Version of the store's layout and encodings.
-pub const SCHEMA: u32 = 6;
+pub const SCHEMA: u32 = 7;
 
 /// What a store is for. It is only opened for the same again, or for keys that follow those it was opened with last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,12 +108,50 @@ pub enum StoreError {
         what: String,
     },
     /// An artifact of one batch is not what was written. All else is as it was.
-    #[error("artifact {path} is {found}")]
+    #[error("artifact {artifact} ({object}) is {found}")]
     Artifact {
-        /// The file.
-        path: PathBuf,
+        /// The artifact.
+        artifact: ArtifactKey,
+        /// The file, or the object's URL.
+        object: String,
         /// What it is instead.
         found: String,
+    },
+    /// The bucket refused, or does not answer.
+    #[error("{object}: {cause}")]
+    Object {
+        /// The object's URL.
+        object: String,
+        /// Why.
+        cause: String,
+    },
+    /// There is no bucket of that name where it is looked for.
+    #[error(
+        "{location}: there is no such bucket; make it, or name another (--artifacts), or its endpoint (AWS_ENDPOINT_URL)"
+    )]
+    NoBucket {
+        /// The place in the bucket.
+        location: String,
+    },
+    /// None of the store's artifacts are where they are looked for.
+    #[error(
+        "{object} is missing, so that the artifacts of this store are not there; name the place where they are (--artifacts), or restore them from a backup"
+    )]
+    NoArtifacts {
+        /// The object that says whose the others are.
+        object: String,
+    },
+    /// The artifacts of another store are where they are looked for.
+    #[error(
+        "{object} says whose artifacts are there: expected {expected:?}, found {found:?}; name a place of this store's own (--artifacts)"
+    )]
+    OthersArtifacts {
+        /// The object that says it.
+        object: String,
+        /// What it says.
+        found: String,
+        /// What it should say.
+        expected: String,
     },
     /// The file system refused.
     #[error("{path}: {source}")]
@@ -169,10 +214,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same may succeed once the system has room again. What is damaged stays so.
+    /// Whether the same may succeed once the system has room again, or what is away is back. What is damaged stays so.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::Database { .. } => true,
+            Self::Io { .. }
+            | Self::Database { .. }
+            | Self::Object { .. }
+            | Self::NoBucket { .. }
+            | Self::NoArtifacts { .. } => true,
             Self::Postgres { source, .. } => postgres::may_pass(source),
             _ => false,
         }
@@ -216,6 +265,25 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::Artifact`] where it alone cannot be had, and the others.
     fn artifact(&self, key: ArtifactKey) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Puts artifacts for a commit that comes soon, which then takes no time for them. When it returns, they survive a loss of power;
+    /// nothing names them before that commit.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn put(&self, artifacts: &[&[u8]]) -> Result<(), StoreError>;
+
+    /// Deletes what no artifact is kept in any more, once nobody can be reading it. Only for whoever leads the store.
+    ///
+    /// # Errors
+    /// See [`StoreError`]: something may be left, and is deleted the next time.
+    fn collect(&self) -> Result<(), StoreError>;
+
+    /// Where an artifact lies, for people; none where none is listed.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn location(&self, key: ArtifactKey) -> Result<Option<String>, StoreError>;
 }
 
 impl Identity {

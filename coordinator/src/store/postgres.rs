@@ -13,7 +13,6 @@ mod tests;
 use std::{
     collections::BTreeMap,
     ops::RangeInclusive,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -24,8 +23,9 @@ pub(super) use self::link::may_pass;
 use self::link::{CALL_MAX, Link};
 use super::{
     StoreError,
-    artifacts::ArtifactFolder,
-    kept::{Found, KeptStore, Opening, check_schema, epoch},
+    artifacts::Artifacts,
+    kept::{Found, KeptStore, Opening, epoch, owner},
+    migrations::check_schema,
     records::{Change, IDENTITY, Records, Room},
 };
 
@@ -68,11 +68,11 @@ struct Mirror(Arc<Link>);
 struct Empty(Shared);
 
 impl Opening {
-    /// Takes the store that a leadership is of. Its artifacts are in the folder `artifacts`, which all coordinators see.
+    /// Takes the store that a leadership is of, whose artifacts are where all coordinators see them.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn lead(leadership: Leadership, artifacts: &Path) -> Result<Self, StoreError> {
+    pub fn lead(leadership: Leadership, artifacts: Arc<Artifacts>) -> Result<Self, StoreError> {
         let (link, commits) = (leadership.link(), leadership.commits());
         let name = link.name().to_owned();
         let shared = Shared {
@@ -80,7 +80,6 @@ impl Opening {
             leadership,
             commits: Mutex::new(commits),
         };
-        let artifacts = ArtifactFolder::open(artifacts.into())?;
         let records = match shared.get(&[IDENTITY])? {
             Some(_) => {
                 check_schema(&name, &shared)?;
@@ -127,7 +126,7 @@ impl KeptStore {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn mirror(candidate: &Candidate, artifacts: &Path) -> Result<Option<Self>, StoreError> {
+    pub fn mirror(candidate: &Candidate, artifacts: Arc<Artifacts>) -> Result<Option<Self>, StoreError> {
         let mirror = Mirror(candidate.link());
         if mirror.get(&[IDENTITY])?.is_none() {
             return Ok(None);
@@ -136,7 +135,9 @@ impl KeptStore {
         Ok(Some(Self {
             name: mirror.0.name().into(),
             epoch: epoch(&mirror)?,
-            artifacts: ArtifactFolder::open(artifacts.into())?,
+            owner: owner(&mirror)?,
+            writes: false,
+            artifacts,
             records: Box::new(mirror),
         }))
     }

@@ -5,10 +5,9 @@
 use std::{fmt, ops::RangeInclusive};
 
 use rules::account::{AccountIndex, Hashed};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sha2::{Digest, Sha256};
+use serde::{Serialize, de::DeserializeOwned};
 
-use super::{StoreError, artifacts::file_name};
+use super::{StoreError, artifacts};
 use crate::core::{
     id::{TaskId, TaskKind},
     record::{ArtifactKey, Write},
@@ -22,6 +21,7 @@ pub(super) const ACCOUNT: u8 = 4;
 pub(super) const ARTIFACT: u8 = 5;
 pub(super) const PAUSED: u8 = 6;
 pub(super) const START_DIGEST: u8 = 7;
+pub(super) const STORE_ID: u8 = 8;
 
 /// A key and its value.
 pub(super) type Entry = (Vec<u8>, Vec<u8>);
@@ -70,26 +70,20 @@ impl dyn Records + '_ {
         })?;
         Ok(entries)
     }
-}
 
-/// What is known of an artifact.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct ArtifactEntry {
-    pub(super) bytes: u64,
-    pub(super) sha256: [u8; 32],
-}
-
-impl ArtifactEntry {
-    pub(super) fn of(bytes: &[u8]) -> Self {
-        Self {
-            bytes: bytes.len() as u64,
-            sha256: Sha256::digest(bytes).into(),
-        }
+    /// Whether there is an entry whose key begins with `kind`.
+    pub(super) fn has(&self, kind: u8) -> Result<bool, StoreError> {
+        let mut has = false;
+        self.each(kind..=kind, &mut |_, _| has = true)?;
+        Ok(has)
     }
 }
 
-/// What a write changes.
-pub(super) fn changes(write: &Write) -> Vec<Change> {
+/// What a write changes. An artifact takes the next of the entries.
+pub(super) fn changes<'a>(
+    write: &Write,
+    entries: &mut impl Iterator<Item = &'a artifacts::Entry>,
+) -> Vec<Change> {
     match write {
         Write::Batch(record) => vec![Change::Insert(
             key(BATCH, &record.id.0.to_be_bytes()),
@@ -97,11 +91,9 @@ pub(super) fn changes(write: &Write) -> Vec<Change> {
         )],
         Write::Task(record) => vec![Change::Insert(task_key(record.id), encode(record))],
         Write::RemoveTask(id) => vec![Change::Remove(task_key(*id))],
-        Write::Artifact(name, bytes) => {
-            vec![Change::Insert(
-                artifact_key(*name),
-                encode(&ArtifactEntry::of(bytes)),
-            )]
+        Write::Artifact(name, _) => {
+            let entry = entries.next().expect("each artifact was put");
+            vec![Change::Insert(artifact_key(*name), encode(entry))]
         }
         Write::RemoveArtifact(name) => vec![Change::Remove(artifact_key(*name))],
         Write::Paused(true) => vec![Change::Insert(vec![PAUSED], vec![])],
@@ -147,7 +139,7 @@ pub(super) fn account_entry(key: &[u8], value: &[u8]) -> Result<(AccountIndex, H
 }
 
 pub(super) fn artifact_key(name: ArtifactKey) -> Vec<u8> {
-    key(ARTIFACT, file_name(name).as_bytes())
+    key(ARTIFACT, name.to_string().as_bytes())
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {

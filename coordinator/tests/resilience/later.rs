@@ -198,7 +198,7 @@ pub fn child(store: &Path) {
 /// Damages one artifact and runs the service: the batches of all others are proven, and that one's is too, or says what it
 /// lacks. So it is after another start.
 async fn damage(folder: &Path, key: ArtifactKey, turn: usize, expected: &Contents) {
-    let file = folder.join("store/artifacts").join(&expected.artifacts[&key]);
+    let file = folder.join("store/objects").join(&expected.artifacts[&key]);
     let bytes = fs::read(&file).expect("it is there");
     match turn % 3 {
         0 => fs::write(
@@ -229,7 +229,7 @@ async fn damage(folder: &Path, key: ArtifactKey, turn: usize, expected: &Content
 }
 
 fn names_file_and_remedy(text: &str) -> bool {
-    text.contains("/artifacts/") && text.contains("backup") && text.contains("rollup-prover rollback --to")
+    text.contains("/objects/") && text.contains("backup") && text.contains("rollup-prover rollback --to")
 }
 
 /// Waits for a batch's end and fetches its proof; or what is told instead.
@@ -296,17 +296,19 @@ impl Contents {
         for batch in &snapshot.batches {
             let id = batch.id;
             let mut keys = vec![
-                (ArtifactKey::Statement(id), format!("{id}-statement")),
-                (ArtifactKey::Undo(id), format!("{id}-undo")),
-                (ArtifactKey::RootProof(id), format!("{id}-root-proof")),
+                ArtifactKey::Statement(id),
+                ArtifactKey::Undo(id),
+                ArtifactKey::RootProof(id),
             ];
             for index in 0..batch.shards {
-                keys.push((ArtifactKey::ShardInput(id, index), format!("{id}-s{index}-input")));
-                keys.push((ArtifactKey::ShardProof(id, index), format!("{id}-s{index}-proof")));
+                keys.push(ArtifactKey::ShardInput(id, index));
+                keys.push(ArtifactKey::ShardProof(id, index));
             }
-            for (key, name) in keys {
+            for key in keys {
                 if opened.artifact(key).expect("whole").is_some() {
-                    artifacts.insert(key, name.into());
+                    let location = opened.location(key).expect("readable").expect("it is listed");
+                    let file = Path::new(&location).file_name().expect("a file");
+                    artifacts.insert(key, file.into());
                 }
             }
         }

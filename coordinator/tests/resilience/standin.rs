@@ -144,6 +144,8 @@ pub fn draw(preset: &Preset, queued: usize, signed: usize) -> Draw {
 
 pub fn config(listen: SocketAddr, store: &Path) -> Config {
     let mut config = Config::new(listen, store.into(), ROLLUP);
+    // What nothing needs goes as soon as it may, whatever happens meanwhile.
+    config.artifacts.retention = Duration::from_secs(1);
     config.limits = Limits {
         lease_ms: LEASE.as_millis() as u64,
         reconnect_grace_ms: 300,

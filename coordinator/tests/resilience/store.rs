@@ -16,11 +16,12 @@ use coordinator::{
         id::{BatchId, Fence, StateRoot, TaskId},
         record::{ArtifactKey, TaskRecord, Write},
     },
-    store::{Identity, KeptStore, SCHEMA, Store},
+    store::{ArtifactOptions, Identity, KeptStore, Opening, SCHEMA, Store},
 };
 use nix::errno::Errno;
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha20Rng;
+use redb::{ReadableTable, TableDefinition};
 use rules::{
     account::{Account, AccountIndex, Hashed, hashed},
     state::State,
@@ -88,8 +89,16 @@ pub fn disturb(seed: u64, points: Option<usize>) {
     let undisturbed = run(&used, NEVER);
     assert_eq!(undisturbed.code, Some(0), "{}", log(&used));
     assert_eq!(undisturbed.unsynced, [""; 0]);
+    let earlier = folder.path().join("earlier/store");
+    copy_folder(&folder.path().join("used"), &folder.path().join("earlier"));
+    to_schema_6(&earlier);
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
-    for (template, what) in [(&empty, "first start"), (&used, "later start")] {
+    let templates = [
+        (&empty, "first start"),
+        (&used, "later start"),
+        (&earlier, "start on schema 6"),
+    ];
+    for (template, what) in templates {
         for (name, calls, fault) in FAULTS {
             let counted = copy(template, folder.path());
             let count = run(&counted, Plan { calls, ..NEVER }).calls;
@@ -111,6 +120,46 @@ pub fn disturb(seed: u64, points: Option<usize>) {
             println!("  {what}, {name}: {} of {count} calls", chosen.len());
         }
     }
+}
+
+/// Makes a store what it was at schema 6: artifacts were files of their batches' names, and the store had no id.
+fn to_schema_6(store: &Path) {
+    const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
+    const IDENTITY: u8 = 0;
+    const ARTIFACT: u8 = 5;
+    const STORE_ID: u8 = 8;
+    let (objects, artifacts) = (store.join("objects"), store.join("artifacts"));
+    fs::create_dir(&artifacts).expect("made");
+    let database = redb::Database::open(store.join("database.redb")).expect("it opens");
+    let transaction = database.begin_write().expect("it begins");
+    let mut records = transaction.open_table(RECORDS).expect("it is there");
+    let entries = records.range([ARTIFACT].as_slice()..[ARTIFACT + 1].as_slice());
+    let entries: Vec<(Vec<u8>, Vec<u8>)> = entries
+        .expect("readable")
+        .map(|entry| entry.expect("readable"))
+        .map(|(key, value)| (key.value().to_vec(), value.value().to_vec()))
+        .collect();
+    assert_eq!(entries.len(), 2, "those of the last commits");
+    for (key, value) in entries {
+        let (bytes, sha256, epoch): (u64, [u8; 32], u32) = postcard::from_bytes(&value).expect("an entry");
+        let object = objects.join(format!("{}-{epoch}", hex::encode(sha256)));
+        let name = std::str::from_utf8(&key[1..]).expect("a name");
+        fs::copy(object, artifacts.join(name)).expect("copied");
+        let value = postcard::to_stdvec(&(bytes, sha256)).expect("it encodes");
+        records.insert(&key[..], &value[..]).expect("replaced");
+    }
+    let identity = records.remove([IDENTITY].as_slice()).expect("readable");
+    let identity = identity.expect("it is there").value().to_vec();
+    let (schema, rest): (u32, &[u8]) = postcard::take_from_bytes(&identity).expect("a number");
+    assert_eq!(schema, SCHEMA);
+    let identity = [&[6], rest].concat();
+    records
+        .insert([IDENTITY].as_slice(), &identity[..])
+        .expect("replaced");
+    records.remove([STORE_ID].as_slice()).expect("removed");
+    drop(records);
+    transaction.commit().expect("it commits");
+    fs::remove_dir_all(&objects).expect("removed");
 }
 
 /// Nothing happens.
@@ -218,7 +267,14 @@ pub fn child(store: &Path) {
         thread::sleep(RUN_MAX);
         std::process::exit(STANDS_STILL);
     });
-    let opened = match KeptStore::open(store, &identity(), || State::from_accounts(accounts())) {
+    // What nothing names any more goes at once.
+    let artifacts = ArtifactOptions {
+        retention: Duration::ZERO,
+        ..ArtifactOptions::default()
+    };
+    let opening = Opening::begin(store, &artifacts);
+    let first = || State::from_accounts(accounts());
+    let opened = match opening.and_then(|opening| opening.complete(&identity(), &[], first, None)) {
         Ok(opened) => opened,
         Err(error) => {
             say(format!("refused: {error}"));
@@ -253,6 +309,10 @@ pub fn child(store: &Path) {
             }
         }
         say(format!("{ACKNOWLEDGES}{commit}"));
+        if let Err(error) = opened.collect() {
+            say(format!("not collected: {error}"));
+            assert!(error.may_pass());
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub(in crate::server) enum Unread {
     /// It is damaged, and is being made again.
     #[error("{damage}; it is made again")]
     MadeAgain {
-        /// The file, and what it is.
+        /// The artifact, and what it is.
         damage: String,
     },
     /// It is damaged for good.
@@ -44,7 +44,7 @@ pub(in crate::server) enum Unread {
     Lost {
         /// The batch.
         batch: BatchId,
-        /// The file, and what it is.
+        /// The artifact, and what it is.
         damage: String,
         /// What helps.
         remedy: String,
@@ -54,7 +54,7 @@ pub(in crate::server) enum Unread {
 /// Why an artifact is not read.
 pub(super) enum Failure {
     Unavailable(Unavailable),
-    /// The file, and what it is.
+    /// The artifact, and what it is.
     Damaged(String),
 }
 
@@ -64,7 +64,7 @@ impl Shell {
         let read = self.meters.time(Work::Read, || self.store().artifact(key));
         read.map_err(|error| match error {
             StoreError::Artifact { .. } => Failure::Damaged(error.to_string()),
-            error => Failure::Unavailable(self.store_failed(error)),
+            error => Failure::Unavailable(self.store_failed(error, Vec::new())),
         })
     }
 
@@ -91,7 +91,7 @@ impl Shell {
             Err(error) => return error.into(),
         };
         let remedy = format!(
-            "restore that file from a backup, or, unless L1 has accepted the batch, take it back with all that follow (`rollup-prover rollback --to {number}`) and submit them again"
+            "restore it from a backup, or, unless L1 has accepted the batch, take it back with all that follow (`rollup-prover rollback --to {number}`) and submit them again"
         );
         Unread::Lost {
             batch,
@@ -210,7 +210,7 @@ impl Shell {
             None => Err(Unread::Lost {
                 batch: id,
                 damage,
-                remedy: "restore that file from a backup".into(),
+                remedy: "restore it from a backup".into(),
             }),
         }
     }

@@ -15,6 +15,7 @@ use crate::{
         id::{SessionId, UnixMs},
     },
     server::{observed::Observed, status_page::lists},
+    store::ArtifactNumbers,
 };
 
 impl Shell {
@@ -29,6 +30,7 @@ impl Shell {
             suspended: false,
             accounts: None,
             own: Vec::new(),
+            artifacts: ArtifactNumbers::default(),
             next_number: core.head().next_number,
             lists: Arc::new(match listed {
                 true => lists(core, now, |session| self.devices_of(session)),

@@ -18,11 +18,14 @@ pub(in crate::server) enum Work {
     Commit,
     /// An artifact is read.
     Read,
+    /// The artifacts of a step that comes are put.
+    Put,
 }
 
 impl Work {
     /// The names of all.
-    pub(in crate::server) const NAMES: [&'static str; 4] = ["execution", "verification", "commit", "read"];
+    pub(in crate::server) const NAMES: [&'static str; 5] =
+        ["execution", "verification", "commit", "read", "put"];
 }
 
 /// Times of the shell's work, by [`Work`].

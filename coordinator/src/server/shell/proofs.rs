@@ -99,6 +99,7 @@ impl Shell {
         };
         match proof {
             Ok(proof) => {
+                self.put(&[&proof])?;
                 let won = self.step(|core, now| core.accept(now, session, task, proof))?;
                 if won {
                     tracing::info!(%task, fence = fence.0, "proof accepted");

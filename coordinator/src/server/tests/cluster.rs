@@ -205,6 +205,8 @@ async fn a_program_that_is_deposed_stands_by_and_leads_again() {
         let channel = Channel::from_shared(address).expect("an address").connect_lazy();
         let served = tokio::spawn(async { Ok(()) });
         services.push(Service {
+            // Another program's.
+            shell: Weak::new(),
             channel,
             stop: None,
             served,

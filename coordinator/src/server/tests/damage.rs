@@ -28,8 +28,26 @@ const DAMAGES: [fn(&Path); 3] = [
     |file| fs::remove_file(file).expect("it is there"),
 ];
 
-fn artifact(store: &TempDir, name: &str) -> PathBuf {
-    store.path().join("artifacts").join(name)
+/// The file of an artifact that is stored, by its name.
+fn artifact(service: &Service, name: &str) -> PathBuf {
+    let parts: Vec<&str> = name.splitn(3, '-').collect();
+    let number = |text: &str| text[1..].parse().expect("a letter and a number");
+    let batch = BatchId(number(parts[0]));
+    let key = match parts[1..] {
+        ["statement"] => ArtifactKey::Statement(batch),
+        ["undo"] => ArtifactKey::Undo(batch),
+        ["root", "proof"] => ArtifactKey::RootProof(batch),
+        [shard, "input"] => ArtifactKey::ShardInput(batch, number(shard) as u32),
+        [shard, "proof"] => ArtifactKey::ShardProof(batch, number(shard) as u32),
+        _ => panic!("{name} is none"),
+    };
+    assert_eq!(key.to_string(), name);
+    let shell = service.shell.upgrade().expect("it is not stopped");
+    shell
+        .location(key)
+        .expect("readable")
+        .expect("it is stored")
+        .into()
 }
 
 async fn retry(service: &Service, id: &str) -> v1::BatchInfo {
@@ -65,7 +83,7 @@ async fn a_damaged_input_fails_its_batch_alone_until_the_file_is_restored() {
         for id in ["a", "b"] {
             accepted(service.submit(id, &batch_of(&mut sample, TIME, 3)).await);
         }
-        let file = artifact(&store, "b1-s1-input");
+        let file = artifact(&service, "b1-s1-input");
         let whole = fs::read(&file).expect("it is there");
         damage(&file);
         let mut worker = Worker::join(&service, "one").await;
@@ -122,7 +140,7 @@ async fn a_shard_whose_proof_is_damaged_is_proven_again() {
         for task in ["b1-s0", "b1-s1"] {
             worker.proves(task).await;
         }
-        damage(&artifact(&store, "b1-s1-proof"));
+        damage(&artifact(&service, "b1-s1-proof"));
         worker.refused_lease("b1-a").await;
         let info = service.batch("b1").await;
         assert_eq!((info.status(), info.shards_done), (v1::BatchStatus::Proving, 1));
@@ -152,13 +170,13 @@ async fn a_shard_whose_proof_and_input_are_damaged_fails_its_batch() {
         worker.proves(task).await;
     }
     let [change, _, remove] = DAMAGES;
-    change(&artifact(&store, "b1-s0-proof"));
-    remove(&artifact(&store, "b1-s0-input"));
+    change(&artifact(&service, "b1-s0-proof"));
+    remove(&artifact(&service, "b1-s0-input"));
     worker.refused_lease("b1-a").await;
     let info = service.batch("b1").await;
     assert_eq!(info.status(), v1::BatchStatus::Failed);
     assert!(
-        info.failure.contains("b1-s0-proof is changed"),
+        info.failure.contains("b1-s0-proof") && info.failure.contains("is changed"),
         "{}",
         info.failure
     );
@@ -171,14 +189,14 @@ async fn a_damaged_statement_follows_from_the_inputs_and_without_them_its_batch_
         let store = store();
         let service = Service::start(store.path()).await;
         accepted(service.submit("a", &batch_of(&mut sample(), TIME, 7)).await);
-        let file = artifact(&store, "b1-statement");
+        let file = artifact(&service, "b1-statement");
         let whole = fs::read(&file).expect("it is there");
         damage(&file);
         let mut worker = Worker::join(&service, "one").await;
         worker.proves("b1-s0").await;
         assert_eq!(fs::read(&file).expect("it is there"), whole);
         damage(&file);
-        damage(&artifact(&store, "b1-s0-input"));
+        damage(&artifact(&service, "b1-s0-input"));
         let lease = worker.lease().await;
         worker.send(FromWorker::Complete(lease.prove())).await;
         let mut answers = Vec::new();
@@ -206,7 +224,7 @@ async fn a_damaged_proof_is_data_loss_and_all_others_are_given_out() {
     let before = proof(&service, "b1").await.expect("it is proven");
     for name in ["b1-root-proof", "b1-statement"] {
         for damage in DAMAGES {
-            let file = artifact(&store, name);
+            let file = artifact(&service, name);
             let whole = fs::read(&file).expect("it is there");
             damage(&file);
             for again in [false, true] {
@@ -271,11 +289,10 @@ async fn accounts_before_a_key_change_are_lost_with_their_file_once_it_is_proven
         new_root: sample.state().root_with(&[(index, Some(changed))]),
         operations: vec![Queued::new(change).expect("as in the queue").into()],
     };
-    let undo = artifact(&store, "b4-undo");
     let [change, ..] = DAMAGES;
     // From the inputs.
     let id = accepted(service.submit("a", &batch).await).batch_id;
-    change(&undo);
+    change(&artifact(&service, &format!("{id}-undo")));
     let cancelled = service
         .client()
         .cancel_batch(v1::CancelBatchRequest { batch_id: id })
@@ -283,7 +300,7 @@ async fn accounts_before_a_key_change_are_lost_with_their_file_once_it_is_proven
     cancelled.expect("nothing is built on it");
     let id = accepted(service.submit("a", &batch).await).batch_id;
     prove_all(&service).await;
-    let undo = artifact(&store, &format!("{id}-undo"));
+    let undo = artifact(&service, &format!("{id}-undo"));
     let whole = fs::read(&undo).expect("it is there");
     change(&undo);
     let lost = refused(
@@ -315,13 +332,13 @@ async fn accounts_before_a_batch_are_derived_from_what_it_posts_where_they_are_d
             newest = accepted(service.submit(id, &batch).await).batch_id;
         }
         // The newest is cancelled, the one before it lies over one whose accounts are whole.
-        damage(&artifact(&store, "b4-undo"));
-        damage(&artifact(&store, "b2-undo"));
+        damage(&artifact(&service, "b4-undo"));
+        damage(&artifact(&service, "b2-undo"));
         let request = v1::CancelBatchRequest { batch_id: newest };
         let cancelled = service.client().cancel_batch(request).await;
         cancelled.expect("nothing is built on it");
         prove_all(&service).await;
-        let statement = artifact(&store, "b2-statement");
+        let statement = artifact(&service, "b2-statement");
         let whole = fs::read(&statement).expect("it is there");
         damage(&statement);
         let lost = refused(

@@ -8,7 +8,7 @@ use pgserver::PgServer;
 use tempfile::TempDir;
 
 use super::{super::Store as _, *};
-use crate::store::conformance::{candidate, first, identity};
+use crate::store::conformance::{artifacts, candidate, first, identity};
 
 const RECORD: &[u8] = &[99];
 
@@ -23,8 +23,8 @@ fn won(candidate: &Candidate) -> Leadership {
     }
 }
 
-fn opening(leadership: Leadership, artifacts: &TempDir) -> KeptStore {
-    let opening = Opening::lead(leadership, artifacts.path()).expect("it opens");
+fn opening(leadership: Leadership, folder: &TempDir) -> KeptStore {
+    let opening = Opening::lead(leadership, artifacts(folder.path())).expect("it opens");
     opening.complete(&identity(), &[], first, None).expect("it opens")
 }
 
@@ -197,17 +197,17 @@ fn what_an_interrupted_start_leaves_is_removed() {
     let half = shared(won(&candidate(&url)));
     half.commit(insert(1)).expect("it leads");
     drop(half);
+    let folder = tempfile::tempdir().expect("a folder");
     assert!(
-        KeptStore::mirror(&candidate(&url), Path::new("unused"))
+        KeptStore::mirror(&candidate(&url), artifacts(folder.path()))
             .expect("it answers")
             .is_none()
     );
-    let artifacts = tempfile::tempdir().expect("a folder");
-    let store = opening(won(&candidate(&url)), &artifacts);
+    let store = opening(won(&candidate(&url)), &folder);
     assert_eq!(store.records.get(RECORD).expect("readable"), None);
     assert_eq!(store.state().expect("readable").root(), first().root());
     // Whoever mirrors it sees the same, and writes nothing.
-    let mirror = KeptStore::mirror(&candidate(&url), artifacts.path());
+    let mirror = KeptStore::mirror(&candidate(&url), artifacts(folder.path()));
     let mirror = mirror.expect("it answers").expect("it is made");
     mirror.check(&identity(), &[]).expect("it is the same");
     assert_eq!(
@@ -216,6 +216,9 @@ fn what_an_interrupted_start_leaves_is_removed() {
     );
     let written = mirror.commit(&[crate::core::record::Write::Paused(true)]);
     assert!(matches!(written, Err(StoreError::StandsBy { .. })), "{written:?}");
+    for refused in [mirror.put(&[b"one"]), mirror.collect()] {
+        assert!(matches!(refused, Err(StoreError::StandsBy { .. })), "{refused:?}");
+    }
 }
 
 #[test]
