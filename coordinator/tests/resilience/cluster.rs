@@ -177,7 +177,8 @@ async fn disturb(plan: &Plan, cluster: &mut Cluster<'_>, rng: &mut ChaCha20Rng, 
             tally.stops += 1;
         }
         10 => {
-            cluster.coordinators[which].terminate();
+            // The database may have refused its last step just now.
+            cluster.coordinators[which].terminate_unless(Some("the coordinator ends error=postgres://"));
             cluster.coordinators[which] = cluster.coordinator(which);
             tally.terminations += 1;
         }
