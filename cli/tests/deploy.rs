@@ -13,7 +13,7 @@ use serde_json::Value;
 use support::{CONTRACT, Running, program, run, wait_for, workspace};
 
 /// Longest time for a command to find that a file is missing.
-const REFUSAL_MAX: Duration = Duration::from_secs(30);
+const REFUSAL_MAX: Duration = Duration::from_secs(120);
 /// Where the deployments have the files that are not here.
 const MOUNTS: [&str; 8] = [
     "/papers/",
