@@ -230,7 +230,7 @@ impl StoreError {
 
 /// A place where the coordinator keeps everything that it must not lose.
 ///
-/// The next implementation is one in a shared database, for coordinators that take over from each other.
+/// [`KeptStore`] is one, over records in a folder or in a database that several coordinators share.
 pub trait Store: Send + Sync {
     /// All batches and tasks, and how often the store was opened.
     ///
