@@ -7,7 +7,8 @@ mod wallet;
 
 pub use contracts::{DeployArgs, ExportArgs, ParameterArgs, SettleArgs, VerifyDeployedArgs};
 pub use operator::{
-    BatchArgs, DrainArgs, HealthArgs, ListArgs, ReplayArgs, RollbackArgs, ServiceArgs, TopArgs,
+    BatchArgs, CreateRollupArgs, DeleteRollupArgs, DrainArgs, HealthArgs, ListArgs, OfRollupArgs, ReplayArgs,
+    RollbackArgs, RollupsCommand, ServiceArgs, SetRollupArgs, TopArgs,
 };
 pub use wallet::*;
 
@@ -83,8 +84,11 @@ pub enum Command {
     Settle(SettleArgs),
     /// List batches, newest first.
     List(ListArgs),
-    /// Say what the service proves, its limits, and where its chain stands.
-    Info(ServiceArgs),
+    /// Say what the service proves, its limits, and where a rollup's chain stands.
+    Info(OfRollupArgs),
+    /// List, create, change or delete the rollups whose batches are proven.
+    #[command(subcommand)]
+    Rollups(RollupsCommand),
     /// Ask a coordinator, or a worker's `--health-listen`, whether it serves: for probes. Needs no certificate and no token.
     Health(HealthArgs),
     /// Say in words what a batch is waiting for.
@@ -101,10 +105,10 @@ pub enum Command {
     Top(TopArgs),
     /// Tell a worker to finish what it holds, to take no more, and to end.
     Drain(DrainArgs),
-    /// Hand out no more tasks, until `resume`, over restarts of the coordinator too.
-    Pause(ServiceArgs),
+    /// Hand out no more tasks, or none of one rollup, until `resume`, over restarts of the coordinator too.
+    Pause(OfRollupArgs),
     /// Hand out tasks again.
-    Resume(ServiceArgs),
+    Resume(OfRollupArgs),
     /// Fetch a task's input and prove it here: what a worker would do, with the time of each phase.
     Replay(ReplayArgs),
     /// Make a bearer token: its file, and its entry in a coordinator's access file.
@@ -302,12 +306,13 @@ pub struct CoordinatorArgs {
     /// otherwise [default: the empty state].
     #[arg(long, value_name = "FILE")]
     pub snapshot: Option<PathBuf>,
-    /// Chain id that signatures and proofs are bound to.
-    #[arg(long)]
-    pub chain_id: u64,
-    /// Address of the rollup contract that signatures and proofs are bound to (0x and 40 hex digits).
-    #[arg(long, value_parser = parse_address)]
-    pub contract: [u8; 20],
+    /// Chain id of a rollup whose batches are proven: a new store is made with it, and one that is there must have it [default: the
+    /// store's rollups, which `rollups create` adds].
+    #[arg(long, requires = "contract")]
+    pub chain_id: Option<u64>,
+    /// Address of that rollup's contract (0x and 40 hex digits).
+    #[arg(long, requires = "chain_id", value_parser = parse_address)]
+    pub contract: Option<[u8; 20]>,
     /// How long a worker may be silent before its task is leased again, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub lease_seconds: u32,
@@ -523,6 +528,15 @@ pub struct SubmitArgs {
     /// Stay until the batch is proven, failed or cancelled.
     #[arg(long)]
     pub wait: bool,
+    /// Of the batches of a rollup, those of a higher priority are proven first.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub priority: u32,
+    /// Of these, those that are needed sooner: in so many seconds from now [default: no matter when].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub deadline_seconds: Option<u32>,
+    /// A word that `list` can be asked for. May be given up to eight times.
+    #[arg(long = "label", value_name = "LABEL")]
+    pub labels: Vec<String>,
     /// The coordinator.
     #[command(flatten)]
     pub client: ClientArgs,

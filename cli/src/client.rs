@@ -1,6 +1,10 @@
 //! A coordinator as its callers see it: submissions and watching that survive its restarts, and the operator's calls.
 
 mod operator;
+mod rollups;
+
+pub use operator::Which;
+pub use rollups::measure;
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +44,17 @@ pub struct Client {
     patience: Duration,
 }
 
+/// How urgent a batch is, and by what words it is to be found.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Of the batches of a rollup, those of a higher one are proven first.
+    pub priority: u32,
+    /// Among these, those that are needed sooner; 0 for no matter when.
+    pub deadline_unix_ms: u64,
+    /// Words that lists can be asked for.
+    pub labels: Vec<String>,
+}
+
 impl Client {
     /// A client that connects when it is first used.
     ///
@@ -67,13 +82,19 @@ impl Client {
         }
     }
 
-    /// What the service proves, and where its chain stands.
+    /// What the service proves, and where a rollup's chain stands; the only rollup's where none is named.
     ///
     /// # Errors
     /// When it cannot be reached within the client's patience, is busy for too long, or refuses.
-    pub async fn info(&self) -> Result<GetInfoResponse> {
-        self.patiently(|mut service| async move { service.get_info(timed(GetInfoRequest {})).await })
-            .await
+    pub async fn info(&self, rollup: &str) -> Result<GetInfoResponse> {
+        let request = GetInfoRequest {
+            rollup: rollup.into(),
+        };
+        self.patiently(|mut service| {
+            let request = timed(request.clone());
+            async move { service.get_info(request).await }
+        })
+        .await
     }
 
     /// Submits an encoded batch. Sent again as often as needed: the request id makes it one batch.
@@ -85,12 +106,16 @@ impl Client {
         request_id: &str,
         batch_number: u64,
         batch: &[u8],
+        wishes: &Wishes,
     ) -> Result<SubmitBatchResponse> {
         let header = SubmitBatchHeader {
             request_id: request_id.to_string(),
             batch_number,
             total_bytes: batch.len() as u64,
             sha256: Sha256::digest(batch).to_vec().into(),
+            priority: wishes.priority,
+            deadline_unix_ms: wishes.deadline_unix_ms,
+            labels: wishes.labels.clone(),
         };
         let chunks = batch
             .chunks(proto::CHUNK_BYTES_MAX)
@@ -444,7 +469,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_coordinator_that_is_not_there_is_told_as_such() {
-        let error = client(Duration::ZERO).info().await.unwrap_err();
+        let error = client(Duration::ZERO).info("").await.unwrap_err();
         let failure = error.downcast_ref::<Failure>().unwrap();
         assert_eq!(failure.exit, Exit::Unavailable, "{failure}");
         let told = failure.message.matches("Connection refused").count();

@@ -78,6 +78,7 @@ fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<(
         Command::Worker(args) => block_on(commands::roles::worker(args, log_format, progress)),
         Command::List(args) => block_on(commands::operator::list(&args)),
         Command::Health(args) => block_on(commands::health::run(&args)),
+        Command::Rollups(command) => block_on(commands::rollups::run(&command, progress)),
         Command::Info(args) => block_on(commands::operator::info(&args)),
         Command::Explain(args) => block_on(commands::operator::explain(&args)),
         Command::Retry(args) => block_on(commands::operator::retry(&args)),

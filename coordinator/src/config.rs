@@ -38,10 +38,11 @@ pub struct Config {
     pub postgres: Option<Postgres>,
     /// Where its artifacts are kept, and for how long those that nothing needs any more.
     pub artifacts: ArtifactOptions,
-    /// The rollup that is proven.
-    pub rollup_id: RollupId,
-    /// The snapshot that a new store begins with (P-15.4); without it, a new store begins with the empty state (P-3.6). A store that
-    /// is there goes on with what it was made with, and refuses another.
+    /// A rollup that is proven: a new store is made with it, and one that is there must have it. Without it, the store's rollups are
+    /// those that operators create.
+    pub rollup_id: Option<RollupId>,
+    /// The snapshot that this rollup begins with in a new store (P-15.4); without it, it begins with the empty state (P-3.6). One that
+    /// is there goes on with what it began with, and refuses another.
     pub snapshot: Option<PathBuf>,
     /// Limits and times of the queue and the leases.
     pub limits: Limits,
@@ -196,6 +197,9 @@ pub enum ConfigError {
     /// A rollup of no contract.
     #[error("rollup_id.contract is the zero address, which no contract has")]
     NoContract,
+    /// A snapshot of no rollup.
+    #[error("a snapshot is the beginning of a rollup, and no rollup is named; name its chain and contract")]
+    NothingBegins,
     /// A limit or time that leaves no room.
     #[error("{name} is {found}, expected at least {min}")]
     TooSmall {
@@ -210,7 +214,7 @@ pub enum ConfigError {
 
 impl Config {
     /// The default limits, and no snapshot.
-    pub fn new(listen: SocketAddr, store: PathBuf, rollup_id: RollupId) -> Self {
+    pub fn new(listen: SocketAddr, store: PathBuf, rollup_id: impl Into<Option<RollupId>>) -> Self {
         Self {
             listen,
             tls: None,
@@ -223,7 +227,7 @@ impl Config {
             store,
             postgres: None,
             artifacts: ArtifactOptions::default(),
-            rollup_id,
+            rollup_id: rollup_id.into(),
             snapshot: None,
             limits: Limits::default(),
             batch_bytes_max: BATCH_BYTES_MAX,
@@ -262,8 +266,10 @@ impl Config {
             }
         }
         self.artifacts.location.check(self.insecure_plaintext)?;
-        if self.rollup_id.contract == [0; 20] {
-            return Err(ConfigError::NoContract);
+        match self.rollup_id {
+            Some(rollup) if rollup.contract == [0; 20] => return Err(ConfigError::NoContract),
+            None if self.snapshot.is_some() => return Err(ConfigError::NothingBegins),
+            _ => {}
         }
         if let Some((name, found, min)) = self.settings().into_iter().find(|(_, found, min)| found < min) {
             return Err(ConfigError::TooSmall { name, found, min });

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::core::{
     chain::Submission,
-    id::{KeyId, StateRoot, Tenant},
-    record::Operations,
+    id::{KeyId, RollupNumber, StateRoot, Tenant},
+    record::{Operations, Wishes},
 };
 
 pub(crate) mod take_back;
@@ -35,6 +35,8 @@ pub(crate) struct Origin {
     pub tenant: Tenant,
     /// The tenant's id.
     pub request_id: String,
+    /// How urgent it is, and its labels.
+    pub wishes: Wishes,
     /// SHA-256 of the encoded batch.
     pub sha256: [u8; 32],
 }
@@ -111,6 +113,7 @@ pub(crate) fn prepare(
     ledger: &mut State,
     preset: &Preset,
     batch: &Batch,
+    rollup: RollupNumber,
     keys: KeyId,
     origin: Origin,
 ) -> Result<Submission, ExecutionError> {
@@ -137,7 +140,7 @@ pub(crate) fn prepare(
         &sharded,
         &undo,
         accounts,
-        (keys, origin),
+        (rollup, keys, origin),
     ))
 }
 
@@ -185,10 +188,12 @@ fn submission(
     sharded: &Sharded,
     undo: &Undo,
     accounts: Vec<(AccountIndex, Option<Hashed>)>,
-    (keys, origin): (KeyId, Origin),
+    (rollup, keys, origin): (RollupNumber, KeyId, Origin),
 ) -> Submission {
     let statement = Statement::of(sharded).expect("a batch has a shard");
     Submission {
+        rollup,
+        wishes: origin.wishes,
         keys,
         tenant: origin.tenant,
         request_id: origin.request_id,
@@ -376,13 +381,14 @@ mod tests {
         let origin = Origin {
             tenant: Tenant::default(),
             request_id: "r".into(),
+            wishes: Wishes::default(),
             sha256: [0; 32],
         };
         let keys = KeyId {
             shard_vk: [1; 32],
             aggregation_vk: [2; 32],
         };
-        prepare(ledger, &PRESET, batch, keys, origin)
+        prepare(ledger, &PRESET, batch, RollupNumber(0), keys, origin)
     }
 
     /// Batches that fill all places and rooms, with the submissions that are made of them, from the empty state.

@@ -18,10 +18,7 @@ use rules::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{
-    core::{Head, id::StateRoot},
-    store::KnownStart,
-};
+use crate::core::{Head, id::StateRoot};
 
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -55,6 +52,15 @@ pub enum SnapshotError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// What is stored of how a rollup began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KnownStart {
+    /// What its first batch follows.
+    pub start: Head,
+    /// SHA-256 of the snapshot that it was named with last; none where there was none.
+    pub digest: Option<[u8; 32]>,
 }
 
 /// What a start knows of the state that the chain begins with.
@@ -121,7 +127,8 @@ pub(crate) fn begin(
 }
 
 impl Beginning {
-    fn empty() -> Self {
+    /// That of the empty state.
+    pub(crate) fn empty() -> Self {
         let state = State::default();
         Self {
             start: Head {
@@ -145,7 +152,7 @@ fn start(header: &Header) -> Head {
     }
 }
 
-fn in_words(rollup_id: &RollupId) -> String {
+pub(crate) fn in_words(rollup_id: &RollupId) -> String {
     let contract = hex::encode(rollup_id.contract);
     format!("contract 0x{contract} on chain {}", rollup_id.chain_id)
 }

@@ -122,6 +122,7 @@ async fn real_proofs_are_accepted_and_spoiled_ones_are_not() {
         batch_number: 0,
         total_bytes: bytes.len() as u64,
         sha256: Sha256::digest(&bytes).to_vec().into(),
+        ..Default::default()
     };
     use v1::submit_batch_request::Part;
     let parts = [Part::Header(header), Part::Chunk(bytes.into())];

@@ -656,7 +656,7 @@ mod tests {
                 let call = calls.then(|| {
                     let mut client =
                         crate::v1::prover_service_client::ProverServiceClient::new(channel.clone());
-                    tokio::spawn(async move { client.get_info(crate::v1::GetInfoRequest {}).await })
+                    tokio::spawn(async move { client.get_info(crate::v1::GetInfoRequest::default()).await })
                 });
                 async move {
                     let mut came = Vec::new();

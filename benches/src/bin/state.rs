@@ -5,7 +5,12 @@ use accel::machine::ProcessMemory;
 use anyhow::{Context, Result, bail, ensure};
 use benches::{cpu_seconds, peak_memory_bytes, publish, report};
 use clap::{Parser, ValueEnum};
-use coordinator::core::{Head, id::StateRoot, record::Write};
+use coordinator::core::{
+    Head,
+    id::{RollupNumber, StateRoot, Tenant, UnixMs},
+    record::Write,
+    rollup::{NewRollup, RollupRecord, RollupStatus},
+};
 use coordinator::store::{ArtifactOptions, Identity, KeptStore, Opening, SCHEMA, Store};
 use rules::PROTOCOL_VERSION;
 use rules::account::{Account, AccountIndex, Hashed, TokenId, USER_INDEX_MIN};
@@ -34,6 +39,8 @@ const ROLLUP: RollupId = RollupId {
     chain_id: 1,
     contract: [7; 20],
 };
+
+const MAIN: RollupNumber = RollupNumber(0);
 
 /// Measure a state of many accounts, and check what comes of it.
 #[derive(Parser)]
@@ -205,7 +212,11 @@ fn make(folder: &Path, accounts: u64) -> Result<Value> {
     })?;
     let root = field::to_be(&state.root());
     fs::write(folder.join("root"), root)?;
-    let (_, storing) = timed(|| Ok(KeptStore::open(&store, &identity(root), || state)?))?;
+    let (_, storing) = timed(|| {
+        Ok(KeptStore::open(&store, &identity(), || {
+            Some((rollup(root), state))
+        })?)
+    })?;
     Ok(json!({
         "hash": hashing,
         "write_snapshot": writing,
@@ -225,7 +236,7 @@ fn read_snapshot(folder: &Path) -> Result<Value> {
     Ok(json!({ "read": reading }))
 }
 
-fn identity(root: [u8; 32]) -> Identity {
+fn identity() -> Identity {
     Identity {
         schema: SCHEMA,
         protocol_version: PROTOCOL_VERSION,
@@ -233,15 +244,25 @@ fn identity(root: [u8; 32]) -> Identity {
         srs_digest: [0; 32],
         shard_vk_digest: [0; 32],
         aggregation_vk_digest: [0; 32],
-        chain_id: 1,
-        contract: [7; 20],
-        start: Head {
-            root: StateRoot(root),
-            next_number: 0,
-            time: 0,
-            queue_head: 0,
-        },
     }
+}
+
+fn rollup(root: [u8; 32]) -> RollupRecord {
+    let start = Head {
+        root: StateRoot(root),
+        next_number: 0,
+        time: 0,
+        queue_head: 0,
+    };
+    let new = NewRollup {
+        name: "main".into(),
+        rollup_id: ROLLUP,
+        tenant: Tenant::default(),
+        weight: 1,
+        start,
+        digest: None,
+    };
+    RollupRecord::new(MAIN, new, UnixMs(0), RollupStatus::Live)
 }
 
 fn root(folder: &Path, name: &str) -> Result<[u8; 32]> {
@@ -258,8 +279,11 @@ fn open(folder: &Path, name: &str) -> Result<(KeptStore, State, Value)> {
         )?)
     })?;
     let first = || unreachable!("the store is made");
-    let store = opening.complete(&identity(root(folder, "root")?), &[], first, None)?;
-    let (state, reading) = timed(|| Ok(store.state()?))?;
+    let store = opening.complete(&identity(), &[], first)?;
+    let (state, reading) = timed(|| {
+        let state = store.states()?.remove(&MAIN);
+        state.context("the store has no accounts")
+    })?;
     ensure!(
         field::to_be(&state.root()) == root(folder, name)?,
         "the stored state has another root"
@@ -333,7 +357,7 @@ fn execute_batch(args: &Args) -> Result<Value> {
         let hashed = change.after.map(|account| Hashed { account, leaf });
         (change.index, hashed)
     });
-    let writes = [Write::Accounts(written.collect())];
+    let writes = [Write::Accounts(MAIN, written.collect())];
     let ((), storing) = timed(|| Ok(store.commit(&writes)?))?;
     fs::write(folder.join("root-after"), field::to_be(&state.root()))?;
     let least = |figure: &str| {

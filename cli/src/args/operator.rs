@@ -1,8 +1,13 @@
 //! What operators say on the command line.
 
-use clap::Args;
+use std::path::PathBuf;
 
-use super::{ClientArgs, KeyArgs, ProvingArgs};
+use anyhow::{Context, Result};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
+use proto::v1::BatchStatus;
+
+use super::{ClientArgs, KeyArgs, ProvingArgs, parse_address};
 use crate::connection::L1UrlParser;
 
 /// Arguments of `list`.
@@ -11,12 +16,144 @@ pub struct ListArgs {
     /// Batches at most.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub limit: u32,
+    /// Only those that are there: queued, proving, aggregating, proven, failed, cancelled or rolled-back. May be given several times.
+    #[arg(long = "status", value_name = "STATUS", value_delimiter = ',', value_parser = PossibleValuesParser::new(STATUSES.map(|(name, _)| name)))]
+    pub status: Vec<String>,
+    /// Only those with this label.
+    #[arg(long, value_name = "LABEL")]
+    pub label: Option<String>,
+    /// Whose.
+    #[command(flatten)]
+    pub rollup: RollupArg,
     /// The coordinator.
     #[command(flatten)]
     pub client: ClientArgs,
 }
 
-/// Arguments of `info`, `workers`, `pause` and `resume`.
+/// Words for where a batch is.
+const STATUSES: [(&str, BatchStatus); 7] = [
+    ("queued", BatchStatus::Queued),
+    ("proving", BatchStatus::Proving),
+    ("aggregating", BatchStatus::Aggregating),
+    ("proven", BatchStatus::Proven),
+    ("failed", BatchStatus::Failed),
+    ("cancelled", BatchStatus::Cancelled),
+    ("rolled-back", BatchStatus::RolledBack),
+];
+
+impl ListArgs {
+    /// The statuses that are meant.
+    ///
+    /// # Errors
+    /// One that there is not.
+    pub fn statuses(&self) -> Result<Vec<BatchStatus>> {
+        let status = |name: &String| {
+            let found = STATUSES.into_iter().find(|(known, _)| known == name);
+            found
+                .map(|(_, status)| status)
+                .with_context(|| format!("no status {name:?}"))
+        };
+        self.status.iter().map(status).collect()
+    }
+}
+
+/// Which rollup.
+#[derive(Debug, Clone, Args)]
+pub struct RollupArg {
+    /// Name of the rollup that is meant, as `rollups list` prints it [default: all, or the only one].
+    #[arg(long = "rollup", value_name = "NAME", env = "ROLLUP_PROVER_ROLLUP")]
+    pub rollup: Option<String>,
+}
+
+impl RollupArg {
+    /// Its name; empty where none is given.
+    pub fn name(&self) -> String {
+        self.rollup.clone().unwrap_or_default()
+    }
+}
+
+/// Arguments of `info`, `pause` and `resume`.
+#[derive(Debug, Clone, Args)]
+pub struct OfRollupArgs {
+    /// Which rollup.
+    #[command(flatten)]
+    pub rollup: RollupArg,
+    /// The coordinator.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What `rollups` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum RollupsCommand {
+    /// List the rollups whose batches are proven, in the order in which they were created.
+    List(ServiceArgs),
+    /// Add a rollup: its batches are taken from then on.
+    Create(CreateRollupArgs),
+    /// Change a rollup's weight or tenant.
+    Set(SetRollupArgs),
+    /// Delete a rollup that is paused and has nothing to prove, with its state, its batches and their proofs.
+    Delete(DeleteRollupArgs),
+}
+
+/// Arguments of `rollups create`.
+#[derive(Debug, Clone, Args)]
+pub struct CreateRollupArgs {
+    /// What it is to be called: 1 to 64 of a-z 0-9 -, a letter first.
+    pub name: String,
+    /// Chain id that signatures and proofs are bound to.
+    #[arg(long)]
+    pub chain_id: u64,
+    /// Address of the rollup contract that signatures and proofs are bound to (0x and 40 hex digits).
+    #[arg(long, value_parser = parse_address)]
+    pub contract: [u8; 20],
+    /// Its part of the workers' time, to the weights of the others.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub weight: u32,
+    /// The tenant of the access file whose sequencers submit its batches [default: every tenant].
+    #[arg(long, value_name = "TENANT")]
+    pub tenant: Option<String>,
+    /// Snapshot of the state that the chain here begins with, as `derive` writes it [default: the empty state].
+    #[arg(long, value_name = "FILE")]
+    pub snapshot: Option<PathBuf>,
+    /// The coordinator.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `rollups set`.
+#[derive(Debug, Clone, Args)]
+pub struct SetRollupArgs {
+    /// The rollup's name.
+    pub name: String,
+    /// Its part of the workers' time, to the weights of the others.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub weight: Option<u32>,
+    /// The tenant of the access file whose sequencers submit its batches.
+    #[arg(long, value_name = "TENANT")]
+    pub tenant: Option<String>,
+    /// Every tenant's sequencers submit its batches.
+    #[arg(long, conflicts_with = "tenant")]
+    pub every_tenant: bool,
+    /// The coordinator.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `rollups delete`.
+#[derive(Debug, Clone, Args)]
+pub struct DeleteRollupArgs {
+    /// The rollup's name.
+    pub name: String,
+    /// Do it. Without this, what would be deleted is shown, and nothing is done.
+    #[arg(long)]
+    pub yes: bool,
+    /// The coordinator.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `workers` and `rollups list`.
 #[derive(Debug, Clone, Args)]
 pub struct ServiceArgs {
     /// The coordinator.
@@ -45,6 +182,9 @@ pub struct TopArgs {
     /// Seconds between two looks.
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub interval: u32,
+    /// Whose chain and batches.
+    #[command(flatten)]
+    pub rollup: RollupArg,
     /// The coordinator.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -72,6 +212,9 @@ pub struct RollbackArgs {
     /// JSON-RPC endpoint of L1. The rollup contract is asked first, and nothing is taken back that it has accepted.
     #[arg(long, value_name = "URL", value_parser = L1UrlParser)]
     pub l1: Option<String>,
+    /// Whose batches.
+    #[command(flatten)]
+    pub rollup: RollupArg,
     /// The coordinator.
     #[command(flatten)]
     pub client: ClientArgs,

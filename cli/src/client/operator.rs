@@ -4,9 +4,10 @@ use anyhow::{Context, Result, ensure};
 use proto::PAYLOAD_BYTES_MAX;
 use proto::v1::get_task_input_response::Part;
 use proto::v1::{
-    BatchInfo, CancelBatchRequest, DrainWorkerRequest, ExplainBatchRequest, ExplainBatchResponse,
-    GetTaskInputRequest, ListBatchesRequest, ListWorkersRequest, PauseRequest, ResumeRequest,
-    RetryBatchRequest, RollbackBatchesRequest, RollbackBatchesResponse, TaskInputHeader, WorkerInfo,
+    BatchInfo, BatchStatus, CancelBatchRequest, DrainWorkerRequest, ExplainBatchRequest,
+    ExplainBatchResponse, GetTaskInputRequest, ListBatchesRequest, ListWorkersRequest, PauseRequest,
+    ResumeRequest, RetryBatchRequest, RollbackBatchesRequest, RollbackBatchesResponse, TaskInputHeader,
+    WorkerInfo,
 };
 use sha2::{Digest, Sha256};
 
@@ -15,18 +16,47 @@ use super::{Client, timed};
 /// Things of a page.
 const PAGE: u32 = 100;
 
+/// Batches that are meant: all where nothing is said.
+#[derive(Debug, Clone, Default)]
+pub struct Which {
+    /// Name of their rollup.
+    pub rollup: String,
+    /// Where they are.
+    pub statuses: Vec<BatchStatus>,
+    /// A label that they have.
+    pub label: String,
+}
+
+impl Which {
+    /// Those of a rollup.
+    pub fn of(rollup: &str) -> Self {
+        Self {
+            rollup: rollup.into(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Client {
-    /// Up to `limit` batches, newest first, for as long as `wanted` says so of the last one.
+    /// Up to `limit` batches of those that are meant, newest first, for as long as `wanted` says so of the last one.
     ///
     /// # Errors
     /// As [`Client::info`].
-    pub async fn list(&self, limit: usize, wanted: impl Fn(&BatchInfo) -> bool) -> Result<Vec<BatchInfo>> {
+    pub async fn list(
+        &self,
+        which: &Which,
+        limit: usize,
+        wanted: impl Fn(&BatchInfo) -> bool,
+    ) -> Result<Vec<BatchInfo>> {
         let mut batches: Vec<BatchInfo> = Vec::new();
         let mut page_token = String::new();
         loop {
             let request = ListBatchesRequest {
                 page_size: PAGE,
                 page_token,
+                rollup: which.rollup.clone(),
+                statuses: which.statuses.iter().map(|status| i32::from(*status)).collect(),
+                label: which.label.clone(),
             };
             let page = self
                 .patiently(|mut service| {
@@ -37,7 +67,8 @@ impl Client {
             batches.extend(page.batches);
             batches.truncate(limit);
             page_token = page.next_page_token;
-            let goes_on = batches.len() < limit && batches.last().is_some_and(&wanted);
+            // A page may be empty though others follow.
+            let goes_on = batches.len() < limit && batches.last().is_none_or(&wanted);
             if page_token.is_empty() || !goes_on {
                 return Ok(batches);
             }
@@ -156,13 +187,19 @@ impl Client {
         Ok(response.task_ids)
     }
 
-    /// Hands out no more tasks; those that workers hold.
+    /// Hands out no more tasks, or none of a rollup; those that workers hold.
     ///
     /// # Errors
     /// As [`Client::info`].
-    pub async fn pause(&self) -> Result<Vec<String>> {
+    pub async fn pause(&self, rollup: &str) -> Result<Vec<String>> {
+        let request = PauseRequest {
+            rollup: rollup.into(),
+        };
         let response = self
-            .operate(|mut operator| async move { operator.pause(timed(PauseRequest {})).await })
+            .operate(|mut operator| {
+                let request = timed(request.clone());
+                async move { operator.pause(request).await }
+            })
             .await?;
         Ok(response.task_ids)
     }
@@ -171,10 +208,16 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::info`].
-    pub async fn resume(&self) -> Result<()> {
-        self.operate(|mut operator| async move { operator.resume(timed(ResumeRequest {})).await })
-            .await
-            .map(drop)
+    pub async fn resume(&self, rollup: &str) -> Result<()> {
+        let request = ResumeRequest {
+            rollup: rollup.into(),
+        };
+        self.operate(|mut operator| {
+            let request = timed(request.clone());
+            async move { operator.resume(request).await }
+        })
+        .await
+        .map(drop)
     }
 
     /// A task's input, whole and of the digest that was announced.

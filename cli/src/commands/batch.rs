@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::args::{ClientArgs, ProofArgs, SampleArgs, SubmitArgs, WatchArgs};
 use crate::bounded;
-use crate::client::Client;
+use crate::client::{Client, Wishes};
 use crate::output::{self, Exit, Failure};
 use crate::progress::{Progress, Step};
 use crate::proof_file::{ProofFile, to_hex};
@@ -117,7 +117,15 @@ pub async fn submit(args: &SubmitArgs, progress: &Progress) -> Result<()> {
         .clone()
         .unwrap_or_else(|| request_id(batch.number, &bytes));
     let client = client(&args.client)?;
-    let response = client.submit(&request_id, batch.number, &bytes).await?;
+    let wishes = Wishes {
+        priority: args.priority,
+        deadline_unix_ms: match args.deadline_seconds {
+            Some(seconds) => (now()? + u64::from(seconds)) * 1_000,
+            None => 0,
+        },
+        labels: args.labels.clone(),
+    };
+    let response = client.submit(&request_id, batch.number, &bytes, &wishes).await?;
     let info = response
         .batch
         .context("the coordinator accepted the batch without naming it")?;
@@ -328,6 +336,10 @@ pub fn batch_json(info: &BatchInfo) -> Value {
         "old_root": to_hex(&info.old_root),
         "new_root": to_hex(&info.new_root),
         "failure": info.failure,
+        "rollup": info.rollup,
+        "priority": info.priority,
+        "deadline_unix_ms": info.deadline_unix_ms,
+        "labels": info.labels,
         "tasks": tasks,
     })
 }

@@ -10,6 +10,7 @@ pub mod operator;
 pub mod replay;
 pub mod roles;
 pub mod rollback;
+pub mod rollups;
 pub mod settle;
 pub mod token;
 pub mod top;

@@ -5,7 +5,8 @@ use proto::v1::{BatchInfo, GetInfoResponse, KeyDigests, TaskKind, WorkerInfo};
 use serde_json::{Value, json};
 
 use super::batch::{batch_json, client, status_name, word};
-use crate::args::{BatchArgs, DrainArgs, ListArgs, ServiceArgs};
+use crate::args::{BatchArgs, DrainArgs, ListArgs, OfRollupArgs, ServiceArgs};
+use crate::client::Which;
 use crate::output;
 use crate::proof_file::to_hex;
 
@@ -14,7 +15,14 @@ use crate::proof_file::to_hex;
 /// # Errors
 /// When the coordinator cannot be reached or refuses, as of every command here.
 pub async fn list(args: &ListArgs) -> Result<()> {
-    let batches = client(&args.client)?.list(args.limit as usize, |_| true).await?;
+    let which = Which {
+        rollup: args.rollup.name(),
+        statuses: args.statuses()?,
+        label: args.label.clone().unwrap_or_default(),
+    };
+    let batches = client(&args.client)?
+        .list(&which, args.limit as usize, |_| true)
+        .await?;
     if args.client.json {
         let batches: Vec<Value> = batches.iter().map(batch_json).collect();
         return output::json(&json!({ "batches": batches }));
@@ -24,11 +32,12 @@ pub async fn list(args: &ListArgs) -> Result<()> {
         .try_for_each(|batch| output::line(batch_line(batch)))
 }
 
-/// A batch on one line: `b17  number 12  proving  3/4 shards`.
+/// A batch on one line: `b17  main  number 12  proving  3/4 shards`.
 pub fn batch_line(batch: &BatchInfo) -> String {
     let mut line = format!(
-        "{:<8} number {:<8} {:<12} {}/{} shards  {} operations",
+        "{:<8} {:<12} number {:<8} {:<12} {}/{} shards  {} operations",
         batch.batch_id,
+        batch.rollup,
         batch.batch_number,
         status_name(batch.status()),
         batch.shards_done,
@@ -45,20 +54,25 @@ pub fn batch_line(batch: &BatchInfo) -> String {
 ///
 /// # Errors
 /// See [`list`].
-pub async fn info(args: &ServiceArgs) -> Result<()> {
-    let info = client(&args.client)?.info().await?;
+pub async fn info(args: &OfRollupArgs) -> Result<()> {
+    let info = client(&args.client)?.info(&args.rollup.name()).await?;
     if args.client.json {
         return output::json(&info_json(&info));
     }
-    let handed_out = if info.paused {
-        "paused: no tasks are handed out"
-    } else {
-        "tasks are handed out"
+    let handed_out = match (info.paused, info.rollup_paused) {
+        (true, _) => "paused: no tasks are handed out",
+        (_, true) => "paused: no tasks of this rollup are handed out",
+        _ => "tasks are handed out",
     };
     for (name, value) in [
         (
             "rollup",
-            format!("{} on chain {}", to_hex(&info.contract), info.chain_id),
+            format!(
+                "{}: {} on chain {}",
+                info.rollup,
+                to_hex(&info.contract),
+                info.chain_id
+            ),
         ),
         (
             "next batch",
@@ -136,6 +150,8 @@ fn info_json(info: &GetInfoResponse) -> Value {
         "batches_open_max": info.batches_open_max,
         "workers": info.workers,
         "paused": info.paused,
+        "rollup": info.rollup,
+        "rollup_paused": info.rollup_paused,
     })
 }
 
@@ -270,25 +286,27 @@ pub async fn drain(args: &DrainArgs) -> Result<()> {
 ///
 /// # Errors
 /// See [`list`].
-pub async fn pause(args: &ServiceArgs) -> Result<()> {
-    let held = client(&args.client)?.pause().await?;
-    tell_held(
-        &args.client.json,
-        "paused",
-        "paused: no tasks are handed out until `resume`",
-        &held,
-    )
+pub async fn pause(args: &OfRollupArgs) -> Result<()> {
+    let rollup = args.rollup.name();
+    let held = client(&args.client)?.pause(&rollup).await?;
+    let done = match rollup.as_str() {
+        "" => "paused: no tasks are handed out until `resume`".to_owned(),
+        rollup => format!("paused: no tasks of {rollup} are handed out until `resume --rollup {rollup}`"),
+    };
+    tell_held(&args.client.json, "paused", &done, &held)
 }
 
 /// Hands out tasks again.
 ///
 /// # Errors
 /// See [`list`].
-pub async fn resume(args: &ServiceArgs) -> Result<()> {
-    client(&args.client)?.resume().await?;
-    match args.client.json {
-        true => output::json(&json!({ "paused": false })),
-        false => output::line("tasks are handed out"),
+pub async fn resume(args: &OfRollupArgs) -> Result<()> {
+    let rollup = args.rollup.name();
+    client(&args.client)?.resume(&rollup).await?;
+    match (args.client.json, rollup.as_str()) {
+        (true, _) => output::json(&json!({ "paused": false })),
+        (false, "") => output::line("tasks are handed out"),
+        (false, rollup) => output::line(format!("tasks of {rollup} are handed out")),
     }
 }
 

@@ -183,10 +183,10 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
         opened = open_beside(open, progress) => opened?,
         () = signals.either() => return Ok(()),
     };
-    let rollup_id = RollupId {
-        chain_id: args.chain_id,
-        contract: args.contract,
-    };
+    let rollup_id = args
+        .chain_id
+        .zip(args.contract)
+        .map(|(chain_id, contract)| RollupId { chain_id, contract });
     let postgres = shared(&args)?;
     let mut config = coordinator::Config::new(args.listen, args.data_dir, rollup_id);
     config.postgres = postgres;

@@ -9,6 +9,7 @@ use verifier_contracts::l1::{Deployment, L1};
 use super::batch::{batch_json, client};
 use super::operator::batch_line;
 use crate::args::RollbackArgs;
+use crate::client::Which;
 use crate::output::{self, Exit, Failure};
 use crate::proof_file::to_hex;
 
@@ -21,7 +22,7 @@ const BATCHES_MAX: usize = 100_000;
 /// When there is nothing to take back, L1 has accepted some of it, it is not confirmed, or the coordinator refuses or cannot be reached.
 pub async fn run(args: &RollbackArgs) -> Result<()> {
     let client = client(&args.client)?;
-    let info = client.info().await?;
+    let info = client.info(&args.rollup.name()).await?;
     let refuse = |message: String| anyhow::Error::from(Failure::new(Exit::Refused, message));
     if args.to == info.next_batch_number {
         // It was done before, if it had to be.
@@ -35,7 +36,7 @@ pub async fn run(args: &RollbackArgs) -> Result<()> {
     }
     // One more than what goes: L1 may stand before it.
     let listed = client
-        .list(BATCHES_MAX, |batch| {
+        .list(&Which::of(&info.rollup), BATCHES_MAX, |batch| {
             batch.batch_number.saturating_add(1) > args.to || !is_in_chain(batch)
         })
         .await?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use proto::v1::{BatchInfo, BatchStatus};
+use proto::v1::{BatchInfo, BatchStatus, RollupInfo};
 use rules::field;
 use serde_json::json;
 use verifier_contracts::l1::{
@@ -16,7 +16,7 @@ use super::batch::{check_proven, client, status_name};
 use super::rollback::is_in_chain;
 use super::wallet::done_json;
 use crate::args::SettleArgs;
-use crate::client::Client;
+use crate::client::{Client, Which};
 use crate::derived::l1_failure;
 use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
@@ -276,17 +276,10 @@ impl Settler<'_> {
 
     /// The coordinator's batch of that number, if it is proven; else what it waits for.
     async fn find(&self, coordinator: &Client, number: u64) -> Result<Result<Open, String>> {
-        let info = coordinator.info().await?;
-        let (expected, found) = (self.l1.chain_id().await.map_err(l1_failure)?, info.chain_id);
-        anyhow::ensure!(
-            expected == found,
-            "the coordinator proves for chain {found}, the L1 endpoint is of chain {expected}"
-        );
-        let (expected, found) = (to_hex(&self.args.contract), to_hex(&info.contract));
-        anyhow::ensure!(
-            expected == found,
-            "the coordinator proves for the rollup contract {found}, it would be submitted to {expected}"
-        );
+        let rollups = coordinator.rollups().await?;
+        let chain_id = self.l1.chain_id().await.map_err(l1_failure)?;
+        let rollup = ours(&rollups, chain_id, &self.args.contract[..])?;
+        let info = coordinator.info(&rollup.name).await?;
         let refuse = |message: String| Err(Failure::new(Exit::Refused, message).into());
         if number < info.start_batch_number {
             return refuse(format!(
@@ -307,7 +300,9 @@ impl Settler<'_> {
             )));
         }
         let is_it = |batch: &BatchInfo| is_in_chain(batch) && batch.batch_number == number;
-        let listed = coordinator.list(BATCHES_MAX, |batch| !is_it(batch)).await?;
+        let listed = coordinator
+            .list(&Which::of(&rollup.name), BATCHES_MAX, |batch| !is_it(batch))
+            .await?;
         let Some(found) = listed.into_iter().find(is_it) else {
             return Ok(Err(format!("batch {number} was taken back")));
         };
@@ -397,5 +392,31 @@ async fn read(path: PathBuf) -> Result<Open> {
         number: file.batch_number,
         id: None,
         batch: settlement::of_file(&file)?,
+    })
+}
+
+/// The rollup of a chain and contract, among those of a coordinator.
+fn ours<'a>(rollups: &'a [RollupInfo], chain_id: u64, contract: &[u8]) -> Result<&'a RollupInfo> {
+    let list = |what: &dyn Fn(&RollupInfo) -> String| {
+        let mut all: Vec<String> = rollups.iter().map(what).collect();
+        all.dedup();
+        match all.is_empty() {
+            true => "none".to_owned(),
+            false => all.join(", "),
+        }
+    };
+    anyhow::ensure!(
+        rollups.iter().any(|rollup| rollup.chain_id == chain_id),
+        "the coordinator proves for chain {}, the L1 endpoint is of chain {chain_id}",
+        list(&|rollup| rollup.chain_id.to_string())
+    );
+    let mut ours = rollups.iter();
+    let ours = ours.find(|rollup| rollup.chain_id == chain_id && rollup.contract == contract);
+    ours.with_context(|| {
+        format!(
+            "the coordinator proves for the rollup contract {}, it would be submitted to {}",
+            list(&|rollup| to_hex(&rollup.contract)),
+            to_hex(contract)
+        )
     })
 }

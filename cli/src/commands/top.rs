@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::batch::{batch_json, client};
 use super::operator::{batch_line, worker_json, worker_line};
 use crate::args::TopArgs;
-use crate::client::Client;
+use crate::client::{Client, Which};
 use crate::output::{self, Exit, Failure};
 
 /// Batches that are looked at, the newest.
@@ -45,9 +45,10 @@ struct Rates {
 pub async fn run(args: &TopArgs) -> Result<()> {
     let client = client(&args.client)?;
     let clears = io::stdout().is_terminal() && !args.client.json && !args.once;
+    let rollup = args.rollup.name();
     let mut seen = false;
     loop {
-        match look(&client).await {
+        match look(&client, &rollup).await {
             Ok(look) if args.client.json => output::json(&look.json())?,
             Ok(look) => output::screen(clears, look.lines())?,
             Err(error) if seen && is_out_of_reach(&error) => {
@@ -68,9 +69,10 @@ fn is_out_of_reach(error: &anyhow::Error) -> bool {
     failure.is_some_and(|failure| failure.exit == Exit::Unavailable)
 }
 
-async fn look(client: &Client) -> Result<Look> {
-    let (info, workers, batches) =
-        tokio::try_join!(client.info(), client.workers(), client.list(BATCHES, |_| true))?;
+async fn look(client: &Client, rollup: &str) -> Result<Look> {
+    let info = client.info(rollup).await?;
+    let which = Which::of(&info.rollup);
+    let (workers, batches) = tokio::try_join!(client.workers(), client.list(&which, BATCHES, |_| true))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Look {
         info,
@@ -105,7 +107,7 @@ impl Look {
             .iter()
             .filter(|worker| !worker.task_ids.is_empty())
             .count();
-        let state = if info.paused {
+        let state = if info.paused || info.rollup_paused {
             "PAUSED: no tasks are handed out"
         } else {
             "tasks are handed out"
@@ -115,8 +117,8 @@ impl Look {
             .map_or_else(|| "-".to_owned(), |s| format!("{s:.1} s"));
         let mut lines = vec![
             format!(
-                "preset {}  chain {}  next batch {}  {state}",
-                info.preset, info.chain_id, info.next_batch_number
+                "rollup {}  preset {}  chain {}  next batch {}  {state}",
+                info.rollup, info.preset, info.chain_id, info.next_batch_number
             ),
             format!(
                 "open batches {} of {}  workers {} ({busy} busy)",
@@ -140,6 +142,7 @@ impl Look {
         let rates = self.rates();
         json!({
             "now_unix_ms": self.now_ms,
+            "rollup": self.info.rollup,
             "preset": self.info.preset,
             "next_batch_number": self.info.next_batch_number,
             "paused": self.info.paused,

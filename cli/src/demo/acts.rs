@@ -261,7 +261,7 @@ async fn token_balance(l1: &L1, token: Address, owner: Address) -> Result<U256> 
 /// The state from L1's logs is the coordinator's, and that is the sequencer's.
 async fn compare_state(demo: &mut Demo<'_>, stage: &Stage) -> Result<()> {
     let step = demo.progress.step("compare the derived state");
-    let info = stage.client.info().await?;
+    let info = stage.client.info("").await?;
     let (header, derived) = (stage.derivation.header()?, stage.derivation.state());
     let is_root = info.head_root[..] == rules::field::to_be(&derived.root());
     let is_next = (info.next_batch_number, info.queue_head) == (header.batches, header.head);

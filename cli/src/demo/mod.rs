@@ -35,7 +35,7 @@ use verifier_contracts::tools::Tools;
 use verifier_contracts::verifier;
 
 use crate::args::DemoArgs;
-use crate::client::Client;
+use crate::client::{Client, Wishes};
 use crate::commands::batch::{Show, check_proven, now, request_id, sample_transfers};
 use crate::commands::keys;
 use crate::derived::{Derivation, Start};
@@ -176,7 +176,10 @@ impl<'a> Demo<'a> {
         let url = service::start(&config, supervisor)?;
         supervisor.watch_memory([("anvil", chain.pid()), ("demo", std::process::id())]);
         let client = Client::new(Connector::new(url.clone(), Credentials::default())?, PATIENCE)?;
-        client.info().await.context("the coordinator does not come up")?;
+        client
+            .info("")
+            .await
+            .context("the coordinator does not come up")?;
         self.report.seconds.startup = step.finish(url.as_str()).as_secs_f64();
 
         let compiled = compiling.await.context("compiling panicked")??;
@@ -311,7 +314,12 @@ impl<'a> Demo<'a> {
         let bytes = batch_to_proto(batch).encode_to_vec();
         let submitted = stage
             .client
-            .submit(&request_id(batch.number, &bytes), batch.number, &bytes)
+            .submit(
+                &request_id(batch.number, &bytes),
+                batch.number,
+                &bytes,
+                &Wishes::default(),
+            )
             .await?;
         let info = submitted
             .batch

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Core, Effect, Output, Session,
     id::{KeyId, SessionId, TaskId, TaskKind, UnixMs},
-    lease::Work,
     record::{BatchStatus, TaskStatus},
 };
 
@@ -115,22 +114,16 @@ impl Core {
         if session.leases.len() >= self.limits.session_leases_max {
             return None;
         }
-        let best_first = [TaskKind::Aggregation, TaskKind::Shard]
-            .into_iter()
-            .filter(|kind| kinds.contains(kind));
-        best_first
-            .flat_map(|kind| self.ready.range(Self::places(session.keys, kind)))
-            .map(|(_, _, task)| *task)
-            .skip(reserved)
-            .find(|task| {
-                self.step_made();
-                let (record, evidence) = (&self.tasks[task].record, &self.tasks[task].evidence);
-                if evidence.is_kept_from(&session.worker, now) {
-                    return false;
-                }
-                let avoided = record.avoid_until > now && record.worker.as_ref() == Some(&session.worker);
-                !avoided || !able.another_can(session.keys, task.kind, id)
-            })
+        let kinds: Vec<TaskKind> = kinds.iter().copied().collect();
+        self.in_turn(session.keys, &kinds).skip(reserved).find(|task| {
+            self.step_made();
+            let (record, evidence) = (&self.tasks[task].record, &self.tasks[task].evidence);
+            if evidence.is_kept_from(&session.worker, now) {
+                return false;
+            }
+            let avoided = record.avoid_until > now && record.worker.as_ref() == Some(&session.worker);
+            !avoided || !able.another_can(session.keys, task.kind, id)
+        })
     }
 
     fn grant(&mut self, now: UnixMs, id: SessionId, task_id: TaskId, output: &mut Output) {
@@ -145,9 +138,9 @@ impl Core {
         task.record.worker = Some(session.worker.clone());
         task.session = Some(id);
         self.leases_given += 1;
-        task.work = Work::begin(self.leases_given, now);
-        self.tally
-            .began(task_id, Some(id), task.record.worker.clone(), now);
+        let worker = task.record.worker.clone();
+        self.tally.began(task_id, Some(id), worker, now);
+        self.charge(now, task_id, self.leases_given);
         self.set_deadline(task_id);
         let fence = self.tasks[&task_id].record.fence;
         self.save_task(task_id, output);

@@ -4,13 +4,17 @@ use rules::account::{AccountIndex, Hashed};
 
 use super::{
     Core, Evidence, Head, LeaseEnd, Output, Task,
-    id::{BatchId, KeyId, StateRoot, TaskId, TaskKind, Tenant, UnixMs},
-    record::{ArtifactKey, BatchRecord, BatchStatus, Operations, TaskRecord, TaskStatus, Write},
+    id::{BatchId, KeyId, RollupNumber, StateRoot, TaskId, TaskKind, Tenant, UnixMs},
+    record::{ArtifactKey, BatchRecord, BatchStatus, Operations, TaskRecord, TaskStatus, Wishes, Write},
 };
 
 /// A batch that was executed on the head of the chain and found right.
 #[derive(Debug, Clone)]
 pub struct Submission {
+    /// The rollup that it is of.
+    pub rollup: RollupNumber,
+    /// How urgent it is, and its labels.
+    pub wishes: Wishes,
     /// Who submits it.
     pub tenant: Tenant,
     /// The tenant's id.
@@ -63,7 +67,10 @@ pub enum SubmitError {
         /// SHA-256 of that batch.
         sha256: [u8; 32],
     },
-    /// Too many batches are open.
+    /// The rollup takes no batches.
+    #[error("the rollup was deleted")]
+    NoRollup,
+    /// Too many batches of the rollup are open.
     #[error("{open} batches are accepted and not proven, the limit")]
     QueueFull {
         /// How many.
@@ -139,6 +146,21 @@ pub enum RetryError {
     },
 }
 
+/// The batch that a request id names, if its content is that of `sha256`.
+///
+/// # Errors
+/// [`SubmitError::RequestReused`] if it is not.
+pub fn is_same(batch: &BatchRecord, sha256: &[u8; 32]) -> Result<BatchId, SubmitError> {
+    match batch.sha256 == *sha256 {
+        true => Ok(batch.id),
+        false => Err(SubmitError::RequestReused {
+            request_id: batch.request_id.clone(),
+            batch: batch.id,
+            sha256: batch.sha256,
+        }),
+    }
+}
+
 /// What helps a batch that has failed, for the text that says so.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Remedy {
@@ -151,45 +173,44 @@ pub(super) enum Remedy {
 }
 
 impl Core {
-    /// The batch that a request id already names, if its content is the same.
+    /// The batch that a request id already names, if its content is the same. One that is retired is the store's to find.
     ///
     /// # Errors
     /// [`SubmitError::RequestReused`] if the content differs.
     pub fn existing(
         &self,
+        rollup: RollupNumber,
         tenant: &Tenant,
         request_id: &str,
         sha256: &[u8; 32],
     ) -> Result<Option<BatchId>, SubmitError> {
-        let request = (tenant.clone(), request_id.to_owned());
+        let request = (rollup, tenant.clone(), request_id.to_owned());
         match self.requests.get(&request).and_then(|id| self.batches.get(id)) {
             None => Ok(None),
-            Some(batch) if batch.sha256 == *sha256 => Ok(Some(batch.id)),
-            Some(batch) => Err(SubmitError::RequestReused {
-                request_id: request_id.into(),
-                batch: batch.id,
-                sha256: batch.sha256,
-            }),
+            Some(batch) => is_same(batch, sha256).map(Some),
         }
     }
 
-    /// Whether a tenant may append a batch of this number, old root and time now.
+    /// Whether a tenant may append a batch of this number, old root and time to a rollup's chain now.
     ///
     /// # Errors
     /// Every [`SubmitError`] but [`SubmitError::RequestReused`].
     pub fn admit(
         &self,
+        rollup: RollupNumber,
         tenant: &Tenant,
         number: u64,
         old_root: StateRoot,
         time: u64,
     ) -> Result<(), SubmitError> {
+        let taking = self.rollups.get(&rollup).filter(|rollup| rollup.record.is_live());
+        let taking = taking.ok_or(SubmitError::NoRollup)?;
         let Head {
             root,
             next_number,
             time: min,
             ..
-        } = self.head();
+        } = self.head(rollup);
         if self.stopping {
             return Err(SubmitError::Stopping);
         }
@@ -208,11 +229,11 @@ impl Core {
         if time < min {
             return Err(SubmitError::Time { min, found: time });
         }
-        let open = self.open_batches();
+        let open = taking.open_batches();
         if open >= self.limits.batches_open_max {
             return Err(SubmitError::QueueFull { open });
         }
-        let open = self.open.get(tenant).copied().unwrap_or_default();
+        let open = taking.open.get(tenant).copied().unwrap_or_default();
         if *tenant != Tenant::default() && open >= self.limits.tenant_batches_open_max {
             return Err(SubmitError::TenantQueueFull { open });
         }
@@ -228,14 +249,17 @@ impl Core {
     /// # Panics
     /// If there is no shard: an executed batch has at least one.
     pub fn submit(&mut self, now: UnixMs, new: Submission) -> Result<(BatchId, bool, Output), SubmitError> {
-        if let Some(id) = self.existing(&new.tenant, &new.request_id, &new.sha256)? {
+        let number = new.rollup;
+        if let Some(id) = self.existing(number, &new.tenant, &new.request_id, &new.sha256)? {
             return Ok((id, true, Output::default()));
         }
-        self.admit(&new.tenant, new.number, new.old_root, new.time)?;
+        self.admit(number, &new.tenant, new.number, new.old_root, new.time)?;
         assert!(!new.shard_inputs.is_empty(), "an executed batch has a shard");
-        let id = BatchId(self.batches.last_key_value().map_or(1, |(last, _)| last.0 + 1));
+        let id = BatchId(self.last_batch.0 + 1);
         let record = BatchRecord {
             id,
+            rollup: number,
+            wishes: new.wishes,
             tenant: new.tenant.clone(),
             request_id: new.request_id.clone(),
             sha256: new.sha256,
@@ -246,7 +270,7 @@ impl Core {
             new_root: new.new_root,
             operations: new.operations,
             queue_head: self
-                .head()
+                .head(number)
                 .queue_head
                 .saturating_add(new.operations.queued.into()),
             shards: u32::try_from(new.shard_inputs.len()).expect("a preset has few shards"),
@@ -260,11 +284,13 @@ impl Core {
             failure: None,
         };
         self.batches.insert(id, record);
+        self.last_batch = id;
         self.tally.numbers.batches_accepted += 1;
-        self.chain.insert(new.number, id);
-        self.unproven.insert(new.number);
-        *self.open.entry(new.tenant.clone()).or_default() += 1;
-        self.requests.insert((new.tenant, new.request_id), id);
+        let rollup = self.rollups.get_mut(&number).expect("it was just admitted");
+        rollup.chain.insert(new.number, id);
+        rollup.unproven.insert(new.number);
+        *rollup.open.entry(new.tenant.clone()).or_default() += 1;
+        self.requests.insert((number, new.tenant, new.request_id), id);
 
         let mut output = Output::default();
         self.save_batch(id, &mut output);
@@ -274,8 +300,8 @@ impl Core {
         output
             .writes
             .push(Write::Artifact(ArtifactKey::Undo(id), new.undo));
-        output.writes.push(Write::Accounts(new.accounts));
-        self.forget_undo(new.number, &mut output);
+        output.writes.push(Write::Accounts(number, new.accounts));
+        self.settle(number, &mut output);
         for (index, input) in (0..).zip(new.shard_inputs) {
             output
                 .writes
@@ -286,23 +312,22 @@ impl Core {
         Ok((id, false, output))
     }
 
-    /// Whether a batch may be cancelled: nothing is built on it, and it is not proven. True of one that was taken back too.
+    /// Whether a batch that is not retired may be cancelled: nothing is built on it, and it is not proven.
     ///
     /// # Errors
     /// See [`CancelError`].
     pub fn cancellable(&self, id: BatchId) -> Result<&BatchRecord, CancelError> {
         let batch = self.batches.get(&id).ok_or(CancelError::Unknown(id))?;
         match batch.status {
-            status if status.is_taken_back() => Ok(batch),
             BatchStatus::Proven => Err(CancelError::Proven(id)),
-            _ => match self.chain.get(&(batch.number + 1)) {
+            _ => match self.rollups[&batch.rollup].chain.get(&(batch.number + 1)) {
                 Some(&on_top) => Err(CancelError::BuiltOn { batch: id, on_top }),
                 None => Ok(batch),
             },
         }
     }
 
-    /// Takes the last batch of the chain back. `accounts` are those of its undo. Idempotent.
+    /// Takes the last batch of its chain back. `accounts` are those of its undo.
     ///
     /// # Errors
     /// See [`CancelError`]; then nothing changes.
@@ -313,11 +338,8 @@ impl Core {
         accounts: Vec<(AccountIndex, Option<Hashed>)>,
     ) -> Result<Output, CancelError> {
         let mut output = Output::default();
-        let batch = self.cancellable(id)?;
-        if batch.status.is_taken_back() {
-            return Ok(output);
-        }
-        output.writes.push(Write::Accounts(accounts));
+        let rollup = self.cancellable(id)?.rollup;
+        output.writes.push(Write::Accounts(rollup, accounts));
         self.take_out(id, &mut output);
         self.finish(now, id, BatchStatus::Cancelled, &mut output);
         self.assign(now, &mut output);
@@ -466,22 +488,15 @@ impl Core {
     /// Takes a batch out of the chain. Its number and its request id are free again, and what it stated is nobody's.
     pub(super) fn take_out(&mut self, id: BatchId, output: &mut Output) {
         let batch = self.batches.get(&id).expect("the caller found the batch");
-        self.chain.remove(&batch.number);
-        self.requests
-            .remove(&(batch.tenant.clone(), batch.request_id.clone()));
+        let request = (batch.rollup, batch.tenant.clone(), batch.request_id.clone());
+        let rollup = self.rollups.get_mut(&batch.rollup);
+        rollup
+            .expect("a batch is of a rollup")
+            .chain
+            .remove(&batch.number);
+        self.requests.remove(&request);
         for key in [ArtifactKey::Statement(id), ArtifactKey::Undo(id)] {
             output.writes.push(Write::RemoveArtifact(key));
-        }
-    }
-
-    /// Drops the undo of the batch that can no longer be rolled back because `newest` is the number of the chain's newest.
-    fn forget_undo(&self, newest: u64, output: &mut Output) {
-        let past = newest.checked_sub(self.limits.rollback_max);
-        let batch = past.and_then(|number| self.batches.get(self.chain.get(&number)?));
-        if let Some(batch) = batch.filter(|batch| batch.is_final()) {
-            output
-                .writes
-                .push(Write::RemoveArtifact(ArtifactKey::Undo(batch.id)));
         }
     }
 
@@ -490,16 +505,18 @@ impl Core {
     pub(super) fn fail_too_old(&mut self, now: UnixMs, id: BatchId, output: &mut Output) -> bool {
         let now_s = (now.0 / 1_000).saturating_sub(self.system_behind_s);
         let oldest = now_s.saturating_sub(self.limits.time_age_s_max);
-        let number = self.batches[&id].number;
+        let BatchRecord { number, rollup, .. } = self.batches[&id];
+        let chained = &self.rollups[&rollup];
         // Times never fall along the chain, so that the first unproven batch is the oldest.
-        let first = self.unproven.first().copied().unwrap_or(number);
-        let time = self.batches[&self.chain[&first]].time;
+        let first = chained.unproven.first().copied().unwrap_or(number);
+        let time = self.batches[&chained.chain[&first]].time;
         if time >= oldest || first > number {
             return false;
         }
-        let followers: Vec<u64> = self.unproven.range(first..).copied().collect();
-        for number in followers {
-            let id = self.chain[&number];
+        let followers = chained.unproven.range(first..);
+        let followers: Vec<(u64, BatchId)> =
+            followers.map(|number| (*number, chained.chain[number])).collect();
+        for (number, id) in followers {
             let (why, first) = match number == first {
                 true => (
                     format!("its time {time} is too old for L1, which takes none before {oldest} now"),
@@ -554,11 +571,13 @@ impl Core {
         batch.failure = None;
         let (shards, number) = (batch.shards, batch.number);
         self.tally.finished(batch);
-        self.unproven.remove(&number);
-        if let Some(open) = self.open.get_mut(&batch.tenant) {
+        let chained = batch.rollup;
+        let rollup = self.rollups.get_mut(&chained).expect("a batch is of a rollup");
+        rollup.unproven.remove(&number);
+        if let Some(open) = rollup.open.get_mut(&batch.tenant) {
             *open -= 1;
         }
-        self.open.retain(|_, open| *open > 0);
+        rollup.open.retain(|_, open| *open > 0);
         self.save_batch(id, output);
         let tasks: Vec<TaskId> = self.tasks_of(id).map(|task| task.record.id).collect();
         for task in tasks {
@@ -575,10 +594,21 @@ impl Core {
                 .writes
                 .push(Write::RemoveArtifact(ArtifactKey::ShardProof(id, index)));
         }
-        let newest = self.chain.last_key_value().map_or(number, |(newest, _)| *newest);
-        if number.saturating_add(self.limits.rollback_max) <= newest {
-            output.writes.push(Write::RemoveArtifact(ArtifactKey::Undo(id)));
+        match status.is_taken_back() {
+            true => self.retire(id, output),
+            false => self.settle(chained, output),
         }
+    }
+
+    /// The batches that are not proven, of all chains.
+    pub(super) fn unproven(&self) -> impl Iterator<Item = &BatchRecord> {
+        let rollups = self.rollups.values();
+        rollups.flat_map(|rollup| {
+            rollup
+                .unproven
+                .iter()
+                .map(|number| &self.batches[&rollup.chain[number]])
+        })
     }
 
     /// Takes no more batches and sessions, and gives no more work out.

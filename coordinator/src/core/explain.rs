@@ -29,6 +29,11 @@ pub enum Reason {
     },
     /// No tasks are handed out.
     Paused,
+    /// None of its rollup are.
+    RollupPaused {
+        /// The rollup's name.
+        rollup: String,
+    },
     /// A worker is at work.
     AtWork {
         /// The task.
@@ -120,9 +125,14 @@ impl Core {
         let failure = batch.failure.clone().unwrap_or_default();
         let mut reasons: Vec<Reason> = tasks.iter().filter_map(|task| failed(task, &failure)).collect();
         let runs = reasons.is_empty();
-        if runs && self.paused && tasks.iter().any(|task| task.record.status == TaskStatus::Ready) {
+        let waits = runs && tasks.iter().any(|task| task.record.status == TaskStatus::Ready);
+        if waits && self.paused {
             reasons.push(Reason::Paused);
         }
+        let rollup = self.rollup(batch.rollup).filter(|rollup| rollup.paused);
+        reasons.extend(rollup.filter(|_| waits).map(|rollup| Reason::RollupPaused {
+            rollup: rollup.name.clone(),
+        }));
         reasons.extend(tasks.iter().filter_map(|task| self.one_word(task, batch.number)));
         reasons.extend(tasks.iter().filter_map(|task| self.at_work(now, task)));
         if runs {
@@ -199,16 +209,13 @@ impl Core {
 
     /// Why a batch's ready tasks of a kind are not given out.
     fn unserved(&self, id: BatchId, kind: TaskKind) -> Option<Reason> {
-        let first = self.place(TaskId {
+        let at = |index| TaskId {
             batch: id,
             kind,
-            index: 0,
-        });
-        let last = self.place(TaskId {
-            batch: id,
-            kind,
-            index: u32::MAX,
-        });
+            index,
+        };
+        let (first, last) = (self.place(at(0)), self.place(at(u32::MAX)));
+        let keys = first.0;
         let tasks = self.ready.range(first..=last).count();
         if tasks == 0 {
             return None;
@@ -217,7 +224,7 @@ impl Core {
             .sessions
             .values()
             .filter(|session| session.capabilities.contains(&kind));
-        let (able, others): (Vec<_>, Vec<_>) = able.partition(|session| session.keys == first.0);
+        let (able, others): (Vec<_>, Vec<_>) = able.partition(|session| session.keys == keys);
         let (draining, able): (Vec<_>, Vec<_>) = able.into_iter().partition(|session| session.draining);
         if able.is_empty() {
             return Some(Reason::NoWorker {
@@ -232,9 +239,8 @@ impl Core {
             tasks,
             workers: able.len(),
             before: self
-                .ready
-                .range(..first)
-                .filter(|place| place.0 == first.0)
+                .in_turn(keys, &TaskKind::ALL)
+                .take_while(|task| (task.batch, task.kind) != (id, kind))
                 .count(),
         })
     }
@@ -281,6 +287,10 @@ impl fmt::Display for Reason {
             Self::Paused => write!(
                 f,
                 "the service is paused, so no task is handed out; `rollup-prover resume` ends that"
+            ),
+            Self::RollupPaused { rollup } => write!(
+                f,
+                "rollup {rollup} is paused, so no task of it is handed out; `rollup-prover resume --rollup {rollup}` ends that"
             ),
             Self::AtWork {
                 task,

@@ -4,10 +4,14 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+/// A rollup, numbered in the order of creation from 0 and never again: below [`RollupNumber::MAX`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RollupNumber(pub u32);
+
 /// A batch, numbered in the order of acceptance from 1 and never again. Written `b17`.
 ///
 /// It is not the batch's number in the rollup: a cancelled batch's number is given again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BatchId(pub u64);
 
 /// What a task proves.
@@ -102,6 +106,11 @@ pub struct Instance(pub std::num::NonZeroU64);
 #[error("not an id of this service")]
 pub struct UnknownId;
 
+impl RollupNumber {
+    /// One more than the greatest: a number has 24 bits.
+    pub const MAX: u32 = 1 << 24;
+}
+
 impl UnixMs {
     /// This moment and `ms` milliseconds.
     pub fn after(self, ms: u64) -> Self {
@@ -179,6 +188,12 @@ impl fmt::Display for KeyId {
 impl fmt::Display for StateRoot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "0x{}", hex::encode(self.0))
+    }
+}
+
+impl fmt::Display for RollupNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
     }
 }
 

@@ -207,6 +207,8 @@ impl Core {
             (Some(task), _) if task.record.status == TaskStatus::Done => Claim::NotNeeded,
             (Some(task), _) if fence.0 >= 1 && fence <= task.record.fence => Claim::Verify,
             (None, Some(batch)) if batch.is_final() => Claim::NotNeeded,
+            // It is retired, or its rollup was deleted.
+            (None, None) if fence.0 >= 1 && self.was_accepted(task_id.batch) => Claim::NotNeeded,
             _ => Claim::Unknown,
         }
     }
@@ -226,12 +228,13 @@ impl Core {
             task.session = None;
         }
         let worker = self.sessions.get(&id).map(|session| &session.worker);
+        let order = task.work.order;
         if task.record.status == TaskStatus::Leased && task.record.worker.as_ref() == worker {
-            self.tally.ended(task_id, Outcome::Proven, "", now);
+            self.ended(task_id, Outcome::Proven, "", now);
         } else {
             self.tally.proven_late(task_id.kind);
         }
-        let order = task.work.order;
+        let task = self.tasks.get_mut(&task_id).expect("just found");
         if let Some(session) = self.sessions.get_mut(&id) {
             session.leases.remove(&task_id);
             task.record.worker = Some(session.worker.clone());
@@ -247,7 +250,7 @@ impl Core {
         let mut output = Output::default();
         if self.held(id, task_id, fence).is_ok() {
             let message = format!("the proof does not verify: {why}");
-            self.tally.ended(task_id, Outcome::Rejected, &message, now);
+            self.ended(task_id, Outcome::Rejected, &message, now);
             self.attempt_failed(now, task_id, FailureClass::Infrastructure, &message, &mut output);
             self.assign(now, &mut output);
         }
@@ -309,14 +312,15 @@ impl Core {
 
     /// Takes a task out of the hands of the session that holds it, and tells the worker.
     pub(super) fn end_lease(&mut self, now: UnixMs, task_id: TaskId, end: LeaseEnd, output: &mut Output) {
-        let Some(task) = self.tasks.get_mut(&task_id) else {
+        let Some(task) = self.tasks.get(&task_id) else {
             return;
         };
         if task.record.status != TaskStatus::Leased {
             return;
         }
         self.timers.remove(&(task.deadline, task_id));
-        self.tally.ended(task_id, Outcome::Unneeded, "", now);
+        self.ended(task_id, Outcome::Unneeded, "", now);
+        let task = self.tasks.get_mut(&task_id).expect("just found");
         if let Some(id) = task.session.take()
             && let Some(session) = self.sessions.get_mut(&id)
         {
@@ -344,7 +348,7 @@ impl Core {
             true => Outcome::Silent,
             false => Outcome::Lost,
         };
-        self.tally.ended(task_id, outcome, outcome.in_words(), now);
+        self.ended(task_id, outcome, outcome.in_words(), now);
         self.end_lease(now, task_id, LeaseEnd::Over, output);
         let task = self.tasks.get_mut(&task_id).expect("just found");
         let phase = std::mem::take(&mut task.phase);
@@ -395,7 +399,7 @@ impl Core {
         output: &mut Output,
     ) {
         // The worker itself ended the lease, so it need not be told.
-        self.tally.ended(task_id, Outcome::Failed(class), message, now);
+        self.ended(task_id, Outcome::Failed(class), message, now);
         let task = self.tasks.get_mut(&task_id).expect("the caller found the task");
         let order = task.work.order;
         if let Some(id) = task.session.take() {

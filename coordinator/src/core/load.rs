@@ -49,8 +49,7 @@ impl Core {
             let oldest = self.tally.oldest_lease_ms(kind, now);
             load.oldest_lease_ms.insert(kind, oldest);
         }
-        let open = self.unproven.iter().filter_map(|number| self.chain.get(number));
-        for batch in open.filter_map(|id| self.batches.get(id)) {
+        for batch in self.unproven() {
             *load.batches.entry(status_name(batch.status)).or_default() += 1;
             load.oldest_batch_ms = load.oldest_batch_ms.max(batch.accepted.until(now));
             let mut aggregations = 1.0;

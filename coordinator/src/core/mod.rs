@@ -4,6 +4,7 @@
 //! before anything else, then the effects, which it performs in order. A shell that cannot commit stops: its core is
 //! ahead of its store from then on. [`Core::restore`] makes the core of a store again.
 //!
+//! - [`rollup`]: whose batches are taken, each in a chain of its own; `share` says whose turn it is at the workers.
 //! - [`chain`]: which batch may come next, be cancelled, be tried again; what becomes of one when its tasks are done.
 //! - [`damage`]: what becomes of a batch of which something that was stored cannot be read.
 //! - [`rollback`]: how proven batches that L1 has not accepted are taken back.
@@ -25,20 +26,27 @@ pub mod load;
 pub mod operator;
 pub mod record;
 pub mod rollback;
+pub mod rollup;
 pub mod session;
+mod share;
 #[cfg(test)]
 pub(crate) mod simulation;
 pub mod tally;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::RangeInclusive,
 };
 
 use evidence::Evidence;
-use id::{BatchId, Fence, Instance, KeyId, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs, WorkerId};
+use id::{
+    BatchId, Fence, Instance, KeyId, RollupNumber, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs,
+    WorkerId,
+};
 use lease::Work;
 use record::{BatchRecord, BatchStatus, TaskRecord, TaskStatus, Write};
+use rollup::{Rollup, RollupRecord};
 use serde::{Deserialize, Serialize};
 use tally::Tally;
 
@@ -50,7 +58,7 @@ const STALL_MS: u64 = 1_000;
 /// Limits and times of the core.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Batches that may be accepted and not final at once.
+    /// Batches of a rollup that may be accepted and not final at once.
     pub batches_open_max: usize,
     /// The same of one tenant. Callers without an identity may have all.
     pub tenant_batches_open_max: usize,
@@ -198,8 +206,12 @@ impl LeaseEnd {
 pub struct Snapshot {
     /// How often the store was opened, this time included.
     pub epoch: u32,
-    /// All batches.
+    /// All rollups, those that are gone too.
+    pub rollups: Vec<RollupRecord>,
+    /// The batches that are not retired.
     pub batches: Vec<BatchRecord>,
+    /// The last batch that is.
+    pub last_retired: BatchId,
     /// All tasks.
     pub tasks: Vec<TaskRecord>,
     /// Whether no tasks are handed out.
@@ -232,6 +244,8 @@ pub struct Task {
     deadline: UnixMs,
     /// What the lease has shown. Meaningful while leased.
     work: Work,
+    /// The time of a worker that its rollup was charged for the lease, milliseconds.
+    charged_ms: f64,
     /// Session that renewed it last; none when the lease is from before a restart.
     session: Option<SessionId>,
     /// What speaks against it, of this run of the coordinator.
@@ -246,6 +260,7 @@ impl Task {
             fraction: 0.0,
             deadline: UnixMs(0),
             work: Work::default(),
+            charged_ms: 0.0,
             session: None,
             evidence: Evidence::default(),
         }
@@ -268,8 +283,9 @@ struct Session {
     leases: BTreeSet<TaskId>,
 }
 
-/// Place of a task among the ready ones: with those of the same circuits, aggregations first, then the oldest batch.
-type Place = (KeyId, u8, TaskId);
+/// Place of a task among the ready ones: with those of the same circuits and rollup, aggregations first, then by the batch's priority,
+/// its deadline, and its age.
+type Place = (KeyId, RollupNumber, u8, Reverse<u32>, UnixMs, TaskId);
 
 fn rank(kind: TaskKind) -> u8 {
     match kind {
@@ -282,19 +298,18 @@ fn rank(kind: TaskKind) -> u8 {
 #[derive(Debug)]
 pub struct Core {
     limits: Limits,
-    /// What the first batch of the chain follows.
-    start: Head,
     /// Revisions of this run start here, above all of the runs before.
     revision_min: u64,
+    /// All that ever were.
+    rollups: BTreeMap<RollupNumber, Rollup>,
+    /// How much rollups that are always served have been served, in the measure of [`Rollup::served`].
+    served: f64,
+    /// The batches that something may happen to: the newest of each chain, and all that are not final.
     batches: BTreeMap<BatchId, BatchRecord>,
-    /// The batches of the chain, by number: all that were not taken back.
-    chain: BTreeMap<u64, BatchId>,
-    /// Numbers of the batches of the chain that are not proven.
-    unproven: BTreeSet<u64>,
-    /// The batches of the chain, by their tenant's request id.
-    requests: HashMap<(Tenant, String), BatchId>,
-    /// Batches that are not final, by tenant.
-    open: BTreeMap<Tenant, usize>,
+    /// The last batch that was ever accepted.
+    last_batch: BatchId,
+    /// Those of these batches that are in a chain, by their tenant's request id.
+    requests: HashMap<(RollupNumber, Tenant, String), BatchId>,
     tasks: BTreeMap<TaskId, Task>,
     /// Tasks that may be leased now.
     ready: BTreeSet<Place>,
@@ -319,18 +334,16 @@ pub struct Core {
 }
 
 impl Core {
-    /// The core as it was when `snapshot` was written, whose chain begins at `start`. Leases of before get the restart's grace from
-    /// `now`.
-    pub fn restore(limits: Limits, start: Head, snapshot: Snapshot, now: UnixMs) -> Self {
+    /// The core as it was when `snapshot` was written. Leases of before get the restart's grace from `now`.
+    pub fn restore(limits: Limits, snapshot: Snapshot, now: UnixMs) -> Self {
         let mut core = Self {
             limits,
-            start,
             revision_min: u64::from(snapshot.epoch) << 32,
+            rollups: BTreeMap::new(),
+            served: 0.0,
             batches: BTreeMap::new(),
-            chain: BTreeMap::new(),
-            unproven: BTreeSet::new(),
+            last_batch: snapshot.last_retired,
             requests: HashMap::new(),
-            open: BTreeMap::new(),
             tasks: BTreeMap::new(),
             ready: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -347,17 +360,22 @@ impl Core {
             #[cfg(test)]
             steps: std::cell::Cell::new(0),
         };
+        for record in snapshot.rollups {
+            core.last_batch = core.last_batch.max(record.last_batch);
+            core.rollups.insert(record.number, Rollup::new(record));
+        }
         for mut batch in snapshot.batches {
-            if !batch.status.is_taken_back() {
-                core.chain.insert(batch.number, batch.id);
-                core.requests
-                    .insert((batch.tenant.clone(), batch.request_id.clone()), batch.id);
-            }
+            core.last_batch = core.last_batch.max(batch.id);
+            let rollup = core.rollups.get_mut(&batch.rollup);
+            let rollup = rollup.expect("a store has the rollups of its batches");
+            rollup.chain.insert(batch.number, batch.id);
+            let request = (batch.rollup, batch.tenant.clone(), batch.request_id.clone());
+            core.requests.insert(request, batch.id);
             if !batch.is_final() {
-                core.unproven.insert(batch.number);
+                rollup.unproven.insert(batch.number);
                 // Revisions given to watchers for unsaved progress may lie above the saved one.
                 batch.revision = batch.revision.max(core.revision_min);
-                *core.open.entry(batch.tenant.clone()).or_default() += 1;
+                *rollup.open.entry(batch.tenant.clone()).or_default() += 1;
             }
             core.batches.insert(batch.id, batch);
         }
@@ -372,6 +390,7 @@ impl Core {
                 task.deadline = now.after(core.limits.restart_grace_ms.min(core.limits.lease_ms));
                 core.timers.insert((task.deadline, id));
                 core.tally.began(id, None, task.record.worker.clone(), now);
+                core.came_to_hand(id);
             }
             core.tasks.insert(id, task);
             core.refresh(id, now);
@@ -385,29 +404,27 @@ impl Core {
         self.system_behind_s = (now.0 / 1_000).saturating_sub(system_s);
     }
 
-    /// The end of the chain.
-    pub fn head(&self) -> Head {
-        match self
-            .chain
-            .last_key_value()
-            .and_then(|(_, id)| self.batches.get(id))
-        {
-            Some(last) => Head {
-                root: last.new_root,
-                next_number: last.number.saturating_add(1),
-                time: last.time,
-                queue_head: last.queue_head,
-            },
-            None => self.start,
-        }
+    /// The end of a rollup's chain.
+    ///
+    /// # Panics
+    /// If there was never such a rollup.
+    pub fn head(&self, rollup: RollupNumber) -> Head {
+        let rollup = &self.rollups[&rollup];
+        let newest = rollup.chain.last_key_value();
+        newest.map_or(rollup.record.floor, |(_, id)| rollup::after(&self.batches[id]))
     }
 
-    /// A batch.
+    /// A batch that is not retired.
     pub fn batch(&self, id: BatchId) -> Option<&BatchRecord> {
         self.batches.get(&id)
     }
 
-    /// The batches with an id below `before`, newest first.
+    /// Whether there was ever a batch of that id.
+    pub fn was_accepted(&self, id: BatchId) -> bool {
+        id <= self.last_batch
+    }
+
+    /// The batches with an id below `before` that are not retired, newest first.
     pub fn batches_before(&self, before: BatchId) -> impl Iterator<Item = &BatchRecord> {
         self.batches.range(..before).rev().map(|(_, batch)| batch)
     }
@@ -421,7 +438,7 @@ impl Core {
 
     /// Batches accepted and not final.
     pub fn open_batches(&self) -> usize {
-        self.open.values().sum()
+        self.rollups.values().map(Rollup::open_batches).sum()
     }
 
     /// Sessions connected.
@@ -441,23 +458,30 @@ impl Core {
 
     /// Where a task of a batch is among the ready ones.
     fn place(&self, id: TaskId) -> Place {
-        (self.batches[&id.batch].keys, rank(id.kind), id)
+        let batch = &self.batches[&id.batch];
+        let wishes = &batch.wishes;
+        let deadline = wishes.deadline.unwrap_or(UnixMs(u64::MAX));
+        (
+            batch.keys,
+            batch.rollup,
+            rank(id.kind),
+            Reverse(wishes.priority),
+            deadline,
+            id,
+        )
     }
 
-    /// The places of all tasks of a kind, of the same circuits.
-    fn places(keys: KeyId, kind: TaskKind) -> RangeInclusive<Place> {
-        let bound = |batch, index| {
-            (
-                keys,
-                rank(kind),
-                TaskId {
-                    batch: BatchId(batch),
-                    kind,
-                    index,
-                },
-            )
+    /// The places of all tasks of a kind, of the same circuits and rollup.
+    fn places(keys: KeyId, rollup: RollupNumber, kind: TaskKind) -> RangeInclusive<Place> {
+        let bound = |priority, deadline, batch, index| {
+            let id = TaskId {
+                batch: BatchId(batch),
+                kind,
+                index,
+            };
+            (keys, rollup, rank(kind), Reverse(priority), UnixMs(deadline), id)
         };
-        bound(0, 0)..=bound(u64::MAX, u32::MAX)
+        bound(u32::MAX, 0, 0, 0)..=bound(0, u64::MAX, u64::MAX, u32::MAX)
     }
 
     /// Puts a task among the ready ones if it may be leased now, takes it out if not, and sets the timer for later.
@@ -468,20 +492,26 @@ impl Core {
             batch.status != BatchStatus::Failed && !batch.is_final() && !waits
         });
         let record = self.tasks.get(&id).map(|task| &task.record);
-        match record.filter(|record| may_run && record.status == TaskStatus::Ready) {
+        let was_ready = self.ready.contains(&place);
+        let is_ready = match record.filter(|record| may_run && record.status == TaskStatus::Ready) {
             Some(record) if record.not_before <= now => {
                 if record.avoid_until > now {
                     self.timers.insert((record.avoid_until, id));
                 }
-                self.ready.insert(place);
+                true
             }
             Some(record) => {
                 self.timers.insert((record.not_before, id));
-                self.ready.remove(&place);
+                false
             }
-            None => {
-                self.ready.remove(&place);
-            }
+            None => false,
+        };
+        if is_ready && !was_ready {
+            self.ready.insert(place);
+            self.came_to_hand(id);
+        } else if was_ready && !is_ready {
+            self.ready.remove(&place);
+            self.left_hand(id);
         }
     }
 

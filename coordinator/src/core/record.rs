@@ -5,7 +5,10 @@ use std::fmt;
 use rules::account::{AccountIndex, Hashed};
 use serde::{Deserialize, Serialize};
 
-use super::id::{BatchId, Fence, KeyId, StateRoot, TaskId, Tenant, UnixMs, WorkerId};
+use super::{
+    id::{BatchId, Fence, KeyId, RollupNumber, StateRoot, TaskId, Tenant, UnixMs, WorkerId},
+    rollup::RollupRecord,
+};
 
 /// Where a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,15 +74,30 @@ impl Operations {
     }
 }
 
+/// What its submitter says of how urgent a batch is, and by what names it is to be found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wishes {
+    /// Of the batches of a rollup, those of a higher priority are proven first.
+    pub priority: u32,
+    /// Among these, those that are needed sooner.
+    pub deadline: Option<UnixMs>,
+    /// Words that lists can be asked for.
+    pub labels: Vec<String>,
+}
+
 /// A batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchRecord {
     /// Its name.
     pub id: BatchId,
+    /// The rollup that it is of.
+    pub rollup: RollupNumber,
     /// Who submitted it.
     pub tenant: Tenant,
     /// The id that it was submitted under, the tenant's own.
     pub request_id: String,
+    /// How urgent it is, and its labels.
+    pub wishes: Wishes,
     /// SHA-256 of its encoding.
     pub sha256: [u8; 32],
     /// Its number in the rollup.
@@ -224,7 +242,13 @@ impl ArtifactKey {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Write {
     /// Insert or replace.
+    Rollup(Box<RollupRecord>),
+    /// Insert or replace, among the batches that the core knows.
     Batch(Box<BatchRecord>),
+    /// Insert or replace, among those that it does not look at any more; it is none of the others from now on.
+    Retire(Box<BatchRecord>),
+    /// Remove one of those.
+    RemoveRetired(Box<BatchRecord>),
     /// Insert or replace.
     Task(TaskRecord),
     /// Remove.
@@ -233,8 +257,8 @@ pub enum Write {
     Artifact(ArtifactKey, Vec<u8>),
     /// Remove, if it is there.
     RemoveArtifact(ArtifactKey),
-    /// Insert, replace or remove accounts of the state.
-    Accounts(Vec<(AccountIndex, Option<Hashed>)>),
+    /// Insert, replace or remove accounts of a rollup's state.
+    Accounts(RollupNumber, Vec<(AccountIndex, Option<Hashed>)>),
     /// Whether no tasks are handed out.
     Paused(bool),
 }

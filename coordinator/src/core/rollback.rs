@@ -7,7 +7,7 @@ use rules::account::{AccountIndex, Hashed};
 use super::{
     Core, Output,
     id::{BatchId, UnixMs},
-    record::{ArtifactKey, BatchStatus, Write},
+    record::{ArtifactKey, BatchRecord, BatchStatus, Write},
 };
 
 /// Why nothing is rolled back.
@@ -25,8 +25,16 @@ pub enum RollbackError {
         newest: BatchId,
     },
     /// There is no batch in the chain to roll back.
-    #[error("the chain has no batch")]
+    #[error("the chain has no batch that can be rolled back")]
     Empty,
+    /// What it takes is not kept any more.
+    #[error("batch number {number} cannot be rolled back any more; the oldest that can has number {oldest}")]
+    Past {
+        /// What the caller gave.
+        number: u64,
+        /// The oldest batch's that can be.
+        oldest: u64,
+    },
     /// The chain begins later.
     #[error("there is no batch number {number} in the chain; its first has number {first}")]
     BeforeStart {
@@ -47,30 +55,35 @@ pub enum RollbackError {
 
 impl Core {
     /// The batches that a rollback of all from `number` on takes back, newest first. `newest` is the batch that the caller
-    /// takes for the newest of the chain, so that none goes that the caller has not seen. None where it was done before.
+    /// takes for the newest of its chain, retired or not, so that none goes that the caller has not seen. None where it was done
+    /// before.
     ///
     /// # Errors
     /// See [`RollbackError`].
-    pub fn tail(&self, newest: BatchId, number: u64) -> Result<Vec<BatchId>, RollbackError> {
-        let given = self.batches.get(&newest).ok_or(RollbackError::Unknown(newest))?;
-        if given.status == BatchStatus::RolledBack && self.head().next_number == number {
+    pub fn tail(&self, newest: &BatchRecord, number: u64) -> Result<Vec<BatchId>, RollbackError> {
+        let rollup = self.rollups.get(&newest.rollup);
+        let rollup = rollup.ok_or(RollbackError::Unknown(newest.id))?;
+        if newest.status == BatchStatus::RolledBack && self.head(newest.rollup).next_number == number {
             return Ok(Vec::new());
         }
-        let (&last, &id) = self.chain.last_key_value().ok_or(RollbackError::Empty)?;
-        if id != newest {
+        let (&last, &id) = rollup.chain.last_key_value().ok_or(RollbackError::Empty)?;
+        if id != newest.id {
             return Err(RollbackError::NotNewest {
-                given: newest,
+                given: newest.id,
                 newest: id,
             });
         }
-        let first = self.start.next_number;
+        let (first, oldest) = (rollup.record.start.next_number, rollup.record.floor.next_number);
         if number < first {
             return Err(RollbackError::BeforeStart { number, first });
+        }
+        if number < oldest {
+            return Err(RollbackError::Past { number, oldest });
         }
         if number > last {
             return Err(RollbackError::Number { number, newest: last });
         }
-        Ok(self.chain.range(number..).rev().map(|(_, id)| *id).collect())
+        Ok(rollup.chain.range(number..).rev().map(|(_, id)| *id).collect())
     }
 
     /// Takes back all batches from `number` on, newest first; returns them. `accounts` are those that they changed, as they
@@ -81,7 +94,7 @@ impl Core {
     pub fn roll_back(
         &mut self,
         now: UnixMs,
-        newest: BatchId,
+        newest: &BatchRecord,
         number: u64,
         accounts: Vec<(AccountIndex, Option<Hashed>)>,
     ) -> Result<(Vec<BatchId>, Output), RollbackError> {
@@ -90,7 +103,7 @@ impl Core {
         if tail.is_empty() {
             return Ok((tail, output));
         }
-        output.writes.push(Write::Accounts(accounts));
+        output.writes.push(Write::Accounts(newest.rollup, accounts));
         for &id in &tail {
             self.take_out(id, &mut output);
             if self.batches[&id].is_final() {
@@ -101,6 +114,7 @@ impl Core {
                 (batch.status, batch.finished) = (BatchStatus::RolledBack, Some(now));
                 self.tally.finished(batch);
                 self.save_batch(id, &mut output);
+                self.retire(id, &mut output);
             } else {
                 self.finish(now, id, BatchStatus::RolledBack, &mut output);
             }

@@ -12,6 +12,7 @@ mod keys;
 mod operator;
 mod progress;
 mod rollback;
+mod rollups;
 mod sessions;
 
 use std::{
@@ -21,17 +22,21 @@ use std::{
 
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use rules::account::{AccountIndex, Hashed};
+use rules::{
+    account::{AccountIndex, Hashed},
+    operation::RollupId,
+};
 
 use super::{
     Core, Effect, HEARTBEAT_MS, Head, LeaseEnd, Limits, Output, STALL_MS, Snapshot,
     chain::{Submission, SubmitError},
     id::{
-        BatchId, Fence, Instance, KeyId, Principal, SessionId, StateRoot, TaskId, TaskKind, Tenant, UnixMs,
-        WorkerId,
+        BatchId, Fence, Instance, KeyId, Principal, RollupNumber, SessionId, StateRoot, TaskId, TaskKind,
+        Tenant, UnixMs, WorkerId,
     },
     lease::{Claim, FailureClass, LeaseLost},
-    record::{ArtifactKey, BatchRecord, BatchStatus, Operations, TaskRecord, TaskStatus, Write},
+    record::{ArtifactKey, BatchRecord, BatchStatus, Operations, TaskRecord, TaskStatus, Wishes, Write},
+    rollup::{NewRollup, RollupRecord, RollupStatus},
     session::SessionRefused,
 };
 
@@ -44,6 +49,8 @@ const START: Head = Head {
 };
 /// Entries of the queue in each batch.
 const QUEUED: u32 = 2;
+/// The rollup of a world that has one.
+const MAIN: RollupNumber = RollupNumber(0);
 const KEYS: KeyId = KeyId {
     shard_vk: [1; 32],
     aggregation_vk: [2; 32],
@@ -70,6 +77,32 @@ fn limits() -> Limits {
         idle_ms: 200,
         time_age_s_max: u64::MAX,
         pause_ms: 5_000,
+    }
+}
+
+/// A rollup of that number.
+pub(crate) fn some_rollup(number: u32, start: Head) -> RollupRecord {
+    let mut contract = [7; 20];
+    contract[..4].copy_from_slice(&number.to_be_bytes());
+    let new = NewRollup {
+        name: format!("r{number}"),
+        rollup_id: RollupId {
+            chain_id: 31_337,
+            contract,
+        },
+        tenant: Tenant::default(),
+        weight: 1,
+        start,
+        digest: None,
+    };
+    RollupRecord::new(RollupNumber(number), new, UnixMs(0), RollupStatus::Live)
+}
+
+/// What a new store has whose rollup begins there.
+fn beginning(start: Head) -> Snapshot {
+    Snapshot {
+        rollups: vec![some_rollup(0, start)],
+        ..Snapshot::default()
     }
 }
 
@@ -102,10 +135,12 @@ pub(crate) struct Disk {
     /// Whether cores are opened with [`harsh_limits`].
     harsh: bool,
     pub(crate) epoch: u32,
+    pub(crate) rollups: BTreeMap<RollupNumber, RollupRecord>,
     batches: BTreeMap<BatchId, BatchRecord>,
+    pub(crate) retired: BTreeMap<BatchId, BatchRecord>,
     tasks: BTreeMap<TaskId, TaskRecord>,
     pub(crate) artifacts: BTreeMap<ArtifactKey, Vec<u8>>,
-    pub(crate) accounts: BTreeMap<AccountIndex, Hashed>,
+    pub(crate) accounts: BTreeMap<(RollupNumber, AccountIndex), Hashed>,
     paused: bool,
 }
 
@@ -113,16 +148,22 @@ impl Disk {
     pub(crate) fn commit(&mut self, writes: Vec<Write>) {
         for write in writes {
             match write {
+                Write::Rollup(record) => drop(self.rollups.insert(record.number, *record)),
                 Write::Batch(record) => drop(self.batches.insert(record.id, *record)),
+                Write::Retire(record) => {
+                    self.batches.remove(&record.id);
+                    self.retired.insert(record.id, *record);
+                }
+                Write::RemoveRetired(record) => drop(self.retired.remove(&record.id)),
                 Write::Task(record) => drop(self.tasks.insert(record.id, record)),
                 Write::RemoveTask(id) => drop(self.tasks.remove(&id)),
                 Write::Artifact(key, bytes) => drop(self.artifacts.insert(key, bytes)),
                 Write::RemoveArtifact(key) => drop(self.artifacts.remove(&key)),
-                Write::Accounts(accounts) => {
+                Write::Accounts(rollup, accounts) => {
                     for (index, hashed) in accounts {
                         match hashed {
-                            Some(hashed) => self.accounts.insert(index, hashed),
-                            None => self.accounts.remove(&index),
+                            Some(hashed) => self.accounts.insert((rollup, index), hashed),
+                            None => self.accounts.remove(&(rollup, index)),
                         };
                     }
                 }
@@ -134,16 +175,42 @@ impl Disk {
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
             epoch: self.epoch,
+            rollups: self.rollups.values().cloned().collect(),
+            last_retired: self.retired.keys().next_back().copied().unwrap_or_default(),
             batches: self.batches.values().cloned().collect(),
             tasks: self.tasks.values().cloned().collect(),
             paused: self.paused,
         }
     }
 
+    /// A batch, retired or not.
+    pub(crate) fn batch(&self, id: BatchId) -> Option<&BatchRecord> {
+        self.batches.get(&id).or_else(|| self.retired.get(&id))
+    }
+
+    /// The retired batch that a request id names.
+    pub(crate) fn requested(
+        &self,
+        rollup: RollupNumber,
+        tenant: &Tenant,
+        request_id: &str,
+    ) -> Option<&BatchRecord> {
+        let named = |batch: &&BatchRecord| {
+            batch.status == BatchStatus::Proven
+                && batch.rollup == rollup
+                && batch.tenant == *tenant
+                && batch.request_id == request_id
+        };
+        self.retired.values().find(named)
+    }
+
     fn open(&mut self, now: UnixMs) -> Core {
         self.epoch += 1;
+        if self.rollups.is_empty() {
+            self.rollups.insert(MAIN, some_rollup(MAIN.0, START));
+        }
         let limits = if self.harsh { harsh_limits() } else { limits() };
-        Core::restore(limits, START, self.snapshot(), now)
+        Core::restore(limits, self.snapshot(), now)
     }
 }
 
@@ -152,6 +219,8 @@ struct World {
     now: UnixMs,
     disk: Disk,
     core: Core,
+    /// Whose batches are submitted and taken back.
+    rollup: RollupNumber,
     /// Sessions that are connected.
     sessions: BTreeMap<SessionId, WorkerId>,
     /// Sessions with an open lease request.
@@ -188,6 +257,7 @@ impl World {
             now,
             disk,
             core,
+            rollup: MAIN,
             sessions: BTreeMap::new(),
             asking: BTreeSet::new(),
             grants: Vec::new(),
@@ -238,12 +308,36 @@ impl World {
                 }
                 Effect::Drain(session) => drop(self.asking.remove(&session)),
                 Effect::Changed(batch) => {
-                    let revision = self.core.batch(batch).expect("a changed batch exists").revision;
+                    let revision = self.batch(batch).expect("a changed batch exists").revision;
                     let last = self.revisions.insert(batch, revision).unwrap_or(0);
                     assert!(revision >= last, "revision fell from {last} to {revision}");
                 }
             }
         }
+    }
+
+    /// A batch, retired or not.
+    fn batch(&self, id: BatchId) -> Option<&BatchRecord> {
+        self.core.batch(id).or_else(|| self.disk.retired.get(&id))
+    }
+
+    fn status(&self, id: BatchId) -> Option<BatchStatus> {
+        self.batch(id).map(|batch| batch.status)
+    }
+
+    /// Takes back what an operator takes for the end of the chain.
+    fn taken_back(
+        &mut self,
+        newest: BatchId,
+        number: u64,
+    ) -> Result<(Vec<BatchId>, Output), super::rollback::RollbackError> {
+        let unknown = super::rollback::RollbackError::Unknown(newest);
+        let newest = self.batch(newest).ok_or(unknown)?.clone();
+        self.core.roll_back(self.now, &newest, number, vec![])
+    }
+
+    fn head(&self) -> Head {
+        self.core.head(self.rollup)
     }
 
     fn granted(&mut self, session: SessionId, task: TaskId, fence: Fence) {
@@ -267,7 +361,7 @@ impl World {
             "a lease is on disk before it is sent"
         );
         if task.kind == TaskKind::Aggregation {
-            let shards = self.disk.batches[&task.batch].shards;
+            let shards = self.batch(task.batch).expect("it exists").shards;
             for index in 0..shards {
                 assert!(
                     self.disk
@@ -287,10 +381,12 @@ impl World {
 
     fn submission(&mut self) -> Submission {
         self.submitted += 1;
-        let head = self.core.head();
+        let head = self.head();
         let mut root = [0; 32];
         root[..8].copy_from_slice(&self.submitted.to_be_bytes());
         Submission {
+            rollup: self.rollup,
+            wishes: Wishes::default(),
             tenant: Tenant(["", "t0", "t1"][self.submitted as usize % 3].into()),
             request_id: format!("r{}", self.submitted),
             sha256: root,
@@ -343,6 +439,16 @@ impl World {
         let changed = self.rng.gen_bool(0.3);
         if changed {
             submission.sha256[31] ^= 1;
+        }
+        // As the shell does, since the core does not know it.
+        let (rollup, tenant) = (submission.rollup, &submission.tenant);
+        if let Some(retired) = self.disk.requested(rollup, tenant, &submission.request_id) {
+            assert_eq!(retired.id, id);
+            assert_eq!(
+                super::chain::is_same(retired, &submission.sha256).is_err(),
+                changed
+            );
+            return self.saw("a request of old");
         }
         match self.core.submit(self.now, submission) {
             Ok((found, existed, output)) => {
@@ -451,7 +557,7 @@ impl World {
             Claim::Verify => self.verifying.push((id, task, fence)),
             Claim::NotNeeded => {
                 // A late proof of the aggregation ends a batch of which a shard is proven again.
-                let over = self.core.batches[&task.batch].is_final();
+                let over = self.batch(task.batch).is_some_and(BatchRecord::is_final);
                 assert!(over || self.accepted.contains(&task));
             }
             Claim::Unknown => panic!("{task} {fence:?} was granted"),
@@ -489,8 +595,7 @@ impl World {
             return;
         };
         if self.is_taken_back(id) {
-            let again = self.core.cancel(self.now, id, vec![]);
-            assert_eq!(again, Ok(Output::default()), "idempotent");
+            assert!(self.core.batch(id).is_none(), "it is retired");
         } else if let Ok(output) = self.core.cancel(self.now, id, vec![]) {
             self.apply(output);
             self.saw("cancelled");
@@ -508,7 +613,7 @@ impl World {
             .batches
             .values()
             .find(|batch| batch.status == BatchStatus::Failed)
-            .map(|b| b.id);
+            .map(|batch| batch.id);
         if let Some(id) = failed {
             let output = self.core.retry(self.now, id).expect("it has failed");
             self.saw("tried again");
@@ -547,6 +652,8 @@ impl World {
     }
 
     fn step(&mut self) {
+        let rollups: Vec<RollupNumber> = self.disk.rollups.keys().copied().collect();
+        self.rollup = *rollups.choose(&mut self.rng).expect("there is one");
         match self.rng.gen_range(0..100) {
             0..=9 => self.submit_new(),
             10..=13 => self.submit_again(),
@@ -587,20 +694,31 @@ impl World {
     fn check(&self) {
         let leased: Vec<TaskId> = self.core.leased().collect();
         assert_eq!(self.core.tally().under_way(), leased, "an attempt for each lease");
-        let mut head = START.root;
-        for (number, id) in &self.core.chain {
-            let batch = &self.core.batches[id];
-            assert_eq!(
-                (batch.number, batch.old_root),
-                (*number, head),
-                "the chain is broken at {id}"
-            );
-            head = batch.new_root;
-            let consumed = (number + 1) * u64::from(QUEUED);
-            assert_eq!(batch.queue_head, START.queue_head + consumed, "{id}");
+        for (number, rollup) in &self.core.rollups {
+            assert_eq!(rollup.record, self.disk.rollups[number], "core and store differ");
+            let mut head = rollup.record.floor;
+            for (number, id) in &rollup.chain {
+                let batch = &self.core.batches[id];
+                assert_eq!(
+                    (batch.number, batch.old_root, batch.rollup),
+                    (head.next_number, head.root, rollup.record.number),
+                    "the chain is broken at {id}"
+                );
+                assert_eq!(batch.number, *number);
+                assert!(batch.time >= head.time);
+                head = super::rollup::after(batch);
+                let consumed = (number + 1) * u64::from(QUEUED);
+                assert_eq!(batch.queue_head, START.queue_head + consumed, "{id}");
+            }
+            assert_eq!(head, self.core.head(*number));
         }
+        for batch in self.disk.retired.values() {
+            assert!(batch.is_final(), "{batch:?}");
+            assert!(!self.disk.artifacts.contains_key(&ArtifactKey::Undo(batch.id)));
+        }
+        self.check_bounds();
         for (submission, id) in &self.acknowledged {
-            let batch = self.disk.batches.get(id).expect("an acknowledged batch was lost");
+            let batch = self.disk.batch(*id).expect("an acknowledged batch was lost");
             assert_eq!(batch.sha256, submission.sha256);
             for (status, known) in [
                 (BatchStatus::Cancelled, &self.cancelled),
@@ -641,11 +759,40 @@ impl World {
             }
         }
         assert_eq!(self.core.tasks.len(), self.disk.tasks.len());
-        let mut open = BTreeMap::<Tenant, usize>::new();
-        for batch in self.core.batches.values().filter(|batch| !batch.is_final()) {
-            *open.entry(batch.tenant.clone()).or_default() += 1;
+        for (number, rollup) in &self.core.rollups {
+            let mut open = BTreeMap::<Tenant, usize>::new();
+            let its = |batch: &&BatchRecord| batch.rollup == *number && !batch.is_final();
+            for batch in self.core.batches.values().filter(its) {
+                *open.entry(batch.tenant.clone()).or_default() += 1;
+            }
+            assert_eq!(rollup.open, open);
+            let at_hand = |id: &&TaskId| {
+                let leased = self.core.tasks[id].record.status == TaskStatus::Leased;
+                let ready = self.core.ready.contains(&self.core.place(**id));
+                self.core.batches[&id.batch].rollup == *number && (leased || ready)
+            };
+            assert_eq!(rollup.at_hand, self.core.tasks.keys().filter(at_hand).count());
+            assert!(rollup.served.is_finite());
         }
-        assert_eq!(self.core.open, open);
+    }
+
+    /// That what the core remembers does not grow with what was.
+    fn check_bounds(&self) {
+        for rollup in self.core.rollups.values() {
+            let kept = limits().rollback_max as usize + limits().batches_open_max;
+            assert!(
+                rollup.chain.len() <= kept,
+                "{} batches are kept",
+                rollup.chain.len()
+            );
+        }
+        let chained: usize = self.core.rollups.values().map(|rollup| rollup.chain.len()).sum();
+        assert_eq!(
+            self.core.batches.len(),
+            chained,
+            "one that is in no chain is retired"
+        );
+        assert_eq!(self.core.requests.len(), chained);
     }
 
     fn check_batch(&self, batch: &BatchRecord) {
@@ -661,7 +808,7 @@ impl World {
                 has(ArtifactKey::Statement(batch.id)),
                 batch.status == BatchStatus::Proven
             );
-            let kept = batch.status == BatchStatus::Proven && self.is_undo_kept(batch.number);
+            let kept = batch.status == BatchStatus::Proven && self.is_undo_kept(batch.rollup, batch.number);
             assert!(has(ArtifactKey::Undo(batch.id)) || !kept, "{batch:?}");
             assert!(!has(ArtifactKey::Undo(batch.id)) || !batch.status.is_taken_back());
             assert!((0..batch.shards).all(|at| !has(ArtifactKey::ShardInput(batch.id, at))));
@@ -714,6 +861,10 @@ impl World {
             self.retry();
             self.request(id);
             for (task, fence, _) in self.grants.split_off(seen) {
+                // A lease may have ended, and been given again, while a timer was waited for.
+                if fence < self.newest[&task] {
+                    continue;
+                }
                 assert_eq!(self.core.claim(task, fence), Claim::Verify);
                 let (won, output) = self.core.accept(self.now, id, task, b"proof".to_vec());
                 assert!(won);
@@ -735,10 +886,17 @@ fn random_fault_schedules_keep_the_invariants_and_end() {
     for seed in 0..300 {
         // Printed only if the test fails.
         println!("seed {seed}");
-        let disk = Disk {
+        let mut disk = Disk {
             harsh: true,
             ..Disk::default()
         };
+        for number in 0..=u32::from(seed % 2 == 0) {
+            let rollup = RollupRecord {
+                weight: 1 + number,
+                ..some_rollup(number, START)
+            };
+            disk.rollups.insert(rollup.number, rollup);
+        }
         let mut world = World::with(seed, disk);
         for _ in 0..400 {
             world.step();
@@ -759,6 +917,7 @@ fn random_fault_schedules_keep_the_invariants_and_end() {
     }
     println!("{seen:?}");
     let all = [
+        "a request of old",
         "cancelled",
         "failed by damage",
         "failed for good",
@@ -870,7 +1029,7 @@ fn a_late_proof_wins_against_the_new_holder() {
     assert!(world.prove(slow, task));
     assert_eq!(world.core.claim(task, newer), Claim::NotNeeded);
     assert!(!world.prove(fast, task));
-    assert_eq!(world.core.batch(batch).map(|b| b.shards_done), Some(1));
+    assert_eq!(world.core.batch(batch).map(|batch| batch.shards_done), Some(1));
 }
 
 #[test]
@@ -1101,11 +1260,8 @@ fn only_the_newest_unproven_batch_is_cancelled_and_its_ids_are_free_again() {
         .cancel(world.now, second, vec![])
         .expect("it is the newest");
     world.apply(output);
-    assert_eq!(
-        world.core.cancel(world.now, second, vec![]),
-        Ok(Output::default()),
-        "idempotent"
-    );
+    assert_eq!(world.status(second), Some(BatchStatus::Cancelled));
+    assert!(world.core.batch(second).is_none(), "it is retired");
     let (third, existed, output) = world
         .core
         .submit(world.now, submission)
@@ -1222,24 +1378,24 @@ fn request_ids_and_open_batches_are_each_tenants_own() {
     );
     // The other tenant is served, and its use of an id says nothing of the first one's.
     let new = submission(&mut world, &two, 0);
-    assert_eq!(world.core.existing(&two, "r0", &new.sha256), Ok(None));
+    assert_eq!(world.core.existing(MAIN, &two, "r0", &new.sha256), Ok(None));
     let (id, existed, output) = world
         .core
         .submit(world.now, new.clone())
         .expect("it is its first");
     world.apply(output);
     assert!(!existed);
-    assert_eq!(world.core.existing(&two, "r0", &new.sha256), Ok(Some(id)));
-    assert!(world.core.existing(&one, "r0", &new.sha256).is_err());
+    assert_eq!(world.core.existing(MAIN, &two, "r0", &new.sha256), Ok(Some(id)));
+    assert!(world.core.existing(MAIN, &one, "r0", &new.sha256).is_err());
     // Cancelled, its id is free, and the first one's is still taken.
     let output = world
         .core
         .cancel(world.now, id, vec![])
         .expect("it is the newest");
     world.apply(output);
-    assert_eq!(world.core.existing(&two, "r0", &new.sha256), Ok(None));
+    assert_eq!(world.core.existing(MAIN, &two, "r0", &new.sha256), Ok(None));
     world.restart();
-    assert!(world.core.existing(&one, "r0", &new.sha256).is_err());
+    assert!(world.core.existing(MAIN, &one, "r0", &new.sha256).is_err());
 }
 
 #[test]

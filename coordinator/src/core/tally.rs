@@ -204,11 +204,10 @@ impl Tally {
             .observe_ms(ms);
     }
 
-    /// The attempt at a task ends, `why` in words; nothing happens where that was told before.
-    pub(super) fn ended(&mut self, task: TaskId, outcome: Outcome, why: &str, now: UnixMs) {
-        let Some(open) = self.open.remove(&task) else {
-            return;
-        };
+    /// The attempt at a task ends, `why` in words; nothing happens where that was told before. The time of a device that it took,
+    /// milliseconds.
+    pub(super) fn ended(&mut self, task: TaskId, outcome: Outcome, why: &str, now: UnixMs) -> Option<u64> {
+        let open = self.open.remove(&task)?;
         let freed = open.session.and_then(|session| self.freed.insert(session, now));
         let device_ms = freed.map_or(open.began, |freed| freed.max(open.began)).until(now);
         self.history.ended(task, outcome, why, device_ms, now);
@@ -224,6 +223,7 @@ impl Tally {
             let cost = self.costs.entry(task.kind).or_insert(device_ms as f64);
             *cost += NEWEST_PART * (device_ms as f64 - *cost);
         }
+        Some(device_ms)
     }
 
     /// A proof counts whose attempt had ended before.

@@ -8,6 +8,7 @@ pub(crate) mod observed;
 mod operator_service;
 mod prover_service;
 mod reload;
+mod rollup_creation;
 mod shell;
 mod standby;
 mod standing;
@@ -239,14 +240,7 @@ impl Coordinator {
             })
             .await??
         };
-        let (
-            Begun {
-                shell,
-                start,
-                standby,
-            },
-            in_force,
-        ) = opened;
+        let (Begun { shell, standby }, in_force) = opened;
         let listen = |source| Error::Listen {
             address: config.listen,
             source,
@@ -263,8 +257,6 @@ impl Coordinator {
                 .iter()
                 .map(|circuits| circuits.manifest.clone())
                 .collect(),
-            rollup_id: config.rollup_id,
-            start,
             batch_bytes_max: config.batch_bytes_max,
             submission_ms_max: config.submission_ms_max,
             submission_idle_ms_max: config.submission_idle_ms_max,
@@ -349,6 +341,7 @@ impl Coordinator {
         let storekeeper = tokio::spawn(Arc::clone(&shell).keep_store());
         let candidacy = standby.map(|standby| tokio::spawn(standby.keep(Arc::clone(&shell), health.clone())));
         let collect_every = (config.artifacts.retention / 4).min(COLLECT_MAX);
+        let remover = tokio::spawn(Arc::clone(&shell).keep_rollups());
         let collector = tokio::spawn(Arc::clone(&shell).keep_artifacts(collect_every));
         let reporter = tokio::spawn(report(
             shell.suspensions(),
@@ -385,6 +378,7 @@ impl Coordinator {
         };
         timekeeper.await?;
         storekeeper.await?;
+        remover.await?;
         at_most(config.shutdown_ms_max, collector).await;
         // Sessions and steps under way hold the store, which another coordinator may be waiting for.
         shell.tasks().close();
@@ -457,7 +451,7 @@ fn services(
     };
     let reflected = "the descriptor sets are those of the build";
     let (reflection_v1, reflection_v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
-    let operator = OperatorServer::new(Arc::clone(shell));
+    let operator = OperatorServer::new(Arc::clone(shell), config);
     let prover = ProverServer::new(Arc::clone(shell), about, Arc::clone(meter), config);
     let worker = WorkerServer::new(Arc::clone(shell), keyring, config);
     let reflection_v1 = reflection_v1.expect(reflected).send_compressed(Gzip);

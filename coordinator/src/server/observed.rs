@@ -32,14 +32,12 @@ pub(crate) struct Observed {
     pub load: Load,
     /// Whether the store is waited for.
     pub suspended: bool,
-    /// Accounts of the state after the last batch. None where a batch was being executed at each look so far.
+    /// Accounts of all rollups after their last batches. None where a batch was being executed at each look so far.
     pub accounts: Option<usize>,
     /// Times of the coordinator's own work.
     pub own: Vec<(&'static str, Histogram)>,
     /// What the artifacts' back end does.
     pub artifacts: ArtifactNumbers,
-    /// Number of the next batch.
-    pub next_number: u64,
     /// The newest batches, workers and failures; null where no page shows them.
     pub lists: Arc<Value>,
 }

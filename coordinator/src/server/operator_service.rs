@@ -1,23 +1,29 @@
 //! The operator's side: `OperatorService`.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use proto::{CHUNK_BYTES_MAX, NAME_CHARS_MAX, PAYLOAD_BYTES_MAX, v1};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming, codegen::Bytes};
 
 use super::{
     access::gate::Caller,
     prover_service::{page_size, parse},
-    shell::{Shell, Unread},
+    rollup_creation::{self, Landing},
+    shell::{RollupFailure, Shell, Unread},
     status::{Unavailable, bad_field, exhausted, no_batch, no_task_input, no_worker},
-    view::{batch_info, batch_summary, reason, task_kind, worker_info},
+    view::{batch_info, batch_summary, reason, rollup_info, task_kind, worker_info},
 };
-use crate::core::{
-    Output,
-    id::{SessionId, TaskId, TaskKind, WorkerId},
+use crate::{
+    config::Config,
+    core::{
+        Core, Output,
+        explain::Reason,
+        id::{RollupNumber, SessionId, TaskId, TaskKind, WorkerId},
+        rollup::{RollupChange, check_weight},
+    },
 };
 
 /// Inputs of tasks that may be in memory at once for those who ask for them.
@@ -27,13 +33,16 @@ const INPUT_BUFFER: usize = 2;
 
 pub(super) struct OperatorServer {
     shell: Arc<Shell>,
+    landing: Landing,
     inputs: Arc<Semaphore>,
 }
 
 impl OperatorServer {
-    pub(super) fn new(shell: Arc<Shell>) -> Self {
+    pub(super) fn new(shell: Arc<Shell>, config: &Config) -> Self {
+        let idle = Duration::from_millis(config.submission_idle_ms_max);
         Self {
             shell,
+            landing: Landing::new(&config.store, idle),
             inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
         }
     }
@@ -64,12 +73,17 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
         let response = self
             .shell
             .run(move |shell| {
+                let newest = shell.batch(newest)?;
+                let mut batches = Vec::with_capacity(rolled_back.len());
+                for id in rolled_back {
+                    batches.extend(shell.batch(id)?);
+                }
                 shell.read(|core| {
-                    let batches = rolled_back.iter().filter_map(|id| core.batch(*id));
+                    let head = newest.map(|newest| core.head(newest.rollup));
                     v1::RollbackBatchesResponse {
-                        batches: batches.map(batch_summary).collect(),
-                        head_root: core.head().root.0.to_vec().into(),
-                        next_batch_number: core.head().next_number,
+                        batches: batches.iter().map(|batch| batch_summary(core, batch)).collect(),
+                        head_root: head.map_or_else(Bytes::new, |head| head.root.0.to_vec().into()),
+                        next_batch_number: head.map_or(0, |head| head.next_number),
                     }
                 })
             })
@@ -86,7 +100,18 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
             .shell
             .run(move |shell| {
                 let now = shell.now();
-                match shell.read(|core| Some((batch_info(core, core.batch(id)?), core.explain(now, id)?))) {
+                let explained = shell.batch(id).and_then(|found| {
+                    let Some(found) = found else { return Ok(None) };
+                    shell.read(|core| {
+                        let reasons = core.explain(now, id).unwrap_or_else(|| {
+                            let status = found.status;
+                            vec![Reason::Final { batch: id, status }]
+                        });
+                        let batch = core.batch(id).unwrap_or(&found);
+                        Some((batch_info(core, batch), reasons))
+                    })
+                });
+                match explained {
                     Ok(explained) => {
                         explained
                             .ok_or_else(|| no_batch(&id.to_string()))
@@ -174,9 +199,10 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
-        let held = self.set_paused(true).await?;
         let by = Caller::of(request.extensions()).identity.principal;
-        tracing::warn!(%by, "paused: no tasks are handed out");
+        let rollup = request.into_inner().rollup;
+        let held = self.set_paused(true, rollup.clone()).await?;
+        tracing::warn!(%by, rollup, "paused: no tasks are handed out");
         Ok(Response::new(v1::PauseResponse {
             task_ids: names(held),
         }))
@@ -186,10 +212,76 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
         &self,
         request: Request<v1::ResumeRequest>,
     ) -> Result<Response<v1::ResumeResponse>, Status> {
-        self.set_paused(false).await?;
         let by = Caller::of(request.extensions()).identity.principal;
-        tracing::warn!(%by, "resumed: tasks are handed out");
+        let rollup = request.into_inner().rollup;
+        self.set_paused(false, rollup.clone()).await?;
+        tracing::warn!(%by, rollup, "resumed: tasks are handed out");
         Ok(Response::new(v1::ResumeResponse {}))
+    }
+
+    async fn create_rollup(
+        &self,
+        request: Request<Streaming<v1::CreateRollupRequest>>,
+    ) -> Result<Response<v1::CreateRollupResponse>, Status> {
+        let caller = Caller::of(request.extensions());
+        let (new, state) = tokio::select! {
+            () = self.shell.stopping().cancelled() => return Err(Unavailable::Stopping.into()),
+            received = self.landing.receive(&self.shell, request.into_inner()) => received?,
+        };
+        // From here on it is carried through, whether or not the caller still waits.
+        let held = Arc::clone(&caller.held);
+        let created = self.shell.run(move |shell| {
+            let _held = held;
+            shell.create_rollup(new, state)
+        });
+        let created = created.await??;
+        let by = caller.identity.principal;
+        tracing::warn!(%by, rollup = %created, weight = created.weight, "rollup created");
+        let rollup = Some(self.rollup_info(created.number).await?);
+        Ok(Response::new(v1::CreateRollupResponse { rollup }))
+    }
+
+    async fn update_rollup(
+        &self,
+        request: Request<v1::UpdateRollupRequest>,
+    ) -> Result<Response<v1::UpdateRollupResponse>, Status> {
+        let by = Caller::of(request.extensions()).identity.principal;
+        let v1::UpdateRollupRequest { name, weight, tenant } = request.into_inner();
+        if let Some(weight) = weight {
+            check_weight(weight).map_err(RollupFailure::from)?;
+        }
+        let tenant = tenant
+            .map(|name| rollup_creation::tenant("tenant", &name))
+            .transpose()?;
+        let change = RollupChange {
+            weight,
+            tenant,
+            paused: None,
+        };
+        let changed = self
+            .shell
+            .run(move |shell| shell.change_rollup(&name, change))
+            .await??;
+        tracing::warn!(%by, rollup = %changed, weight = changed.weight, tenant = %changed.tenant, "rollup changed");
+        let rollup = Some(self.rollup_info(changed.number).await?);
+        Ok(Response::new(v1::UpdateRollupResponse { rollup }))
+    }
+
+    async fn delete_rollup(
+        &self,
+        request: Request<v1::DeleteRollupRequest>,
+    ) -> Result<Response<v1::DeleteRollupResponse>, Status> {
+        let by = Caller::of(request.extensions()).identity.principal;
+        let v1::DeleteRollupRequest {
+            name,
+            next_batch_number,
+        } = request.into_inner();
+        let deleted = name.clone();
+        self.shell
+            .run(move |shell| shell.delete_rollup(&name, next_batch_number))
+            .await??;
+        tracing::warn!(%by, rollup = deleted, "rollup deleted");
+        Ok(Response::new(v1::DeleteRollupResponse {}))
     }
 
     type GetTaskInputStream = Pin<Box<dyn Stream<Item = Result<v1::GetTaskInputResponse, Status>> + Send>>;
@@ -204,7 +296,7 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
             .try_acquire_owned()
             .map_err(|_| exhausted("task_inputs_max", "other inputs of tasks are being sent"))?;
         let read = move |shell: &Shell| {
-            let keys = shell.read(|core| core.batch(task.batch).map(|batch| batch.keys))?;
+            let keys = shell.batch(task.batch)?.map(|batch| batch.keys);
             Ok::<_, Unread>(keys.zip(shell.payload(task)?))
         };
         let found = self.shell.run(read).await??;
@@ -234,8 +326,32 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
 }
 
 impl OperatorServer {
-    /// Pauses or resumes; what workers hold.
-    async fn set_paused(&self, paused: bool) -> Result<Vec<TaskId>, Status> {
+    /// A rollup as it is now.
+    async fn rollup_info(&self, number: RollupNumber) -> Result<v1::RollupInfo, Status> {
+        let find = move |core: &Core| core.rollup(number).map(|rollup| rollup_info(core, rollup));
+        let found = self.shell.run(move |shell| shell.read(find)).await??;
+        found.ok_or_else(|| RollupFailure::Unknown(String::new()).into())
+    }
+
+    /// Pauses or resumes a rollup, or without a name the service; what workers hold of it.
+    async fn set_paused(&self, paused: bool, rollup: String) -> Result<Vec<TaskId>, Status> {
+        if !rollup.is_empty() {
+            let change = RollupChange {
+                paused: Some(paused),
+                ..RollupChange::default()
+            };
+            let held = move |shell: &Shell| {
+                let number = shell.change_rollup(&rollup, change)?.number;
+                let its = |core: &Core| {
+                    let leased = core.leased();
+                    let its =
+                        leased.filter(|task| core.batch(task.batch).is_some_and(|it| it.rollup == number));
+                    its.collect()
+                };
+                Ok::<_, RollupFailure>(shell.read(its)?)
+            };
+            return Ok(self.shell.run(held).await??);
+        }
         let held = self
             .shell
             .run(move |shell| {

@@ -12,17 +12,19 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     access::{gate::Caller, quota::Meter},
-    shell::{Shell, split},
-    status::{Unavailable, bad_field, batch_state, no_batch, not_taken, not_yours},
+    shell::{RollupFailure, Shell},
+    status::{
+        Unavailable, bad_field, batch_state, no_batch, not_taken, not_your_rollup, not_yours, which_rollup,
+    },
     submission::{Limits, receive},
-    view::{batch_info, batch_summary},
+    view::{batch_info, batch_status, batch_summary, rollup_info},
 };
 use crate::{
     config::Config,
     core::{
-        Head,
-        id::BatchId,
-        record::{BatchRecord, BatchStatus},
+        Core,
+        id::{BatchId, RollupNumber, UnixMs},
+        record::{BatchRecord, BatchStatus, Wishes},
     },
     execution::Origin,
 };
@@ -31,6 +33,14 @@ use crate::{
 const PAGE_DEFAULT: usize = 50;
 /// Most things of a page.
 const PAGE_MAX: u32 = 100;
+/// Batches that are looked at for one page.
+const LOOKED_MAX: usize = 10_000;
+/// Highest priority of a batch.
+const PRIORITY_MAX: u32 = 1_000;
+/// Most labels of a batch.
+const LABELS_MAX: usize = 8;
+/// Most characters of a label.
+const LABEL_CHARS_MAX: usize = 64;
 /// Changes of a batch that may wait for a watcher; later ones are merged.
 pub(super) const WATCH_BUFFER: usize = 4;
 
@@ -41,9 +51,6 @@ pub(super) struct About {
     pub manifest: Manifest,
     /// Of the earlier circuits that are served too.
     pub previous: Vec<Manifest>,
-    pub rollup_id: RollupId,
-    /// What the first batch of the chain here follows.
-    pub start: Head,
     pub batch_bytes_max: u64,
     pub submission_ms_max: u64,
     pub submission_idle_ms_max: u64,
@@ -72,43 +79,54 @@ impl ProverServer {
 
     async fn batch_info(&self, caller: &Caller, id: BatchId) -> Result<v1::BatchInfo, Status> {
         let seer = caller.clone();
-        let info = self
-            .shell
-            .run(move |shell| {
-                shell.read(|core| {
-                    core.batch(id)
-                        .map(|batch| seen_by(&seer, batch, batch_info(core, batch)))
-                })
-            })
-            .await??;
-        info.ok_or_else(|| no_batch(&id.to_string()))
+        let info = self.shell.run(move |shell| shell.look_up(&seer, id)).await??;
+        info.map(|(info, _)| info)
+            .ok_or_else(|| no_batch(&id.to_string()))
     }
 
-    fn check_target(&self, header: &v1::SubmitBatchHeader, batch: &Batch) -> Result<(), Status> {
-        let RollupId { chain_id, contract } = self.about.rollup_id;
+    /// The rollup that a name names to a caller. Without one, it is the only one there is, or that the caller's tenant has.
+    async fn rollup(&self, caller: &Caller, name: String) -> Result<v1::RollupInfo, Status> {
+        let identity = caller.identity.clone();
+        let find = move |core: &Core| match name.as_str() {
+            "" => {
+                let live = core.rollups().filter(|rollup| rollup.is_live());
+                let (own, others): (Vec<_>, Vec<_>) =
+                    live.partition(|rollup| rollup.tenant == identity.tenant && !rollup.tenant.0.is_empty());
+                match (own.as_slice(), others.as_slice()) {
+                    ([rollup], _) | ([], [rollup]) => Ok(rollup_info(core, rollup)),
+                    _ => {
+                        let all = own.iter().chain(&others);
+                        let names: Vec<&str> = all.map(|rollup| rollup.name.as_str()).collect();
+                        Err(which_rollup(&names))
+                    }
+                }
+            }
+            name => {
+                let found = core.rollup_named(name).map(|rollup| rollup_info(core, rollup));
+                found.ok_or_else(|| RollupFailure::Unknown(name.chars().take(64).collect()).into())
+            }
+        };
+        self.shell.run(move |shell| shell.read(find)).await??
+    }
+
+    /// The rollup that a batch is of, if the caller may submit it.
+    async fn rollup_of(&self, caller: &Caller, batch: &Batch) -> Result<RollupNumber, Status> {
+        let (id, identity) = (batch.rollup_id, caller.identity.clone());
+        let find = move |core: &Core| match core.rollup_of(id) {
+            Some(rollup) if identity.sequences(rollup) => Ok(rollup.number),
+            Some(rollup) => Err(not_your_rollup(&rollup.name)),
+            None => Err(wrong_rollup(core, id)),
+        };
+        self.shell.run(move |shell| shell.read(find)).await??
+    }
+
+    fn check_header(&self, header: &v1::SubmitBatchHeader, batch: &Batch) -> Result<(), Status> {
         if header.batch_number != batch.number {
             return Err(bad_field(
                 "HEADER_MISMATCH",
                 "header.batch_number",
                 batch.number,
                 header.batch_number,
-            ));
-        }
-        if batch.rollup_id.chain_id != chain_id {
-            return Err(bad_field(
-                "WRONG_ROLLUP",
-                "batch.chain_id",
-                chain_id,
-                batch.rollup_id.chain_id,
-            ));
-        }
-        if batch.rollup_id.contract != contract {
-            let text = |address: [u8; 20]| format!("0x{}", hex::encode(address));
-            return Err(bad_field(
-                "WRONG_ROLLUP",
-                "batch.contract",
-                text(contract),
-                text(batch.rollup_id.contract),
             ));
         }
         let now = self.shell.now_unix_s();
@@ -141,6 +159,78 @@ fn seen_by(caller: &Caller, batch: &BatchRecord, mut info: v1::BatchInfo) -> v1:
         info.request_id.clear();
     }
     info
+}
+
+/// INVALID_ARGUMENT of a batch of a rollup that is not here.
+fn wrong_rollup(core: &Core, found: RollupId) -> Status {
+    let live: Vec<_> = core.rollups().filter(|rollup| rollup.is_live()).collect();
+    let is_chain = live.iter().any(|rollup| rollup.chain_id == found.chain_id);
+    let (field, found, all): (_, _, Vec<String>) = match is_chain {
+        false => (
+            "batch.chain_id",
+            found.chain_id.to_string(),
+            live.iter().map(|rollup| rollup.chain_id.to_string()).collect(),
+        ),
+        true => {
+            let text = |address: [u8; 20]| format!("0x{}", hex::encode(address));
+            let contracts = live
+                .iter()
+                .filter(|rollup| rollup.chain_id == found.chain_id)
+                .map(|rollup| text(rollup.contract));
+            ("batch.contract", text(found.contract), contracts.collect())
+        }
+    };
+    let mut all = all;
+    all.dedup();
+    let expected = match all.is_empty() {
+        true => "that of a rollup, of which there is none yet".to_owned(),
+        false => all.join(" or "),
+    };
+    bad_field("WRONG_ROLLUP", field, expected, found)
+}
+
+/// What a header wishes of a batch.
+fn wishes(header: &v1::SubmitBatchHeader) -> Result<Wishes, Status> {
+    if header.priority > PRIORITY_MAX {
+        let expected = format!("at most {PRIORITY_MAX}");
+        return Err(bad_field(
+            "MALFORMED_FIELD",
+            "header.priority",
+            expected,
+            header.priority,
+        ));
+    }
+    if header.labels.len() > LABELS_MAX {
+        let expected = format!("at most {LABELS_MAX}");
+        return Err(bad_field(
+            "MALFORMED_FIELD",
+            "header.labels",
+            expected,
+            header.labels.len(),
+        ));
+    }
+    for (index, label) in header.labels.iter().enumerate() {
+        check_label(&format!("header.labels[{index}]"), label)?;
+    }
+    Ok(Wishes {
+        priority: header.priority,
+        deadline: (header.deadline_unix_ms > 0).then_some(UnixMs(header.deadline_unix_ms)),
+        labels: header.labels.clone(),
+    })
+}
+
+/// That a text is a label.
+fn check_label(field: &str, label: &str) -> Result<(), Status> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._:-/=".contains(c);
+    match !label.is_empty() && label.len() <= LABEL_CHARS_MAX && label.chars().all(allowed) {
+        true => Ok(()),
+        false => Err(bad_field(
+            "MALFORMED_FIELD",
+            field,
+            format!("1 to {LABEL_CHARS_MAX} of A-Z a-z 0-9 . _ : - / ="),
+            format!("{} bytes", label.len()),
+        )),
+    }
 }
 
 /// The digests of keys.
@@ -196,13 +286,16 @@ impl v1::prover_service_server::ProverService for ProverServer {
         let preset = &self.about.preset;
         let operations_max = preset.places_max() + preset.queue_capacity();
         let (header, sha256) = (received.header.clone(), received.sha256);
+        let wishes = wishes(&header)?;
         // Decoding takes as long as it takes: not where calls are served.
         let batch = self.shell.run(move |_| received.decode(operations_max)).await??;
-        self.check_target(&header, &batch)?;
+        self.check_header(&header, &batch)?;
+        let rollup = self.rollup_of(&caller, &batch).await?;
         // From here on the submission is carried through, whether or not the caller still waits.
         let origin = Origin {
             tenant: caller.identity.tenant.clone(),
             request_id: header.request_id,
+            wishes,
             sha256,
         };
         let held = Arc::clone(&caller.held);
@@ -210,7 +303,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
             .shell
             .run(move |shell| {
                 let _held = held;
-                shell.submit(&batch, origin)
+                shell.submit(rollup, &batch, origin)
             })
             .await?;
         let (id, already_existed) = submitted.inspect_err(|error| tracing::info!(%error, "batch refused"))?;
@@ -273,6 +366,9 @@ impl v1::prover_service_server::ProverService for ProverServer {
         let v1::ListBatchesRequest {
             page_size,
             page_token,
+            rollup,
+            statuses,
+            label,
         } = request.into_inner();
         let size = self::page_size(page_size)?;
         let before = match page_token.as_str() {
@@ -286,27 +382,44 @@ impl v1::prover_service_server::ProverService for ProverServer {
                 )
             })?,
         };
-        let mut batches: Vec<v1::BatchInfo> = self
-            .shell
-            .run(move |shell| {
-                shell.read(|core| {
-                    core.batches_before(before)
-                        .take(size + 1)
-                        .map(|batch| seen_by(&caller, batch, batch_summary(batch)))
-                        .collect()
-                })
-            })
-            .await??;
-        let more = batches.len() > size;
-        batches.truncate(size);
-        let next_page_token = batches
-            .last()
-            .filter(|_| more)
-            .map(|batch| batch.batch_id.clone())
-            .unwrap_or_default();
+        if !label.is_empty() {
+            check_label("label", &label)?;
+        }
+        for (index, status) in statuses.iter().enumerate() {
+            let known = v1::BatchStatus::try_from(*status).is_ok_and(|it| it != v1::BatchStatus::Unspecified);
+            if !known {
+                let field = format!("statuses[{index}]");
+                return Err(bad_field("MALFORMED_FIELD", &field, "a batch's status", status));
+            }
+        }
+        let rollup = match rollup.is_empty() {
+            true => None,
+            false => {
+                let find = move |core: &Core| match core.rollup_named(&rollup) {
+                    Some(found) => Ok(found.number),
+                    None => Err(RollupFailure::Unknown(rollup.chars().take(64).collect())),
+                };
+                Some(self.shell.run(move |shell| shell.read(find)).await???)
+            }
+        };
+        let meant = move |batch: &BatchRecord| {
+            let status = i32::from(batch_status(batch.status));
+            rollup.is_none_or(|rollup| batch.rollup == rollup)
+                && (statuses.is_empty() || statuses.contains(&status))
+                && (label.is_empty() || batch.wishes.labels.contains(&label))
+        };
+        let page = move |shell: &Shell| {
+            let (batches, next) = shell.page(before, size, LOOKED_MAX, meant)?;
+            let summaries = shell.read(|core| {
+                let summary = |batch: &BatchRecord| seen_by(&caller, batch, batch_summary(core, batch));
+                batches.iter().map(summary).collect()
+            })?;
+            Ok::<_, Unavailable>((summaries, next))
+        };
+        let (batches, next) = self.shell.run(page).await??;
         Ok(Response::new(v1::ListBatchesResponse {
             batches,
-            next_page_token,
+            next_page_token: next.map_or_else(String::new, |next| next.to_string()),
         }))
     }
 
@@ -318,8 +431,13 @@ impl v1::prover_service_server::ProverService for ProverServer {
         let id = parse(&request.into_inner().batch_id)?;
         let identity = caller.identity.clone();
         // A batch's tenant never changes, so what holds now holds in the next step.
-        let owned = move |core: &crate::core::Core| core.batch(id).is_none_or(|batch| identity.owns(batch));
-        if !self.shell.run(move |shell| shell.read(owned)).await?? {
+        let owned = move |shell: &Shell| Ok(shell.batch(id)?.is_none_or(|batch| identity.owns(&batch)));
+        if !self
+            .shell
+            .run(owned)
+            .await?
+            .map_err(|error: Unavailable| Status::from(error))?
+        {
             return Err(not_yours(id));
         }
         self.shell.run(move |shell| shell.cancel(id)).await??;
@@ -335,9 +453,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
     ) -> Result<Response<v1::RetryBatchResponse>, Status> {
         let caller = Caller::of(request.extensions());
         let id = parse(&request.into_inner().batch_id)?;
-        self.shell
-            .run(move |shell| shell.step(|core, now| split(core.retry(now, id))))
-            .await???;
+        self.shell.run(move |shell| shell.retry(id)).await??;
         tracing::info!(batch = %id, by = %caller.identity.principal, "batch is tried again");
         Ok(Response::new(v1::RetryBatchResponse {
             batch: Some(self.batch_info(&caller, id).await?),
@@ -360,37 +476,21 @@ impl v1::prover_service_server::ProverService for ProverServer {
             };
             return Err(batch_state("BATCH_NOT_PROVEN", id, &message));
         }
-        let about = self.about.clone();
-        let proof = self
-            .shell
-            .run(move |shell| shell.proof(id, &info, &about))
-            .await??;
+        let proof = self.shell.run(move |shell| shell.proof(id, &info)).await??;
         Ok(Response::new(proof))
     }
 
     async fn get_info(
         &self,
-        _request: Request<v1::GetInfoRequest>,
+        request: Request<v1::GetInfoRequest>,
     ) -> Result<Response<v1::GetInfoResponse>, Status> {
-        let (head, open, workers, paused) = self
+        let caller = Caller::of(request.extensions());
+        let rollup = self.rollup(&caller, request.into_inner().rollup).await?;
+        let (workers, paused) = self
             .shell
-            .run(|shell| {
-                shell.read(|core| {
-                    (
-                        core.head(),
-                        core.open_batches(),
-                        core.session_count(),
-                        core.is_paused(),
-                    )
-                })
-            })
+            .run(|shell| shell.read(|core| (core.session_count(), core.is_paused())))
             .await??;
-        let About {
-            preset,
-            manifest,
-            rollup_id,
-            ..
-        } = &*self.about;
+        let About { preset, manifest, .. } = &*self.about;
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Ok(Response::new(v1::GetInfoResponse {
             protocol_version: manifest.protocol_version,
@@ -399,14 +499,16 @@ impl v1::prover_service_server::ProverService for ProverServer {
             srs_digest: manifest.srs_digest.0.to_vec().into(),
             shard_vk_digest: manifest.shard_vk_digest.0.to_vec().into(),
             aggregation_vk_digest: manifest.aggregation_vk_digest.0.to_vec().into(),
-            chain_id: rollup_id.chain_id,
-            contract: rollup_id.contract.to_vec().into(),
-            head_root: head.root.0.to_vec().into(),
-            next_batch_number: head.next_number,
-            head_time: head.time,
-            start_root: self.about.start.root.0.to_vec().into(),
-            start_batch_number: self.about.start.next_number,
-            queue_head: head.queue_head,
+            chain_id: rollup.chain_id,
+            contract: rollup.contract,
+            head_root: rollup.head_root,
+            next_batch_number: rollup.next_batch_number,
+            head_time: rollup.head_time,
+            start_root: rollup.start_root,
+            start_batch_number: rollup.start_batch_number,
+            queue_head: rollup.queue_head,
+            rollup: rollup.name,
+            rollup_paused: rollup.paused,
             shard_places: count(preset.shard.shape.places),
             shard_rooms: count(preset.shard.shape.rooms),
             shards_max: count(preset.children),
@@ -415,11 +517,20 @@ impl v1::prover_service_server::ProverService for ProverServer {
             batch_bytes_max: self.about.batch_bytes_max,
             chunk_bytes_max: count(CHUNK_BYTES_MAX),
             batches_open_max: count(self.about.batches_open_max),
-            batches_open: count(open),
+            batches_open: rollup.batches_open,
             workers: count(workers),
             paused,
             previous_keys: about_keys(&self.about.previous),
         }))
+    }
+
+    async fn list_rollups(
+        &self,
+        _request: Request<v1::ListRollupsRequest>,
+    ) -> Result<Response<v1::ListRollupsResponse>, Status> {
+        let list = |core: &Core| core.rollups().map(|rollup| rollup_info(core, rollup)).collect();
+        let rollups = self.shell.run(move |shell| shell.read(list)).await??;
+        Ok(Response::new(v1::ListRollupsResponse { rollups }))
     }
 }
 
@@ -437,14 +548,8 @@ async fn watch(shell: &Arc<Shell>, id: BatchId, mut after: u64, watcher: &Watche
     loop {
         changes.mark_unchanged();
         let seer = watcher.caller.clone();
-        let read = move |core: &crate::core::Core| {
-            core.batch(id).map(|batch| {
-                let ends = batch.is_final() || batch.status == BatchStatus::Failed;
-                (seen_by(&seer, batch, batch_info(core, batch)), ends)
-            })
-        };
         let (batch, ends) = shell
-            .run(move |shell| shell.read(read))
+            .run(move |shell| shell.look_up(&seer, id))
             .await??
             .ok_or_else(|| no_batch(&id.to_string()))?;
         if batch.revision > after {
@@ -471,12 +576,25 @@ async fn watch(shell: &Arc<Shell>, id: BatchId, mut after: u64, watcher: &Watche
 }
 
 impl Shell {
-    fn proof(
-        &self,
-        id: BatchId,
-        info: &v1::BatchInfo,
-        about: &About,
-    ) -> Result<v1::GetProofResponse, Status> {
+    /// A batch as a caller may see it, retired or not, and whether nothing happens to it by itself any more.
+    fn look_up(&self, seer: &Caller, id: BatchId) -> Result<Option<(v1::BatchInfo, bool)>, Unavailable> {
+        let Some(batch) = self.batch(id)? else {
+            return Ok(None);
+        };
+        self.read(|core| {
+            // It may have changed since, and it may be retired.
+            let batch = core.batch(id).unwrap_or(&batch);
+            let ends = batch.is_final() || batch.status == BatchStatus::Failed;
+            Some((seen_by(seer, batch, batch_info(core, batch)), ends))
+        })
+    }
+
+    fn proof(&self, id: BatchId, info: &v1::BatchInfo) -> Result<v1::GetProofResponse, Status> {
+        let rollup = match self.batch(id)? {
+            Some(batch) => self.read(|core| core.rollup(batch.rollup).cloned())?,
+            None => None,
+        };
+        let rollup = rollup.ok_or_else(|| no_batch(&id.to_string()))?;
         let (Some(statement), Some(root)) = (self.statement(id)?, self.root_proof(id)?) else {
             return Err(no_batch(&id.to_string()));
         };
@@ -502,8 +620,8 @@ impl Shell {
             c_b: element(stated.c_b),
             x: element(stated.x),
             aggregation_vk_digest: info.aggregation_vk_digest.clone(),
-            chain_id: about.rollup_id.chain_id,
-            contract: about.rollup_id.contract.to_vec().into(),
+            chain_id: rollup.chain_id,
+            contract: rollup.contract.to_vec().into(),
         })
     }
 }

@@ -10,10 +10,11 @@ mod look;
 mod meters;
 mod proofs;
 mod rollback;
+mod rollups;
 mod waiting;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
@@ -30,15 +31,19 @@ pub(super) use self::{
     damage::Unread,
     look::age_ms,
     meters::{Meters, Work},
-    rollback::{CancelFailure, RollbackFailure},
+    rollback::{CancelFailure, RetryFailure, RollbackFailure},
+    rollups::RollupFailure,
 };
 use super::{standby::Follower, standing::Standing, status::Unavailable, told::Told};
 use crate::{
     core::{
         Core, Effect, HEARTBEAT_MS, Output,
-        chain::SubmitError,
-        id::{BatchId, Fence, Instance, KeyId, SessionId, StateRoot, TaskId, TaskKind, UnixMs, WorkerId},
-        record::Write,
+        chain::{SubmitError, is_same},
+        id::{
+            BatchId, Fence, Instance, KeyId, RollupNumber, SessionId, StateRoot, TaskId, TaskKind, UnixMs,
+            WorkerId,
+        },
+        record::{BatchRecord, Write},
         session::SessionRefused,
     },
     execution::{ExecutionError, Origin, decode_undo, prepare},
@@ -92,11 +97,17 @@ struct Inner {
     closing: Vec<SessionId>,
 }
 
+/// The rollups' states.
+pub(super) type Ledgers = BTreeMap<RollupNumber, Arc<Mutex<State>>>;
+
 pub(crate) struct Shell {
     inner: Mutex<Inner>,
-    /// The state after the last accepted batch. Locked before `inner`, and for as long as a batch is appended or taken back.
-    ledger: Mutex<State>,
+    /// The state of each rollup after its last accepted batch. One is locked before `inner`, and for as long as a batch is appended or
+    /// taken back.
+    ledgers: RwLock<Ledgers>,
     store: RwLock<Arc<dyn Store>>,
+    /// Locked for as long as a rollup is being made.
+    making: Mutex<()>,
     /// Whether another coordinator leads: then nothing is changed here.
     standing: Arc<Standing>,
     /// What sees what that one writes; none where the store is this one's alone.
@@ -120,7 +131,7 @@ pub(crate) struct Shell {
 impl Shell {
     pub(crate) fn new(
         core: Core,
-        ledger: State,
+        states: BTreeMap<RollupNumber, State>,
         store: Arc<dyn Store>,
         keyring: Arc<Keyring>,
         clock: Clock,
@@ -136,8 +147,9 @@ impl Shell {
         };
         Self {
             inner: Mutex::new(inner),
-            ledger: Mutex::new(ledger),
+            ledgers: RwLock::new(ledgers(states)),
             store: RwLock::new(store),
+            making: Mutex::default(),
             standing: Arc::default(),
             follower: OnceLock::new(),
             keyring,
@@ -176,10 +188,10 @@ impl Shell {
     }
 
     /// Begins to lead, with what the store has.
-    pub(super) fn lead(&self, core: Core, state: State, store: Arc<dyn Store>) {
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn lead(&self, core: Core, states: BTreeMap<RollupNumber, State>, store: Arc<dyn Store>) {
+        let mut all = self.ledgers.write().unwrap_or_else(PoisonError::into_inner);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        *ledger = state;
+        *all = ledgers(states);
         inner.core = core;
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
         self.standing.set(None);
@@ -291,8 +303,14 @@ impl Shell {
         }
     }
 
-    fn lock_ledger(&self) -> Result<MutexGuard<'_, State>, Unavailable> {
-        self.ledger.lock().map_err(|_| {
+    /// A rollup's state; none where another coordinator leads, or there is no such rollup any more.
+    fn ledger(&self, rollup: RollupNumber) -> Option<Arc<Mutex<State>>> {
+        let ledgers = self.ledgers.read().unwrap_or_else(PoisonError::into_inner);
+        ledgers.get(&rollup).cloned()
+    }
+
+    fn lock_ledger<'a>(&self, ledger: &'a Mutex<State>) -> Result<MutexGuard<'a, State>, Unavailable> {
+        ledger.lock().map_err(|_| {
             tracing::error!("an execution panicked; stopping");
             self.stopping.cancel();
             Unavailable::Stopping
@@ -314,6 +332,19 @@ impl Shell {
             return Err(Unavailable::Store);
         }
         Ok(read(&self.lock()?.core))
+    }
+
+    /// A batch, retired or not.
+    pub(super) fn batch(&self, id: BatchId) -> Result<Option<BatchRecord>, Unavailable> {
+        let (known, may_be) = self.read(|core| (core.batch(id).cloned(), core.was_accepted(id)))?;
+        // One that was retired meanwhile is stored as such.
+        match known {
+            None if may_be => {
+                let retired = self.store().retired(id);
+                retired.map_err(|error| self.store_failed(error, Vec::new()))
+            }
+            known => Ok(known),
+        }
     }
 
     /// One step: the core moves, the store commits, the effects are performed.
@@ -434,27 +465,46 @@ impl Shell {
         let _ = self.step(|core, now| ((), core.close_session(now, id)));
     }
 
-    /// Executes a batch on the ledger and appends it to the chain. The flag says that it was there already.
-    pub(super) fn submit(&self, batch: &Batch, origin: Origin) -> Result<(BatchId, bool), SubmitFailure> {
-        let mut ledger = self.lock_ledger()?;
+    /// Executes a batch on its rollup's ledger and appends it to the chain. The flag says that it was there already.
+    pub(super) fn submit(
+        &self,
+        rollup: RollupNumber,
+        batch: &Batch,
+        origin: Origin,
+    ) -> Result<(BatchId, bool), SubmitFailure> {
+        let ledger = self.ledger(rollup).ok_or(SubmitError::NoRollup)?;
+        let mut ledger = self.lock_ledger(&ledger)?;
         let Origin {
             tenant,
             request_id,
             sha256,
+            ..
         } = &origin;
-        let known = self.read(|core| match core.existing(tenant, request_id, sha256)? {
-            Some(id) => Ok(Some(id)),
+        let known = self.read(|core| core.existing(rollup, tenant, request_id, sha256))??;
+        let known = match known {
+            Some(id) => Some(id),
             None => {
-                let old_root = StateRoot(field::to_be(&batch.old_root));
-                core.admit(tenant, batch.number, old_root, batch.time)
-                    .map(|()| None)
+                let retired = self.store().requested(rollup, tenant, request_id);
+                let retired = retired.map_err(|error| self.store_failed(error, Vec::new()))?;
+                retired.map(|batch| is_same(&batch, sha256)).transpose()?
             }
-        })?;
-        if let Some(id) = known? {
+        };
+        if let Some(id) = known {
             return Ok((id, true));
         }
+        let old_root = StateRoot(field::to_be(&batch.old_root));
+        self.read(|core| core.admit(rollup, tenant, batch.number, old_root, batch.time))??;
         let current = &self.keyring.current;
-        let executing = || prepare(&mut ledger, &self.keyring.preset, batch, current.id(), origin);
+        let executing = || {
+            prepare(
+                &mut ledger,
+                &self.keyring.preset,
+                batch,
+                rollup,
+                current.id(),
+                origin,
+            )
+        };
         let submission = self.meters.time(Work::Execution, executing)?;
         let undo = decode_undo(&submission.undo).expect("it was encoded by the execution");
         if let Err(error) = self.put(&submission.artifacts()) {
@@ -476,6 +526,11 @@ impl Shell {
         ledger.set(&undo);
         Err(refused)
     }
+}
+
+fn ledgers(states: BTreeMap<RollupNumber, State>) -> Ledgers {
+    let locked = |(rollup, state)| (rollup, Arc::new(Mutex::new(state)));
+    states.into_iter().map(locked).collect()
 }
 
 impl Inner {

@@ -2,6 +2,7 @@
 //! mirrors what the leader writes, for those who read.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,13 +18,15 @@ use super::{
 use crate::{
     config::{Config, Postgres},
     core::{
-        Core, Head, Limits,
-        id::{StateRoot, UnixMs},
+        Core, Limits,
+        id::{RollupNumber, StateRoot, Tenant, UnixMs},
+        record::Write,
+        rollup::{NewRollup, RollupRecord, RollupStatus},
     },
     keyring::{Circuits, Keyring},
-    snapshot::{self, Beginning},
+    snapshot::{self, Beginning, KnownStart, in_words},
     store::{
-        Artifacts, Identity, KeptStore, Opening, SCHEMA, Store, StoreError,
+        Artifacts, Identity, KeptStore, Opening, SCHEMA, Store, StoreError, check_start,
         postgres::{Campaign, Candidate, Leader, Leadership},
     },
 };
@@ -37,8 +40,6 @@ const DATABASE_MAX: Duration = Duration::from_secs(30);
 /// A coordinator that is about to serve.
 pub(super) struct Begun {
     pub(super) shell: Shell,
-    /// What the first batch of the chain follows.
-    pub(super) start: Head,
     pub(super) standby: Option<Standby>,
 }
 
@@ -62,10 +63,12 @@ pub(super) struct Follower {
 /// What a store has.
 struct Opened {
     core: Core,
-    ledger: State,
+    states: BTreeMap<RollupNumber, State>,
     store: Arc<dyn Store>,
-    start: Head,
 }
+
+/// What a rollup that the configuration names is called.
+const NAMED_ROLLUP: &str = "main";
 
 /// Opens the store; one that is shared as soon as there is one, or nobody leads.
 pub(super) fn begin(config: &Config, keyring: Arc<Keyring>) -> Result<Begun, Error> {
@@ -74,8 +77,7 @@ pub(super) fn begin(config: &Config, keyring: Arc<Keyring>) -> Result<Begun, Err
         let clock = Clock::start();
         let opened = complete(config, &keyring, opening, &|| clock.now())?;
         return Ok(Begun {
-            start: opened.start,
-            shell: Shell::new(opened.core, opened.ledger, opened.store, keyring, clock),
+            shell: Shell::new(opened.core, opened.states, opened.store, keyring, clock),
             standby: None,
         });
     };
@@ -126,16 +128,14 @@ fn join(
         }
         Campaign::Lost(leader) => {
             let opened = mirror(config, artifacts, keyring, &candidate, &|| clock.now())?;
+            if let Some(opened) = &opened {
+                // Else it could not lead.
+                named(config, candidate.name(), opened.core.rollups().cloned().collect())?;
+            }
             (opened, leader.commits, None)
         }
     };
-    let Some(Opened {
-        core,
-        ledger,
-        store,
-        start,
-    }) = opened
-    else {
+    let Some(Opened { core, states, store }) = opened else {
         return Ok(None);
     };
     let follower = Arc::new(Follower {
@@ -145,18 +145,14 @@ fn join(
         keyring: Arc::clone(keyring),
         known: Mutex::new(commits),
     });
-    let shell = Shell::new(core, ledger, store, Arc::clone(keyring), clock);
+    let shell = Shell::new(core, states, store, Arc::clone(keyring), clock);
     shell.follow_by(Arc::clone(&follower));
     if lost.is_none() {
         tracing::info!("this coordinator stands by");
         shell.standing().set(Some(String::new()));
     }
     let standby = Some(Standby { follower, lost });
-    Ok(Some(Begun {
-        shell,
-        start,
-        standby,
-    }))
+    Ok(Some(Begun { shell, standby }))
 }
 
 /// Where a leader is reached; empty where its time is over.
@@ -168,8 +164,8 @@ fn heard(leader: &Leader) -> String {
     }
 }
 
-/// What a store is to be for that begins with `start`.
-fn identities(config: &Config, keyring: &Keyring, start: Head) -> (Identity, Vec<Identity>) {
+/// What a store is to be for.
+fn identities(keyring: &Keyring) -> (Identity, Vec<Identity>) {
     let identity = |circuits: &Circuits| Identity {
         schema: SCHEMA,
         protocol_version: circuits.manifest.protocol_version,
@@ -177,9 +173,6 @@ fn identities(config: &Config, keyring: &Keyring, start: Head) -> (Identity, Vec
         srs_digest: circuits.manifest.srs_digest.0,
         shard_vk_digest: circuits.manifest.shard_vk_digest.0,
         aggregation_vk_digest: circuits.manifest.aggregation_vk_digest.0,
-        chain_id: config.rollup_id.chain_id,
-        contract: config.rollup_id.contract,
-        start,
     };
     let previous = keyring.previous.iter().map(&identity).collect();
     (identity(&keyring.current), previous)
@@ -199,29 +192,92 @@ fn complete(
     opening: Opening,
     now: &dyn Fn() -> UnixMs,
 ) -> Result<Opened, Error> {
-    let Beginning { start, state, digest } =
-        snapshot::begin(config.snapshot.as_deref(), &config.rollup_id, opening.start()?)?;
-    let (identity, previous) = identities(config, keyring, start);
-    // Where nothing is stored nothing was known, so that it was made or read. It goes before the state is loaded.
-    let first = move || state.expect("the first state was made or read");
-    let store = opening.complete(&identity, &previous, first, digest)?;
-    let core = Core::restore(limits(config), start, store.snapshot()?, now());
-    let ledger = store.state()?;
-    let (head, found) = (core.head(), StateRoot(rules::field::to_be(&ledger.root())));
-    if head.root != found {
-        let what = format!(
-            "its accounts have the root {found}, the chain ends with {}",
-            head.root
-        );
-        return Err(StoreError::Corrupt { what }.into());
+    let (identity, previous) = identities(keyring);
+    let (first, named) = match opening.rollups()? {
+        None => (first(config, now())?, None),
+        Some(rollups) => (None, named(config, opening.name(), rollups)?),
+    };
+    // What was made or read goes before the states are loaded.
+    let store = opening.complete(&identity, &previous, move || first)?;
+    if let Some(named) = named {
+        store.commit(&[Write::Rollup(Box::new(named))])?;
     }
-    tracing::info!(root = %head.root, accounts = ledger.accounts().len(), next = head.next_number, open = core.open_batches(), "store opened");
+    let core = Core::restore(limits(config), store.snapshot()?, now());
+    let mut states = store.states()?;
+    for rollup in core.rollups().filter(|rollup| rollup.is_live()) {
+        let state = states.entry(rollup.number).or_default();
+        let (head, found) = (
+            core.head(rollup.number),
+            StateRoot(rules::field::to_be(&state.root())),
+        );
+        if head.root != found {
+            let what = format!(
+                "the accounts of rollup {} have the root {found}, its chain ends with {}",
+                rollup.name, head.root
+            );
+            return Err(StoreError::Corrupt { what }.into());
+        }
+        tracing::info!(rollup = rollup.name, root = %head.root, accounts = state.accounts().len(), next = head.next_number, open = core.open_batches_of(rollup.number), "rollup opened");
+    }
     Ok(Opened {
         core,
-        ledger,
+        states,
         store: Arc::new(store),
-        start,
     })
+}
+
+/// The rollup that a new store is made with, if the configuration names one.
+fn first(config: &Config, now: UnixMs) -> Result<Option<(RollupRecord, State)>, Error> {
+    let Some(rollup_id) = config.rollup_id else {
+        return Ok(None);
+    };
+    let beginning = snapshot::begin(config.snapshot.as_deref(), &rollup_id, None)?;
+    let new = NewRollup {
+        name: NAMED_ROLLUP.into(),
+        rollup_id,
+        tenant: Tenant::default(),
+        weight: 1,
+        start: beginning.start,
+        digest: beginning.digest,
+    };
+    let rollup = RollupRecord::new(RollupNumber(0), new, now, RollupStatus::Live);
+    let state = beginning
+        .state
+        .expect("where nothing is known it was made or read");
+    Ok(Some((rollup, state)))
+}
+
+/// Refuses a store without the rollup that the configuration names, or with another beginning of it. The rollup as it is to be stored, if
+/// it is named with another snapshot than the last time.
+fn named(config: &Config, store: &str, rollups: Vec<RollupRecord>) -> Result<Option<RollupRecord>, Error> {
+    let Some(rollup_id) = config.rollup_id else {
+        return Ok(None);
+    };
+    let here: Vec<RollupRecord> = rollups.into_iter().filter(RollupRecord::is_live).collect();
+    let Some(mut rollup) = here.iter().find(|rollup| rollup.id() == rollup_id).cloned() else {
+        let found: Vec<String> = here.iter().map(ToString::to_string).collect();
+        return Err(StoreError::NoRollup {
+            store: store.into(),
+            asked: in_words(&rollup_id),
+            found: match found.is_empty() {
+                true => "none".into(),
+                false => found.join(", "),
+            },
+        }
+        .into());
+    };
+    let known = KnownStart {
+        start: rollup.start,
+        digest: rollup.digest,
+    };
+    let Beginning { start, digest, .. } =
+        snapshot::begin(config.snapshot.as_deref(), &rollup_id, Some(known))?;
+    check_start(store, &rollup, start)?;
+    if digest == rollup.digest {
+        return Ok(None);
+    }
+    rollup.digest = digest;
+    Ok(Some(rollup))
 }
 
 /// What another coordinator has come to; none before its store is made.
@@ -235,15 +291,14 @@ fn mirror(
     let Some(store) = KeptStore::mirror(candidate, Arc::clone(artifacts))? else {
         return Ok(None);
     };
-    let start = store.start()?;
-    let (identity, previous) = identities(config, keyring, start);
+    let (identity, previous) = identities(keyring);
     store.check(&identity, &previous)?;
+    let snapshot = store.snapshot()?;
     Ok(Some(Opened {
-        core: Core::restore(limits(config), start, store.snapshot()?, now()),
-        // Nobody asks for it here.
-        ledger: State::default(),
+        core: Core::restore(limits(config), snapshot, now()),
+        // Nobody asks for them here.
+        states: BTreeMap::new(),
         store: Arc::new(store),
-        start,
     }))
 }
 
@@ -313,7 +368,7 @@ impl Follower {
         tracing::info!(term, "this coordinator takes the lead");
         let opening = Opening::lead(leadership, Arc::clone(&self.artifacts))?;
         let opened = complete(&self.config, &self.keyring, opening, &|| shell.now())?;
-        shell.lead(opened.core, opened.ledger, opened.store);
+        shell.lead(opened.core, opened.states, opened.store);
         tracing::info!(term, "this coordinator leads");
         Ok(lost)
     }

@@ -12,7 +12,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{
     access::Role,
-    shell::{CancelFailure, RollbackFailure, SubmitFailure, Unread},
+    shell::{CancelFailure, RetryFailure, RollbackFailure, RollupFailure, SubmitFailure, Unread},
 };
 use crate::{
     convert::FieldError,
@@ -20,6 +20,7 @@ use crate::{
         chain::{CancelError, RetryError, SubmitError},
         id::{BatchId, Principal},
         rollback::RollbackError,
+        rollup::{CreateError, DeleteError, ROLLUP_NAME_CHARS_MAX, WEIGHT_MAX},
     },
     execution::{ExecutionError, SizeError},
 };
@@ -273,6 +274,7 @@ fn refused(error: &SubmitError) -> Status {
             details.set_resource_info("zkrollup.prover.v1.SubmitBatchRequest", request_id, "", &message);
             Status::with_error_details(Code::AlreadyExists, message, details)
         }
+        SubmitError::NoRollup => no_rollup("", &error.to_string()),
         SubmitError::QueueFull { .. } => exhausted("batches_open_max", &error.to_string()),
         SubmitError::TenantQueueFull { .. } => exhausted("tenant_batches_open_max", &error.to_string()),
         SubmitError::Number { expected, found } => {
@@ -430,6 +432,12 @@ impl From<RollbackFailure> for Status {
                     "a batch of the chain",
                     "no batch",
                 ),
+                RollbackError::Past { number, oldest } => precondition(
+                    "UNDO_NOT_KEPT",
+                    "batch_number",
+                    format!("at least {oldest}, the oldest batch that can be rolled back"),
+                    number,
+                ),
                 RollbackError::BeforeStart { number, first } => bad_field(
                     "NO_SUCH_NUMBER",
                     "batch_number",
@@ -445,6 +453,86 @@ impl From<RollbackFailure> for Status {
             },
         }
     }
+}
+
+impl From<RetryFailure> for Status {
+    fn from(failure: RetryFailure) -> Self {
+        match failure {
+            RetryFailure::Chain(error) => error.into(),
+            RetryFailure::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<RollupFailure> for Status {
+    fn from(failure: RollupFailure) -> Self {
+        let message = failure.to_string();
+        let taken = |reason: &str, name: &str| {
+            let mut details = info(reason, [("rollup", name.to_owned())]);
+            details.set_resource_info("zkrollup.prover.v1.RollupInfo", name, "", &message);
+            Status::with_error_details(Code::AlreadyExists, message.clone(), details)
+        };
+        match &failure {
+            RollupFailure::Unknown(name) => no_rollup(name, &message),
+            RollupFailure::Unavailable(error) => (*error).into(),
+            RollupFailure::Create(error) => match error {
+                CreateError::NameTaken(name) => taken("NAME_TAKEN", name),
+                CreateError::IsHere(name) => taken("ROLLUP_EXISTS", name),
+                CreateError::Name(found) => bad_field(
+                    "MALFORMED_FIELD",
+                    "header.name",
+                    format!("1 to {ROLLUP_NAME_CHARS_MAX} of a-z 0-9 -, a letter first"),
+                    format!("{found:?}"),
+                ),
+                CreateError::Weight(found) => {
+                    bad_field("MALFORMED_FIELD", "weight", format!("1 to {WEIGHT_MAX}"), found)
+                }
+                CreateError::NoContract => bad_field(
+                    "MALFORMED_FIELD",
+                    "header.contract",
+                    "a contract's address",
+                    "the zero address",
+                ),
+                CreateError::TooMany(_) => exhausted("rollups_max", &message),
+            },
+            RollupFailure::Delete(error) => {
+                let (reason, name) = match error {
+                    DeleteError::NotPaused(name) => ("ROLLUP_NOT_PAUSED", name),
+                    DeleteError::Open { name, .. } => ("ROLLUP_HAS_OPEN_BATCHES", name),
+                    DeleteError::Number { name, .. } => ("WRONG_BATCH_NUMBER", name),
+                };
+                let mut details = info(reason, [("rollup", name.clone())]);
+                details.add_precondition_failure_violation(reason, name, &message);
+                Status::with_error_details(Code::FailedPrecondition, message, details)
+            }
+        }
+    }
+}
+
+/// NOT_FOUND of a rollup.
+pub(super) fn no_rollup(name: &str, message: &str) -> Status {
+    let name: String = name.chars().take(64).collect();
+    not_found("ROLLUP_UNKNOWN", "zkrollup.prover.v1.RollupInfo", &name, message)
+}
+
+/// FAILED_PRECONDITION: which of several rollups is meant is not said.
+pub(super) fn which_rollup(names: &[&str]) -> Status {
+    let expected = match names {
+        [] => "a rollup's name; there is none yet".to_owned(),
+        names => format!("the name of one of several rollups: {}", names.join(", ")),
+    };
+    precondition("ROLLUP_NOT_NAMED", "rollup", expected, "none")
+}
+
+/// PERMISSION_DENIED to a tenant, on another's rollup.
+pub(super) fn not_your_rollup(name: &str) -> Status {
+    let message =
+        format!("rollup {name} is another tenant's; that tenant or an operator may submit its batches");
+    let metadata = [
+        ("rollup", name.to_owned()),
+        ("role", Role::Operator.name().to_owned()),
+    ];
+    Status::with_error_details(Code::PermissionDenied, message, info("TENANT_MISMATCH", metadata))
 }
 
 impl From<RetryError> for Status {

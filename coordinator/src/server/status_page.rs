@@ -20,6 +20,7 @@ use crate::core::{
     id::{BatchId, SessionId, UnixMs, WorkerId},
     load::{status_name, task_state, worker_state},
     record::{BatchRecord, Operations, TaskStatus},
+    rollup::{RollupRecord, RollupStatus},
 };
 
 /// Batches of the state, the newest.
@@ -61,7 +62,14 @@ async fn batch(shell: &Arc<Shell>, query: &str) -> Answer {
         return Answer::refusal(StatusCode::BAD_REQUEST, "id: expected a batch's id, such as b17");
     };
     match shell
-        .run(move |shell| shell.peek(|core, now| detail(core, id, now)))
+        .run(move |shell| {
+            let known = shell.peek(|core, now| Some(detail(core, core.batch(id)?, now)));
+            // One that is retired is in the store.
+            known.or_else(|| {
+                let batch = shell.batch(id).ok()??;
+                Some(shell.peek(|core, now| detail(core, &batch, now)))
+            })
+        })
         .await
     {
         Ok(Some(found)) => json_answer(&found),
@@ -88,11 +96,8 @@ fn with_service(observed: &Observed, about: &About) -> Value {
     let mut state = json!({
         "service": {
             "preset": about.preset.name,
-            "chain_id": about.rollup_id.chain_id.to_string(),
-            "contract": format!("0x{}", hex::encode(about.rollup_id.contract)),
             "insecure_srs": about.manifest.insecure_srs,
             "batches_open_max": about.batches_open_max,
-            "next_number": observed.next_number,
         },
         "age_ms": super::shell::age_ms(observed.at),
         "suspended": observed.suspended,
@@ -118,6 +123,7 @@ pub(super) fn lists(core: &Core, now: UnixMs, devices: impl Fn(SessionId) -> Str
     let failures = core.tally().history.failures().take(FAILURES_SHOWN);
     json!({
         "now_ms": now.0,
+        "rollups": core.rollups().map(|rollup| rollup_of(core, rollup)).collect::<Vec<_>>(),
         "batches": batches.map(|batch| summary(core, batch)).collect::<Vec<_>>(),
         "workers": workers.map(|worker| json!({
             "worker": worker.worker.name,
@@ -152,9 +158,27 @@ fn kinds(operations: Operations) -> String {
     words.join(", ")
 }
 
+fn rollup_of(core: &Core, rollup: &RollupRecord) -> Value {
+    json!({
+        "name": rollup.name,
+        "chain_id": rollup.chain_id.to_string(),
+        "contract": format!("0x{}", hex::encode(rollup.contract)),
+        "state": match rollup.status {
+            RollupStatus::Making => "making",
+            RollupStatus::Live if rollup.paused => "paused",
+            RollupStatus::Live => "live",
+            RollupStatus::Leaving | RollupStatus::Gone => "leaving",
+        },
+        "weight": rollup.weight,
+        "next_number": core.head(rollup.number).next_number,
+        "batches_open": core.open_batches_of(rollup.number),
+    })
+}
+
 fn summary(core: &Core, batch: &BatchRecord) -> Value {
     json!({
         "batch": batch.id.to_string(),
+        "rollup": core.rollup(batch.rollup).map_or("", |rollup| rollup.name.as_str()),
         "number": batch.number,
         "status": status_name(batch.status),
         "operations": batch.operations.total(),
@@ -170,15 +194,15 @@ fn summary(core: &Core, batch: &BatchRecord) -> Value {
 }
 
 /// A batch with its tasks and the attempts at them.
-fn detail(core: &Core, id: BatchId, now: UnixMs) -> Option<Value> {
-    let batch = core.batch(id)?;
+fn detail(core: &Core, batch: &BatchRecord, now: UnixMs) -> Value {
+    let id = batch.id;
     let attempts = core.tally().history.attempts(id);
-    Some(json!({
+    json!({
         "now_ms": now.0,
         "batch": summary(core, batch),
         "tasks": core.tasks_of(id).map(|task| task_of(task, now)).collect::<Vec<_>>(),
         "attempts": attempts.map(attempt_of).collect::<Vec<_>>(),
-    }))
+    })
 }
 
 fn task_of(task: &Task, now: UnixMs) -> Value {

@@ -9,10 +9,12 @@ mod keys;
 mod looking;
 mod operator;
 mod rollback_on_l1;
+mod rollups;
 mod sessions;
 mod start;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
         Arc, Weak,
@@ -69,8 +71,10 @@ use crate::{
     convert::batch_to_proto,
     core::{
         Core, Head, Limits, Snapshot,
-        id::{BatchId, StateRoot, Tenant, UnixMs},
-        record::{ArtifactKey, Write},
+        id::{BatchId, RollupNumber, StateRoot, Tenant, UnixMs},
+        record::{ArtifactKey, BatchRecord, Wishes, Write},
+        rollup::RollupRecord,
+        simulation::some_rollup,
     },
     execution::Origin,
     keyring::{Circuits, Keyring},
@@ -90,6 +94,8 @@ const ROLLUP: RollupId = RollupId {
     chain_id: 31_337,
     contract: [7; 20],
 };
+/// Its number.
+const MAIN: RollupNumber = RollupNumber(0);
 const TIME: u64 = 1_700_000_000;
 const PRESET: Preset = Preset {
     name: "test",
@@ -107,6 +113,7 @@ fn origin(request_id: &str, sha256: [u8; 32]) -> Origin {
     Origin {
         tenant: Tenant::default(),
         request_id: request_id.into(),
+        wishes: Wishes::default(),
         sha256,
     }
 }
@@ -319,6 +326,7 @@ fn message_submission(id: &str, batch: &v1::Batch) -> Vec<v1::SubmitBatchRequest
         batch_number: batch.number,
         total_bytes: bytes.len() as u64,
         sha256: Sha256::digest(&bytes).to_vec().into(),
+        ..Default::default()
     };
     // Small chunks, so that there are several.
     let chunks = bytes.chunks(200).map(chunk);
@@ -827,7 +835,7 @@ async fn workers_prove_a_batch_and_the_proof_survives_a_restart() {
     assert_eq!(service.batch(&id).await, info);
     let report = service
         .client()
-        .get_info(v1::GetInfoRequest {})
+        .get_info(v1::GetInfoRequest::default())
         .await
         .expect("it serves")
         .into_inner();
@@ -1114,6 +1122,7 @@ async fn messages_that_do_not_decode_are_the_callers_fault() {
     let wrong = || v1::ListBatchesRequest {
         page_size: 7,
         page_token: String::new(),
+        ..Default::default()
     };
     let malformed = |status: Result<v1::GetBatchResponse, Status>| {
         refused(status, Code::InvalidArgument, "MALFORMED_MESSAGE", "");
@@ -1145,6 +1154,7 @@ async fn batches_are_listed_in_pages_and_the_newest_can_be_cancelled() {
         let request = v1::ListBatchesRequest {
             page_size,
             page_token: page_token.into(),
+            ..Default::default()
         };
         let page = service.client().list_batches(request).await?.into_inner();
         let found: Vec<String> = page.batches.into_iter().map(|batch| batch.batch_id).collect();
@@ -1309,20 +1319,14 @@ async fn a_store_is_one_processs_and_one_rollups() {
     service.stop().await;
 
     let other = Config {
-        rollup_id: RollupId {
+        rollup_id: Some(RollupId {
             chain_id: 1,
             ..ROLLUP
-        },
+        }),
         ..config(store.path())
     };
     let refused = start(other).await;
-    assert!(matches!(
-        refused,
-        Err(Error::Store(StoreError::Mismatch {
-            field: "chain id",
-            ..
-        }))
-    ));
+    assert!(matches!(refused, Err(Error::Store(StoreError::NoRollup { .. }))));
     let (mut elsewhere, folder) = (sample(), self::store());
     founded(&mut elsewhere);
     let snapshot = snapshot_of(&elsewhere, 3, 6, folder.path());
@@ -1532,6 +1536,7 @@ async fn operations_are_counted_before_they_take_memory() {
         batch_number: 0,
         total_bytes: bytes.len() as u64,
         sha256: Sha256::digest(&bytes).to_vec().into(),
+        ..Default::default()
     };
     let mut messages = vec![header(first)];
     messages.extend(bytes.chunks(CHUNK_BYTES_MAX).map(chunk));
@@ -1583,8 +1588,29 @@ impl Store for FullStore {
         self.store.snapshot()
     }
 
-    fn state(&self) -> Result<State, StoreError> {
-        self.store.state()
+    fn states(&self) -> Result<BTreeMap<RollupNumber, State>, StoreError> {
+        self.store.states()
+    }
+
+    fn accounts_of(&self, rollup: RollupNumber, limit: usize) -> Result<Vec<AccountIndex>, StoreError> {
+        self.store.accounts_of(rollup, limit)
+    }
+
+    fn retired(&self, id: BatchId) -> Result<Option<BatchRecord>, StoreError> {
+        self.store.retired(id)
+    }
+
+    fn retired_before(&self, before: BatchId, limit: usize) -> Result<Vec<BatchRecord>, StoreError> {
+        self.store.retired_before(before, limit)
+    }
+
+    fn requested(
+        &self,
+        rollup: RollupNumber,
+        tenant: &Tenant,
+        request_id: &str,
+    ) -> Result<Option<BatchRecord>, StoreError> {
+        self.store.requested(rollup, tenant, request_id)
     }
 
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
@@ -1647,11 +1673,14 @@ fn shell_over(folder: &Path, ledger: &State, commits: usize, damaged: bool) -> (
         srs_digest: [0; 32],
         shard_vk_digest: manifest().shard_vk_digest.0,
         aggregation_vk_digest: manifest().aggregation_vk_digest.0,
+    };
+    let rollup = RollupRecord {
         chain_id: ROLLUP.chain_id,
         contract: ROLLUP.contract,
-        start: beginning(),
+        ..some_rollup(0, beginning())
     };
-    let store = KeptStore::open(folder, &identity, State::default).expect("it opens");
+    let first = || Some((rollup, State::default()));
+    let store = KeptStore::open(folder, &identity, first).expect("it opens");
     let commits = Arc::new(AtomicUsize::new(commits));
     let store = FullStore {
         store,
@@ -1659,10 +1688,10 @@ fn shell_over(folder: &Path, ledger: &State, commits: usize, damaged: bool) -> (
         damaged,
     };
     let snapshot = store.snapshot().expect("readable");
-    let core = Core::restore(Limits::default(), beginning(), snapshot, UnixMs(0));
+    let core = Core::restore(Limits::default(), snapshot, UnixMs(0));
     let shell = Shell::new(
         core,
-        ledger.clone(),
+        BTreeMap::from([(MAIN, ledger.clone())]),
         Arc::new(store),
         Arc::new(keyring(manifest())),
         Clock::start(),
@@ -1678,10 +1707,10 @@ fn a_damaged_store_stops_the_coordinator_before_anything_is_acknowledged() {
     let batches = [batch_of(&mut sample, TIME, 1), batch_of(&mut sample, TIME, 1)];
     let (shell, _) = shell_over(folder.path(), &ledger, 1, true);
     assert!(matches!(
-        shell.submit(&batches[0], origin("a", [1; 32])),
+        shell.submit(MAIN, &batches[0], origin("a", [1; 32])),
         Ok((_, false))
     ));
-    let refused = shell.submit(&batches[1], origin("b", [2; 32]));
+    let refused = shell.submit(MAIN, &batches[1], origin("b", [2; 32]));
     let stopping = matches!(refused, Err(SubmitFailure::Unavailable(Unavailable::Stopping)));
     assert!(stopping, "{refused:?}");
     assert!(shell.stopping().is_cancelled());
@@ -1708,12 +1737,12 @@ fn a_full_disk_suspends_the_coordinator_and_loses_nothing() {
             "{result:?}"
         );
     };
-    waits(shell.submit(&batches[0], origin("a", [1; 32])));
+    waits(shell.submit(MAIN, &batches[0], origin("a", [1; 32])));
     assert!(*shell.suspensions().borrow(), "health follows this");
     assert!(!shell.stopping().is_cancelled());
     assert!(!shell.resume(false), "the disk is still full");
     // Refused before it is executed: the ledger stays where the core is.
-    waits(shell.submit(&batches[1], origin("b", [2; 32])));
+    waits(shell.submit(MAIN, &batches[1], origin("b", [2; 32])));
     assert!(
         shell.read(|core| core.open_batches()).is_err(),
         "a core ahead of its store answers nothing"
@@ -1723,11 +1752,11 @@ fn a_full_disk_suspends_the_coordinator_and_loses_nothing() {
     assert!(!*shell.suspensions().borrow());
     // What was written is acknowledged to who asks again, and the chain goes on.
     let first = shell
-        .submit(&batches[0], origin("a", [1; 32]))
+        .submit(MAIN, &batches[0], origin("a", [1; 32]))
         .expect("it is there");
     assert!(first.1, "it was there already");
     let second = shell
-        .submit(&batches[1], origin("b", [2; 32]))
+        .submit(MAIN, &batches[1], origin("b", [2; 32]))
         .expect("it is taken");
     assert!(!second.1);
     // The same of a batch that is taken back.
@@ -1743,7 +1772,7 @@ fn a_full_disk_suspends_the_coordinator_and_loses_nothing() {
     commits.store(usize::MAX, Ordering::Relaxed);
     assert!(shell.resume(false));
     let again = shell
-        .submit(&batches[1], origin("c", [2; 32]))
+        .submit(MAIN, &batches[1], origin("c", [2; 32]))
         .expect("the ledger went back with the chain");
     assert!(!again.1);
     drop(shell);

@@ -8,10 +8,11 @@ use crate::core::{
     id::TaskKind,
     operator::WorkerView,
     record::{BatchRecord, BatchStatus, Operations, TaskStatus},
+    rollup::{RollupRecord, RollupStatus},
 };
 
 /// A batch without its tasks.
-pub(super) fn batch_summary(batch: &BatchRecord) -> v1::BatchInfo {
+pub(super) fn batch_summary(core: &Core, batch: &BatchRecord) -> v1::BatchInfo {
     let moment = |at: Option<crate::core::id::UnixMs>| at.map_or(0, |at| at.0);
     v1::BatchInfo {
         batch_id: batch.id.to_string(),
@@ -34,6 +35,12 @@ pub(super) fn batch_summary(batch: &BatchRecord) -> v1::BatchInfo {
         shard_vk_digest: batch.keys.shard_vk.to_vec().into(),
         aggregation_vk_digest: batch.keys.aggregation_vk.to_vec().into(),
         counts: Some(counts(batch.operations)),
+        rollup: core
+            .rollup(batch.rollup)
+            .map_or_else(String::new, |rollup| rollup.name.clone()),
+        priority: batch.wishes.priority,
+        deadline_unix_ms: moment(batch.wishes.deadline),
+        labels: batch.wishes.labels.clone(),
     }
 }
 
@@ -52,7 +59,34 @@ fn counts(operations: Operations) -> v1::OperationCounts {
 pub(super) fn batch_info(core: &Core, batch: &BatchRecord) -> v1::BatchInfo {
     v1::BatchInfo {
         tasks: core.tasks_of(batch.id).map(task_info).collect(),
-        ..batch_summary(batch)
+        ..batch_summary(core, batch)
+    }
+}
+
+/// A rollup as a message.
+pub(super) fn rollup_info(core: &Core, rollup: &RollupRecord) -> v1::RollupInfo {
+    let status = match rollup.status {
+        RollupStatus::Making => v1::RollupStatus::Making,
+        RollupStatus::Live => v1::RollupStatus::Live,
+        RollupStatus::Leaving | RollupStatus::Gone => v1::RollupStatus::Leaving,
+    };
+    let head = core.head(rollup.number);
+    v1::RollupInfo {
+        name: rollup.name.clone(),
+        chain_id: rollup.chain_id,
+        contract: rollup.contract.to_vec().into(),
+        status: status.into(),
+        paused: rollup.paused,
+        weight: rollup.weight,
+        tenant: rollup.tenant.0.clone(),
+        next_batch_number: head.next_number,
+        head_root: head.root.0.to_vec().into(),
+        head_time: head.time,
+        queue_head: head.queue_head,
+        batches_open: u32::try_from(core.open_batches_of(rollup.number)).unwrap_or(u32::MAX),
+        start_batch_number: rollup.start.next_number,
+        start_root: rollup.start.root.0.to_vec().into(),
+        created_unix_ms: rollup.created.0,
     }
 }
 
@@ -93,6 +127,7 @@ pub(super) fn reason(reason: &Reason) -> v1::Reason {
         } => (Code::Quarantined, Some(task)),
         Reason::Failed { task, .. } => (Code::Failed, Some(task)),
         Reason::Paused => (Code::Paused, None),
+        Reason::RollupPaused { .. } => (Code::RollupPaused, None),
         Reason::AtWork { task, .. } => (Code::AtWork, Some(task)),
         Reason::WorkerLost { task, .. } => (Code::WorkerLost, Some(task)),
         Reason::NoWorker { .. } => (Code::NoWorker, None),
@@ -108,7 +143,7 @@ pub(super) fn reason(reason: &Reason) -> v1::Reason {
     }
 }
 
-fn batch_status(status: BatchStatus) -> v1::BatchStatus {
+pub(super) fn batch_status(status: BatchStatus) -> v1::BatchStatus {
     match status {
         BatchStatus::Queued => v1::BatchStatus::Queued,
         BatchStatus::Proving => v1::BatchStatus::Proving,

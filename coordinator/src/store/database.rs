@@ -8,7 +8,7 @@ use std::{fs::File, ops::RangeInclusive, path::Path};
 
 use redb::{Builder, Error, ReadableDatabase, TableDefinition};
 
-use super::records::Change;
+use super::records::{Change, Entry};
 
 /// Memory that redb may use for its cache, bytes.
 const CACHE_BYTES: usize = 64 << 20;
@@ -58,6 +58,22 @@ impl Database {
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let records = self.0.begin_read()?.open_table(RECORDS)?;
         Ok(records.get(key)?.map(|value| value.value().to_vec()))
+    }
+
+    /// The last entries whose key is at least `[kind]` and below `before`, the last first; at most `limit`.
+    pub(super) fn last(&self, kind: u8, before: &[u8], limit: usize) -> Result<Vec<Entry>, Error> {
+        let records = self.0.begin_read()?.open_table(RECORDS)?;
+        let first = [kind];
+        if before <= first.as_slice() {
+            return Ok(Vec::new());
+        }
+        let entries = records.range(first.as_slice()..before)?.rev().take(limit);
+        entries
+            .map(|entry| {
+                let (key, value) = entry?;
+                Ok((key.value().to_vec(), value.value().to_vec()))
+            })
+            .collect()
     }
 
     /// Shows all entries whose key begins with one of these bytes, in the order of their keys.

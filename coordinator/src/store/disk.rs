@@ -19,8 +19,9 @@ use super::{
     database::{Database, is_damage},
     kept::{Found, KeptStore, Opening},
     migrations::{self, EARLIER_ARTIFACTS},
-    records::{Change, Records, Room, corrupt},
+    records::{Change, Entry, Records, Room, corrupt},
 };
+use crate::core::rollup::RollupRecord;
 
 /// The database in the store's folder.
 const DATABASE: &str = "database.redb";
@@ -64,7 +65,7 @@ impl Opening {
         let records = match is_there {
             true => {
                 let embedded = Embedded::open(path, lock)?;
-                migrations::run(&name, &embedded, &artifacts, &path.join(EARLIER_ARTIFACTS))?;
+                migrations::run(&name, &embedded, &artifacts, Some(&path.join(EARLIER_ARTIFACTS)))?;
                 // What was renamed into the folder, or made in it, by a start that was killed.
                 sync_folder(path)?;
                 Found::Records(Box::new(embedded))
@@ -83,12 +84,16 @@ impl Opening {
 }
 
 impl KeptStore {
-    /// Opens the store in `path`. A folder without a store becomes one, with the accounts of `first`.
+    /// Opens the store in `path`. A folder without a store becomes one, with `first`, if there is one.
     ///
     /// # Errors
     /// As [`Opening::begin`] and [`Opening::complete`].
-    pub fn open(path: &Path, identity: &Identity, first: impl FnOnce() -> State) -> Result<Self, StoreError> {
-        Opening::begin(path, &ArtifactOptions::default())?.complete(identity, &[], first, None)
+    pub fn open(
+        path: &Path,
+        identity: &Identity,
+        first: impl FnOnce() -> Option<(RollupRecord, State)>,
+    ) -> Result<Self, StoreError> {
+        Opening::begin(path, &ArtifactOptions::default())?.complete(identity, &[], first)
     }
 }
 
@@ -119,6 +124,10 @@ impl Records for Embedded {
 
     fn each(&self, kinds: RangeInclusive<u8>, show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
         self.with(|database| database.each(kinds, show))
+    }
+
+    fn last(&self, kind: u8, before: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.with(|database| database.last(kind, before, limit))
     }
 
     fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
@@ -222,24 +231,34 @@ mod tests {
 
     use super::super::{
         Location, SCHEMA, Store as _,
-        conformance::{START, first, identity},
-        kept::KnownStart,
-        records::{ARTIFACT, IDENTITY, STORE_ID, decode, encode},
+        conformance::{START, a_batch, first, first_state, identity},
+        migrations::EarlierBatch,
+        records::{
+            ARTIFACT, BATCH, IDENTITY, RETIRED, ROLLUP, START_DIGEST, STORE_ID, batch_key, decode, encode,
+        },
     };
     use super::*;
     use crate::core::{
-        Head, Snapshot,
-        id::{BatchId, StateRoot, TaskId},
-        record::{ArtifactKey, TaskRecord, Write},
+        Limits, Snapshot,
+        id::{BatchId, RollupNumber, TaskId, Tenant, UnixMs},
+        record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, Write},
+        rollup::after,
+        simulation::some_rollup,
     };
     use rules::account::{AccountIndex, Hashed, hashed};
 
     fn accounts() -> Vec<(AccountIndex, Hashed)> {
-        first().hashed().collect()
+        first_state().hashed().collect()
+    }
+
+    fn the_state(store: &KeptStore) -> State {
+        let mut states = store.states().expect("readable");
+        assert_eq!(states.len(), 1);
+        states.remove(&MAIN).expect("the first rollup's")
     }
 
     fn stored(store: &KeptStore) -> Vec<(AccountIndex, Hashed)> {
-        let state = store.state().expect("readable");
+        let state = the_state(store);
         let rebuilt = State::from_accounts(state.accounts().map(|(index, account)| (index, *account)));
         assert_eq!(state.root(), rebuilt.root());
         state.hashed().collect()
@@ -249,6 +268,7 @@ mod tests {
         KeptStore::open(path, &identity(), first).expect("it opens")
     }
 
+    const MAIN: RollupNumber = RollupNumber(0);
     const INPUT: ArtifactKey = ArtifactKey::ShardInput(BatchId(1), 0);
 
     /// The file of an artifact.
@@ -267,7 +287,7 @@ mod tests {
             ..ArtifactOptions::default()
         };
         let opening = Opening::begin(path, &options).expect("it begins");
-        opening.complete(&identity(), &[], first, None).expect("it opens")
+        opening.complete(&identity(), &[], first).expect("it opens")
     }
 
     #[test]
@@ -286,7 +306,7 @@ mod tests {
             Write::Task(gone.clone()),
             Write::Artifact(INPUT, vec![9; 100_000]),
             Write::Artifact(ArtifactKey::Undo(BatchId(1)), vec![]),
-            Write::Accounts(changed),
+            Write::Accounts(MAIN, changed),
             Write::Paused(true),
         ];
         store.commit(&writes).expect("it commits");
@@ -303,6 +323,8 @@ mod tests {
             snapshot,
             Snapshot {
                 epoch: 2,
+                rollups: vec![some_rollup(0, START)],
+                last_retired: BatchId(0),
                 batches: vec![],
                 tasks: vec![task],
                 paused: true,
@@ -313,12 +335,12 @@ mod tests {
             store.artifact(ArtifactKey::Undo(BatchId(1))).expect("readable"),
             None
         );
-        let state = store.state().expect("readable");
+        let state = the_state(&store);
         assert_eq!(state.accounts().len(), accounts().len() + 1);
         assert_eq!(state.get(index), Some(&account));
         assert_eq!(state.get(made), Some(&account));
         // What was made can be taken back.
-        let before = Write::Accounts(vec![(made, None), (index, Some(accounts()[0].1))]);
+        let before = Write::Accounts(MAIN, vec![(made, None), (index, Some(accounts()[0].1))]);
         store.commit(&[before]).expect("it commits");
         assert_eq!(stored(&store), accounts());
     }
@@ -363,23 +385,41 @@ mod tests {
             assert_eq!(*stored, schema.to_string());
             let text = refused.expect_err("it is refused").to_string();
             assert!(
-                text.contains("this version has 7") && text.contains("--snapshot"),
+                text.contains("this version has 8") && text.contains("--snapshot"),
                 "{text}"
             );
         }
     }
 
     #[test]
-    fn a_store_knows_what_it_began_with_and_the_digest_of_its_snapshot() {
+    fn a_store_knows_its_rollups_before_it_is_opened() {
         let folder = tempfile::tempdir().expect("a folder");
         let begin = || Opening::begin(folder.path(), &ArtifactOptions::default()).expect("it is free");
-        assert_eq!(begin().start().expect("nothing is there"), None);
-        for digest in [Some([3; 32]), None, Some([4; 32])] {
-            let opened = begin().complete(&identity(), &[], first, digest);
-            drop(opened.expect("it opens"));
-            let known = KnownStart { start: START, digest };
-            assert_eq!(begin().start().expect("readable"), Some(known));
-        }
+        assert_eq!(begin().rollups().expect("nothing is there"), None);
+        // It may begin with none.
+        let opened = begin().complete(&identity(), &[], || None);
+        let store = opened.expect("it opens");
+        assert!(store.states().expect("readable").is_empty());
+        assert_eq!(store.snapshot().expect("readable").rollups, []);
+        let made = [some_rollup(0, START), some_rollup(1, START)];
+        let writes = made.clone().map(|rollup| Write::Rollup(Box::new(rollup)));
+        store.commit(&writes).expect("it commits");
+        drop(store);
+        assert_eq!(begin().rollups().expect("readable"), Some(made.to_vec()));
+    }
+
+    #[test]
+    fn a_batch_without_its_rollup_is_damage() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        let batch = BatchRecord {
+            rollup: RollupNumber(9),
+            ..a_batch(BatchId(1))
+        };
+        let write = [Write::Batch(Box::new(batch))];
+        store.commit(&write).expect("it commits");
+        let text = store.snapshot().expect_err("there is no such rollup").to_string();
+        assert!(text.contains("rollup of batch b1 is missing"), "{text}");
     }
 
     #[test]
@@ -558,57 +598,6 @@ mod tests {
                     ..same.clone()
                 },
             ),
-            (
-                "chain id",
-                Identity {
-                    chain_id: 99,
-                    ..same.clone()
-                },
-            ),
-            (
-                "contract",
-                Identity {
-                    contract: [99; 20],
-                    ..same.clone()
-                },
-            ),
-            (
-                "first state's root",
-                Identity {
-                    start: Head {
-                        root: StateRoot([99; 32]),
-                        ..START
-                    },
-                    ..same.clone()
-                },
-            ),
-            (
-                "first batch number",
-                Identity {
-                    start: Head {
-                        next_number: 99,
-                        ..START
-                    },
-                    ..same.clone()
-                },
-            ),
-            (
-                "time before its first batch",
-                Identity {
-                    start: Head { time: 99, ..START },
-                    ..same.clone()
-                },
-            ),
-            (
-                "queue head before its first batch",
-                Identity {
-                    start: Head {
-                        queue_head: 99,
-                        ..START
-                    },
-                    ..same.clone()
-                },
-            ),
         ];
         for (name, other) in others {
             match KeptStore::open(folder.path(), &other, first) {
@@ -684,6 +673,92 @@ mod tests {
         );
     }
 
+    /// What schemas 6 and 7 had of rollups: one, in the identity.
+    fn to_one_rollup(database: &Database, schema: u32) {
+        let identity = Identity { schema, ..identity() };
+        let rollup = some_rollup(0, START);
+        let identity = encode(&(identity, rollup.chain_id, rollup.contract, START));
+        let mut changes = vec![
+            Change::Insert(vec![IDENTITY], identity),
+            Change::Insert(vec![START_DIGEST], encode(&[3u8; 32])),
+        ];
+        let mut show = |key: &[u8], value: &[u8]| {
+            if key[0] == ROLLUP {
+                return changes.push(Change::Remove(key.to_vec()));
+            }
+            let batch: BatchRecord = decode("a batch", value).expect("it decodes");
+            changes.push(Change::Remove(key.to_vec()));
+            let key = batch_key(BATCH, batch.id);
+            changes.push(Change::Insert(key, encode(&EarlierBatch::from(batch))));
+        };
+        for kind in [BATCH, RETIRED, ROLLUP] {
+            database.each(kind..=kind, &mut show).expect("readable");
+        }
+        database.commit(changes).expect("it commits");
+    }
+
+    #[test]
+    fn a_store_of_schema_7_has_one_rollup_and_lets_go_of_what_is_past() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        let kept = Limits::default().rollback_max;
+        // A chain of which two batches are past, one that is not proven keeps a third, and two were taken back.
+        let of = |id: u64, number: u64, status: BatchStatus| BatchRecord {
+            number,
+            status,
+            request_id: format!("r{id}"),
+            ..a_batch(BatchId(id))
+        };
+        let proven = BatchStatus::Proven;
+        let batches = [
+            of(1, 7, proven),
+            of(2, 8, proven),
+            of(3, 9, BatchStatus::Cancelled),
+            of(4, 9, BatchStatus::Proving),
+            of(5, 10, proven),
+            of(6, 11, BatchStatus::RolledBack),
+            of(7, 10 + kept, proven),
+        ];
+        let writes = batches.clone().map(|batch| Write::Batch(Box::new(batch)));
+        store.commit(&writes).expect("it commits");
+        drop(store);
+        let database = Database::open(&folder.path().join(DATABASE)).expect("it opens");
+        to_one_rollup(&database, 7);
+        drop(database);
+        for _ in 0..2 {
+            let store = open(folder.path());
+            let snapshot = store.snapshot().expect("readable");
+            let ids: Vec<u64> = snapshot.batches.iter().map(|batch| batch.id.0).collect();
+            assert_eq!(ids, [4, 5, 7]);
+            assert_eq!(snapshot.last_retired, BatchId(6));
+            let [rollup] = snapshot.rollups.as_slice() else {
+                panic!("{:?}", snapshot.rollups);
+            };
+            let expected = RollupRecord {
+                name: "main".into(),
+                digest: Some([3; 32]),
+                floor: after(&batches[1]),
+                created: UnixMs(0),
+                ..some_rollup(0, START)
+            };
+            let found = RollupRecord {
+                created: UnixMs(0),
+                ..rollup.clone()
+            };
+            assert_eq!(found, expected);
+            let retired = store.retired_before(BatchId(u64::MAX), 9).expect("readable");
+            let ids: Vec<u64> = retired.iter().map(|batch| batch.id.0).collect();
+            assert_eq!(ids, [6, 3, 2, 1]);
+            assert_eq!(retired[3], batches[0]);
+            for (request, batch) in [("r1", Some(BatchId(1))), ("r3", None), ("r4", None)] {
+                let tenant = Tenant(batches[0].tenant.0.clone());
+                let found = store.requested(MAIN, &tenant, request).expect("readable");
+                assert_eq!(found.map(|found| found.id), batch, "{request}");
+            }
+            assert_eq!(stored(&store), accounts());
+        }
+    }
+
     /// What schema 6 knew of an artifact: its bytes and their digest, and no object.
     fn to_schema_6(path: &Path) -> Vec<PathBuf> {
         let earlier = path.join(EARLIER_ARTIFACTS);
@@ -702,12 +777,8 @@ mod tests {
             files.push(file);
         };
         database.each(ARTIFACT..=ARTIFACT, &mut show).expect("readable");
-        let six = Identity {
-            schema: 6,
-            ..identity()
-        };
-        changes.push(Change::Insert(vec![IDENTITY], encode(&six)));
         database.commit(changes).expect("it commits");
+        to_one_rollup(&database, 6);
         fs::remove_dir_all(path.join(OWN_FOLDER)).expect("removed");
         files
     }

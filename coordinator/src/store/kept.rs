@@ -1,21 +1,26 @@
 //! The store over records and artifacts, wherever these are.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use rules::state::{State, StateBuilder};
+use rules::{
+    account::AccountIndex,
+    state::{State, StateBuilder},
+};
 
 use super::{
     Identity, Store, StoreError,
     artifacts::{Artifacts, Collected, Entry, ReadError, StoreId},
     records::{
-        ACCOUNT, ARTIFACT, BATCH, Change, EPOCH, IDENTITY, PAUSED, Records, Room, START_DIGEST, STORE_ID,
-        TASK, account_entry, account_key, artifact_key, changes, corrupt, decode, encode,
+        ACCOUNT, ARTIFACT, BATCH, Change, EPOCH, Entry as Record, IDENTITY, PAUSED, RETIRED, ROLLUP, Records,
+        Room, STORE_ID, TASK, account_entry, account_key, artifact_key, batch_key, changes, corrupt, decode,
+        encode, request_key, rollup_key,
     },
 };
 use crate::core::{
-    Head, Snapshot,
-    id::KeyId,
+    Snapshot,
+    id::{BatchId, KeyId, RollupNumber, Tenant},
     record::{ArtifactKey, BatchRecord, Write},
+    rollup::RollupRecord,
 };
 
 /// A store that is open.
@@ -30,15 +35,6 @@ pub struct KeptStore {
     pub(super) epoch: u32,
     /// Whether it is this process that writes.
     pub(super) writes: bool,
-}
-
-/// What a store begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KnownStart {
-    /// What its first batch follows.
-    pub start: Head,
-    /// SHA-256 of the snapshot that it was opened with last; none where there was none.
-    pub digest: Option<[u8; 32]>,
 }
 
 /// A store that is this process's, before it is known what is asked of it.
@@ -60,19 +56,24 @@ pub(super) enum Found {
 }
 
 impl Opening {
-    /// What the store begins with; none where it is yet to be made.
+    /// Its name in errors.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The rollups that the store has, those that are gone too; none where it is yet to be made.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn start(&self) -> Result<Option<KnownStart>, StoreError> {
+    pub fn rollups(&self) -> Result<Option<Vec<RollupRecord>>, StoreError> {
         let Found::Records(records) = &self.records else {
             return Ok(None);
         };
-        known_start(&**records).map(Some)
+        rollups(&**records).map(Some)
     }
 
     /// Opens the store for an identity, or for one that follows those among `previous`, whose keys are served on. One that is not there
-    /// yet is made, with the accounts of `first`. `digest` is that of their snapshot.
+    /// yet is made, with `first`, if there is one.
     ///
     /// # Errors
     /// [`StoreError::Mismatch`] if it was made for another identity; [`StoreError::KeysNeeded`] if open batches need keys that are none of
@@ -81,12 +82,11 @@ impl Opening {
         self,
         identity: &Identity,
         previous: &[Identity],
-        first: impl FnOnce() -> State,
-        digest: Option<[u8; 32]>,
+        first: impl FnOnce() -> Option<(RollupRecord, State)>,
     ) -> Result<KeptStore, StoreError> {
         let records = match self.records {
             Found::Records(records) => records,
-            Found::Room(room) => fill(room, identity, &first())?,
+            Found::Room(room) => fill(room, identity, first())?,
         };
         check_identity(&self.name, &*records, identity, previous)?;
         let epoch = epoch(&*records)? + 1;
@@ -100,10 +100,6 @@ impl Opening {
         records.commit(vec![
             Change::Insert(vec![IDENTITY], encode(identity)),
             Change::Insert(vec![EPOCH], encode(&epoch)),
-            match digest {
-                Some(digest) => Change::Insert(vec![START_DIGEST], encode(&digest)),
-                None => Change::Remove(vec![START_DIGEST]),
-            },
         ])?;
         Ok(KeptStore {
             name: self.name,
@@ -116,14 +112,15 @@ impl Opening {
     }
 }
 
-/// What a store begins with, whose identity is there.
-pub(super) fn known_start(records: &dyn Records) -> Result<KnownStart, StoreError> {
-    let stored = records.get(&[START_DIGEST])?;
-    let digest = stored
-        .map(|stored| decode("the snapshot's digest", &stored))
-        .transpose()?;
-    let start = identity(records)?.start;
-    Ok(KnownStart { start, digest })
+/// The rollups that there are, and were.
+fn rollups(records: &dyn Records) -> Result<Vec<RollupRecord>, StoreError> {
+    let rollups = records.scan(ROLLUP)?;
+    let rollups = rollups.iter().map(|(_, rollup)| decode("a rollup", rollup));
+    rollups.collect()
+}
+
+fn batch((_, value): &Record) -> Result<BatchRecord, StoreError> {
+    decode("a batch", value)
 }
 
 /// Refuses a store of another identity than these.
@@ -163,12 +160,9 @@ pub(super) fn epoch(records: &dyn Records) -> Result<u32, StoreError> {
 }
 
 impl KeptStore {
-    /// What its first batch follows.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn start(&self) -> Result<Head, StoreError> {
-        Ok(identity(&*self.records)?.start)
+    /// Its name in errors.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Refuses a store of another identity than these.
@@ -205,15 +199,23 @@ fn identity(records: &dyn Records) -> Result<Identity, StoreError> {
 }
 
 /// Makes the records of a new store.
-fn fill(room: Box<dyn Room>, identity: &Identity, first: &State) -> Result<Box<dyn Records>, StoreError> {
+fn fill(
+    room: Box<dyn Room>,
+    identity: &Identity,
+    first: Option<(RollupRecord, State)>,
+) -> Result<Box<dyn Records>, StoreError> {
     let about = [
         Change::Insert(vec![IDENTITY], encode(identity)),
         Change::Insert(vec![EPOCH], encode(&0u32)),
         Change::Insert(vec![STORE_ID], encode(&StoreId::draw())),
     ];
-    let accounts = first.hashed();
-    let accounts = accounts.map(|(index, hashed)| Change::Insert(account_key(index), encode(&hashed)));
-    room.fill(&mut about.into_iter().chain(accounts))
+    let rollup = first.iter().map(|(rollup, _)| rollup);
+    let rollup = rollup.map(|rollup| Change::Insert(rollup_key(rollup.number), encode(rollup)));
+    let accounts = first.iter().flat_map(|(rollup, state)| {
+        let accounts = state.hashed();
+        accounts.map(|(index, hashed)| Change::Insert(account_key(rollup.number, index), encode(&hashed)))
+    });
+    room.fill(&mut about.into_iter().chain(rollup).chain(accounts))
 }
 
 /// Refuses a store with open batches whose keys are not served.
@@ -252,21 +254,84 @@ impl Store for KeptStore {
             };
             damage = damage.take().or(read.err());
         })?;
-        damage.map_or(Ok(snapshot), Err)
+        if let Some(damage) = damage {
+            return Err(damage);
+        }
+        // After the batches: rollups never go, so that no batch is seen without its own.
+        snapshot.rollups = rollups(&*self.records)?;
+        let is_there = |batch: &BatchRecord| {
+            let mut rollups = snapshot.rollups.iter();
+            rollups.any(|rollup| rollup.number == batch.rollup)
+        };
+        if let Some(batch) = snapshot.batches.iter().find(|batch| !is_there(batch)) {
+            let what = format!("the rollup of batch {} is missing", batch.id);
+            return Err(corrupt(&what));
+        }
+        let last = self.records.last(RETIRED, &[RETIRED + 1], 1)?;
+        snapshot.last_retired = last.first().map_or(Ok(BatchId(0)), |last| Ok(batch(last)?.id))?;
+        Ok(snapshot)
     }
 
-    fn state(&self) -> Result<State, StoreError> {
-        let mut state = StateBuilder::default();
+    fn states(&self) -> Result<BTreeMap<RollupNumber, State>, StoreError> {
+        let mut states = BTreeMap::new();
+        // They come rollup by rollup.
+        let mut building: Option<(RollupNumber, StateBuilder)> = None;
         let mut damage = None;
         let mut add = |key: &[u8], value: &[u8]| match account_entry(key, value) {
-            Ok((index, hashed)) => drop(state.add(index, hashed)),
+            Ok((rollup, index, hashed)) => {
+                if let Some((before, state)) = building.take_if(|(before, _)| *before != rollup) {
+                    states.insert(before, state.build());
+                }
+                let (_, state) = building.get_or_insert_with(|| (rollup, StateBuilder::default()));
+                state.add(index, hashed);
+            }
             Err(error) => damage = damage.take().or(Some(error)),
         };
         self.records.each(ACCOUNT..=ACCOUNT, &mut add)?;
-        match damage {
-            Some(error) => Err(error),
-            None => Ok(state.build()),
+        if let Some((rollup, state)) = building {
+            states.insert(rollup, state.build());
         }
+        damage.map_or(Ok(states), Err)
+    }
+
+    fn accounts_of(&self, rollup: RollupNumber, limit: usize) -> Result<Vec<AccountIndex>, StoreError> {
+        let next = match rollup.0 + 1 {
+            RollupNumber::MAX => vec![ACCOUNT + 1],
+            next => account_key(RollupNumber(next), AccountIndex::NONE),
+        };
+        let found = self.records.last(ACCOUNT, &next, limit)?;
+        let mut accounts = Vec::with_capacity(found.len());
+        for (key, value) in &found {
+            let (of, index, _) = account_entry(key, value)?;
+            if of != rollup {
+                break;
+            }
+            accounts.push(index);
+        }
+        Ok(accounts)
+    }
+
+    fn retired(&self, id: BatchId) -> Result<Option<BatchRecord>, StoreError> {
+        let found = self.records.get(&batch_key(RETIRED, id))?;
+        found.map(|found| decode("a batch", &found)).transpose()
+    }
+
+    fn retired_before(&self, before: BatchId, limit: usize) -> Result<Vec<BatchRecord>, StoreError> {
+        let found = self.records.last(RETIRED, &batch_key(RETIRED, before), limit)?;
+        found.iter().map(batch).collect()
+    }
+
+    fn requested(
+        &self,
+        rollup: RollupNumber,
+        tenant: &Tenant,
+        request_id: &str,
+    ) -> Result<Option<BatchRecord>, StoreError> {
+        let found = self.records.get(&request_key(rollup, tenant, request_id))?;
+        let id = found
+            .map(|found| decode("a request's batch", &found))
+            .transpose()?;
+        id.map_or(Ok(None), |id| self.retired(id))
     }
 
     fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {

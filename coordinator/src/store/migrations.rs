@@ -5,18 +5,28 @@
 //! that.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
 
+use rules::operation::RollupId;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    SCHEMA, StoreError,
+    Identity, SCHEMA, StoreError,
     artifacts::{Artifacts, Entry, StoreId, io_error, sync_folder},
-    records::{ARTIFACT, Change, IDENTITY, Records, STORE_ID, corrupt, decode, encode},
+    records::{
+        ARTIFACT, BATCH, Change, IDENTITY, Records, START_DIGEST, STORE_ID, changes, corrupt, decode, encode,
+    },
+};
+use crate::core::{
+    Head, Limits,
+    id::{BatchId, KeyId, RollupNumber, StateRoot, Tenant, UnixMs},
+    record::{BatchRecord, BatchStatus, Operations, Wishes, Write},
+    rollup::{NewRollup, RollupRecord, RollupStatus, after},
 };
 
 /// The artifacts' folder up to schema 6.
@@ -30,18 +40,21 @@ const EARLIER_EPOCH: u32 = 0;
 struct Migrating<'a> {
     records: &'a dyn Records,
     artifacts: &'a Artifacts,
-    /// Where artifacts were up to schema 6.
-    earlier: &'a Path,
+    /// Where artifacts were up to schema 6, if there are such stores.
+    earlier: Option<&'a Path>,
 }
 
 type Migration = fn(&Migrating<'_>) -> Result<(), StoreError>;
 
 /// The migration from each schema to the next.
-const MIGRATIONS: [(u32, Migration); 1] = [(6, |store| store.objects_by_content())];
+const MIGRATIONS: [(u32, Migration); 2] = [
+    (6, |store| store.objects_by_content()),
+    (7, |store| store.one_rollup_of_several()),
+];
 const _: () = assert!(MIGRATIONS[MIGRATIONS.len() - 1].0 + 1 == SCHEMA);
 
 /// Brings a store to this version's schema. Nothing else of it is read before: its identity begins with its schema. `earlier` is where
-/// its artifacts were up to schema 6.
+/// its artifacts were up to schema 6, where there are such stores.
 ///
 /// # Errors
 /// [`StoreError::Schema`] where it is of a schema that none leads from, and what keeps a migration from going on.
@@ -49,7 +62,7 @@ pub(super) fn run(
     name: &str,
     records: &dyn Records,
     artifacts: &Artifacts,
-    earlier: &Path,
+    earlier: Option<&Path>,
 ) -> Result<(), StoreError> {
     let store = Migrating {
         records,
@@ -101,6 +114,9 @@ impl Migrating<'_> {
     /// content, where the store is told to keep them.
     fn objects_by_content(&self) -> Result<(), StoreError> {
         let owner = self.owner()?;
+        let Some(earlier) = self.earlier else {
+            return Err(corrupt("it is of schema 6, which only folders have"));
+        };
         // Nothing of it counts before it is named.
         self.artifacts.claim(owner, false)?;
         let mut changes = Vec::new();
@@ -111,7 +127,7 @@ impl Migrating<'_> {
                 let entry: EarlierEntry = decode("an artifact's entry", entry)?;
                 let name =
                     std::str::from_utf8(&key[1..]).map_err(|_| corrupt("an artifact's name is no text"))?;
-                whole.extend(entry.read(&self.earlier.join(name))?);
+                whole.extend(entry.read(&earlier.join(name))?);
                 changes.push(Change::Insert(key.clone(), encode(&entry.named())));
             }
             let whole: Vec<&[u8]> = whole.iter().map(Vec::as_slice).collect();
@@ -138,7 +154,7 @@ impl Migrating<'_> {
     /// Removes the files of schema 6, of which the store has copies. What cannot be removed is in nobody's way, and tried again at the
     /// next opening.
     fn remove_earlier_artifacts(&self) {
-        let folder = self.earlier;
+        let Some(folder) = self.earlier else { return };
         match fs::remove_dir_all(folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
@@ -149,6 +165,169 @@ impl Migrating<'_> {
                     tracing::warn!(%error, "the earlier version's artifacts may come back after a loss of power");
                 }
             }
+        }
+    }
+}
+
+/// What the one rollup of a store of before is called.
+const EARLIER_ROLLUP: &str = "main";
+
+impl Migrating<'_> {
+    /// 7 to 8: a store was of one rollup, and batches that nothing can happen to any more were among the others.
+    fn one_rollup_of_several(&self) -> Result<(), StoreError> {
+        let stored = self.records.get(&[IDENTITY])?.unwrap_or_default();
+        let earlier: EarlierIdentity = decode("the identity", &stored)?;
+        let digest = self.records.get(&[START_DIGEST])?;
+        let digest = digest
+            .map(|digest| decode("the snapshot's digest", &digest))
+            .transpose()?;
+        let number = RollupNumber(0);
+        let batches = self.records.scan(BATCH)?;
+        let batches = batches
+            .iter()
+            .map(|(_, batch)| Ok(decode::<EarlierBatch>("a batch", batch)?.of(number)));
+        let batches = batches.collect::<Result<Vec<BatchRecord>, StoreError>>()?;
+        let new = NewRollup {
+            name: EARLIER_ROLLUP.into(),
+            rollup_id: RollupId {
+                chain_id: earlier.chain_id,
+                contract: earlier.contract,
+            },
+            tenant: Tenant::default(),
+            weight: 1,
+            start: earlier.start,
+            digest,
+        };
+        let created = batches.first().map_or(UnixMs(0), |batch| batch.accepted);
+        let mut rollup = RollupRecord::new(number, new, created, RollupStatus::Live);
+        let retired = retired(&batches, &mut rollup);
+        let writes = batches
+            .into_iter()
+            .map(|batch| match retired.contains(&batch.id) {
+                true => Write::Retire(Box::new(batch)),
+                false => Write::Batch(Box::new(batch)),
+            });
+        let writes = writes.chain([Write::Rollup(Box::new(rollup))]);
+        let mut all: Vec<Change> = writes
+            .flat_map(|write| changes(&write, &mut std::iter::empty()))
+            .collect();
+        all.push(Change::Remove(vec![START_DIGEST]));
+        let identity = Identity {
+            schema: 8,
+            ..earlier.identity
+        };
+        all.push(Change::Insert(vec![IDENTITY], encode(&identity)));
+        self.records.commit(all)
+    }
+}
+
+/// The batches that nothing can happen to any more; what follows on those of the chain is the rollup's floor.
+fn retired(batches: &[BatchRecord], rollup: &mut RollupRecord) -> BTreeSet<BatchId> {
+    let (taken_back, chain): (Vec<_>, Vec<_>) =
+        batches.iter().partition(|batch| batch.status.is_taken_back());
+    let mut chain = chain;
+    chain.sort_by_key(|batch| batch.number);
+    let newest = chain.last().map_or(0, |batch| batch.number);
+    let kept = Limits::default().rollback_max;
+    let is_past = |batch: &&&BatchRecord| batch.is_final() && batch.number.saturating_add(kept) <= newest;
+    let past: Vec<_> = chain.iter().take_while(is_past).collect();
+    if let Some(last) = past.last() {
+        rollup.floor = after(last);
+    }
+    let past = past.into_iter().map(|batch| batch.id);
+    taken_back.into_iter().map(|batch| batch.id).chain(past).collect()
+}
+
+/// What a store of schema 7 was for.
+#[derive(Debug, Deserialize)]
+struct EarlierIdentity {
+    identity: Identity,
+    chain_id: u64,
+    contract: [u8; 20],
+    start: Head,
+}
+
+/// A batch at schema 7.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+pub(super) struct EarlierBatch {
+    id: BatchId,
+    tenant: Tenant,
+    request_id: String,
+    sha256: [u8; 32],
+    number: u64,
+    keys: KeyId,
+    time: u64,
+    old_root: StateRoot,
+    new_root: StateRoot,
+    operations: Operations,
+    queue_head: u64,
+    shards: u32,
+    shards_done: u32,
+    status: BatchStatus,
+    revision: u64,
+    accepted: UnixMs,
+    started: Option<UnixMs>,
+    shards_done_at: Option<UnixMs>,
+    finished: Option<UnixMs>,
+    failure: Option<String>,
+}
+
+#[cfg(test)]
+impl EarlierBatch {
+    /// What schema 7 knew of a batch.
+    pub(super) fn from(batch: BatchRecord) -> Self {
+        Self {
+            id: batch.id,
+            tenant: batch.tenant,
+            request_id: batch.request_id,
+            sha256: batch.sha256,
+            number: batch.number,
+            keys: batch.keys,
+            time: batch.time,
+            old_root: batch.old_root,
+            new_root: batch.new_root,
+            operations: batch.operations,
+            queue_head: batch.queue_head,
+            shards: batch.shards,
+            shards_done: batch.shards_done,
+            status: batch.status,
+            revision: batch.revision,
+            accepted: batch.accepted,
+            started: batch.started,
+            shards_done_at: batch.shards_done_at,
+            finished: batch.finished,
+            failure: batch.failure,
+        }
+    }
+}
+
+impl EarlierBatch {
+    /// As a batch of a rollup, of which nobody wished anything.
+    fn of(self, rollup: RollupNumber) -> BatchRecord {
+        BatchRecord {
+            id: self.id,
+            rollup,
+            tenant: self.tenant,
+            request_id: self.request_id,
+            wishes: Wishes::default(),
+            sha256: self.sha256,
+            number: self.number,
+            keys: self.keys,
+            time: self.time,
+            old_root: self.old_root,
+            new_root: self.new_root,
+            operations: self.operations,
+            queue_head: self.queue_head,
+            shards: self.shards,
+            shards_done: self.shards_done,
+            status: self.status,
+            revision: self.revision,
+            accepted: self.accepted,
+            started: self.started,
+            shards_done_at: self.shards_done_at,
+            finished: self.finished,
+            failure: self.failure,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What survives a crash: the rollup's accounts, batches, tasks and artifacts.
+//! What survives a crash: rollups with their accounts and batches, tasks and artifacts.
 //!
-//! A store belongs to one rollup, one beginning and one set of keys ([`Identity`]), and to one process at a time. Its keys are followed
-//! by others only where they are served on ([`Opening::complete`]).
+//! A store belongs to one set of keys ([`Identity`]), and to one process at a time. Its keys are followed by others only where they are
+//! served on ([`Opening::complete`]).
 
 mod artifacts;
 #[cfg(test)]
@@ -13,15 +13,16 @@ mod migrations;
 pub mod postgres;
 mod records;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use rules::state::State;
+use rules::{account::AccountIndex, state::State};
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
     Head, Snapshot,
-    id::KeyId,
-    record::{ArtifactKey, Write},
+    id::{BatchId, KeyId, RollupNumber, Tenant},
+    record::{ArtifactKey, BatchRecord, Write},
+    rollup::RollupRecord,
 };
 
 #[cfg(test)]
@@ -29,11 +30,11 @@ pub(crate) use self::artifacts::s3_server;
 pub(crate) use self::artifacts::{ArtifactNumbers, CALLS, OBJECTS};
 pub use self::{
     artifacts::{ArtifactMeters, ArtifactOptions, Artifacts, Location, LocationError, S3},
-    kept::{KeptStore, KnownStart, Opening},
+    kept::{KeptStore, Opening},
 };
 
 /// Version of the store's layout and encodings.
-pub const SCHEMA: u32 = 7;
+pub const SCHEMA: u32 = 8;
 
 /// What a store is for. It is only opened for the same again, or for keys that follow those it was opened with last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,12 +51,6 @@ pub struct Identity {
     pub shard_vk_digest: [u8; 32],
     /// Digest of the aggregation verifying key.
     pub aggregation_vk_digest: [u8; 32],
-    /// Chain id of the rollup.
-    pub chain_id: u64,
-    /// Contract of the rollup.
-    pub contract: [u8; 20],
-    /// What the first batch of its chain follows.
-    pub start: Head,
 }
 
 /// Why the store cannot do what it was asked.
@@ -87,6 +82,18 @@ pub enum StoreError {
         /// Its value in the store.
         stored: String,
         /// Its value here.
+        found: String,
+    },
+    /// It has no rollup of that contract.
+    #[error(
+        "the store {store} has no rollup of {asked}, but {found}; name one of these, or none and create it (rollup-prover rollups create)"
+    )]
+    NoRollup {
+        /// The store.
+        store: String,
+        /// Contract and chain.
+        asked: String,
+        /// The rollups that there are.
         found: String,
     },
     /// Open batches are to be proven with keys that are not served.
@@ -232,17 +239,47 @@ impl StoreError {
 ///
 /// [`KeptStore`] is one, over records in a folder or in a database that several coordinators share.
 pub trait Store: Send + Sync {
-    /// All batches and tasks, and how often the store was opened.
+    /// All rollups, the batches that are not retired, all tasks, and how often the store was opened.
     ///
     /// # Errors
     /// See [`StoreError`].
     fn snapshot(&self) -> Result<Snapshot, StoreError>;
 
-    /// The state after the last batch of the chain. Leaves are as they were written; the nodes above them are hashed.
+    /// The state of each rollup that has accounts, after the last batch of its chain. Leaves are as they were written; the nodes above
+    /// them are hashed.
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn state(&self) -> Result<State, StoreError>;
+    fn states(&self) -> Result<BTreeMap<RollupNumber, State>, StoreError>;
+
+    /// The last accounts that are stored of a rollup, from the greatest index down; at most `limit`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn accounts_of(&self, rollup: RollupNumber, limit: usize) -> Result<Vec<AccountIndex>, StoreError>;
+
+    /// A batch that is retired.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn retired(&self, id: BatchId) -> Result<Option<BatchRecord>, StoreError>;
+
+    /// The retired batches with an id below `before`, newest first; at most `limit`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn retired_before(&self, before: BatchId, limit: usize) -> Result<Vec<BatchRecord>, StoreError>;
+
+    /// The retired batch that a request id names.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn requested(
+        &self,
+        rollup: RollupNumber,
+        tenant: &Tenant,
+        request_id: &str,
+    ) -> Result<Option<BatchRecord>, StoreError>;
 
     /// Makes all the changes or none. When it returns, they survive a loss of power.
     ///
@@ -286,6 +323,31 @@ pub trait Store: Send + Sync {
     fn location(&self, key: ArtifactKey) -> Result<Option<String>, StoreError>;
 }
 
+/// Refuses a rollup that a store made with another beginning than `found`.
+///
+/// # Errors
+/// [`StoreError::Mismatch`].
+pub(crate) fn check_start(store: &str, rollup: &RollupRecord, found: Head) -> Result<(), StoreError> {
+    let fields = |start: Head| {
+        [
+            ("first state's root", start.root.to_string()),
+            ("first batch number", start.next_number.to_string()),
+            ("time before its first batch", start.time.to_string()),
+            ("queue head before its first batch", start.queue_head.to_string()),
+        ]
+    };
+    let mut pairs = fields(rollup.start).into_iter().zip(fields(found));
+    match pairs.find(|(stored, found)| stored != found) {
+        None => Ok(()),
+        Some(((field, stored), (_, found))) => Err(StoreError::Mismatch {
+            store: store.into(),
+            field,
+            stored,
+            found,
+        }),
+    }
+}
+
 impl Identity {
     fn keys(&self) -> KeyId {
         KeyId {
@@ -305,15 +367,6 @@ impl Identity {
                 ("reference string", digest(&i.srs_digest)),
                 ("shard verifying key", digest(&i.shard_vk_digest)),
                 ("aggregation verifying key", digest(&i.aggregation_vk_digest)),
-                ("chain id", i.chain_id.to_string()),
-                ("contract", digest(&i.contract)),
-                ("first state's root", i.start.root.to_string()),
-                ("first batch number", i.start.next_number.to_string()),
-                ("time before its first batch", i.start.time.to_string()),
-                (
-                    "queue head before its first batch",
-                    i.start.queue_head.to_string(),
-                ),
             ]
         };
         let pairs = fields(self).into_iter().zip(fields(found));

@@ -25,8 +25,8 @@ use super::{
     StoreError,
     artifacts::Artifacts,
     kept::{Found, KeptStore, Opening, epoch, owner},
-    migrations::check_schema,
-    records::{Change, IDENTITY, Records, Room},
+    migrations::{self, check_schema},
+    records::{Change, Entry, IDENTITY, Records, Room},
 };
 
 /// Changes of one statement while a store is made.
@@ -48,6 +48,8 @@ SELECT count(*) FROM mine";
 const GET: &str = "SELECT value FROM zkrollup_prover.records WHERE key = $1";
 const PAGE: &str =
     "SELECT key, value FROM zkrollup_prover.records WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3";
+const LAST: &str =
+    "SELECT key, value FROM zkrollup_prover.records WHERE key >= $1 AND key < $2 ORDER BY key DESC LIMIT $3";
 const ANY: &str = "SELECT key FROM zkrollup_prover.records LIMIT $1";
 
 /// The records, of one term in which this process leads.
@@ -82,7 +84,7 @@ impl Opening {
         };
         let records = match shared.get(&[IDENTITY])? {
             Some(_) => {
-                check_schema(&name, &shared)?;
+                migrations::run(&name, &shared, &artifacts, None)?;
                 Found::Records(Box::new(shared))
             }
             None => Found::Room(Box::new(Empty(shared))),
@@ -109,6 +111,20 @@ fn page(link: &Link, from: &[u8], kind: u8, limit: Option<i64>) -> Result<Vec<Pg
         let page = sqlx::query(PAGE).bind(from).bind(vec![kind + 1]).bind(limit);
         page.fetch_all(connection).await
     })
+}
+
+/// The last entries of a kind below a key.
+fn last(link: &Link, kind: u8, before: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = link.call(CALL_MAX, async |connection| {
+        let last = sqlx::query(LAST).bind(vec![kind]).bind(before).bind(limit);
+        last.fetch_all(connection).await
+    })?;
+    let mut entries = Vec::new();
+    link.show(&rows, &mut |key, value| {
+        entries.push((key.to_vec(), value.to_vec()))
+    })?;
+    Ok(entries)
 }
 
 impl Link {
@@ -153,6 +169,10 @@ impl Records for Mirror {
         self.0.show(&rows, show)
     }
 
+    fn last(&self, kind: u8, before: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
+        last(&self.0, kind, before, limit)
+    }
+
     fn commit(&self, _: Vec<Change>) -> Result<(), StoreError> {
         let store = self.0.name().into();
         Err(StoreError::StandsBy { store })
@@ -188,6 +208,10 @@ impl Records for Shared {
                 _ => return Ok(()),
             }
         }
+    }
+
+    fn last(&self, kind: u8, before: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
+        last(&self.link, kind, before, limit)
     }
 
     fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {

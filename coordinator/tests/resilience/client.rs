@@ -410,7 +410,7 @@ impl Clients {
             sleep(READ_PAUSE).await;
             let began = self.history.now();
             let info = self
-                .answer("info", self.client().get_info(v1::GetInfoRequest {}))
+                .answer("info", self.client().get_info(v1::GetInfoRequest::default()))
                 .await;
             if let Some(info) = info {
                 self.history.note(began, Seen::Next(info.next_batch_number));
@@ -446,6 +446,7 @@ impl Clients {
             let request = v1::ListBatchesRequest {
                 page_size: 100,
                 page_token: page_token.clone(),
+                ..Default::default()
             };
             let Some(page) = self.answer("a list", self.client().list_batches(request)).await else {
                 self.assert_faultless();
@@ -470,6 +471,7 @@ pub fn submission(request_id: &str, batch: &Batch) -> Vec<v1::SubmitBatchRequest
         batch_number: batch.number,
         total_bytes: bytes.len() as u64,
         sha256: Sha256::digest(&bytes).to_vec().into(),
+        ..Default::default()
     };
     [Part::Header(header), Part::Chunk(bytes.into())]
         .map(|part| v1::SubmitBatchRequest { part: Some(part) })

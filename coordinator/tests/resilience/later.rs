@@ -10,11 +10,7 @@ use std::{
 };
 
 use coordinator::{
-    core::{
-        Head,
-        id::StateRoot,
-        record::{ArtifactKey, BatchRecord, TaskRecord},
-    },
+    core::record::{ArtifactKey, BatchRecord, TaskRecord},
     store::{Identity, KeptStore, SCHEMA, Store},
 };
 use nix::errno::Errno;
@@ -23,7 +19,6 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha20Rng;
 use rules::{
     account::{Account, AccountIndex},
-    field,
     state::State,
 };
 use tokio::{task::block_in_place, time::sleep};
@@ -272,7 +267,6 @@ struct Contents {
 
 impl Contents {
     fn of(store: &Path) -> Self {
-        let first = State::default();
         let manifest = standin::manifest();
         let identity = Identity {
             schema: SCHEMA,
@@ -281,16 +275,9 @@ impl Contents {
             srs_digest: manifest.srs_digest.0,
             shard_vk_digest: manifest.shard_vk_digest.0,
             aggregation_vk_digest: manifest.aggregation_vk_digest.0,
-            chain_id: standin::ROLLUP.chain_id,
-            contract: standin::ROLLUP.contract,
-            start: Head {
-                root: StateRoot(field::to_be(&first.root())),
-                next_number: 0,
-                time: 0,
-                queue_head: 0,
-            },
         };
-        let opened = KeptStore::open(store, &identity, || first).expect("it opens");
+        let first = || Some((standin::rollup(), State::default()));
+        let opened = KeptStore::open(store, &identity, first).expect("it opens");
         let snapshot = opened.snapshot().expect("readable");
         let mut artifacts = BTreeMap::new();
         for batch in &snapshot.batches {
@@ -320,10 +307,11 @@ impl Contents {
                 .collect(),
             tasks: snapshot.tasks,
             accounts: opened
-                .state()
+                .states()
                 .expect("readable")
-                .hashed()
-                .map(|(index, hashed)| (index, hashed.account))
+                .values()
+                .flat_map(State::accounts)
+                .map(|(index, account)| (index, *account))
                 .collect(),
             artifacts,
         }

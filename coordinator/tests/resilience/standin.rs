@@ -7,7 +7,14 @@ use circuits::{
     aggregation::AggregationInput,
     preset::{Preset, ShardParams},
 };
-use coordinator::{Config, Coordinator, Verifier, core::Limits};
+use coordinator::{
+    Config, Coordinator, Verifier,
+    core::{
+        Head, Limits,
+        id::{RollupNumber, StateRoot, Tenant, UnixMs},
+        rollup::{NewRollup, RollupRecord, RollupStatus},
+    },
+};
 use keys::manifest::Manifest;
 use proto::connection::{Connector, Credentials};
 use prover::{
@@ -21,6 +28,7 @@ use rules::{
     field,
     operation::RollupId,
     sample::{Draw, Mix, Sample, SampleConfig},
+    state::State,
     witness::Shape,
 };
 use sha2::{Digest, Sha256};
@@ -32,6 +40,25 @@ pub const ROLLUP: RollupId = RollupId {
     chain_id: 31_337,
     contract: [7; 20],
 };
+/// Its record, of one that begins with the empty state, as a new store has it.
+pub fn rollup() -> RollupRecord {
+    let start = Head {
+        root: StateRoot(field::to_be(&State::default().root())),
+        next_number: 0,
+        time: 0,
+        queue_head: 0,
+    };
+    let new = NewRollup {
+        name: "main".into(),
+        rollup_id: ROLLUP,
+        tenant: Tenant::default(),
+        weight: 1,
+        start,
+        digest: None,
+    };
+    RollupRecord::new(RollupNumber(0), new, UnixMs(0), RollupStatus::Live)
+}
+
 pub const PRESET: Preset = Preset {
     name: "test",
     shard: ShardParams {

@@ -12,8 +12,7 @@ use std::{
 
 use coordinator::{
     core::{
-        Head,
-        id::{BatchId, Fence, StateRoot, TaskId},
+        id::{BatchId, Fence, RollupNumber, TaskId},
         record::{ArtifactKey, TaskRecord, Write},
     },
     store::{ArtifactOptions, Identity, KeptStore, Opening, SCHEMA, Store},
@@ -128,6 +127,7 @@ fn to_schema_6(store: &Path) {
     const IDENTITY: u8 = 0;
     const ARTIFACT: u8 = 5;
     const STORE_ID: u8 = 8;
+    const ROLLUP: u8 = 11;
     let (objects, artifacts) = (store.join("objects"), store.join("artifacts"));
     fs::create_dir(&artifacts).expect("made");
     let database = redb::Database::open(store.join("database.redb")).expect("it opens");
@@ -152,7 +152,12 @@ fn to_schema_6(store: &Path) {
     let identity = identity.expect("it is there").value().to_vec();
     let (schema, rest): (u32, &[u8]) = postcard::take_from_bytes(&identity).expect("a number");
     assert_eq!(schema, SCHEMA);
-    let identity = [&[6], rest].concat();
+    // There was one rollup, in the identity.
+    let rollup = standin::rollup();
+    let its = postcard::to_stdvec(&(rollup.chain_id, rollup.contract, rollup.start));
+    let identity = [&[6], rest, &its.expect("it encodes")].concat();
+    let key = [&[ROLLUP], &0u32.to_be_bytes()[..]].concat();
+    records.remove(&key[..]).expect("removed").expect("it was there");
     records
         .insert([IDENTITY].as_slice(), &identity[..])
         .expect("replaced");
@@ -273,8 +278,8 @@ pub fn child(store: &Path) {
         ..ArtifactOptions::default()
     };
     let opening = Opening::begin(store, &artifacts);
-    let first = || State::from_accounts(accounts());
-    let opened = match opening.and_then(|opening| opening.complete(&identity(), &[], first, None)) {
+    let first = || Some((standin::rollup(), State::from_accounts(accounts())));
+    let opened = match opening.and_then(|opening| opening.complete(&identity(), &[], first)) {
         Ok(opened) => opened,
         Err(error) => {
             say(format!("refused: {error}"));
@@ -338,9 +343,10 @@ impl Contents {
         Ok(Self {
             tasks,
             accounts: store
-                .state()?
-                .hashed()
-                .map(|(index, hashed)| (index, hashed.account))
+                .states()?
+                .values()
+                .flat_map(State::accounts)
+                .map(|(index, account)| (index, *account))
                 .collect(),
             artifacts,
         })
@@ -358,7 +364,7 @@ impl Contents {
                 Write::RemoveTask(id) => drop(contents.tasks.remove(&id)),
                 Write::Artifact(key, bytes) => drop(contents.artifacts.insert(key, bytes)),
                 Write::RemoveArtifact(key) => drop(contents.artifacts.remove(&key)),
-                Write::Accounts(accounts) => {
+                Write::Accounts(_, accounts) => {
                     let accounts = accounts.into_iter();
                     let kept = |(index, hashed): (_, Option<Hashed>)| Some((index, hashed?.account));
                     contents.accounts.extend(accounts.filter_map(kept));
@@ -393,7 +399,7 @@ fn writes(commit: u64) -> Vec<Write> {
         Write::Task(TaskRecord::new(TaskId::shard(BatchId(1), rng.gen_range(0..8)))),
         Write::RemoveTask(TaskId::shard(BatchId(1), rng.gen_range(0..8))),
         Write::Artifact(artifact(commit), bytes),
-        Write::Accounts(hashed(&[(index, Some(account))])),
+        Write::Accounts(RollupNumber(0), hashed(&[(index, Some(account))])),
     ];
     if commit > 2 {
         writes.push(Write::RemoveArtifact(artifact(commit - 2)));
@@ -416,13 +422,5 @@ fn identity() -> Identity {
         srs_digest: [1; 32],
         shard_vk_digest: [2; 32],
         aggregation_vk_digest: [3; 32],
-        chain_id: standin::ROLLUP.chain_id,
-        contract: standin::ROLLUP.contract,
-        start: Head {
-            root: StateRoot([6; 32]),
-            next_number: 0,
-            time: 0,
-            queue_head: 0,
-        },
     }
 }

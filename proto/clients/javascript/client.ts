@@ -11,8 +11,10 @@ import type { DeepPartial } from "./gen/zkrollup/prover/v1/batch.js";
 import { Batch } from "./gen/zkrollup/prover/v1/batch.js";
 import type {
   BatchInfo,
+  BatchStatus,
   GetInfoResponse,
   GetProofResponse,
+  RollupInfo,
   SubmitBatchRequest,
   SubmitBatchResponse,
 } from "./gen/zkrollup/prover/v1/prover_service.js";
@@ -148,22 +150,38 @@ export class Client {
     this.#stub.close();
   }
 
-  /** What the service proves, and where its chain stands. */
-  info(): Promise<GetInfoResponse> {
-    return this.#call((metadata, options, done) => this.#stub.getInfo({}, metadata, options, done));
+  /** What the service proves, and where a rollup's chain stands; without a name, the only rollup's. */
+  info(rollup = ""): Promise<GetInfoResponse> {
+    return this.#call((metadata, options, done) => this.#stub.getInfo({ rollup }, metadata, options, done));
+  }
+
+  /** The rollups whose batches are proven, in the order in which they were created. */
+  async rollups(): Promise<RollupInfo[]> {
+    const { rollups } = await this.#call((metadata, options, done: Answer<{ rollups: RollupInfo[] }>) =>
+      this.#stub.listRollups({}, metadata, options, done),
+    );
+    return rollups;
   }
 
   /**
    * Hands over a batch, or an encoded one. The same request id and batch is the same batch, however often it is sent; with another
-   * batch, the id is refused. When this returns, the batch is stored.
+   * batch, the id is refused. When this returns, the batch is stored. Of the batches of a rollup, those of a higher priority are
+   * proven first, then those that are needed sooner.
    */
-  submit(requestId: string, batch: DeepPartial<Batch> | Uint8Array): Promise<SubmitBatchResponse> {
+  submit(
+    requestId: string,
+    batch: DeepPartial<Batch> | Uint8Array,
+    wishes: { priority?: number; deadlineUnixMs?: bigint; labels?: string[] } = {},
+  ): Promise<SubmitBatchResponse> {
     const bytes = batch instanceof Uint8Array ? Buffer.from(batch) : encodeBatch(batch);
     const header = {
       requestId,
       batchNumber: decodeBatch(bytes).number,
       totalBytes: BigInt(bytes.length),
       sha256: createHash("sha256").update(bytes).digest(),
+      priority: wishes.priority ?? 0,
+      deadlineUnixMs: wishes.deadlineUnixMs ?? 0n,
+      labels: wishes.labels ?? [],
     };
     return this.#call((metadata, options, done) => {
       const call = this.#stub.submitBatch(metadata, options, done);
@@ -201,10 +219,13 @@ export class Client {
     }
   }
 
-  /** All batches, newest first; pages are fetched as they are needed. */
-  async *list(): AsyncGenerator<BatchInfo, void> {
+  /** All batches, or those that are asked for, newest first; pages are fetched as they are needed. */
+  async *list(
+    which: { rollup?: string; statuses?: BatchStatus[]; label?: string } = {},
+  ): AsyncGenerator<BatchInfo, void> {
+    const { rollup = "", statuses = [], label = "" } = which;
     for (let pageToken = ""; ; ) {
-      const request = { pageSize: PAGE_SIZE, pageToken };
+      const request = { pageSize: PAGE_SIZE, pageToken, rollup, statuses, label };
       const page = await this.#call(
         (metadata, options, done: Answer<{ batches: BatchInfo[]; nextPageToken: string }>) =>
           this.#stub.listBatches(request, metadata, options, done),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TypeVar
@@ -170,12 +170,28 @@ class Client:
     def close(self) -> None:
         self._channel.close()
 
-    def info(self) -> pb.GetInfoResponse:
-        """What the service proves, and where its chain stands."""
-        return self._call(lambda: self._service.GetInfo(pb.GetInfoRequest(), CALL_SECONDS_MAX, self._metadata))
+    def info(self, rollup: str = "") -> pb.GetInfoResponse:
+        """What the service proves, and where a rollup's chain stands; without a name, the only rollup's."""
+        request = pb.GetInfoRequest(rollup=rollup)
+        return self._call(lambda: self._service.GetInfo(request, CALL_SECONDS_MAX, self._metadata))
 
-    def submit(self, request_id: str, batch: batch_pb2.Batch | bytes) -> pb.SubmitBatchResponse:
+    def rollups(self) -> Sequence[pb.RollupInfo]:
+        """The rollups whose batches are proven, in the order in which they were created."""
+        request = pb.ListRollupsRequest()
+        return self._call(lambda: self._service.ListRollups(request, CALL_SECONDS_MAX, self._metadata)).rollups
+
+    def submit(
+        self,
+        request_id: str,
+        batch: batch_pb2.Batch | bytes,
+        *,
+        priority: int = 0,
+        deadline_unix_ms: int = 0,
+        labels: Sequence[str] = (),
+    ) -> pb.SubmitBatchResponse:
         """Hands over a batch, or an encoded one.
+
+        Of the batches of a rollup, those of a higher priority are proven first, then those that are needed sooner.
 
         The same request id and batch is the same batch, however often it is sent; with another batch, the id is refused. When this
         returns, the batch is stored.
@@ -186,6 +202,9 @@ class Client:
             batch_number=batch_pb2.Batch.FromString(encoded).number,
             total_bytes=len(encoded),
             sha256=hashlib.sha256(encoded).digest(),
+            priority=priority,
+            deadline_unix_ms=deadline_unix_ms,
+            labels=labels,
         )
 
         def parts() -> Iterator[pb.SubmitBatchRequest]:
@@ -218,11 +237,15 @@ class Client:
                 _wait(error, retries)
                 retries += 1
 
-    def list(self) -> Iterator[pb.BatchInfo]:
-        """All batches, newest first; pages are fetched as they are needed."""
+    def list(
+        self, *, rollup: str = "", statuses: Sequence[pb.BatchStatus] = (), label: str = ""
+    ) -> Iterator[pb.BatchInfo]:
+        """All batches, or those that are asked for, newest first; pages are fetched as they are needed."""
         token = ""
         while True:
-            request = pb.ListBatchesRequest(page_size=PAGE_SIZE, page_token=token)
+            request = pb.ListBatchesRequest(
+                page_size=PAGE_SIZE, page_token=token, rollup=rollup, statuses=statuses, label=label
+            )
             page = self._call(lambda: self._service.ListBatches(request, CALL_SECONDS_MAX, self._metadata))
             yield from page.batches
             token = page.next_page_token

@@ -12,7 +12,7 @@ fn world() -> World {
         time_age_s_max: AGE,
         ..limits()
     };
-    world.core = Core::restore(limits, START, Snapshot::default(), world.now);
+    world.core = Core::restore(limits, beginning(START), world.now);
     world
 }
 
@@ -30,7 +30,7 @@ impl World {
     }
 
     fn failure(&self, id: BatchId) -> Option<String> {
-        let batch = self.core.batch(id).expect("it exists");
+        let batch = self.batch(id).expect("it exists");
         assert_eq!(batch.failure.is_some(), batch.status == BatchStatus::Failed);
         batch.failure.clone()
     }
@@ -66,10 +66,7 @@ fn a_batch_that_l1_would_not_take_any_more_is_not_handed_out_nor_are_those_after
     let output = world.core.retry(world.now, old).expect("it has failed");
     world.apply(output);
     assert!(world.failure(old).is_some());
-    let (taken, output) = world
-        .core
-        .roll_back(world.now, next, 0, vec![])
-        .expect("it is the newest");
+    let (taken, output) = world.taken_back(next, 0).expect("it is the newest");
     world.apply(output);
     world.rolled_back.extend(taken);
     let fresh = world.submit_aged(0, 1);

@@ -62,7 +62,7 @@ fn a_batch_that_is_damaged_fails_alone_and_is_tried_again() {
     world.restart();
     let id = world.join("w0");
     world.retry();
-    let status = |world: &World, id: BatchId| world.core.batches[&id].status;
+    let status = |world: &World, id: BatchId| world.status(id).expect("it exists");
     while status(&world, first) != BatchStatus::Proven || status(&world, second) != BatchStatus::Proven {
         let (task, _) = world.lease(id).expect("a task");
         assert!(world.prove(id, task));

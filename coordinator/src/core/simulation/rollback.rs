@@ -6,11 +6,12 @@ use crate::core::rollback::RollbackError;
 impl World {
     /// Rolls back what an operator might, unless what it takes is not kept any more.
     pub(super) fn roll_back(&mut self) {
-        let Some((&last, &newest)) = self.core.chain.last_key_value() else {
+        let chain = &self.core.rollups[&self.rollup].chain;
+        let Some((&last, &newest)) = chain.last_key_value() else {
             return;
         };
         // To the newest proven batch rather than anywhere.
-        let proven = self.core.chain.iter().rev();
+        let proven = chain.iter().rev();
         let proven = proven
             .filter(|(_, id)| self.core.batches[id].status == BatchStatus::Proven)
             .map(|(number, _)| *number)
@@ -18,18 +19,18 @@ impl World {
         let number = proven
             .filter(|_| self.rng.gen_bool(0.7))
             .unwrap_or_else(|| last.saturating_sub(self.rng.gen_range(0..5)));
-        let tail = self.core.tail(newest, number).expect("the newest is given");
+        let given = self.core.batches[&newest].clone();
+        let tail = match self.core.tail(&given, number) {
+            Ok(tail) => tail,
+            Err(RollbackError::Past { .. }) => return self.saw("too deep to be rolled back"),
+            Err(error) => panic!("{error}"),
+        };
         let kept = |id: &BatchId| self.disk.artifacts.contains_key(&ArtifactKey::Undo(*id));
-        if !tail.iter().all(kept) {
-            return self.saw("too deep to be rolled back");
-        }
+        assert!(tail.iter().all(kept), "what can be rolled back is kept");
         let proven = tail
             .iter()
             .any(|id| self.disk.batches[id].status == BatchStatus::Proven);
-        let (rolled_back, output) = self
-            .core
-            .roll_back(self.now, newest, number, vec![])
-            .expect("it is the tail");
+        let (rolled_back, output) = self.taken_back(newest, number).expect("it is the tail");
         assert_eq!(rolled_back, tail);
         if self.rng.gen_bool(0.1) {
             self.saw("killed before a commit");
@@ -41,13 +42,14 @@ impl World {
             self.saw("rolled back though proven");
         }
         self.rolled_back.extend(tail);
-        let again = self.core.roll_back(self.now, newest, number, vec![]);
+        let again = self.taken_back(newest, number);
         assert_eq!(again, Ok((vec![], Output::default())), "idempotent");
     }
 
     /// Whether a proven batch can be rolled back for certain: the chain was never so long that it could not.
-    pub(super) fn is_undo_kept(&self, number: u64) -> bool {
-        let longest = self.core.batches.values().map(|batch| batch.number).max();
+    pub(super) fn is_undo_kept(&self, rollup: RollupNumber, number: u64) -> bool {
+        let its = self.core.batches.values().filter(|batch| batch.rollup == rollup);
+        let longest = its.map(|batch| batch.number).max();
         longest.is_none_or(|longest| number + limits().rollback_max > longest)
     }
 
@@ -67,19 +69,16 @@ impl World {
 #[test]
 fn proven_and_unproven_batches_are_taken_back_and_the_chain_goes_on_from_there() {
     let (mut world, first, id) = world_with_batch(1);
-    let after_first = world.core.head();
+    let after_first = world.head();
     let second = world.submit_shards(2);
     world.prove_all(id);
     let third = world.submit_shards(1);
-    let status = |world: &World, id| world.core.batch(id).map(|batch| batch.status);
+    let status = |world: &World, id| world.status(id);
     assert_eq!(status(&world, second), Some(BatchStatus::Proven));
     let proof = ArtifactKey::RootProof(second);
     assert!(world.disk.artifacts.contains_key(&proof));
 
-    let (taken, output) = world
-        .core
-        .roll_back(world.now, third, 1, vec![])
-        .expect("it is the newest");
+    let (taken, output) = world.taken_back(third, 1).expect("it is the newest");
     assert_eq!(taken, [third, second], "newest first");
     world.apply(output);
     world.rolled_back.extend(taken);
@@ -88,14 +87,14 @@ fn proven_and_unproven_batches_are_taken_back_and_the_chain_goes_on_from_there()
         assert_eq!(status(&world, id), Some(BatchStatus::RolledBack));
     }
     assert_eq!(status(&world, first), Some(BatchStatus::Proven), "it stays");
-    assert_eq!(world.core.head(), after_first);
+    assert_eq!(world.head(), after_first);
     assert_eq!(world.core.open_batches(), 0);
     assert!(
         !world.disk.artifacts.contains_key(&proof),
         "no proof of it is given out"
     );
     world.restart();
-    assert_eq!(world.core.head(), after_first, "and that is on disk");
+    assert_eq!(world.head(), after_first, "and that is on disk");
     let id = world.join("w0");
     let again = world.submit_shards(1);
     assert_eq!(world.core.batch(again).map(|batch| batch.number), Some(1));
@@ -112,16 +111,16 @@ fn a_chain_that_began_with_a_snapshot_is_rolled_back_to_there_and_no_further() {
         time: 9,
         ..START
     };
-    world.core = Core::restore(limits(), start, Snapshot::default(), world.now);
-    assert_eq!(world.core.head(), start);
+    world.core = Core::restore(limits(), beginning(start), world.now);
+    assert_eq!(world.head(), start);
     let first = world.submit_shards(1);
     assert_eq!(world.core.batch(first).map(|batch| batch.number), Some(4));
-    let refused = world.core.roll_back(world.now, first, 3, vec![]).map(drop);
+    let refused = world.taken_back(first, 3).map(drop);
     let expected = RollbackError::BeforeStart { number: 3, first: 4 };
     assert_eq!(refused, Err(expected));
-    let taken = world.core.roll_back(world.now, first, 4, vec![]);
+    let taken = world.taken_back(first, 4);
     assert_eq!(taken.expect("it is the newest").0, [first]);
-    assert_eq!(world.core.head(), start);
+    assert_eq!(world.head(), start);
 }
 
 #[test]
@@ -129,7 +128,7 @@ fn nothing_but_the_end_of_the_chain_is_rolled_back() {
     let mut world = World::new(0);
     world.faults = false;
     let refused = |world: &mut World, newest, number| {
-        let refused = world.core.roll_back(world.now, newest, number, vec![]);
+        let refused = world.taken_back(newest, number);
         world.check();
         refused.map(drop)
     };
@@ -143,10 +142,7 @@ fn nothing_but_the_end_of_the_chain_is_rolled_back() {
     assert_eq!(refused(&mut world, first, 0), Err(not_newest));
     let number = RollbackError::Number { number: 2, newest: 1 };
     assert_eq!(refused(&mut world, second, 2), Err(number));
-    let (taken, output) = world
-        .core
-        .roll_back(world.now, second, 0, vec![])
-        .expect("all of it");
+    let (taken, output) = world.taken_back(second, 0).expect("all of it");
     world.apply(output);
     world.rolled_back.extend(taken);
     assert_eq!(refused(&mut world, second, 0), Ok(()), "it was done");
@@ -167,10 +163,7 @@ fn nothing_but_the_end_of_the_chain_is_rolled_back() {
 fn a_proof_that_comes_after_the_rollback_is_not_needed() {
     let (mut world, batch, id) = world_with_batch(1);
     let (task, fence) = world.lease(id).expect("a shard is ready");
-    let (taken, output) = world
-        .core
-        .roll_back(world.now, batch, 0, vec![])
-        .expect("it is the newest");
+    let (taken, output) = world.taken_back(batch, 0).expect("it is the newest");
     world.apply(output);
     world.rolled_back.extend(taken);
     assert_eq!(world.core.claim(task, fence), Claim::NotNeeded);

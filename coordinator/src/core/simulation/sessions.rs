@@ -96,7 +96,7 @@ fn assignment_looks_at_each_waiting_session_a_few_times_however_many_wait() {
         sessions_max: sessions,
         ..limits()
     };
-    world.core = Core::restore(limits, START, Snapshot::default(), world.now);
+    world.core = Core::restore(limits, beginning(START), world.now);
     for at in 0..sessions {
         let id = world.join(&format!("w{at}"));
         world.request(id);

@@ -49,7 +49,7 @@ pub(crate) struct Method {
 }
 
 /// What a coordinator answers that stands by: all else is the leader's.
-const READS: [&str; 9] = [
+const READS: [&str; 10] = [
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -59,6 +59,7 @@ const READS: [&str; 9] = [
     "zkrollup.prover.v1.ProverService/ListBatches",
     "zkrollup.prover.v1.ProverService/GetProof",
     "zkrollup.prover.v1.ProverService/GetInfo",
+    "zkrollup.prover.v1.ProverService/ListRollups",
 ];
 
 impl Method {
@@ -113,6 +114,22 @@ pub(crate) const METHODS: &[Method] = &[
     ),
     method("zkrollup.prover.v1.OperatorService/Pause", OPERATE, Kind::Quick),
     method("zkrollup.prover.v1.OperatorService/Resume", OPERATE, Kind::Quick),
+    method(
+        "zkrollup.prover.v1.OperatorService/CreateRollup",
+        OPERATE,
+        Kind::Submission,
+    ),
+    method(
+        "zkrollup.prover.v1.OperatorService/UpdateRollup",
+        OPERATE,
+        Kind::Quick,
+    ),
+    method(
+        "zkrollup.prover.v1.OperatorService/DeleteRollup",
+        OPERATE,
+        Kind::Quick,
+    ),
+    method("zkrollup.prover.v1.ProverService/ListRollups", READ, Kind::Quick),
     method(
         "zkrollup.prover.v1.OperatorService/GetTaskInput",
         OPERATE,

@@ -27,6 +27,7 @@ use super::status::unauthenticated;
 use crate::core::{
     id::{Principal, Tenant},
     record::BatchRecord,
+    rollup::RollupRecord,
 };
 
 /// What an identity may do.
@@ -86,6 +87,12 @@ impl Identity {
     /// Whether a batch is this caller's to take back, and to know by its request id.
     pub(crate) fn owns(&self, batch: &BatchRecord) -> bool {
         batch.tenant == self.tenant || self.roles.has(Role::Operator)
+    }
+
+    /// Whether this caller may submit batches of a rollup.
+    pub(crate) fn sequences(&self, rollup: &RollupRecord) -> bool {
+        let nobodys = rollup.tenant == Tenant::default();
+        nobodys || rollup.tenant == self.tenant || self.roles.has(Role::Operator)
     }
 
     /// Whoever calls, where nobody has to prove who that is.

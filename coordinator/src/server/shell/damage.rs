@@ -82,12 +82,9 @@ impl Shell {
     /// Something is lost for good that a batch's proofs are made from, or its proof is.
     pub(in crate::server) fn lost(&self, batch: BatchId, damage: String) -> Unread {
         tracing::error!(%batch, damage, "what was stored of a batch is lost");
-        let failed = self.step(|core, now| {
-            let number = core.batch(batch).map(|batch| batch.number);
-            (number, core.fail_damaged(now, batch, &damage))
-        });
-        let number = match failed {
-            Ok(number) => number.unwrap_or_default(),
+        let failed = self.step(|core, now| ((), core.fail_damaged(now, batch, &damage)));
+        let number = match failed.and_then(|()| self.batch(batch)) {
+            Ok(batch) => batch.map_or(0, |batch| batch.number),
             Err(error) => return error.into(),
         };
         let remedy = format!(
@@ -185,7 +182,7 @@ impl Shell {
             Err(Failure::Unavailable(error)) => return Err(error.into()),
             Err(Failure::Damaged(damage)) => damage,
         };
-        let old_root = self.read(|core| core.batch(id).map(|batch| batch.old_root))?;
+        let old_root = self.batch(id)?.map(|batch| batch.old_root);
         let before = match self.inputs(id)? {
             Some(inputs) => Some(undo_of(&inputs)),
             None => match self.statement(id) {

@@ -21,8 +21,7 @@ use crate::{
 impl Shell {
     /// What there is to see now, whether the store is waited for or not.
     pub(in crate::server) fn observe(&self, last: Option<&Observed>, listed: bool) -> Observed {
-        // An execution holds the ledger for long, and what it ends with is seen at the next look.
-        let counted = self.ledger.try_lock().map(|ledger| ledger.accounts().len());
+        let counted = self.accounts();
         let mut observed = self.peek(|core, now| Observed {
             at: Instant::now(),
             numbers: core.tally().numbers.clone(),
@@ -31,16 +30,25 @@ impl Shell {
             accounts: None,
             own: Vec::new(),
             artifacts: ArtifactNumbers::default(),
-            next_number: core.head().next_number,
             lists: Arc::new(match listed {
                 true => lists(core, now, |session| self.devices_of(session)),
                 false => Value::Null,
             }),
         });
         observed.suspended = *self.suspended.borrow();
-        observed.accounts = counted.ok().or(last.and_then(|last| last.accounts));
+        observed.accounts = counted.or(last.and_then(|last| last.accounts));
         observed.own = self.meters.times();
         observed
+    }
+
+    /// Accounts of all rollups; none where a batch is being executed.
+    fn accounts(&self) -> Option<usize> {
+        let ledgers = self.ledgers.read().unwrap_or_else(PoisonError::into_inner);
+        // An execution holds a ledger for long, and what it ends with is seen at the next look.
+        let counts = ledgers
+            .values()
+            .map(|ledger| Some(ledger.try_lock().ok()?.accounts().len()));
+        counts.sum()
     }
 
     /// Reads the core, whether the store is waited for or not.

@@ -113,12 +113,12 @@ function charts(state) {
 
 function show(state) {
   const info = state.service;
-  at("service").textContent = `preset ${info.preset}, chain ${info.chain_id}, contract ${info.contract}` +
+  at("service").textContent = `preset ${info.preset}` +
     (info.insecure_srs ? " — INSECURE development reference string" : "");
   const open = state.batches_open, seconds = (ms) => span(ms);
   facts(at("now"), [
-    ["open batches", `${open} of ${info.batches_open_max}`],
-    ["next batch", info.next_number],
+    ["open batches", `${open} of ${info.batches_open_max} a rollup`],
+    ["rollups", state.rollups.length],
     ["tasks ready", state.tasks.ready],
     ["tasks in hand", state.tasks.leased],
     ["workers", state.workers.length],
@@ -129,8 +129,10 @@ function show(state) {
     ["device per operation", state.operations_proven ? span(state.device_ms / state.operations_proven) : "–"],
   ]);
   charts(state);
-  rows(at("batches"), state.batches, (b) => [link(b.batch), b.number, status(b.status), `${b.shards_done}/${b.shards}`, b.operations,
+  rows(at("batches"), state.batches, (b) => [link(b.batch), b.rollup, b.number, status(b.status), `${b.shards_done}/${b.shards}`, b.operations,
     span(state.now_ms - b.accepted_ms), b.finished_ms ? span(b.finished_ms - b.accepted_ms) : "–", span(b.device_ms)], "No batch was accepted yet.");
+  rows(at("rollups"), state.rollups, (r) => [r.name, status(r.state), r.weight, r.next_number, r.batches_open, r.chain_id, r.contract],
+    "No rollup was created yet.");
   rows(at("workers"), state.workers, (w) => [w.worker, w.identity, w.devices, status(w.state), w.proves.join(", "), w.tasks.join(" ")],
     "No worker is connected.");
   rows(at("failures"), state.failures, (f) => [span(state.now_ms - f.at_ms) + " ago", f.task, f.worker, f.outcome, f.why], "None.");
@@ -166,7 +168,7 @@ function showBatch(found) {
   const b = found.batch;
   at("detail-title").textContent = `Batch ${b.batch}`;
   facts(at("detail-facts"), [
-    ["number", b.number], ["status", b.status.replace("_", " ")], ["operations", b.kinds], ["shards", `${b.shards_done}/${b.shards}`],
+    ["rollup", b.rollup], ["number", b.number], ["status", b.status.replace("_", " ")], ["operations", b.kinds], ["shards", `${b.shards_done}/${b.shards}`],
     ["queued for", span(b.started_ms ? b.started_ms - b.accepted_ms : found.now_ms - b.accepted_ms)],
     ["took", b.finished_ms ? span(b.finished_ms - b.accepted_ms) : "–"],
     ["cost", b.device_ms === null ? "not known" : span(b.device_ms) + " of a device"],

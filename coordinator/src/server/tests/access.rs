@@ -144,7 +144,7 @@ async fn certificates_that_nobody_here_vouches_for_do_not_come_in() {
     let plain = Channel::from_shared(format!("http://{}", service.address)).expect("a URL");
     let plain = match plain.connect().await {
         Ok(channel) => ProverServiceClient::new(channel)
-            .get_info(v1::GetInfoRequest {})
+            .get_info(v1::GetInfoRequest::default())
             .await
             .is_ok(),
         Err(_) => false,

@@ -173,7 +173,7 @@ async fn one_coordinator_leads_and_another_goes_on_where_it_ends() {
     assert_eq!(numbers(&third).await.len(), 4);
     let state = third
         .client()
-        .get_info(v1::GetInfoRequest {})
+        .get_info(v1::GetInfoRequest::default())
         .await
         .expect("it serves")
         .into_inner();

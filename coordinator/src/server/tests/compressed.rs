@@ -155,6 +155,7 @@ async fn what_inflates_beyond_its_limit_is_refused_and_what_stays_within_is_take
         batch_number: 0,
         total_bytes: 3,
         sha256: vec![0; 32].into(),
+        ..Default::default()
     };
     let messages = tokio_stream::iter([header(first), chunk(&vec![0; CHUNK_BYTES_MAX])]);
     let submitted = prover.submit_batch(messages).await;

@@ -87,7 +87,7 @@ async fn batches_of_two_key_sets_are_proven_at_once_each_with_its_own() {
     let service = serve(store.path(), 2, &[1]).await;
     let new = accepted(service.submit("b", &batch_of(&mut sample, TIME, 2)).await);
     assert_eq!(new.aggregation_vk_digest, vec![102; 32]);
-    let info = service.client().get_info(v1::GetInfoRequest {}).await;
+    let info = service.client().get_info(v1::GetInfoRequest::default()).await;
     let info = info.expect("it serves").into_inner();
     assert_eq!(
         (info.shard_vk_digest, info.previous_keys.len()),

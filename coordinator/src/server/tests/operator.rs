@@ -39,7 +39,7 @@ pub(super) async fn proof(service: &Service, id: &str) -> Result<v1::GetProofRes
 pub(super) async fn prove_all(service: &Service) {
     let mut worker = Worker::join(service, "prover").await;
     let open = async || {
-        let info = service.client().get_info(v1::GetInfoRequest {}).await;
+        let info = service.client().get_info(v1::GetInfoRequest::default()).await;
         info.expect("it serves").into_inner().batches_open
     };
     while open().await > 0 {
@@ -135,7 +135,7 @@ async fn a_rollback_deeper_than_is_kept_is_refused_whole() {
         prove_all(&service).await;
     }
     let refusal = roll_back(&service, 0, &newest).await;
-    refused(refusal, Code::FailedPrecondition, "UNDO_NOT_KEPT", "b1");
+    refused(refusal, Code::FailedPrecondition, "UNDO_NOT_KEPT", "batch_number");
     assert_eq!(
         service.batch(&newest).await.status(),
         v1::BatchStatus::Proven,
@@ -154,10 +154,10 @@ fn a_rollback_on_a_full_disk_is_made_when_the_disk_takes_it() {
     let batches = [batch_of(&mut sample, TIME, 1), batch_of(&mut sample, TIME, 1)];
     let (shell, commits) = shell_over(folder.path(), &ledger, usize::MAX, false);
     shell
-        .submit(&batches[0], origin("a", [1; 32]))
+        .submit(MAIN, &batches[0], origin("a", [1; 32]))
         .expect("it is taken");
     let (newest, _) = shell
-        .submit(&batches[1], origin("b", [2; 32]))
+        .submit(MAIN, &batches[1], origin("b", [2; 32]))
         .expect("it is taken");
     commits.store(0, Ordering::Relaxed);
     let waits = shell.roll_back(newest, 0);
@@ -176,7 +176,7 @@ fn a_rollback_on_a_full_disk_is_made_when_the_disk_takes_it() {
         "it was made"
     );
     shell
-        .submit(&batches[0], origin("a", [1; 32]))
+        .submit(MAIN, &batches[0], origin("a", [1; 32]))
         .expect("the ledger went back with the chain");
     drop(shell);
     let (shell, _) = shell_over(folder.path(), &ledger, 0, false);
@@ -192,7 +192,7 @@ async fn a_pause_lasts_until_it_is_ended_and_is_told() {
     let mut worker = Worker::join(&service, "one").await;
     let lease = worker.lease().await;
     let paused = operator(&service)
-        .pause(v1::PauseRequest {})
+        .pause(v1::PauseRequest::default())
         .await
         .expect("it pauses");
     assert_eq!(paused.into_inner().task_ids, [lease.task.task_id.as_str()]);
@@ -205,12 +205,12 @@ async fn a_pause_lasts_until_it_is_ended_and_is_told() {
     service.stop().await;
 
     let service = Service::start(store.path()).await;
-    let info = service.client().get_info(v1::GetInfoRequest {}).await;
+    let info = service.client().get_info(v1::GetInfoRequest::default()).await;
     assert!(info.expect("it serves").into_inner().paused);
     let mut worker = Worker::join(&service, "one").await;
     worker.request().await;
     operator(&service)
-        .resume(v1::ResumeRequest {})
+        .resume(v1::ResumeRequest::default())
         .await
         .expect("it resumes");
     assert_eq!(worker.task().await.task.index, 1, "the open request is answered");

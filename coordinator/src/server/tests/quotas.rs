@@ -171,6 +171,7 @@ async fn bytes_under_way_are_each_tenants_own() {
             batch_number: 1,
             total_bytes: 4 << 10,
             sha256: vec![0; 32].into(),
+            ..Default::default()
         };
         sender.send(header(announced)).await.expect("open");
         sender.send(chunk(&[0; 4 << 10])).await.expect("open");

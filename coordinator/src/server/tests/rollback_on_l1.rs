@@ -79,7 +79,7 @@ async fn batches_that_l1_calls_too_old_are_rolled_back_and_fresh_ones_accepted()
     };
     let store = store();
     let service = Service::with(Config {
-        rollup_id,
+        rollup_id: Some(rollup_id),
         time_ahead_s_max: 10 * AGE_MAX,
         ..config(store.path())
     })

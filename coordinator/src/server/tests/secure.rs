@@ -232,7 +232,11 @@ pub(super) fn reason(status: &Status) -> String {
 
 /// Whether the coordinator says what it proves.
 pub(super) async fn info(client: &ProverServiceClient<connection::Channel>) -> Result<(), Status> {
-    client.clone().get_info(v1::GetInfoRequest {}).await.map(drop)
+    client
+        .clone()
+        .get_info(v1::GetInfoRequest::default())
+        .await
+        .map(drop)
 }
 
 /// A worker with credentials; the answer to its hello is still to be read.

@@ -33,7 +33,7 @@ pub(super) fn snapshot_of(sample: &Sample, batches: u64, head: u64, folder: &Pat
 }
 
 async fn info(service: &Service) -> v1::GetInfoResponse {
-    let info = service.client().get_info(v1::GetInfoRequest {}).await;
+    let info = service.client().get_info(v1::GetInfoRequest::default()).await;
     info.expect("it serves").into_inner()
 }
 
@@ -111,7 +111,7 @@ async fn no_store_is_made_with_the_snapshot_of_another_rollup() {
     let path = snapshot_of(&sample, 3, 6, folder.path());
     let config = |chain_id| Config {
         snapshot: Some(path.clone()),
-        rollup_id: RollupId { chain_id, ..ROLLUP },
+        rollup_id: Some(RollupId { chain_id, ..ROLLUP }),
         ..config(store.path())
     };
     let refused = start(config(1)).await.map(drop).expect_err("another chain");

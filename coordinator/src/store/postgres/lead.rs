@@ -191,6 +191,11 @@ impl Candidate {
         }
     }
 
+    /// The database's name in errors.
+    pub fn name(&self) -> &str {
+        self.link.name()
+    }
+
     pub(super) fn link(&self) -> Arc<Link> {
         Arc::clone(&self.link)
     }

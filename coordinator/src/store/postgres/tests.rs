@@ -8,7 +8,7 @@ use pgserver::PgServer;
 use tempfile::TempDir;
 
 use super::{super::Store as _, *};
-use crate::store::conformance::{artifacts, candidate, first, identity};
+use crate::store::conformance::{artifacts, candidate, first, first_state, identity};
 
 const RECORD: &[u8] = &[99];
 
@@ -25,7 +25,7 @@ fn won(candidate: &Candidate) -> Leadership {
 
 fn opening(leadership: Leadership, folder: &TempDir) -> KeptStore {
     let opening = Opening::lead(leadership, artifacts(folder.path())).expect("it opens");
-    opening.complete(&identity(), &[], first, None).expect("it opens")
+    opening.complete(&identity(), &[], first).expect("it opens")
 }
 
 fn shared(leadership: Leadership) -> Shared {
@@ -205,7 +205,9 @@ fn what_an_interrupted_start_leaves_is_removed() {
     );
     let store = opening(won(&candidate(&url)), &folder);
     assert_eq!(store.records.get(RECORD).expect("readable"), None);
-    assert_eq!(store.state().expect("readable").root(), first().root());
+    let states = store.states().expect("readable");
+    let roots: Vec<_> = states.values().map(|state| state.root()).collect();
+    assert_eq!(roots, [first_state().root()]);
     // Whoever mirrors it sees the same, and writes nothing.
     let mirror = KeptStore::mirror(&candidate(&url), artifacts(folder.path()));
     let mirror = mirror.expect("it answers").expect("it is made");

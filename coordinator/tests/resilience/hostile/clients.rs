@@ -366,6 +366,7 @@ pub async fn slow_submissions(peer: Peer) {
             batch_number: 0,
             total_bytes: 1 << 20,
             sha256: vec![1; 32].into(),
+            ..Default::default()
         };
         let part = Some(v1::submit_batch_request::Part::Header(header));
         let _ = call
@@ -397,6 +398,7 @@ pub async fn unfinished_submissions(peer: Peer) {
                 batch_number: 0,
                 total_bytes: 32 << 20,
                 sha256: vec![1; 32].into(),
+                ..Default::default()
             };
             let header = v1::submit_batch_request::Part::Header(header);
             let chunk = v1::submit_batch_request::Part::Chunk(vec![0; 1 << 20].into());
