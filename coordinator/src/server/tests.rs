@@ -2,12 +2,14 @@
 //! knows; everything else is as in production.
 
 mod artifacts;
+mod browser;
 mod damage;
 mod earlier_circuits;
 mod every_kind;
 mod keys;
 mod looking;
 mod operator;
+mod page;
 mod rollback_on_l1;
 mod rollups;
 mod sessions;

@@ -41,10 +41,14 @@ function facts(list, pairs) {
 }
 
 function rows(body, items, cells, none) {
+  const heads = body.parentNode.tHead.rows[0].cells;
   const made = items.map((item) => {
     const row = element("tr");
-    for (const cell of cells(item)) {
-      const box = element("td");
+    row.setAttribute("role", "row");
+    for (const [i, cell] of cells(item).entries()) {
+      const box = element("td", undefined, heads[i].className);
+      box.setAttribute("role", "cell");
+      box.dataset.name = heads[i].textContent;
       box.append(cell instanceof Node ? cell : document.createTextNode(cell));
       row.append(box);
     }
@@ -52,7 +56,7 @@ function rows(body, items, cells, none) {
   });
   if (!made.length) {
     const box = element("td", none, "dim");
-    box.colSpan = body.parentNode.tHead.rows[0].cells.length;
+    box.colSpan = heads.length;
     const row = element("tr");
     row.append(box);
     made.push(row);
@@ -195,9 +199,11 @@ function trouble(words) {
 async function look() {
   const wanted = decodeURIComponent(location.hash.slice(1));
   const troubles = [];
+  let reached = false;
   try {
     seen = await ask("/api/state");
     seenAt = Date.now();
+    reached = true;
     show(seen);
     if (seen.suspended) troubles.push("The coordinator's store takes no writes, so nothing is done until it does: its log says why; a full disk is the usual cause.");
     if (seen.paused) troubles.push("The service is paused: no tasks are handed out until `rollup-prover resume`.");
@@ -216,7 +222,9 @@ async function look() {
       showBatch(await ask("/api/batch?id=" + encodeURIComponent(wanted)));
       if (opening) at("detail-title").focus();
     } catch (error) {
-      if (troubles.length === 0) troubles.push(`Batch ${wanted}: ${error.message}.`);
+      // Nothing of another batch stays under this one's name.
+      at("detail").hidden = true;
+      if (reached) troubles.unshift(`Batch ${wanted}: ${error.message}.`);
     }
   }
   trouble(troubles.join(" "));

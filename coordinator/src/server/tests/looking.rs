@@ -11,14 +11,13 @@ use tokio::{
 use super::*;
 
 /// Both listeners of a coordinator that serves.
-struct Looked {
-    service: Service,
-    metrics: SocketAddr,
-    status: SocketAddr,
+pub(super) struct Looked {
+    pub service: Service,
+    pub metrics: SocketAddr,
+    pub status: SocketAddr,
 }
 
-async fn looked_at(store: &Path) -> Looked {
-    let mut config = config(store);
+pub(super) async fn looked_at(mut config: Config) -> Looked {
     let free = Some("127.0.0.1:0".parse().unwrap());
     (config.metrics_listen, config.status_listen) = (free, free);
     let coordinator = start(config).await.expect("it starts");
@@ -32,7 +31,7 @@ async fn looked_at(store: &Path) -> Looked {
 }
 
 /// The answer's head and body.
-async fn get(address: SocketAddr, path: &str) -> (String, String) {
+pub(super) async fn get(address: SocketAddr, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -70,7 +69,7 @@ async fn the_page_shows_a_batch_from_its_first_attempt_to_its_proof() {
         service,
         metrics,
         status,
-    } = looked_at(store.path()).await;
+    } = looked_at(config(store.path())).await;
     let empty = seen(status, "/api/state", |body| json(body).is_some()).await;
     let empty = json(&empty).unwrap();
     for list in ["batches", "workers", "failures"] {
@@ -151,7 +150,7 @@ async fn a_browser_runs_nothing_of_anybody_elses() {
         service,
         metrics,
         status,
-    } = looked_at(store.path()).await;
+    } = looked_at(config(store.path())).await;
     let (head, page) = get(status, "/").await;
     assert!(head.contains("content-type: text/html"), "{head}");
     for part in [

@@ -5,7 +5,7 @@ use proto::v1::operator_service_client::OperatorServiceClient;
 use super::*;
 use crate::server::shell::{RollbackFailure, Unread};
 
-fn operator(service: &Service) -> OperatorServiceClient<Channel> {
+pub(super) fn operator(service: &Service) -> OperatorServiceClient<Channel> {
     OperatorServiceClient::new(service.channel.clone())
 }
 
