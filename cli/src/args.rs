@@ -111,6 +111,11 @@ pub enum Command {
     Resume(OfRollupArgs),
     /// Fetch a task's input and prove it here: what a worker would do, with the time of each phase.
     Replay(ReplayArgs),
+    /// Copy a coordinator's store into one file: records, and batches' artifacts. Of a store in a folder while no coordinator has it,
+    /// of one in a database at any time.
+    Backup(BackupArgs),
+    /// Put the store of a backup where there is none, or only look whether the backup is whole (`--check`).
+    Restore(RestoreArgs),
     /// Make a bearer token: its file, and its entry in a coordinator's access file.
     Token(TokenArgs),
     /// Check a root proof file against the keys of its preset, as L1 does: proof, posted data, rollup, batch number.
@@ -598,6 +603,65 @@ pub struct ExportKeysArgs {
     /// Which keys.
     #[command(flatten)]
     pub keys: KeyArgs,
+}
+
+/// Where a store is, beside its directory.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArgs {
+    /// Its records are in this PostgreSQL database, as for `coordinator`.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ROLLUP_PROVER_POSTGRES",
+        hide_env_values = true
+    )]
+    pub postgres: Option<String>,
+    /// Its artifacts are here, s3://BUCKET/PREFIX or file:///FOLDER, as for `coordinator` [default: the folder `objects` in --data-dir].
+    #[arg(long, value_name = "URL")]
+    pub artifacts: Option<coordinator::store::Location>,
+    /// Reach a bucket beyond loopback in plain text, as for `coordinator`. INSECURE.
+    #[arg(long)]
+    pub insecure_plaintext: bool,
+}
+
+/// Arguments of `backup`.
+#[derive(Debug, Clone, Args)]
+pub struct BackupArgs {
+    /// Directory of the store.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Where else it is.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// File to write, which is not there yet. It has all accounts and batches, unencrypted.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Leave out artifacts that are damaged, instead of refusing: only their batches have to do with it.
+    #[arg(long)]
+    pub leave_out_damaged: bool,
+    /// Print what is in it as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `restore`.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// The file that `backup` wrote.
+    #[arg(value_name = "FILE")]
+    pub backup: PathBuf,
+    /// Directory for the store, in which there is none; created if missing.
+    #[arg(long, value_name = "DIR", required_unless_present = "check")]
+    pub data_dir: Option<PathBuf>,
+    /// Where else it is to be.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Only read the backup to its end, and say whether it is whole.
+    #[arg(long, conflicts_with = "data_dir")]
+    pub check: bool,
+    /// Print what is in it as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `guard`.

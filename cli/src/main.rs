@@ -71,6 +71,8 @@ fn run(command: Command, log_format: LogFormat, progress: &Progress) -> Result<(
         Command::ExportVerifier(args) => commands::contracts::export_verifier(&args, progress),
         Command::Deploy(args) => block_on(commands::contracts::deploy(args, progress)),
         Command::VerifyDeployed(args) => block_on(commands::contracts::verify_deployed(args, progress)),
+        Command::Backup(args) => commands::store::backup(&args, progress),
+        Command::Restore(args) => commands::store::restore(&args, progress),
         Command::Guard(args) => guard::run(args.pid),
         Command::ProverProcess(args) => commands::roles::prover_process(args, progress),
         Command::Demo(args) => block_on(demo::run(&args, progress)),

@@ -12,6 +12,7 @@ pub mod roles;
 pub mod rollback;
 pub mod rollups;
 pub mod settle;
+pub mod store;
 pub mod token;
 pub mod top;
 pub mod wallet;

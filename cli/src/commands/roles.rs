@@ -239,7 +239,7 @@ fn shared(args: &CoordinatorArgs) -> Result<Option<coordinator::Postgres>> {
 }
 
 /// The variables by which every client of S3 is told where it is and who asks. One that is no text says nothing.
-fn variables_of_s3() -> impl Iterator<Item = (String, String)> {
+pub(super) fn variables_of_s3() -> impl Iterator<Item = (String, String)> {
     let texts =
         |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     let variables = std::env::vars_os().filter_map(texts);

@@ -97,6 +97,26 @@ impl KeptStore {
     }
 }
 
+/// The records of the store in a folder, which no process uses; none where there is no store.
+pub(super) fn records(path: &Path) -> Result<Option<Box<dyn Records>>, StoreError> {
+    if !path.join(DATABASE).exists() {
+        return Ok(None);
+    }
+    let embedded = Embedded::open(path, Arc::new(lock(path)?))?;
+    Ok(Some(Box::new(embedded)))
+}
+
+/// A folder for the records of a backup, made if need be; none where there is a store.
+pub(super) fn room(path: &Path) -> Result<Option<Box<dyn Room>>, StoreError> {
+    make_folder(path)?;
+    let lock = Arc::new(lock(path)?);
+    if path.join(DATABASE).exists() || path.join(SLED_DATABASE).exists() {
+        return Ok(None);
+    }
+    let path = path.into();
+    Ok(Some(Box::new(Folder { path, lock })))
+}
+
 impl Embedded {
     fn open(path: &Path, lock: Arc<File>) -> Result<Self, StoreError> {
         let file = path.join(DATABASE);

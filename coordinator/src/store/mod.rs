@@ -4,6 +4,7 @@
 //! served on ([`Opening::complete`]).
 
 mod artifacts;
+pub mod backup;
 #[cfg(test)]
 mod conformance;
 mod database;

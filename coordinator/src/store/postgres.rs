@@ -14,6 +14,7 @@ use std::{
     collections::BTreeMap,
     ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use sqlx::{Row as _, postgres::PgRow};
@@ -50,6 +51,14 @@ const PAGE: &str =
     "SELECT key, value FROM zkrollup_prover.records WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3";
 const LAST: &str =
     "SELECT key, value FROM zkrollup_prover.records WHERE key >= $1 AND key < $2 ORDER BY key DESC LIMIT $3";
+const IS_MADE: &str = "SELECT to_regclass('zkrollup_prover.records') IS NOT NULL";
+/// All that a transaction reads is of one moment, and a disk that is slow meanwhile does not end it.
+const AT_ONCE: [&str; 2] = [
+    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+    "SET LOCAL idle_in_transaction_session_timeout = '600s'",
+];
+/// Longest time for all records to be read: a day.
+const AT_ONCE_MAX: Duration = Duration::from_secs(86_400);
 const ANY: &str = "SELECT key FROM zkrollup_prover.records LIMIT $1";
 
 /// The records, of one term in which this process leads.
@@ -95,6 +104,47 @@ impl Opening {
             artifacts,
         })
     }
+}
+
+/// Shows all records of a database as they are at one moment, whoever leads; its name, and whether there is a store.
+pub(super) fn each_at_once(
+    url: &str,
+    show: &mut dyn FnMut(&[u8], &[u8]),
+) -> Result<(String, bool), StoreError> {
+    let link = Link::new(url)?;
+    // Nothing is called over this link before, so that it is done once.
+    let show = Mutex::new(show);
+    let found = link.call(AT_ONCE_MAX, async |connection| {
+        let mut transaction = sqlx::Connection::begin(connection).await?;
+        for statement in AT_ONCE {
+            sqlx::query(statement).execute(&mut *transaction).await?;
+        }
+        if !sqlx::query_scalar(IS_MADE).fetch_one(&mut *transaction).await? {
+            return Ok(false);
+        }
+        let (mut from, mut found) = (vec![0], false);
+        loop {
+            let page = sqlx::query(PAGE)
+                .bind(from)
+                .bind(vec![u8::MAX])
+                .bind(PAGE_ENTRIES);
+            let rows: Vec<PgRow> = page.fetch_all(&mut *transaction).await?;
+            let mut show = show.lock().unwrap_or_else(PoisonError::into_inner);
+            for row in &rows {
+                let key: &[u8] = row.try_get(0)?;
+                found |= key == [IDENTITY];
+                show(key, row.try_get(1)?);
+            }
+            match rows.last() {
+                Some(row) if rows.len() as i64 == PAGE_ENTRIES => {
+                    // The key that follows it.
+                    from = [row.try_get(0)?, &[0][..]].concat();
+                }
+                _ => return Ok(found),
+            }
+        }
+    })?;
+    Ok((link.name().to_owned(), found))
 }
 
 /// The value of a key.

@@ -410,6 +410,11 @@ impl Entry {
         Self::named(bytes.len() as u64, Sha256::digest(bytes).into(), epoch)
     }
 
+    /// Whether it is the entry of these bytes.
+    pub(super) fn is_of(&self, bytes: &[u8]) -> bool {
+        self.bytes == bytes.len() as u64 && self.object.is_of(bytes)
+    }
+
     /// The entry of so many bytes of this digest.
     pub(super) fn named(bytes: u64, sha256: [u8; 32], epoch: u32) -> Self {
         Self {
@@ -420,6 +425,16 @@ impl Entry {
 }
 
 impl ObjectId {
+    /// The epoch under which it was put.
+    pub(super) fn epoch(self) -> u32 {
+        self.epoch
+    }
+
+    /// In an order in which those of one epoch are together.
+    pub(super) fn order(self) -> (u32, [u8; 32]) {
+        (self.epoch, self.sha256)
+    }
+
     fn is_of(self, bytes: &[u8]) -> bool {
         self.sha256 == <[u8; 32]>::from(Sha256::digest(bytes))
     }
