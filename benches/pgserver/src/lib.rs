@@ -1,5 +1,7 @@
 //! A PostgreSQL server of a test's own: real, in a folder of its own, on a free port of this machine, as an ordinary user.
 
+mod disk;
+
 use std::{
     fs,
     io::ErrorKind,
@@ -17,12 +19,16 @@ use std::{
 
 use tempfile::TempDir;
 
+use self::disk::SmallDisk;
+
 /// Where Debian keeps the server's programs, by version.
 const DEBIAN: &str = "/usr/lib/postgresql";
 /// Users that a server may run as where the tests are root's, which the server refuses to be.
 const USERS: [&str; 2] = ["postgres", "nobody"];
 /// Longest time until a server answers or has ended.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// The folder of a disk of a server's own.
+const DISK: &str = "disk";
 /// The superuser of every server here.
 const SUPERUSER: &str = "tester";
 
@@ -35,6 +41,8 @@ pub struct PgServer {
     user: Option<(u32, u32)>,
     process: Option<Child>,
     databases: AtomicU32,
+    /// What its data lies on, where that is a disk of its own.
+    disk: Option<SmallDisk>,
 }
 
 impl PgServer {
@@ -43,30 +51,52 @@ impl PgServer {
     /// # Panics
     /// Where PostgreSQL is not installed, with what to do; or where it does not start.
     pub fn start() -> Self {
+        Self::start_on(None).expect("only a disk of its own is refused")
+    }
+
+    /// The same, with its data on a disk of its own of so many bytes, which can be filled.
+    ///
+    /// # Errors
+    /// Why this system has no such disk for this user.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_on_small_disk(bytes: u64) -> Result<Self, String> {
+        Self::start_on(Some(bytes))
+    }
+
+    fn start_on(disk_bytes: Option<u64>) -> Result<Self, String> {
         let programs = programs();
         let folder = tempfile::tempdir().expect("a folder");
         let user = other_user(folder.path());
         if let Some((uid, gid)) = user {
             chown(folder.path(), Some(uid), Some(gid)).expect("root may give it away");
         }
-        let port = free_port();
         let mut server = Self {
             programs,
             folder,
-            port,
+            port: free_port(),
             user,
             process: None,
             databases: AtomicU32::new(0),
+            disk: None,
         };
+        if let Some(bytes) = disk_bytes {
+            let at = server.folder.path().join(DISK);
+            fs::create_dir(&at).expect("made");
+            server.disk = Some(SmallDisk::make(&at, bytes, user)?);
+        }
         let mut make = server.command("initdb");
         make.args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]);
+        // Small enough that a full disk is full for them soon.
+        make.arg("--wal-segsize=1");
         make.arg(format!("--username={SUPERUSER}"))
             .arg("--pgdata")
             .arg(server.data());
         let made = make.output().expect("initdb starts");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         server.restart();
-        server
+        Ok(server)
     }
 
     /// Starts the server again, which has ended.
@@ -106,6 +136,8 @@ impl PgServer {
             format!("port={}", self.port),
             format!("unix_socket_directories={}", self.folder.path().display()),
             "listen_addresses=127.0.0.1".into(),
+            "max_wal_size=16MB".into(),
+            "min_wal_size=2MB".into(),
             // These tests kill processes, not machines.
             "fsync=off".into(),
             "max_connections=200".into(),
@@ -132,6 +164,49 @@ impl PgServer {
             assert!(began.elapsed() < WAIT_MAX, "sessions of a killed server go on");
             sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Fills the server's disk to the last byte.
+    ///
+    /// # Panics
+    /// Where it has none of its own.
+    pub fn fill_disk(&self) {
+        self.disk.as_ref().expect("it has a disk of its own").fill();
+    }
+
+    /// Makes room on the server's disk again, and waits until it answers. One that has ended without room is started again: then this
+    /// is true.
+    ///
+    /// # Panics
+    /// Where it has no disk of its own, or does not answer.
+    pub fn make_room(&mut self) -> bool {
+        self.disk.as_ref().expect("it has a disk of its own").make_room();
+        let began = Instant::now();
+        loop {
+            let process = self.process.as_mut();
+            if process.is_none_or(|process| process.try_wait().expect("it is a child").is_some()) {
+                self.restart();
+                return true;
+            }
+            if self.ask("postgres", "SELECT 1").is_some() {
+                return false;
+            }
+            assert!(
+                began.elapsed() < WAIT_MAX,
+                "PostgreSQL does not answer:\n{}",
+                self.logged()
+            );
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What the server has logged.
+    ///
+    /// # Panics
+    /// Where its log is not there.
+    pub fn logged(&self) -> String {
+        let log = fs::read(self.log()).expect("its log is there");
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// Makes an empty database, and tells its URL.
@@ -192,7 +267,10 @@ impl PgServer {
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        match self.disk {
+            Some(_) => self.folder.path().join(DISK).join("data"),
+            None => self.folder.path().join("data"),
+        }
     }
 
     fn log(&self) -> PathBuf {
@@ -201,19 +279,25 @@ impl PgServer {
 
     /// A program of the server's, as its user, with the environment of none.
     fn command(&self, name: &str) -> Command {
+        let mut command = match &self.disk {
+            Some(disk) => disk.enter(self.user),
+            None => {
+                let mut command = Command::new("setpriv");
+                if let Some((uid, gid)) = self.user {
+                    command.uid(uid).gid(gid);
+                }
+                command
+            }
+        };
         // Where this process is killed, so is the server.
-        let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "--"])
             .arg(self.programs.join(name));
         command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
-            .current_dir(self.folder.path());
-        command.stdin(Stdio::null());
-        if let Some((uid, gid)) = self.user {
-            command.uid(uid).gid(gid);
-        }
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
         command
     }
 }
@@ -285,5 +369,30 @@ mod tests {
             server.sql(database, "SELECT a, a + 1 FROM t ORDER BY a"),
             "1|2\n2|3"
         );
+    }
+
+    #[test]
+    fn a_server_whose_disk_is_full_refuses_to_write_until_there_is_room() {
+        let mut server = match PgServer::start_on_small_disk(96 << 20) {
+            Ok(server) => server,
+            Err(why) => return println!("no disk of a server's own here: {why}"),
+        };
+        server.database();
+        server.sql("test0", "CREATE TABLE t (a text)");
+        let more = "INSERT INTO t SELECT repeat(md5(i::text), 20) FROM generate_series(1, 5000) i";
+        server.sql("test0", more);
+        server.fill_disk();
+        for _ in 0..3 {
+            assert_eq!(server.ask("test0", more), None, "there is no room");
+        }
+        assert!(server.logged().contains("No space left on device"));
+        server.make_room();
+        let began = Instant::now();
+        while server.ask("test0", more).is_none() {
+            assert!(began.elapsed() < WAIT_MAX, "{}", server.logged());
+        }
+        assert_eq!(server.sql("test0", "SELECT count(*) FROM t"), "10000");
+        server.restart();
+        assert_eq!(server.sql("test0", "SELECT count(*) FROM t"), "10000");
     }
 }

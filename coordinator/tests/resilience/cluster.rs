@@ -1,54 +1,96 @@
-//! Three coordinators that share a PostgreSQL database, and everything that they stand on killed, stopped and cut at random.
+//! Three coordinators that share a PostgreSQL database and a bucket, and everything that they stand on killed, stopped, cut, full, slow and
+//! away at random. Each fault that the loop makes it also sees: in the server that has it, or in what the coordinators say.
+
+mod faults;
+mod late;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
 
-use circuits::preset::TINY;
-use nix::sys::signal::Signal;
 use pgserver::PgServer;
-use prover::fixtures;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
+use s3server::S3Server;
 use tokio::time::sleep;
 
 use crate::{
-    client::{Clients, Judge},
+    client::Clients,
     kills::Plan,
+    lessee,
     processes::{self, Process, Programs, free_address, tail},
-    standin,
 };
 
 /// Coordinators of the service.
 const COORDINATORS: usize = 3;
 /// Longest time until one leads after the one that did is dead: the lease, a look, and a busy machine.
 const TAKE_OVER_MAX: Duration = Duration::from_secs(10);
+/// Longest time until somebody meets a fault.
+const MEETING_MAX: Duration = Duration::from_secs(30);
+/// Where the artifacts are in the bucket.
+const PREFIX: &str = "cluster";
+/// The database's disk.
+const DISK_BYTES: u64 = 192 << 20;
 
-/// What a loop did.
-#[derive(Debug, Default)]
-struct Tally {
-    coordinators: u32,
-    stops: u32,
-    terminations: u32,
-    workers: u32,
-    cuts: u32,
-    databases: u32,
-}
+/// How often a loop did what.
+type Tally = BTreeMap<String, u32>;
 
 struct Cluster<'a> {
     programs: Programs,
     folder: &'a Path,
     server: PgServer,
+    /// Whether the server's disk can be full.
+    has_disk: bool,
+    bucket: S3Server,
     url: String,
     addresses: Vec<String>,
     coordinators: Vec<Process>,
     workers: Vec<Process>,
+    tally: Tally,
 }
 
-impl Cluster<'_> {
+impl<'a> Cluster<'a> {
+    fn start(plan: &Plan, folder: &'a Path) -> Self {
+        let (server, has_disk) = match PgServer::start_on_small_disk(DISK_BYTES) {
+            Ok(server) => (server, true),
+            Err(why) => {
+                println!(
+                    "  SKIPPED: PostgreSQL's disk is never full, since it can have none of its own here ({why})"
+                );
+                (PgServer::start(), false)
+            }
+        };
+        let mut cluster = Self {
+            programs: plan.programs.clone(),
+            folder,
+            url: server.database(),
+            server,
+            has_disk,
+            bucket: S3Server::start(),
+            addresses: (0..COORDINATORS).map(|_| free_address()).collect(),
+            coordinators: Vec::new(),
+            workers: Vec::new(),
+            tally: Tally::new(),
+        };
+        cluster.coordinators = (0..COORDINATORS)
+            .map(|which| cluster.coordinator(which))
+            .collect();
+        cluster.workers = (0..plan.workers).map(|which| cluster.worker(which)).collect();
+        cluster
+    }
+
     fn coordinator(&self, which: usize) -> Process {
-        let command = processes::member(&self.programs, self.folder, &self.addresses[which], &self.url);
+        let bucket = self.bucket.url(PREFIX);
+        let mut command = processes::member(
+            &self.programs,
+            self.folder,
+            &self.addresses[which],
+            &self.url,
+            &bucket,
+        );
+        command.envs(self.bucket.variables());
         Process::spawn(command, self.folder, &format!("coordinator-{which}"))
     }
 
@@ -56,11 +98,39 @@ impl Cluster<'_> {
         processes::worker(&self.programs, self.folder, &self.addresses.join(","), which)
     }
 
-    fn assert_alive(&mut self) {
-        for process in self.coordinators.iter_mut().chain(&mut self.workers) {
-            if let Some(status) = process.ended() {
-                let log = tail(&self.folder.join(format!("{}.log", process.name())));
-                panic!("{} ended by itself: {status}\n{log}", process.name());
+    fn did(&mut self, what: &str) {
+        *self.tally.entry(what.to_owned()).or_default() += 1;
+    }
+
+    /// Kills a coordinator, and starts it again after a pause.
+    async fn kill(&mut self, which: usize, pause: Duration) {
+        self.coordinators[which].kill();
+        sleep(pause).await;
+        self.coordinators[which] = self.coordinator(which);
+    }
+
+    /// Asserts that no process has ended by itself. A coordinator that could not begin, since what it stands on was away for too long, has
+    /// said so, and is started again as whatever runs it would.
+    fn supervise(&mut self) {
+        for which in 0..COORDINATORS {
+            let Some(status) = self.coordinators[which].ended() else {
+                continue;
+            };
+            let said = self.coordinators[which].said();
+            let last = said.lines().last().unwrap_or_default();
+            let waited = ["postgres://", "s3://"].iter().any(|away| last.contains(away));
+            assert!(
+                waited && !said.contains("coordinator serves"),
+                "coordinator-{which} ended by itself: {status}\n{}",
+                tail(&self.folder.join(format!("coordinator-{which}.log")))
+            );
+            self.coordinators[which] = self.coordinator(which);
+            self.did("a coordinator that gave up its start");
+        }
+        for worker in &mut self.workers {
+            if let Some(status) = worker.ended() {
+                let log = tail(&self.folder.join(format!("{}.log", worker.name())));
+                panic!("{} ended by itself: {status}\n{log}", worker.name());
             }
         }
     }
@@ -73,6 +143,30 @@ impl Cluster<'_> {
         );
         self.addresses.iter().position(|address| url.ends_with(address))
     }
+
+    /// Waits until one leads that is another than this one.
+    async fn led_by_another(&self, than: Option<usize>) -> usize {
+        let began = Instant::now();
+        loop {
+            match self.leader() {
+                Some(leader) if than != Some(leader) => return leader,
+                _ => assert!(began.elapsed() < TAKE_OVER_MAX, "nobody leads"),
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Waits until something is so.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(
+            began.elapsed() < MEETING_MAX,
+            "{what}: not within {MEETING_MAX:?}"
+        );
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Runs a loop.
@@ -81,39 +175,27 @@ impl Cluster<'_> {
 /// When a promise is broken.
 pub async fn run(plan: Plan) {
     println!("cluster: seed {}, {} rounds", plan.seed, plan.rounds);
+    let _repeat = plan.repeat("cluster");
     let folder = tempfile::tempdir().expect("a folder");
-    let (judge, preset) = match plan.programs {
-        Programs::Released(_) => {
-            let keys = tokio::task::spawn_blocking(|| fixtures::keys(TINY)).await;
-            let keys = keys.expect("no panic").expect("keys");
-            (Judge::Keys(keys.verifying_keys().clone()), TINY)
-        }
-        _ => (Judge::StandIn, standin::PRESET),
-    };
-    let server = PgServer::start();
-    let mut cluster = Cluster {
-        programs: plan.programs.clone(),
-        folder: folder.path(),
-        url: server.database(),
-        server,
-        addresses: (0..COORDINATORS).map(|_| free_address()).collect(),
-        coordinators: Vec::new(),
-        workers: Vec::new(),
-    };
-    cluster.coordinators = (0..COORDINATORS)
-        .map(|which| cluster.coordinator(which))
-        .collect();
-    cluster.workers = (0..plan.workers).map(|which| cluster.worker(which)).collect();
+    let (judge, preset) = plan.judge().await;
+    let mut cluster = Cluster::start(&plan, folder.path());
     let clients = Clients::new(&cluster.addresses.join(","), judge, preset, plan.open_max);
     clients.start(plan.seed);
+    if let Programs::StandIn = plan.programs {
+        let clients = clients.clone();
+        tokio::spawn(lessee::run(cluster.addresses.join(","), clients, plan.seed));
+    }
     let mut rng = ChaCha20Rng::seed_from_u64(plan.seed);
-    let mut tally = Tally::default();
+    let made = "SELECT to_regclass('zkrollup_prover.leadership') IS NOT NULL";
+    until("the tables", || cluster.server.sql("test0", made) == "t").await;
+    cluster.led_by_another(None).await;
+    late::prepare(&cluster);
     for round in 1..=plan.rounds {
         sleep(plan.between_max.mul_f64(rng.r#gen())).await;
-        cluster.assert_alive();
-        disturb(&plan, &mut cluster, &mut rng, &mut tally).await;
+        cluster.supervise();
+        faults::at_random(&plan, &mut cluster, &mut rng).await;
         if round % plan.rounds_until_calm == 0 {
-            clients.calm(plan.calm_max).await;
+            calm(&plan, &mut cluster, &clients).await;
             if plan.rounds > 100 {
                 println!(
                     "  {round} rounds, {} batches",
@@ -122,80 +204,45 @@ pub async fn run(plan: Plan) {
             }
         }
     }
-    clients.calm(plan.calm_max).await;
+    faults::each_once(&plan, &mut cluster).await;
+    calm(&plan, &mut cluster, &clients).await;
     take_over(&mut cluster).await;
     let batches = clients.end(plan.calm_max).await;
     assert!(batches > 0, "no batch was proven");
+    late::check_kinds(&plan, &cluster.tally);
     let terms = cluster
         .server
         .sql("test0", "SELECT term FROM zkrollup_prover.leadership");
-    println!("  {batches} batches, each proven once, in {terms} terms; {tally:?}");
+    println!("  {batches} batches, each proven once, in {terms} terms");
+    for (what, times) in &cluster.tally {
+        println!("  {times:5} {what}");
+    }
     for process in cluster.workers.iter_mut().chain(&mut cluster.coordinators) {
         process.terminate();
     }
 }
 
+/// Lets everything that was acknowledged be proven.
+async fn calm(plan: &Plan, cluster: &mut Cluster<'_>, clients: &Clients) {
+    let calm = clients.calm(plan.calm_max);
+    tokio::pin!(calm);
+    loop {
+        tokio::select! {
+            () = &mut calm => return,
+            () = sleep(Duration::from_millis(200)) => cluster.supervise(),
+        }
+    }
+}
+
 /// Kills the leader and measures how long nobody leads.
 async fn take_over(cluster: &mut Cluster<'_>) {
-    let began = Instant::now();
-    let leader = loop {
-        if let Some(leader) = cluster.leader() {
-            break leader;
-        }
-        assert!(began.elapsed() < TAKE_OVER_MAX, "nobody leads");
-        sleep(Duration::from_millis(20)).await;
-    };
+    let leader = cluster.led_by_another(None).await;
     cluster.coordinators[leader].kill();
     let killed = Instant::now();
-    while cluster.leader().is_none_or(|now| now == leader) {
-        assert!(killed.elapsed() < TAKE_OVER_MAX, "nobody takes over");
-        sleep(Duration::from_millis(20)).await;
-    }
+    cluster.led_by_another(Some(leader)).await;
     println!(
         "  taken over {} ms after the leader was killed",
         killed.elapsed().as_millis()
     );
     cluster.coordinators[leader] = cluster.coordinator(leader);
-}
-
-async fn disturb(plan: &Plan, cluster: &mut Cluster<'_>, rng: &mut ChaCha20Rng, tally: &mut Tally) {
-    let which = rng.gen_range(0..COORDINATORS);
-    let worker = rng.gen_range(0..cluster.workers.len());
-    let pause = plan.between_max.mul_f64(rng.r#gen());
-    match rng.gen_range(0..20) {
-        0..8 => {
-            cluster.coordinators[which].kill();
-            sleep(pause).await;
-            cluster.coordinators[which] = cluster.coordinator(which);
-            tally.coordinators += 1;
-        }
-        8..10 => {
-            // It is deposed meanwhile, if it led, wherever it was.
-            cluster.coordinators[which].send(Signal::SIGSTOP);
-            sleep(standin::LEADER_LEASE * 2 + pause).await;
-            cluster.coordinators[which].send(Signal::SIGCONT);
-            tally.stops += 1;
-        }
-        10 => {
-            // The database may have refused its last step just now.
-            cluster.coordinators[which].terminate_unless(Some("the coordinator ends error=postgres://"));
-            cluster.coordinators[which] = cluster.coordinator(which);
-            tally.terminations += 1;
-        }
-        11..15 => {
-            cluster.workers[worker].kill();
-            cluster.workers[worker] = cluster.worker(worker);
-            tally.workers += 1;
-        }
-        15..18 => {
-            cluster.server.cut();
-            tally.cuts += 1;
-        }
-        _ => {
-            cluster.server.kill();
-            sleep(pause).await;
-            cluster.server.restart();
-            tally.databases += 1;
-        }
-    }
 }

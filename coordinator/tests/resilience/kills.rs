@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use circuits::preset::TINY;
+use circuits::preset::{Preset, TINY};
 use nix::sys::signal::Signal;
 use prover::fixtures;
 use rand::{Rng, SeedableRng};
@@ -34,6 +34,47 @@ pub struct Plan {
     pub rounds_until_calm: u32,
     /// Longest time until all is proven.
     pub calm_max: Duration,
+    /// How long a coordinator leads after its last word, where there are several.
+    pub leader_lease: Duration,
+    /// Longest time for which the bucket has a fault, where there is one.
+    pub away_max: Duration,
+}
+
+/// Says how a loop is repeated, where it ends in a panic.
+pub struct Repeat(String);
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("to repeat it: {}", self.0);
+        }
+    }
+}
+
+impl Plan {
+    /// What proofs are held against, and the circuits' sizes.
+    pub async fn judge(&self) -> (Judge, Preset) {
+        match self.programs {
+            Programs::Released(_) => {
+                let keys = tokio::task::spawn_blocking(|| fixtures::keys(TINY)).await;
+                let keys = keys.expect("no panic").expect("keys");
+                (Judge::Keys(keys.verifying_keys().clone()), TINY)
+            }
+            _ => (Judge::StandIn, standin::PRESET),
+        }
+    }
+
+    /// How this loop of that name is repeated.
+    pub fn repeat(&self, name: &str) -> Repeat {
+        let program = match &self.programs {
+            Programs::Released(program) => format!(" --program {}", program.display()),
+            _ => String::new(),
+        };
+        Repeat(format!(
+            "cargo test --release -p coordinator --test resilience -- {name} --rounds {} --seed {}{program}",
+            self.rounds, self.seed
+        ))
+    }
 }
 
 /// What a loop did.
@@ -52,15 +93,9 @@ struct Tally {
 /// When a promise is broken.
 pub async fn run(plan: Plan) {
     println!("kill loop: seed {}, {} rounds", plan.seed, plan.rounds);
+    let _repeat = plan.repeat("kills");
     let folder = tempfile::tempdir().expect("a folder");
-    let (judge, preset) = match plan.programs {
-        Programs::Released(_) => {
-            let keys = tokio::task::spawn_blocking(|| fixtures::keys(TINY)).await;
-            let keys = keys.expect("no panic").expect("keys");
-            (Judge::Keys(keys.verifying_keys().clone()), TINY)
-        }
-        _ => (Judge::StandIn, standin::PRESET),
-    };
+    let (judge, preset) = plan.judge().await;
     let mut service = Service::start(plan.programs.clone(), folder.path(), plan.workers);
     let clients = Clients::new(&service.address, judge, preset, plan.open_max);
     clients.start(plan.seed);

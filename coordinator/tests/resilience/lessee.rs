@@ -142,15 +142,17 @@ impl Leased {
 pub async fn run(address: String, clients: Arc<Clients>, seed: u64) {
     let mut rng = ChaCha20Rng::seed_from_u64(seed ^ 2);
     let connector = standin::connector(&address);
-    let channel = connector.channel().expect("there is no file to read");
     let mut before: Option<v1::Complete> = None;
     loop {
+        let url = connector.url().clone();
+        let channel = connector.channel().expect("there is no file to read");
         if let Some(mut session) = Session::open(&channel, "lessee").await {
             while work(&mut session, &clients, &mut before, &mut rng)
                 .await
                 .is_some()
             {}
         }
+        connector.turn_from(&url, None);
         sleep(Duration::from_millis(50)).await;
     }
 }

@@ -8,6 +8,7 @@
 //! cargo test --release -p coordinator --test resilience -- kills --rounds 1000 --seed 7
 //! cargo test --release -p coordinator --test resilience -- kills --rounds 20 --program target/release/rollup-prover
 //! cargo test --release -p coordinator --test resilience -- cluster --rounds 1000 --seed 7
+//! cargo test --release -p coordinator --test resilience -- cluster --rounds 20 --program target/release/rollup-prover
 //! cargo test --release -p coordinator --test resilience -- store later full --every
 //! cargo test --release -p coordinator --test resilience -- hostile --seconds 300
 //! ```
@@ -56,9 +57,10 @@ fn main() {
             }
         }
         "member" => {
-            let (address, store, url) = (next(), next(), next());
+            let (address, store, url, artifacts) = (next(), next(), next(), next());
             let address = address.parse().expect("an address");
-            if let Err(error) = standin::member(address, Path::new(&store), &url) {
+            let artifacts = artifacts.parse().expect("a place");
+            if let Err(error) = standin::member(address, Path::new(&store), &url, artifacts) {
                 tracing::error!(%error, "the coordinator ends");
                 exit(1);
             }
@@ -122,7 +124,16 @@ impl Options {
             match argument.as_str() {
                 "--rounds" => options.rounds = value().parse().expect("a number"),
                 "--seed" => options.seed = value().parse().expect("a number"),
-                "--program" => options.programs = Programs::Released(value().into()),
+                "--program" => {
+                    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+                    let program = root.join(value());
+                    assert!(
+                        program.is_file(),
+                        "{}: there is no such program",
+                        program.display()
+                    );
+                    options.programs = Programs::Released(program);
+                }
                 "--seconds" => options.seconds = value().parse().expect("a number"),
                 "--attack" => options.attack = Some(value()),
                 "--way" => options.way = Some(Way::of(&value())),
@@ -186,6 +197,8 @@ fn plan(options: &Options) -> kills::Plan {
         stopped: standin::LEASE * 3 / 2,
         rounds_until_calm: 20,
         calm_max: Duration::from_secs(60),
+        leader_lease: standin::LEADER_LEASE,
+        away_max: Duration::from_secs(if options.rounds > 100 { 60 } else { 2 }),
     };
     match options.programs {
         Programs::StandIn | Programs::Traced(_) | Programs::Limited { .. } => standing_in,
@@ -196,6 +209,8 @@ fn plan(options: &Options) -> kills::Plan {
             stopped: Duration::from_secs(20),
             rounds_until_calm: 10,
             calm_max: Duration::from_secs(900),
+            leader_lease: processes::RELEASED_LEADER_LEASE,
+            away_max: Duration::from_secs(60),
             ..standing_in
         },
     }

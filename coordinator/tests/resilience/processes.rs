@@ -37,6 +37,8 @@ pub enum Programs {
 pub struct Process {
     name: String,
     log: PathBuf,
+    /// Bytes of the log that those before it have written.
+    before: usize,
     child: Child,
 }
 
@@ -107,6 +109,7 @@ impl Process {
             .create(true)
             .open(&path)
             .expect("a log");
+        let before = log.metadata().expect("a log").len() as usize;
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
@@ -114,12 +117,23 @@ impl Process {
         Self {
             name: name.into(),
             log: path,
+            before,
             child: command.spawn().expect("the program starts"),
         }
     }
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// All that it and those before it under its name have logged.
+    pub fn log(&self) -> Vec<u8> {
+        fs::read(&self.log).expect("its log is there")
+    }
+
+    /// What it has logged.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&self.log()[self.before..]).into_owned()
     }
 
     pub fn send(&self, signal: Signal) {
@@ -140,19 +154,25 @@ impl Process {
 
     /// Asks it to end, and asserts that it does.
     pub fn terminate(&mut self) {
-        self.terminate_unless(None);
+        self.terminate_unless(&[]);
     }
 
-    /// The same; one whose log ends with this excuse may say by its exit code that something went wrong.
-    pub fn terminate_unless(&mut self, excuse: Option<&str>) {
+    /// The same; one whose last words have one of these excuses may say by its exit code that something went wrong.
+    pub fn terminate_unless(&mut self, excuses: &[&str]) {
         self.send(Signal::SIGTERM);
         let began = Instant::now();
         while began.elapsed() < END_MAX {
             if let Some(status) = self.ended() {
                 let clean = status.success() || status.signal() == Some(Signal::SIGTERM as i32);
-                let log = tail(&self.log);
-                let is_excused = excuse.is_some_and(|excuse| log.contains(excuse));
-                assert!(clean || is_excused, "{}: {status}\n{log}", self.name);
+                let said = self.said();
+                let last = said.lines().last().unwrap_or_default();
+                let is_excused = excuses.iter().any(|excuse| last.contains(excuse));
+                assert!(
+                    clean || is_excused,
+                    "{}: {status}\n{}",
+                    self.name,
+                    tail(&self.log)
+                );
                 return;
             }
             thread::sleep(Duration::from_millis(5));
@@ -243,20 +263,25 @@ fn coordinator(programs: &Programs, folder: &Path, address: &str) -> Process {
     Process::spawn(command, folder, "coordinator")
 }
 
-/// One of the coordinators that share the database of `url` and the artifacts in `folder`.
-pub fn member(programs: &Programs, folder: &Path, address: &str, url: &str) -> Command {
+/// How long a released coordinator leads after its last word.
+pub const RELEASED_LEADER_LEASE: Duration = Duration::from_secs(3);
+
+/// One of the coordinators that share the database of `url` and a place for artifacts.
+pub fn member(programs: &Programs, folder: &Path, address: &str, url: &str, artifacts: &str) -> Command {
     let store = folder.join("store");
     match programs {
         Programs::Released(program) => {
             let mut command = released(program, address, &store);
             command
-                .args(["--leader-lease-ms", "3000"])
+                .arg("--leader-lease-ms")
+                .arg(RELEASED_LEADER_LEASE.as_millis().to_string())
+                .args(["--artifacts", artifacts, "--artifact-retention", "1"])
                 .env("ROLLUP_PROVER_POSTGRES", url);
             command
         }
         _ => {
             let mut command = this("member");
-            command.arg(address).arg(store).arg(url);
+            command.arg(address).arg(store).args([url, artifacts]);
             command
         }
     }

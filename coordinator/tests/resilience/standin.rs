@@ -14,6 +14,7 @@ use coordinator::{
         id::{RollupNumber, StateRoot, Tenant, UnixMs},
         rollup::{NewRollup, RollupRecord, RollupStatus},
     },
+    store::Location,
 };
 use keys::manifest::Manifest;
 use proto::connection::{Connector, Credentials};
@@ -227,10 +228,16 @@ pub fn start(store: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The role of one of several coordinators that share a database.
-pub fn member(listen: SocketAddr, store: &Path, url: &str) -> Result<(), coordinator::Error> {
+/// The role of one of several coordinators that share a database and a place for artifacts, which variables say how to reach.
+pub fn member(
+    listen: SocketAddr,
+    store: &Path,
+    url: &str,
+    artifacts: Location,
+) -> Result<(), coordinator::Error> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut config = config(listen, store);
+    config.artifacts.location = artifacts.with_variables(std::env::vars());
     config.postgres = Some(coordinator::Postgres {
         url: url.into(),
         holder: listen.to_string(),

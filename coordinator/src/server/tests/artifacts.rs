@@ -8,7 +8,7 @@ use super::{
 };
 use crate::store::{
     ArtifactOptions, Location,
-    s3_server::{BUCKET, Fault, S3Server},
+    s3_server::{BUCKET, Fault, S3Server, location, location_in},
 };
 
 const PREFIX: &str = "rollup";
@@ -28,7 +28,7 @@ fn config_of(store: &Path, location: Location, retention: Duration) -> Config {
 async fn serve(store: &Path, server: &S3Server) -> Service {
     Service::with(config_of(
         store,
-        server.location(PREFIX),
+        location(server, PREFIX),
         Duration::from_secs(3_600),
     ))
     .await
@@ -142,7 +142,7 @@ async fn a_bucket_that_is_away_fails_no_batch_that_is_read_meanwhile() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_proven_batch_does_not_need_any_more_leaves_the_bucket() {
     let (store, server) = (store(), S3Server::start());
-    let config = config_of(store.path(), server.location(PREFIX), Duration::from_secs(1));
+    let config = config_of(store.path(), location(&server, PREFIX), Duration::from_secs(1));
     let meters = Arc::clone(&config.artifacts.meters);
     let service = Service::with(config).await;
     accepted(service.submit("a", &batch_of(&mut sample(), TIME, 3)).await);
@@ -163,20 +163,19 @@ async fn a_start_without_its_bucket_says_what_is_wrong() {
         let refused = start(config_of(store.path(), location, hour)).await;
         refused.map(drop).expect_err("it does not start").to_string()
     };
-    let told = started(server.location_in("nobodys", PREFIX)).await;
+    let told = started(location_in(&server, "nobodys", PREFIX)).await;
     assert!(
         told.contains("s3://nobodys/rollup: there is no such bucket"),
         "{told}"
     );
     server.set(Fault::Status(403));
-    let told = started(server.location(PREFIX)).await;
+    let told = started(location(&server, PREFIX)).await;
     assert!(
         told.contains("s3://artifacts/rollup/store") && told.contains("403"),
         "{told}"
     );
     server.set(Fault::None);
-    let plain = server
-        .location(PREFIX)
+    let plain = location(&server, PREFIX)
         .with_variables([("AWS_ENDPOINT_URL".to_owned(), "http://s3.example".to_owned())]);
     let told = started(plain).await;
     assert!(
@@ -187,14 +186,14 @@ async fn a_start_without_its_bucket_says_what_is_wrong() {
     accepted(service.submit("a", &batch_of(&mut sample(), TIME, 3)).await);
     service.stop().await;
     // The store has artifacts, and they are not there.
-    let told = started(server.location("elsewhere")).await;
+    let told = started(location(&server, "elsewhere")).await;
     assert!(
         told.contains("s3://artifacts/elsewhere/store is missing"),
         "{told}"
     );
     // Nor are they another store's.
     let other = tempfile::tempdir().expect("a folder");
-    let refused = start(config_of(other.path(), server.location(PREFIX), hour)).await;
+    let refused = start(config_of(other.path(), location(&server, PREFIX), hour)).await;
     let told = refused.map(drop).expect_err("it is another's").to_string();
     assert!(told.contains("says whose artifacts are there"), "{told}");
     serve(store.path(), &server).await.stop().await;

@@ -13,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    s3_server::{Fault, S3Server},
+    s3_server::{Fault, S3Server, location, location_in},
     *,
 };
 
@@ -36,7 +36,7 @@ impl Place {
     fn location(&self) -> Location {
         match self {
             Self::Folder(folder) => Location::Folder(folder.path().join("objects")),
-            Self::S3(server) => server.location(PREFIX),
+            Self::S3(server) => location(server, PREFIX),
         }
     }
 
@@ -516,7 +516,7 @@ fn an_answer_that_is_cut_short_is_asked_for_again() {
 fn a_bucket_that_does_not_exist_is_told() {
     let server = S3Server::start();
     let options = ArtifactOptions {
-        location: server.location_in("nobodys", PREFIX),
+        location: location_in(&server, "nobodys", PREFIX),
         ..ArtifactOptions::default()
     };
     let artifacts = Artifacts::open(&options, Path::new("/nowhere")).expect("nobody is asked");
@@ -532,7 +532,7 @@ fn two_places_in_one_bucket_do_not_meet() {
     let server = S3Server::start();
     let open = |prefix: &str| {
         let options = ArtifactOptions {
-            location: server.location(prefix),
+            location: location(&server, prefix),
             retention: Duration::ZERO,
             ..ArtifactOptions::default()
         };
