@@ -27,6 +27,8 @@ use crate::{
 const COORDINATORS: usize = 3;
 /// Longest time until one leads after the one that did is dead: the lease, a look, and a busy machine.
 const TAKE_OVER_MAX: Duration = Duration::from_secs(10);
+/// Longest time until the first one leads, which has keys to read.
+const START_MAX: Duration = Duration::from_secs(60);
 /// Longest time until somebody meets a fault.
 const MEETING_MAX: Duration = Duration::from_secs(30);
 /// Where the artifacts are in the bucket.
@@ -135,6 +137,17 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    /// Waits until the database is one of coordinators, of which one leads.
+    async fn begun(&mut self) {
+        let made = "SELECT to_regclass('zkrollup_prover.leadership') IS NOT NULL";
+        let began = Instant::now();
+        while self.server.sql("test0", made) != "t" || self.leader().is_none() {
+            self.supervise();
+            assert!(began.elapsed() < START_MAX, "nobody leads");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Who leads, by what the database says.
     fn leader(&self) -> Option<usize> {
         let url = self.server.sql(
@@ -186,9 +199,7 @@ pub async fn run(plan: Plan) {
         tokio::spawn(lessee::run(cluster.addresses.join(","), clients, plan.seed));
     }
     let mut rng = ChaCha20Rng::seed_from_u64(plan.seed);
-    let made = "SELECT to_regclass('zkrollup_prover.leadership') IS NOT NULL";
-    until("the tables", || cluster.server.sql("test0", made) == "t").await;
-    cluster.led_by_another(None).await;
+    cluster.begun().await;
     late::prepare(&cluster);
     for round in 1..=plan.rounds {
         sleep(plan.between_max.mul_f64(rng.r#gen())).await;

@@ -275,7 +275,7 @@ pub fn member(programs: &Programs, folder: &Path, address: &str, url: &str, arti
             command
                 .arg("--leader-lease-ms")
                 .arg(RELEASED_LEADER_LEASE.as_millis().to_string())
-                .args(["--artifacts", artifacts, "--artifact-retention", "1"])
+                .args(["--artifacts", artifacts, "--artifact-retention", "60"])
                 .env("ROLLUP_PROVER_POSTGRES", url);
             command
         }

@@ -1,7 +1,7 @@
 //! Commits that are under way when the lead of their coordinator ends: the loop holds a lock in the database that they wait for, and lets go
 //! of it when another leads. Which rows such a commit then changes, a trigger notes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use sqlx::{Connection as _, PgConnection, Row as _};
@@ -25,6 +25,8 @@ impl Moment {
     pub(super) const ALL: [Self; 3] = [Self::AtTheRow, Self::Before, Self::Within];
 }
 
+/// Longest time until one comes.
+const COMMIT_MAX: Duration = Duration::from_secs(8);
 /// How long a commit is held up at least.
 const HELD: Duration = Duration::from_millis(300);
 /// Notes which session changes a record, and holds it up before it does where the lock is held.
@@ -80,7 +82,13 @@ pub(super) async fn commit(plan: &Plan, cluster: &mut Cluster<'_>, moment: Momen
     if moment == Moment::Within {
         cluster.server.sql("test0", WAIT);
     }
-    let (session, logged) = waiting(cluster).await;
+    let Some((session, logged)) = waiting(cluster).await else {
+        // The lock ends with the connection.
+        loops.close().await.expect("it answers");
+        cluster.server.sql("test0", LEAVE);
+        log_all(cluster, false);
+        return false;
+    };
     let leader = cluster.holder();
     if moment != Moment::AtTheRow {
         cluster.coordinators[leader].send(Signal::SIGSTOP);
@@ -240,17 +248,23 @@ async fn run(connection: &mut PgConnection, statements: &str) {
     done.expect("it answers");
 }
 
-/// The session of a commit that waits for the loop, and how much was logged before it goes on.
-async fn waiting(cluster: &Cluster<'_>) -> (i32, usize) {
-    let mut found = String::new();
-    until("a commit that waits", || {
-        found = cluster.server.sql("test0", WAITING);
-        !found.is_empty()
-    })
-    .await;
+/// The session of a commit that waits for the loop, and how much was logged before it goes on. None where no commit comes: whoever led is
+/// dead, and the lock keeps others from the lead.
+async fn waiting(cluster: &Cluster<'_>) -> Option<(i32, usize)> {
+    let began = Instant::now();
+    let found = loop {
+        let found = cluster.server.sql("test0", WAITING);
+        if !found.is_empty() {
+            break found;
+        }
+        if began.elapsed() > COMMIT_MAX {
+            return None;
+        }
+        sleep(Duration::from_millis(10)).await;
+    };
     sleep(HELD).await;
     // What it changed before is none of this commit.
     cluster.server.sql("test0", "TRUNCATE trial.changes");
     let first = found.lines().next().expect("it is not empty");
-    (first.parse().expect("a process"), cluster.server.logged().len())
+    Some((first.parse().expect("a process"), cluster.server.logged().len()))
 }
