@@ -309,7 +309,7 @@ pub struct CoordinatorArgs {
     pub artifact_retention: u32,
     /// Snapshot of the state that the chain here begins with, as `derive` writes it, read when the store is new and compared with it
     /// otherwise [default: the empty state].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "chain_id")]
     pub snapshot: Option<PathBuf>,
     /// Chain id of a rollup whose batches are proven: a new store is made with it, and one that is there must have it [default: the
     /// store's rollups, which `rollups create` adds].

@@ -127,7 +127,7 @@ pub struct SetRollupArgs {
     /// The rollup's name.
     pub name: String,
     /// Its part of the workers' time, to the weights of the others.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", required_unless_present_any = ["tenant", "every_tenant"], value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub weight: Option<u32>,
     /// The tenant of the access file whose sequencers submit its batches.
     #[arg(long, value_name = "TENANT")]

@@ -175,6 +175,12 @@ impl Iterator for Chunks {
 pub fn measure(path: &Path) -> Result<(u64, [u8; 32])> {
     let context = || format!("cannot read {}", path.display());
     let mut file = File::open(path).with_context(context)?;
+    let is_file = file.metadata().with_context(context)?.is_file();
+    anyhow::ensure!(
+        is_file,
+        "{} is no file; it is read twice, which a pipe or a device does not bear",
+        path.display()
+    );
     let (mut digest, mut bytes) = (Sha256::new(), 0);
     let mut buffer = vec![0; proto::CHUNK_BYTES_MAX];
     loop {

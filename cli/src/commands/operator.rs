@@ -44,6 +44,9 @@ pub fn batch_line(batch: &BatchInfo) -> String {
         batch.shards_total,
         batch.operations
     );
+    if !batch.labels.is_empty() {
+        line.push_str(&format!("  [{}]", batch.labels.join(" ")));
+    }
     if !batch.failure.is_empty() {
         line.push_str(&format!("  {}", batch.failure));
     }

@@ -34,6 +34,14 @@ pub async fn run(args: &RollbackArgs) -> Result<()> {
             args.to, info.next_batch_number
         )));
     }
+    if args.to < info.rollback_batch_number_min {
+        return Err(refuse(format!(
+            "batch number {} cannot be rolled back any more: what that takes is kept for the newest batches alone \
+             (`coordinator --rollback-batches`), from number {} on; to go further back, restore a backup, or begin the rollup anew from \
+             what L1 has (`derive`, `rollups create --snapshot`)",
+            args.to, info.rollback_batch_number_min
+        )));
+    }
     // One more than what goes: L1 may stand before it.
     let listed = client
         .list(&Which::of(&info.rollup), BATCHES_MAX, |batch| {

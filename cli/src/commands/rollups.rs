@@ -1,5 +1,7 @@
 //! The rollups of a service: listed, created, changed, deleted.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use proto::v1::{CreateRollupHeader, RollupInfo};
 use serde_json::{Value, json};
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 use super::batch::{client, word};
 use crate::args::{CreateRollupArgs, DeleteRollupArgs, RollupsCommand, ServiceArgs, SetRollupArgs};
 use crate::client::measure;
-use crate::output;
+use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
 use crate::proof_file::to_hex;
 
@@ -32,6 +34,9 @@ async fn list(args: &ServiceArgs) -> Result<()> {
     if args.client.json {
         let rollups: Vec<Value> = rollups.iter().map(rollup_json).collect();
         return output::json(&json!({ "rollups": rollups }));
+    }
+    if rollups.is_empty() {
+        return output::line("no rollup yet; `rollups create` adds one");
     }
     rollups
         .iter()
@@ -65,17 +70,26 @@ async fn create(args: &CreateRollupArgs, progress: &Progress) -> Result<()> {
             progress.say(&format!("snapshot: {bytes} of {total} MiB are sent"));
         }
     };
-    let created = client(&args.client)?
-        .create_rollup(header, snapshot, sent)
-        .await?;
+    let created = client(&args.client)?.create_rollup(header, snapshot, sent).await;
+    let created = match snapshot {
+        Some(path) => created.map_err(|error| naming(path, error))?,
+        None => created?,
+    };
     show(&created, args.client.json)
 }
 
+/// An error with the file that it may be about, and the exit code that it had.
+fn naming(path: &Path, error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<Failure>() {
+        Ok(failure) => {
+            let message = format!("with the snapshot {}: {}", path.display(), failure.message);
+            Failure::new(failure.exit, message).into()
+        }
+        Err(error) => error,
+    }
+}
+
 async fn set(args: &SetRollupArgs) -> Result<()> {
-    ensure!(
-        args.weight.is_some() || args.tenant.is_some() || args.every_tenant,
-        "nothing is to be changed: name --weight, --tenant or --every-tenant"
-    );
     let tenant = match args.every_tenant {
         true => Some(String::new()),
         false => args.tenant.clone(),
@@ -89,15 +103,22 @@ async fn delete(args: &DeleteRollupArgs) -> Result<()> {
     let client = client(&args.client)?;
     let info = client.info(&args.name).await?;
     if !args.yes {
-        let what = format!(
-            "{}, its state and {} batches with their proofs would be deleted: again with --yes",
-            args.name,
-            info.next_batch_number - info.start_batch_number
-        );
-        return match args.client.json {
-            true => output::json(&json!({ "deleted": false, "why": what })),
-            false => output::line(what),
+        let batches = info.next_batch_number - info.start_batch_number;
+        if args.client.json {
+            output::json(&json!({ "deleted": false, "rollup": args.name, "batches": batches }))?;
+        }
+        let first = match (info.rollup_paused, info.batches_open) {
+            (_, open @ 1..) => {
+                format!("first its {open} batches that are not proven must be, or be taken back, and then ")
+            }
+            (false, _) => format!("first `pause --rollup {}`, and then ", args.name),
+            (true, 0) => String::new(),
         };
+        let what = format!(
+            "nothing was done: {first}with `--yes` an operator deletes {}, its state and {batches} batches with their proofs",
+            args.name
+        );
+        return Err(Failure::new(Exit::Refused, what).into());
     }
     client.delete_rollup(&args.name, info.next_batch_number).await?;
     match args.client.json {

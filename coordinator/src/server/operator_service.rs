@@ -22,7 +22,7 @@ use crate::{
         Core, Output,
         explain::Reason,
         id::{RollupNumber, SessionId, TaskId, TaskKind, WorkerId},
-        rollup::{RollupChange, check_weight},
+        rollup::{RollupChange, WEIGHT_MAX, check_weight},
     },
 };
 
@@ -247,8 +247,15 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
     ) -> Result<Response<v1::UpdateRollupResponse>, Status> {
         let by = Caller::of(request.extensions()).identity.principal;
         let v1::UpdateRollupRequest { name, weight, tenant } = request.into_inner();
-        if let Some(weight) = weight {
-            check_weight(weight).map_err(RollupFailure::from)?;
+        if let Some(weight) = weight
+            && check_weight(weight).is_err()
+        {
+            let expected = format!("1 to {WEIGHT_MAX}");
+            return Err(bad_field("MALFORMED_FIELD", "weight", expected, weight));
+        }
+        if weight.is_none() && tenant.is_none() {
+            let expected = "a weight or a tenant";
+            return Err(bad_field("MALFORMED_FIELD", "weight", expected, "neither"));
         }
         let tenant = tenant
             .map(|name| rollup_creation::tenant("tenant", &name))

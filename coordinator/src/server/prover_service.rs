@@ -14,7 +14,8 @@ use super::{
     access::{gate::Caller, quota::Meter},
     shell::{RollupFailure, Shell},
     status::{
-        Unavailable, bad_field, batch_state, no_batch, not_taken, not_your_rollup, not_yours, which_rollup,
+        Unavailable, bad_field, batch_state, no_batch, not_taken, not_your_rollup, not_yours, shown,
+        which_rollup,
     },
     submission::{Limits, receive},
     view::{batch_info, batch_status, batch_summary, rollup_info},
@@ -103,7 +104,7 @@ impl ProverServer {
             }
             name => {
                 let found = core.rollup_named(name).map(|rollup| rollup_info(core, rollup));
-                found.ok_or_else(|| RollupFailure::Unknown(name.chars().take(64).collect()).into())
+                found.ok_or_else(|| RollupFailure::unknown(name).into())
             }
         };
         self.shell.run(move |shell| shell.read(find)).await??
@@ -228,7 +229,7 @@ fn check_label(field: &str, label: &str) -> Result<(), Status> {
             "MALFORMED_FIELD",
             field,
             format!("1 to {LABEL_CHARS_MAX} of A-Z a-z 0-9 . _ : - / ="),
-            format!("{} bytes", label.len()),
+            shown(label),
         )),
     }
 }
@@ -397,7 +398,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
             false => {
                 let find = move |core: &Core| match core.rollup_named(&rollup) {
                     Some(found) => Ok(found.number),
-                    None => Err(RollupFailure::Unknown(rollup.chars().take(64).collect())),
+                    None => Err(RollupFailure::unknown(&rollup)),
                 };
                 Some(self.shell.run(move |shell| shell.read(find)).await???)
             }
@@ -509,6 +510,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
             queue_head: rollup.queue_head,
             rollup: rollup.name,
             rollup_paused: rollup.paused,
+            rollback_batch_number_min: rollup.rollback_batch_number_min,
             shard_places: count(preset.shard.shape.places),
             shard_rooms: count(preset.shard.shape.rooms),
             shards_max: count(preset.children),

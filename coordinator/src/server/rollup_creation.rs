@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use proto::{CHUNK_BYTES_MAX, v1};
+use proto::{CHUNK_BYTES_MAX, NAME_CHARS_MAX, one_line, v1};
 use rules::{operation::RollupId, state::State};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -18,7 +18,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     shell::Shell,
-    status::{bad_field, bad_stream, exhausted},
+    status::{bad_field, bad_stream, exhausted, not_kept, shown},
     undecodable::unread,
 };
 use crate::{
@@ -31,8 +31,9 @@ use crate::{
 
 /// The file that a snapshot goes into.
 const FILE: &str = "snapshot.new";
-/// Most characters of a tenant's name.
-const TENANT_CHARS_MAX: usize = 128;
+/// Time that every snapshot has to arrive, and how fast it must come beyond that.
+const LANDING_MIN: Duration = Duration::from_secs(60);
+const BYTES_PER_SECOND_MIN: u64 = 256 << 10;
 
 /// Where snapshots go that come: one at a time.
 #[derive(Debug, Clone)]
@@ -87,14 +88,21 @@ impl Landing {
         let may = shell.run(move |shell| shell.read(|core| core.may_create(&name, id, weight)));
         may.await??.map_err(super::shell::RollupFailure::from)?;
         let Some(sha256) = snapshot_sha256 else {
-            if self.next(&mut stream).await?.is_some() {
-                return Err(total_mismatch("at least 1", 0));
+            match self.next(&mut stream).await? {
+                None => {}
+                Some(Part::Chunk(_)) => return Err(total_mismatch("at least 1", 0)),
+                Some(Part::Header(_)) => return Err(second_header()),
             }
             let Beginning { start, state, .. } = Beginning::empty();
             new.start = start;
             return Ok((new, state.expect("it was just made")));
         };
-        let landed = self.land(&mut stream, header.snapshot_bytes, sha256).await?;
+        let longest = LANDING_MIN + Duration::from_secs(header.snapshot_bytes / BYTES_PER_SECOND_MIN);
+        let landing = self.land(&mut stream, header.snapshot_bytes, sha256);
+        let landed = tokio::time::timeout(longest, landing).await;
+        let landed = landed.map_err(|_| {
+            Status::deadline_exceeded(format!("the snapshot did not arrive within {longest:?}"))
+        })??;
         let id = new.rollup_id;
         let read = move |_: &Shell| snapshot::begin(Some(&landed.path), &id, None);
         let Beginning { start, state, digest } =
@@ -118,16 +126,14 @@ impl Landing {
             _lock: lock,
         };
         let refused = |error: std::io::Error| {
-            Status::unavailable(format!("the snapshot cannot be kept for now: {error}"))
+            tracing::warn!(path = %landed.path.display(), %error, "a snapshot that is sent cannot be kept");
+            not_kept(&format!("the coordinator cannot keep the snapshot: {error}"))
         };
         let mut file = File::create(&landed.path).map_err(refused)?;
         let (mut digest, mut bytes) = (Sha256::new(), 0u64);
         while let Some(part) = self.next(stream).await? {
             let Part::Chunk(chunk) = part else {
-                return Err(bad_stream(
-                    "CHUNK_MISSING",
-                    "every message after the header must be a chunk",
-                ));
+                return Err(second_header());
             };
             if chunk.is_empty() || chunk.len() > CHUNK_BYTES_MAX {
                 let expected = format!("1 to {CHUNK_BYTES_MAX} bytes");
@@ -178,6 +184,10 @@ impl Landing {
     }
 }
 
+fn second_header() -> Status {
+    bad_stream("CHUNK_MISSING", "every message after the header must be a chunk")
+}
+
 fn total_mismatch(expected: impl ToString, found: u64) -> Status {
     bad_field("TOTAL_MISMATCH", "header.snapshot_bytes", expected, found)
 }
@@ -192,9 +202,9 @@ fn no_snapshot(error: &SnapshotError) -> Status {
         SnapshotError::Rollup { expected, found, .. } => {
             bad_field("WRONG_ROLLUP", "header.contract", found, expected)
         }
-        SnapshotError::Unread { source, .. } => {
-            Status::unavailable(format!("the snapshot cannot be read for now: {source}"))
-        }
+        SnapshotError::Unread { source, .. } => not_kept(&format!(
+            "the coordinator cannot read the snapshot again: {source}"
+        )),
     }
 }
 
@@ -259,13 +269,18 @@ fn check(header: &v1::CreateRollupHeader) -> Result<Announced, Status> {
 
 /// A tenant by its name.
 pub(super) fn tenant(field: &str, name: &str) -> Result<Tenant, Status> {
-    match name.chars().count() <= TENANT_CHARS_MAX && !name.chars().any(char::is_control) {
+    // As in the access file, and nothing that cannot be seen.
+    let is_one =
+        name.len() <= NAME_CHARS_MAX && name.trim() == name && one_line(name, NAME_CHARS_MAX) == name;
+    match is_one {
         true => Ok(Tenant(name.into())),
         false => Err(bad_field(
             "MALFORMED_FIELD",
             field,
-            format!("a tenant's name, of at most {TENANT_CHARS_MAX} characters"),
-            format!("{} bytes", name.len()),
+            format!(
+                "a tenant of the access file: at most {NAME_CHARS_MAX} bytes, all of them visible, none around it blank"
+            ),
+            shown(name),
         )),
     }
 }

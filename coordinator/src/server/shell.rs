@@ -44,6 +44,7 @@ use crate::{
             WorkerId,
         },
         record::{BatchRecord, Write},
+        rollup::RollupRecord,
         session::SessionRefused,
     },
     execution::{ExecutionError, Origin, decode_undo, prepare},
@@ -338,13 +339,17 @@ impl Shell {
     pub(super) fn batch(&self, id: BatchId) -> Result<Option<BatchRecord>, Unavailable> {
         let (known, may_be) = self.read(|core| (core.batch(id).cloned(), core.was_accepted(id)))?;
         // One that was retired meanwhile is stored as such.
-        match known {
+        let found = match known {
             None if may_be => {
                 let retired = self.store().retired(id);
-                retired.map_err(|error| self.store_failed(error, Vec::new()))
+                retired.map_err(|error| self.store_failed(error, Vec::new()))?
             }
-            known => Ok(known),
-        }
+            known => known,
+        };
+        let Some(found) = found else { return Ok(None) };
+        // One of a rollup that was deleted is nobody's any more, though it may not be removed yet.
+        let is_there = |core: &Core| core.rollup(found.rollup).is_some_and(RollupRecord::is_live);
+        Ok(self.read(is_there)?.then_some(found))
     }
 
     /// One step: the core moves, the store commits, the effects are performed.

@@ -253,9 +253,13 @@ fn named(config: &Config, store: &str, rollups: Vec<RollupRecord>) -> Result<Opt
     let Some(rollup_id) = config.rollup_id else {
         return Ok(None);
     };
+    const NAMED_MAX: usize = 8;
     let here: Vec<RollupRecord> = rollups.into_iter().filter(RollupRecord::is_live).collect();
     let Some(mut rollup) = here.iter().find(|rollup| rollup.id() == rollup_id).cloned() else {
-        let found: Vec<String> = here.iter().map(ToString::to_string).collect();
+        let mut found: Vec<String> = here.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+        if here.len() > NAMED_MAX {
+            found.push(format!("{} more", here.len() - NAMED_MAX));
+        }
         return Err(StoreError::NoRollup {
             store: store.into(),
             asked: in_words(&rollup_id),

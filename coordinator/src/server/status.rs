@@ -123,6 +123,27 @@ pub(super) fn exhausted(subject: &str, message: &str) -> Status {
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
+/// RESOURCE_EXHAUSTED of what waiting does not change.
+pub(super) fn full(subject: &str, message: &str) -> Status {
+    let mut details = info("LIMIT_REACHED", []);
+    details.add_quota_failure_violation(subject, message);
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// RESOURCE_EXHAUSTED: a snapshot has no room here.
+pub(super) fn not_kept(message: &str) -> Status {
+    Status::with_error_details(Code::ResourceExhausted, message, info("SNAPSHOT_NOT_KEPT", []))
+}
+
+/// Another's text as it may be shown: short, and on one line.
+pub(super) fn shown(text: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 64;
+    match text.chars().count() > SHOWN_CHARS_MAX {
+        true => format!("{} bytes", text.len()),
+        false => format!("{text:?}"),
+    }
+}
+
 /// UNAUTHENTICATED: who calls is not known.
 pub(super) fn unauthenticated(reason: &str, message: &str) -> Status {
     Status::with_error_details(Code::Unauthenticated, message, info(reason, []))
@@ -484,16 +505,19 @@ impl From<RollupFailure> for Status {
                     format!("1 to {ROLLUP_NAME_CHARS_MAX} of a-z 0-9 -, a letter first"),
                     format!("{found:?}"),
                 ),
-                CreateError::Weight(found) => {
-                    bad_field("MALFORMED_FIELD", "weight", format!("1 to {WEIGHT_MAX}"), found)
-                }
+                CreateError::Weight(found) => bad_field(
+                    "MALFORMED_FIELD",
+                    "header.weight",
+                    format!("1 to {WEIGHT_MAX}"),
+                    found,
+                ),
                 CreateError::NoContract => bad_field(
                     "MALFORMED_FIELD",
                     "header.contract",
                     "a contract's address",
                     "the zero address",
                 ),
-                CreateError::TooMany(_) => exhausted("rollups_max", &message),
+                CreateError::TooMany(_) => full("rollups_max", &message),
             },
             RollupFailure::Delete(error) => {
                 let (reason, name) = match error {
@@ -517,10 +541,21 @@ pub(super) fn no_rollup(name: &str, message: &str) -> Status {
 
 /// FAILED_PRECONDITION: which of several rollups is meant is not said.
 pub(super) fn which_rollup(names: &[&str]) -> Status {
-    let expected = match names {
-        [] => "a rollup's name; there is none yet".to_owned(),
-        names => format!("the name of one of several rollups: {}", names.join(", ")),
-    };
+    const NAMES_SHOWN: usize = 8;
+    if names.is_empty() {
+        let message = "there is no rollup here yet; an operator adds one (`rollup-prover rollups create`)";
+        return no_rollup("", message);
+    }
+    let mut all = names
+        .iter()
+        .take(NAMES_SHOWN)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > NAMES_SHOWN {
+        all.push_str(&format!(" and {} more", names.len() - NAMES_SHOWN));
+    }
+    let expected = format!("the name of one of several rollups: {all}");
     precondition("ROLLUP_NOT_NAMED", "rollup", expected, "none")
 }
 

@@ -87,6 +87,7 @@ pub(super) fn rollup_info(core: &Core, rollup: &RollupRecord) -> v1::RollupInfo 
         start_batch_number: rollup.start.next_number,
         start_root: rollup.start.root.0.to_vec().into(),
         created_unix_ms: rollup.created.0,
+        rollback_batch_number_min: rollup.floor.next_number,
     }
 }
 

@@ -87,7 +87,7 @@ pub enum StoreError {
     },
     /// It has no rollup of that contract.
     #[error(
-        "the store {store} has no rollup of {asked}, but {found}; name one of these, or none and create it (rollup-prover rollups create)"
+        "the store {store} has no rollup of {asked}; it has {found}: name one that it has, or none, and create that one while it runs (rollup-prover rollups create)"
     )]
     NoRollup {
         /// The store.

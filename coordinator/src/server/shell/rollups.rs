@@ -14,7 +14,10 @@ use crate::{
         Core, Output,
         id::{BatchId, RollupNumber},
         record::{BatchRecord, Write},
-        rollup::{CreateError, DeleteError, NewRollup, RollupChange, RollupRecord, RollupStatus},
+        rollup::{
+            CreateError, DeleteError, NewRollup, ROLLUP_NAME_CHARS_MAX, RollupChange, RollupRecord,
+            RollupStatus,
+        },
     },
     server::status::Unavailable,
 };
@@ -41,6 +44,13 @@ pub(in crate::server) enum RollupFailure {
     /// Nothing can be done now.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+impl RollupFailure {
+    /// There is none of a name, which may be of any length.
+    pub(in crate::server) fn unknown(name: &str) -> Self {
+        Self::Unknown(name.chars().take(ROLLUP_NAME_CHARS_MAX).collect())
+    }
 }
 
 impl Shell {
@@ -104,12 +114,12 @@ impl Shell {
             }
             None => (None, Output::default()),
         })?;
-        changed.ok_or_else(|| RollupFailure::Unknown(name.into()))
+        changed.ok_or_else(|| RollupFailure::unknown(name))
     }
 
     /// Deletes a rollup. What is stored of it is removed in the background.
     pub(in crate::server) fn delete_rollup(&self, name: &str, next_number: u64) -> Result<(), RollupFailure> {
-        let unknown = || RollupFailure::Unknown(name.into());
+        let unknown = || RollupFailure::unknown(name);
         let found = self.read(|core| core.rollup_named(name).map(|it| it.number))?;
         let number = found.ok_or_else(unknown)?;
         let ledger = self.ledger(number).ok_or_else(unknown)?;
@@ -202,6 +212,12 @@ impl Shell {
         let mut found = Vec::new();
         let mut before = before;
         let mut left = looked;
+        // Those of a rollup that was deleted are nobody's any more.
+        let live = |core: &Core| {
+            let live = core.rollups().filter(|rollup| rollup.is_live());
+            live.map(|rollup| rollup.number).collect::<BTreeSet<_>>()
+        };
+        let live = self.read(live)?;
         loop {
             let some = self.batches_before(before, BATCHES_AT_ONCE.min(left.max(1)))?;
             let Some(last) = some.last().map(|batch| batch.id) else {
@@ -214,7 +230,7 @@ impl Shell {
                     return Ok((found, Some(before)));
                 }
                 before = batch.id;
-                if meant(&batch) {
+                if live.contains(&batch.rollup) && meant(&batch) {
                     found.push(batch);
                 }
             }

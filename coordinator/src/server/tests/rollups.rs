@@ -226,7 +226,11 @@ async fn a_rollup_is_created_from_a_snapshot_paused_and_deleted() {
             "MALFORMED_FIELD",
             "header.name",
         ),
-        (header_of(&|it| it.weight = 1_001), "MALFORMED_FIELD", "weight"),
+        (
+            header_of(&|it| it.weight = 1_001),
+            "MALFORMED_FIELD",
+            "header.weight",
+        ),
         (
             header_of(&|it| it.contract = vec![8; 19].into()),
             "MALFORMED_FIELD",
@@ -261,6 +265,11 @@ async fn a_rollup_is_created_from_a_snapshot_paused_and_deleted() {
             header_of(&|it| it.snapshot_bytes -= 1),
             "TOTAL_MISMATCH",
             "header.snapshot_bytes",
+        ),
+        (
+            header_of(&|it| it.tenant = "exchange ".into()),
+            "MALFORMED_FIELD",
+            "header.tenant",
         ),
         (
             header_of(&|it| it.snapshot_bytes = 0),
@@ -356,6 +365,14 @@ async fn a_rollup_is_created_from_a_snapshot_paused_and_deleted() {
     );
     let refusal = service.submit("c", &next(&mut second, OTHER, 2)).await;
     refused(refusal, bad, "WRONG_ROLLUP", "batch.contract");
+    refused(
+        proof(&service, &two.batch_id).await,
+        Code::NotFound,
+        "BATCH_UNKNOWN",
+        "",
+    );
+    let all = listed(&service, v1::ListBatchesRequest::default()).await;
+    assert_eq!(all.expect("pages"), [one.batch_id.clone()]);
     while rollups(&service).await.contains_key("second") {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -385,7 +402,8 @@ async fn a_coordinator_starts_without_a_rollup_and_names_those_it_has() {
     let service = Service::with(without()).await;
     assert!(rollups(&service).await.is_empty());
     let status = info(&service, "").await;
-    refused(status, Code::FailedPrecondition, "ROLLUP_NOT_NAMED", "rollup");
+    let status = refused(status, Code::NotFound, "ROLLUP_UNKNOWN", "");
+    assert!(status.message().contains("rollups create"), "{status}");
     let nobodys = service.submit("a", &next(&mut sample(), OTHER, 1)).await;
     refused(nobodys, Code::InvalidArgument, "WRONG_ROLLUP", "batch.chain_id");
     create(&service, creation(announced("other", OTHER), &[]))
@@ -597,6 +615,8 @@ async fn batches_that_are_history_are_found_listed_and_not_held_in_memory() {
         .expect("it is the newest");
     assert_eq!(taken.batches.len(), 2);
     assert_eq!(taken.next_batch_number, 5);
+    let told = info(&service, "").await.expect("it is the only one");
+    assert_eq!(told.rollback_batch_number_min, 5, "what was kept is taken back");
     let again = roll_back(&service, 5, &newest.batch_id)
         .await
         .expect("idempotent");
@@ -652,7 +672,7 @@ async fn a_rollup_takes_its_tenants_batches_alone() {
         ),
         (
             v1::UpdateRollupRequest {
-                tenant: Some("\0".into()),
+                tenant: Some("a\u{200b}b".into()),
                 name: "second".into(),
                 ..Default::default()
             },
