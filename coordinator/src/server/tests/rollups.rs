@@ -372,7 +372,7 @@ async fn a_rollup_is_created_from_a_snapshot_paused_and_deleted() {
         "",
     );
     let all = listed(&service, v1::ListBatchesRequest::default()).await;
-    assert_eq!(all.expect("pages"), [one.batch_id.clone()]);
+    assert_eq!(all.expect("pages"), std::slice::from_ref(&one.batch_id));
     while rollups(&service).await.contains_key("second") {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
