@@ -284,7 +284,15 @@ export function proofFile(proof: GetProofResponse) {
 }
 
 type Answer<T> = (error: grpc.ServiceError | null, response: T) => void;
-type Header = { requestId: string; batchNumber: bigint; totalBytes: bigint; sha256: Buffer };
+type Header = {
+  requestId: string;
+  batchNumber: bigint;
+  totalBytes: bigint;
+  sha256: Buffer;
+  priority: number;
+  deadlineUnixMs: bigint;
+  labels: string[];
+};
 
 function* parts(header: Header, bytes: Buffer): Generator<SubmitBatchRequest> {
   yield { part: { $case: "header", header } };

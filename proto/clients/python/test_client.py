@@ -92,6 +92,9 @@ class Service(rpc.ProverServiceServicer):
         )
         raise AssertionError("refused")
 
+    def ListRollups(self, request: pb.ListRollupsRequest, context: grpc.ServicerContext) -> pb.ListRollupsResponse:
+        return pb.ListRollupsResponse(rollups=[pb.RollupInfo(name="main")])
+
     def GetInfo(self, request: pb.GetInfoRequest, context: grpc.ServicerContext) -> pb.GetInfoResponse:
         self.tokens.extend(value for key, value in context.invocation_metadata() if key == "authorization")
         return pb.GetInfoResponse()
@@ -116,6 +119,10 @@ class ClientTest(unittest.TestCase):
         self.addCleanup(lambda: server.stop(None).wait())
         self.addCleanup(setattr, zkrollup_client, "RETRY_SECONDS", zkrollup_client.RETRY_SECONDS)
         zkrollup_client.RETRY_SECONDS = 0.01
+
+    def test_the_rollups_are_listed(self) -> None:
+        with Client(self.url) as client:
+            self.assertEqual([rollup.name for rollup in client.rollups()], ["main"])
 
     def test_a_batch_goes_over_in_chunks_of_at_most_one_mebibyte_compressed_or_not(self) -> None:
         operations = [batch_pb2.Operation(no_op=batch_pb2.NoOp())] * 300_000

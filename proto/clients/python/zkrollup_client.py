@@ -238,7 +238,7 @@ class Client:
                 retries += 1
 
     def list(
-        self, *, rollup: str = "", statuses: Sequence[pb.BatchStatus] = (), label: str = ""
+        self, *, rollup: str = "", statuses: Sequence[pb.BatchStatus.ValueType] = (), label: str = ""
     ) -> Iterator[pb.BatchInfo]:
         """All batches, or those that are asked for, newest first; pages are fetched as they are needed."""
         token = ""
