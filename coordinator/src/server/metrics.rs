@@ -86,7 +86,7 @@ metrics! {
     ARTIFACT_BYTES: Kind::Gauge, "artifact_bytes", "bytes",
         &[Label { name: "objects", values: &OBJECTS }], "Bytes of artifacts at the last look: those that are kept, and those that wait to be deleted";
     ACCOUNTS: Kind::Gauge, "accounts", "accounts",
-        &[], "Accounts of the state after the last batch";
+        &[], "Accounts of all rollups after their last batches";
     SNAPSHOT_AGE: Kind::Gauge, "snapshot_age_seconds", "seconds",
         &[], "Age of what this page shows; above some seconds the core is held up";
 }
