@@ -24,8 +24,9 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use proto::connection::CoordinatorUrl;
 use prover::device::{CUDA, DeviceChoice};
 use rules::digest::Digest;
+use telemetry::traces::Endpoint;
 
-use crate::connection::CoordinatorUrlParser;
+use crate::connection::{CoordinatorUrlParser, EndpointParser};
 use crate::environment;
 
 /// ZK-rollup prover service: a batch of operations goes in, one SNARK that L1 accepts comes out.
@@ -281,6 +282,9 @@ pub struct CoordinatorArgs {
     /// above [default: not served].
     #[arg(long, value_name = "ADDRESS")]
     pub status_listen: Option<SocketAddr>,
+    /// Traces.
+    #[command(flatten)]
+    pub traces: TraceArgs,
     /// Directory of the store; created if missing.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -372,6 +376,9 @@ pub struct WorkerArgs {
     /// behind something that proves who asks [default: not served].
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
+    /// Traces.
+    #[command(flatten)]
+    pub traces: TraceArgs,
     /// Take this many more tasks while one is proven, to compute their witnesses meanwhile: 0 to 4
     /// [default: 1 on a device with memory of its own, else 0].
     #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u8).range(0..=4))]
@@ -603,6 +610,15 @@ pub struct ExportKeysArgs {
     /// Which keys.
     #[command(flatten)]
     pub keys: KeyArgs,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, Args)]
+pub struct TraceArgs {
+    /// Send traces to this collector, http://HOST:PORT, by OpenTelemetry's protocol over HTTP
+    /// [default: that of OTEL_EXPORTER_OTLP_ENDPOINT; else none].
+    #[arg(long, value_name = "URL", env = "ROLLUP_PROVER_OTLP_ENDPOINT", hide_env_values = true, value_parser = EndpointParser)]
+    pub otlp_endpoint: Option<Endpoint>,
 }
 
 /// Where a store is, beside its directory.

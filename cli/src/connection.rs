@@ -7,6 +7,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
 use proto::connection::{ConnectError, Connector, CoordinatorUrl, Credentials, UrlError};
+use telemetry::traces::{Endpoint, EndpointError};
 use verifier_contracts::l1;
 
 use crate::args::CredentialArgs;
@@ -46,6 +47,24 @@ impl TypedValueParser for L1UrlParser {
         let url = value.to_str().unwrap_or_default();
         let checked = l1::endpoint(url).map(|_| url.to_owned());
         checked.map_err(|error| refused(&error, command, argument, value))
+    }
+}
+
+/// Reads the address of a collector of traces from the command line, likewise.
+#[derive(Debug, Clone, Copy)]
+pub struct EndpointParser;
+
+impl TypedValueParser for EndpointParser {
+    type Value = Endpoint;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Endpoint, clap::Error> {
+        let endpoint = value.to_str().ok_or(EndpointError::Form).and_then(str::parse);
+        endpoint.map_err(|error| refused(&error, command, argument, value))
     }
 }
 

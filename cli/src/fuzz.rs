@@ -144,6 +144,10 @@ fn fuzz_values_of_variables() {
         )
         .seed("url", seed("ROLLUP_PROVER_COORDINATOR", "http://127.0.0.1:7400"))
         .seed("file", seed("ROLLUP_PROVER_TOKEN_FILE", "token"))
+        .seed(
+            "collector",
+            seed("ROLLUP_PROVER_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
+        )
         .word("secret@")
         .runs(1_500)
         .memory(1 << 23, 1 << 10)
@@ -158,7 +162,11 @@ fn fuzz_values_of_variables() {
                 Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => Ok(()),
                 Err(error) => {
                     let told = error.to_string();
-                    let urls = ["ROLLUP_PROVER_COORDINATOR", "ROLLUP_PROVER_RPC"];
+                    let urls = [
+                        "ROLLUP_PROVER_COORDINATOR",
+                        "ROLLUP_PROVER_OTLP_ENDPOINT",
+                        "ROLLUP_PROVER_RPC",
+                    ];
                     let is_url = urls.iter().any(|url| variable == url);
                     assert!(!is_url || !told.contains("secret"), "{told}");
                     Err(told)

@@ -24,6 +24,7 @@ mod progress;
 mod proof_file;
 mod settlement;
 mod signals;
+mod traces;
 mod wallet;
 
 use std::fs::File;

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use rules::operation::RollupId;
+use telemetry::traces::Traces;
 
 use crate::{
     core::Limits,
@@ -30,6 +31,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Where the status page is served, likewise.
     pub status_listen: Option<SocketAddr>,
+    /// Where it is told what becomes of batches, as spans of traces.
+    pub traces: Traces,
     /// What one connection and one caller may take.
     pub quotas: Quotas,
     /// Folder of the store, or of its artifacts where records are in PostgreSQL; it is made if need be.
@@ -223,6 +226,7 @@ impl Config {
             reload_ms: 2_000,
             metrics_listen: None,
             status_listen: None,
+            traces: Traces::default(),
             quotas: Quotas::default(),
             store,
             postgres: None,

@@ -8,6 +8,7 @@ pub mod listener;
 mod metric;
 mod page;
 pub mod process;
+pub mod traces;
 
 pub use listener::{Answer, ListenError, Listener};
 pub use metric::{Histogram, Kind, Label, Metric, SECONDS};

@@ -26,6 +26,7 @@ use crate::metrics;
 use crate::output::{self, Exit, Failure};
 use crate::progress::Progress;
 use crate::signals::Signals;
+use crate::traces;
 
 /// Most bytes of a snapshot: twice those of as many accounts as one may have.
 const SNAPSHOT_BYTES_MAX: u64 = 16 << 30;
@@ -53,6 +54,8 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
     if let Some(address) = args.health_listen {
         health::serve(address, ready.subscribe()).await?;
     }
+    let name = args.name.unwrap_or_else(default_name);
+    let (traces, sending) = traces::start(&args.traces, "worker", name.clone())?;
     let meters = Meters::default();
     if let Some(address) = args.metrics_listen {
         metrics::serve(address, meters.clone()).await?;
@@ -65,7 +68,7 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
     };
     let config = WorkerConfig {
         coordinator: connector,
-        name: args.name.unwrap_or_else(default_name),
+        name,
         protocol_version: PROTOCOL_VERSION,
         shard_vk_digest: manifest.shard_vk_digest.0,
         aggregation_vk_digest: manifest.aggregation_vk_digest.0,
@@ -77,15 +80,16 @@ pub async fn worker(args: WorkerArgs, log_format: LogFormat, progress: &Progress
         name_taken_max: NAME_TAKEN_MAX,
         ready,
         meters,
+        traces,
     };
     let process = prover_command(&args.proving, &args.keys, log_format);
-    worker::run(config, Place::Process(process), shutdown)
-        .await
-        .map_err(|error| match error {
-            WorkerError::Refused { .. } => Failure::new(Exit::Refused, error).into(),
-            WorkerError::Device(_) | WorkerError::OutOfService(_) => Failure::new(Exit::Device, error).into(),
-            error => error.into(),
-        })
+    let ended = worker::run(config, Place::Process(process), shutdown).await;
+    sending.end().await;
+    ended.map_err(|error| match error {
+        WorkerError::Refused { .. } => Failure::new(Exit::Refused, error).into(),
+        WorkerError::Device(_) | WorkerError::OutOfService(_) => Failure::new(Exit::Device, error).into(),
+        error => error.into(),
+    })
 }
 
 /// The command of a worker's prover process.
@@ -205,7 +209,11 @@ pub async fn coordinator(args: CoordinatorArgs, progress: &Progress) -> Result<(
     config.limits.progress_ms_max = (u64::from(args.progress_seconds) * 1000).max(config.limits.lease_ms);
     config.limits.rollback_max = u64::from(args.rollback_batches);
     config.time_age_s_max = args.batch_age_seconds;
-    Ok(coordinator::run(config, keys, async move { signals.either().await }).await?)
+    let (traces, sending) = traces::start(&args.traces, "coordinator", default_name())?;
+    config.traces = traces;
+    let ended = coordinator::run(config, keys, async move { signals.either().await }).await;
+    sending.end().await;
+    Ok(ended?)
 }
 
 /// The database that this coordinator shares with others, if it does.

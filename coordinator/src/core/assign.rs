@@ -138,8 +138,8 @@ impl Core {
         task.record.worker = Some(session.worker.clone());
         task.session = Some(id);
         self.leases_given += 1;
-        let worker = task.record.worker.clone();
-        self.tally.began(task_id, Some(id), worker, now);
+        let (worker, fence) = (task.record.worker.clone(), task.record.fence);
+        self.tally.began(task_id, fence, Some(id), worker, now);
         self.charge(now, task_id, self.leases_given);
         self.set_deadline(task_id);
         let fence = self.tasks[&task_id].record.fence;

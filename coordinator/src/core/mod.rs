@@ -32,6 +32,7 @@ mod share;
 #[cfg(test)]
 pub(crate) mod simulation;
 pub mod tally;
+pub mod traced;
 
 use std::{
     cmp::Reverse,
@@ -389,7 +390,8 @@ impl Core {
                 task.work = Work::begin(0, now);
                 task.deadline = now.after(core.limits.restart_grace_ms.min(core.limits.lease_ms));
                 core.timers.insert((task.deadline, id));
-                core.tally.began(id, None, task.record.worker.clone(), now);
+                let (worker, fence) = (task.record.worker.clone(), task.record.fence);
+                core.tally.began(id, fence, None, worker, now);
                 core.came_to_hand(id);
             }
             core.tasks.insert(id, task);

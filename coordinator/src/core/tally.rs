@@ -10,9 +10,10 @@ use telemetry::{Histogram, WAITING_PHASE, known_phase};
 
 use super::{
     history::History,
-    id::{SessionId, TaskId, TaskKind, UnixMs, WorkerId},
+    id::{Fence, SessionId, TaskId, TaskKind, UnixMs, WorkerId},
     lease::FailureClass,
     record::{BatchRecord, BatchStatus},
+    traced::{EndedAttempt, Traced},
 };
 
 /// Of an average, how much the newest value makes.
@@ -118,6 +119,8 @@ impl Stage {
 #[derive(Debug, Clone)]
 struct Open {
     session: Option<SessionId>,
+    fence: Fence,
+    worker: Option<WorkerId>,
     began: UnixMs,
     phase: &'static str,
     phase_began: UnixMs,
@@ -144,6 +147,8 @@ pub struct Tally {
     pub(crate) numbers: Numbers,
     /// The newest attempts, one by one.
     pub(crate) history: History,
+    /// What ended in this step; none where nobody takes it.
+    pub(super) traced: Option<Traced>,
 }
 
 /// What was counted since the start. Of the same size whatever was.
@@ -168,12 +173,15 @@ impl Tally {
     pub(super) fn began(
         &mut self,
         task: TaskId,
+        fence: Fence,
         session: Option<SessionId>,
         worker: Option<WorkerId>,
         now: UnixMs,
     ) {
         let open = Open {
             session,
+            fence,
+            worker: worker.clone(),
             began: now,
             phase: WAITING_PHASE,
             phase_began: now,
@@ -211,6 +219,18 @@ impl Tally {
         let freed = open.session.and_then(|session| self.freed.insert(session, now));
         let device_ms = freed.map_or(open.began, |freed| freed.max(open.began)).until(now);
         self.history.ended(task, outcome, why, device_ms, now);
+        if let Some(traced) = &mut self.traced {
+            let came_to_something = matches!(outcome, Outcome::Proven | Outcome::Unneeded);
+            traced.attempts.push(EndedAttempt {
+                task,
+                fence: open.fence,
+                worker: open.worker.clone(),
+                began: open.began,
+                ended: now,
+                outcome: outcome.name(),
+                why: (!came_to_something).then(|| why.to_owned()),
+            });
+        }
         let ended = self
             .numbers
             .attempts
@@ -257,6 +277,9 @@ impl Tally {
 
     /// A batch became final.
     pub(super) fn finished(&mut self, batch: &BatchRecord) {
+        if let Some(traced) = &mut self.traced {
+            traced.batches.push(batch.clone());
+        }
         match batch.status {
             BatchStatus::Proven => self.proven(batch),
             BatchStatus::Cancelled => self.numbers.batches_cancelled += 1,
@@ -323,8 +346,8 @@ mod tests {
     #[test]
     fn time_of_a_device_is_counted_once_where_leases_overlap() {
         let mut tally = Tally::default();
-        tally.began(shard(0), Some(SESSION), None, UnixMs(1_000));
-        tally.began(shard(1), Some(SESSION), None, UnixMs(2_000));
+        tally.began(shard(0), Fence(1), Some(SESSION), None, UnixMs(1_000));
+        tally.began(shard(1), Fence(1), Some(SESSION), None, UnixMs(2_000));
         tally.ended(shard(0), Outcome::Proven, "", UnixMs(5_000));
         tally.ended(shard(1), Outcome::Proven, "", UnixMs(8_000));
         assert_eq!(
@@ -335,11 +358,11 @@ mod tests {
             }
         );
         // A device that stood idle meanwhile costs nothing.
-        tally.began(shard(2), Some(SESSION), None, UnixMs(20_000));
+        tally.began(shard(2), Fence(1), Some(SESSION), None, UnixMs(20_000));
         tally.ended(shard(2), Outcome::Silent, "", UnixMs(21_000));
         assert_eq!(of(&tally, Outcome::Silent).device_ms, 1_000);
         // Another worker's device is another.
-        tally.began(shard(3), Some(SessionId(2)), None, UnixMs(20_000));
+        tally.began(shard(3), Fence(1), Some(SessionId(2)), None, UnixMs(20_000));
         tally.ended(shard(3), Outcome::Lost, "", UnixMs(22_000));
         assert_eq!(of(&tally, Outcome::Lost).device_ms, 2_000);
     }
@@ -347,7 +370,7 @@ mod tests {
     #[test]
     fn an_attempt_ends_once() {
         let mut tally = Tally::default();
-        tally.began(shard(0), Some(SESSION), None, UnixMs(0));
+        tally.began(shard(0), Fence(1), Some(SESSION), None, UnixMs(0));
         tally.ended(shard(0), Outcome::Proven, "", UnixMs(10));
         tally.ended(shard(0), Outcome::Unneeded, "", UnixMs(20));
         tally.ended(shard(9), Outcome::Lost, "", UnixMs(20));
@@ -359,7 +382,7 @@ mod tests {
     #[test]
     fn a_phase_that_nobody_knows_is_another() {
         let mut tally = Tally::default();
-        tally.began(shard(0), Some(SESSION), None, UnixMs(0));
+        tally.began(shard(0), Fence(1), Some(SESSION), None, UnixMs(0));
         for (at, phase) in [
             (1_000, "witness"),
             (1_500, "witness"),
@@ -382,17 +405,17 @@ mod tests {
     fn a_cost_is_assumed_until_one_was_seen() {
         let mut tally = Tally::default();
         assert_eq!(tally.cost_ms(TaskKind::Shard), ASSUMED_DEVICE_MS);
-        tally.began(shard(0), None, None, UnixMs(0));
+        tally.began(shard(0), Fence(1), None, None, UnixMs(0));
         tally.ended(shard(0), Outcome::Failed(FailureClass::Resource), "", UnixMs(10));
         assert_eq!(
             tally.cost_ms(TaskKind::Shard),
             ASSUMED_DEVICE_MS,
             "it was not proven"
         );
-        tally.began(shard(0), None, None, UnixMs(0));
+        tally.began(shard(0), Fence(1), None, None, UnixMs(0));
         tally.ended(shard(0), Outcome::Proven, "", UnixMs(100));
         assert_eq!(tally.cost_ms(TaskKind::Shard), 100.0);
-        tally.began(shard(1), None, None, UnixMs(0));
+        tally.began(shard(1), Fence(1), None, None, UnixMs(0));
         tally.ended(shard(1), Outcome::Proven, "", UnixMs(200));
         assert!((tally.cost_ms(TaskKind::Shard) - 120.0).abs() < 1e-6);
         assert_eq!(tally.cost_ms(TaskKind::Aggregation), ASSUMED_DEVICE_MS);
@@ -413,5 +436,25 @@ mod tests {
         ];
         names.extend(others.map(Outcome::name));
         assert_eq!(names, Outcome::NAMES);
+    }
+
+    #[test]
+    fn what_ends_is_noted_for_whoever_takes_it() {
+        let mut tally = Tally::default();
+        tally.began(shard(0), Fence(1), None, None, UnixMs(1));
+        tally.ended(shard(0), Outcome::Lost, "its connection was lost", UnixMs(2));
+        assert_eq!(tally.traced, None, "nobody takes it");
+        tally.traced = Some(Traced::default());
+        tally.began(shard(0), Fence(2), None, None, UnixMs(3));
+        tally.ended(shard(0), Outcome::Silent, "it fell silent", UnixMs(4));
+        tally.began(shard(0), Fence(3), None, None, UnixMs(5));
+        tally.ended(shard(0), Outcome::Proven, "", UnixMs(6));
+        let attempts = tally.traced.expect("they are noted").attempts;
+        let told = |attempt: &EndedAttempt| (attempt.fence.0, attempt.outcome, attempt.why.clone());
+        let expected = [
+            (2, "silent", Some("it fell silent".to_owned())),
+            (3, "proven", None),
+        ];
+        assert_eq!(attempts.iter().map(told).collect::<Vec<_>>(), expected);
     }
 }

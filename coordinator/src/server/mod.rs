@@ -241,6 +241,7 @@ impl Coordinator {
             .await??
         };
         let (Begun { shell, standby }, in_force) = opened;
+        shell.tell_to(config.traces.clone());
         let listen = |source| Error::Listen {
             address: config.listen,
             source,

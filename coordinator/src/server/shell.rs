@@ -11,6 +11,7 @@ mod meters;
 mod proofs;
 mod rollback;
 mod rollups;
+mod traces;
 mod waiting;
 
 use std::{
@@ -21,18 +22,22 @@ use std::{
 
 use proto::v1;
 use rules::{batch::Batch, field, state::State};
+use telemetry::traces::now_ns;
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 
 pub(crate) use self::clock::Clock;
-use self::waiting::{Refused, STORE_RETRY, Suspended};
 pub(super) use self::{
     damage::Unread,
     look::age_ms,
     meters::{Meters, Work},
     rollback::{CancelFailure, RetryFailure, RollbackFailure},
     rollups::RollupFailure,
+};
+use self::{
+    traces::{Submitted, Telling},
+    waiting::{Refused, STORE_RETRY, Suspended},
 };
 use super::{standby::Follower, standing::Standing, status::Unavailable, told::Told};
 use crate::{
@@ -121,6 +126,8 @@ pub(crate) struct Shell {
     told: Told,
     /// What the work here takes.
     meters: Meters,
+    /// Where it is told what comes to pass.
+    telling: Telling,
     /// What workers say of their devices, by session. Locked after `inner`.
     devices: Mutex<HashMap<SessionId, String>>,
     /// Whether the store is waited for.
@@ -159,6 +166,7 @@ impl Shell {
             stopping: CancellationToken::new(),
             told: Told::of(WORKER_CAUSES_MAX),
             meters: Meters::default(),
+            telling: Telling::default(),
             devices: Mutex::default(),
             suspended: watch::Sender::new(false),
             tasks: TaskTracker::new(),
@@ -194,6 +202,7 @@ impl Shell {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         *all = ledgers(states);
         inner.core = core;
+        self.follow_core(&mut inner.core);
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
         self.standing.set(None);
         inner.wake_all();
@@ -392,6 +401,7 @@ impl Shell {
         for effect in effects {
             inner.perform(effect);
         }
+        self.tell_ended(&mut inner);
         self.timer.send_replace(inner.core.next_timer());
         Ok((answer, true))
     }
@@ -477,6 +487,7 @@ impl Shell {
         batch: &Batch,
         origin: Origin,
     ) -> Result<(BatchId, bool), SubmitFailure> {
+        let began = now_ns();
         let ledger = self.ledger(rollup).ok_or(SubmitError::NoRollup)?;
         let mut ledger = self.lock_ledger(&ledger)?;
         let Origin {
@@ -510,18 +521,35 @@ impl Shell {
                 origin,
             )
         };
+        let executing_ns = now_ns();
         let submission = self.meters.time(Work::Execution, executing)?;
+        let executed = now_ns();
         let undo = decode_undo(&submission.undo).expect("it was encoded by the execution");
         if let Err(error) = self.put(&submission.artifacts()) {
             ledger.set(&undo);
             return Err(error.into());
         }
+        let committing = now_ns();
         let appended = self.advance(|core, now| match core.submit(now, submission) {
             Ok((id, existed, output)) => (Ok((id, existed)), output),
             Err(error) => (Err(error), Output::default()),
         });
         let refused = match appended {
-            Ok((Ok(appended), true)) => return Ok(appended),
+            Ok((Ok((id, existed)), true)) => {
+                if !existed {
+                    let executing = executing_ns;
+                    self.tell_submission(
+                        id,
+                        Submitted {
+                            began,
+                            executing,
+                            executed,
+                            committing,
+                        },
+                    );
+                }
+                return Ok((id, existed));
+            }
             // It is in the chain, and acknowledged when the caller asks again.
             Ok((Ok(_), false)) => return Err(Unavailable::Store.into()),
             Ok((Err(error), _)) => error.into(),

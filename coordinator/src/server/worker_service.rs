@@ -495,6 +495,7 @@ async fn grant(
         index: task.index,
         payload_bytes: payload.len() as u64,
         payload_sha256: Sha256::digest(&payload).to_vec().into(),
+        traceparent: shell.traceparent(task, fence),
     };
     if let Some(more) = shell.told(&format!("leased {task}")) {
         tracing::info!(%task, fence = fence.0, bytes = payload.len(), more, "task leased");

@@ -272,6 +272,7 @@ pub fn worker(coordinator: Connector, name: &str) {
         name_taken_max: Duration::from_secs(30),
         ready: tokio::sync::watch::Sender::new(false),
         meters: Default::default(),
+        traces: Default::default(),
     };
     let mut process = Command::new(std::env::current_exe().expect("this program's file"));
     process.arg("prover");

@@ -208,7 +208,8 @@ impl Held {
     }
 }
 
-fn name(outcome: &Outcome) -> &'static str {
+/// A word for it.
+pub(super) fn name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Proven { .. } => "proven",
         Outcome::Abandoned => "abandoned",

@@ -11,6 +11,7 @@ mod meters;
 mod process;
 mod proving;
 mod session;
+mod spans;
 mod watchdog;
 mod wire;
 
@@ -28,13 +29,15 @@ use proto::v1::session_response::Message as FromCoordinator;
 use proto::v1::{Device, Hello, TaskKind};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use telemetry::traces::Traces;
 use tokio::sync::{mpsc as async_mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::engine::Pipeline;
-use ledger::{Job, LeaseId, Ledger};
+use crate::engine::{FailureClass, Pipeline};
+use ledger::{Job, LeaseId, Ledger, Outcome};
 use proving::{Abandoned, Event, TaskEvent};
 use session::{Ended, Session};
+use spans::Spans;
 use watchdog::Watchdog;
 
 /// First pause before a reconnection; it doubles with each failure.
@@ -79,6 +82,8 @@ pub struct WorkerConfig {
     pub ready: watch::Sender<bool>,
     /// Where it is counted what the worker does.
     pub meters: Meters,
+    /// Where it is told what becomes of its tasks, as spans of traces.
+    pub traces: Traces,
 }
 
 /// A device that passed its checks.
@@ -233,6 +238,7 @@ pub async fn run(
     let keeper = Keeper {
         watchdog: Watchdog::new(config.stall_max, config.phase_max),
         ledger: Ledger::new(ahead),
+        spans: Spans::new(config.traces.clone()),
         config,
         device,
         prover,
@@ -265,6 +271,7 @@ pub async fn run(
 struct Keeper {
     config: WorkerConfig,
     ledger: Ledger,
+    spans: Spans,
     watchdog: Watchdog,
     device: DeviceInfo,
     prover: Prover,
@@ -430,7 +437,10 @@ impl Keeper {
         message: FromCoordinator,
     ) -> Result<Vec<proto::v1::session_request::Message>, Ended> {
         let (job, answers) = match message {
-            FromCoordinator::Task(task) => self.ledger.task(task)?,
+            FromCoordinator::Task(task) => {
+                self.spans.announced(&task);
+                self.ledger.task(task)?
+            }
             FromCoordinator::TaskChunk(chunk) => self.ledger.chunk(chunk)?,
             FromCoordinator::Completed(completed) => (None, self.ledger.completed(&completed)),
             FromCoordinator::LeaseLost(lost) => {
@@ -451,6 +461,7 @@ impl Keeper {
             let now = Instant::now();
             self.watchdog.begin(now);
             self.config.meters.began(&job.lease, job.kind, now);
+            self.spans.began(&job.lease);
             self.prover.job(job);
         }
         Ok(answers)
@@ -467,6 +478,7 @@ impl Keeper {
                 let now = Instant::now();
                 self.watchdog.progress(now);
                 self.config.meters.phase(&lease, &name, now);
+                self.spans.phase(&lease, &name);
                 self.config.meters.prover(self.prover.pid());
                 let message = self.ledger.progress(&lease, name, fraction);
                 message.into_iter().collect()
@@ -475,12 +487,17 @@ impl Keeper {
                 let now = Instant::now();
                 self.watchdog.end(now);
                 self.config.meters.ended(&lease, &outcome, now);
+                self.spans.ended(&lease, &outcome);
                 self.ledger.proven(lease, outcome)
             }
             Event::OutOfService { reason } => {
                 let mut messages = self
                     .ledger
                     .give_up(&format!("the device is out of service: {reason}"));
+                self.spans.gave_up(&Outcome::Failed {
+                    class: FailureClass::Returned,
+                    message: reason.clone(),
+                });
                 self.out_of_service = Some(reason);
                 self.config.meters.gave_up(Instant::now());
                 messages.extend(self.drain());

@@ -119,6 +119,7 @@ impl Peer {
             index: 0,
             payload_bytes: payload.len() as u64,
             payload_sha256: Sha256::digest(&payload).to_vec().into(),
+            traceparent: String::new(),
         };
         self.send(ToWorker::Task(task)).await;
         for chunk in payload.chunks(1000) {
@@ -322,6 +323,7 @@ pub fn config(coordinator: Connector, scene: Scene) -> WorkerConfig {
         name_taken_max: scene.name_taken_max,
         ready: watch::Sender::new(false),
         meters: Default::default(),
+        traces: Default::default(),
     }
 }
 

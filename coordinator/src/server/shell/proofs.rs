@@ -4,6 +4,7 @@ use circuits::aggregation::{AggregationInput, ChildProof};
 use proto::v1;
 use rules::statement::ACCUMULATOR_LIMBS;
 use rules::{Fr, field};
+use telemetry::traces::now_ns;
 
 use super::{Shell, Unread, Work, damage::Failure};
 use crate::{
@@ -89,6 +90,7 @@ impl Shell {
             Err(lost) => return Ok((v1::Verdict::NotNeeded, lost.to_string())),
         };
         let keys = self.read(|core| core.batch(task.batch).map(|batch| batch.keys))?;
+        let began = now_ns();
         let proof = match keys.and_then(|keys| self.keyring.get(keys)) {
             // A start sees to it that the keys of open batches are served.
             None => Err("the keys of the task's batch are not served".into()),
@@ -97,6 +99,7 @@ impl Shell {
                 TaskKind::Aggregation => judge_root(circuits, &statement, complete),
             }),
         };
+        self.tell_verification(task, fence, began, proof.as_ref().err());
         match proof {
             Ok(proof) => {
                 self.put(&[&proof])?;
