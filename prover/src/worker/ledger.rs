@@ -318,13 +318,14 @@ impl Ledger {
             return Vec::new();
         };
         self.unjudged.remove(at);
+        let (task, fence, reason) = (&completed.task_id, completed.fence, &completed.reason);
         match completed.verdict() {
-            Verdict::Accepted => tracing::info!(task = %completed.task_id, "proof accepted"),
+            Verdict::Accepted => tracing::info!(%task, fence, "proof accepted"),
             Verdict::NotNeeded => {
-                tracing::info!(task = %completed.task_id, reason = %completed.reason, "proof not needed")
+                tracing::info!(%task, fence, %reason, "proof not needed")
             }
             Verdict::Rejected | Verdict::Unspecified => {
-                tracing::error!(task = %completed.task_id, reason = %completed.reason, "proof rejected");
+                tracing::error!(%task, fence, %reason, "proof rejected");
             }
         }
         self.ask().into_iter().collect()

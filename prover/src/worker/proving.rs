@@ -159,7 +159,7 @@ fn prove_all<P: Pipeline>(
             }
         };
         let job = staged.job;
-        tracing::info!(task = %job.lease.task_id, batch = %job.batch_id, kind = job.kind.map_or("unknown", JobKind::name), index = job.index, "proving");
+        tracing::info!(task = %job.lease.task_id, fence = job.lease.fence, batch = %job.batch_id, kind = job.kind.map_or("unknown", JobKind::name), index = job.index, "proving");
         let result = guarded(|| {
             told.unless_abandoned(&job);
             pipeline.prove(staged.prepared?, &mut told.of(&job))
@@ -197,7 +197,7 @@ impl Told<'_> {
     fn of(self, job: &Job) -> impl FnMut(Phase) {
         move |phase: Phase| {
             self.unless_abandoned(job);
-            tracing::debug!(task = %job.lease.task_id, phase = phase.name(), "phase");
+            tracing::debug!(task = %job.lease.task_id, fence = job.lease.fence, phase = phase.name(), "phase");
             let event = TaskEvent::Phase {
                 lease: job.lease.clone(),
                 name: phase.name().to_string(),
@@ -218,11 +218,11 @@ impl Told<'_> {
 
 fn over(job: &Job, received: Instant, result: Result<Proof, EngineError>) -> Event {
     let prove_ms = received.elapsed().as_millis() as u64;
-    let task = &job.lease.task_id;
+    let (task, fence) = (&job.lease.task_id, job.lease.fence);
     let device_fault = result.as_ref().is_err_and(EngineError::is_device_fault);
     let outcome = match result {
         Ok(proof) => {
-            tracing::info!(%task, prove_ms, bytes = proof.bytes.len(), "proven");
+            tracing::info!(%task, fence, prove_ms, bytes = proof.bytes.len(), "proven");
             let accumulator = proof.accumulator.iter().flatten();
             Outcome::Proven {
                 accumulator: accumulator.map(field::to_be).collect(),
@@ -231,12 +231,12 @@ fn over(job: &Job, received: Instant, result: Result<Proof, EngineError>) -> Eve
             }
         }
         Err(EngineError::Abandoned) => {
-            tracing::info!(%task, prove_ms, "the task was given up: nobody wants its proof any more");
+            tracing::info!(%task, fence, prove_ms, "the task was given up: nobody wants its proof any more");
             Outcome::Abandoned
         }
         Err(error) => {
             let message = error.with_causes();
-            tracing::error!(%task, prove_ms, error = %message, "the task failed");
+            tracing::error!(%task, fence, prove_ms, error = %message, "the task failed");
             Outcome::Failed {
                 class: error.class(),
                 message,
