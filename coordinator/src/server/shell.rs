@@ -1,10 +1,11 @@
 //! The core with its store, clock and connections: commits what a step writes, then does what it asks for.
 //!
-//! Everything here blocks for as long as a disk does, so calls go through [`Shell::run`]. A commit that fails leaves the
-//! core ahead of the store. Where the failure may pass (a full disk, no file descriptors left), the shell refuses everything
+//! Everything here blocks for as long as a disk does, so calls go through [`Shell::run`]. The core may be ahead of the store, but nobody is
+//! told what is not stored. Where a commit fails and that may pass (a full disk, no file descriptors left), the shell refuses everything
 //! until the store takes the same writes, and goes on from there; otherwise the process ends, to resume from the store.
 
 mod clock;
+mod commits;
 mod damage;
 mod look;
 mod meters;
@@ -28,16 +29,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::Status;
 
 pub(crate) use self::clock::Clock;
+use self::{
+    commits::{After, Group, Groups, Outcome},
+    traces::{Submitted, Telling},
+    waiting::{STORE_RETRY, Suspended},
+};
 pub(super) use self::{
     damage::Unread,
     look::age_ms,
     meters::{Meters, Work},
     rollback::{CancelFailure, RetryFailure, RollbackFailure},
     rollups::RollupFailure,
-};
-use self::{
-    traces::{Submitted, Telling},
-    waiting::{Refused, STORE_RETRY, Suspended},
 };
 use super::{standby::Follower, standing::Standing, status::Unavailable, told::Told};
 use crate::{
@@ -48,7 +50,7 @@ use crate::{
             BatchId, Fence, Instance, KeyId, RollupNumber, SessionId, StateRoot, TaskId, TaskKind, UnixMs,
             WorkerId,
         },
-        record::{BatchRecord, Write},
+        record::BatchRecord,
         rollup::RollupRecord,
         session::SessionRefused,
     },
@@ -97,6 +99,8 @@ struct Inner {
     core: Core,
     sessions: HashMap<SessionId, mpsc::Sender<Outbound>>,
     watchers: HashMap<BatchId, watch::Sender<()>>,
+    /// Steps that are not stored yet.
+    groups: Groups,
     failure: Option<StoreError>,
     suspended: Option<Suspended>,
     /// Sessions that ended meanwhile.
@@ -108,6 +112,8 @@ pub(super) type Ledgers = BTreeMap<RollupNumber, Arc<Mutex<State>>>;
 
 pub(crate) struct Shell {
     inner: Mutex<Inner>,
+    /// Held by whoever has the store take a group of steps. Locked before `inner`.
+    committing: Mutex<()>,
     /// The state of each rollup after its last accepted batch. One is locked before `inner`, and for as long as a batch is appended or
     /// taken back.
     ledgers: RwLock<Ledgers>,
@@ -149,12 +155,14 @@ impl Shell {
             core,
             sessions: HashMap::new(),
             watchers: HashMap::new(),
+            groups: Groups::default(),
             failure: None,
             suspended: None,
             closing: Vec::new(),
         };
         Self {
             inner: Mutex::new(inner),
+            committing: Mutex::default(),
             ledgers: RwLock::new(ledgers(states)),
             store: RwLock::new(store),
             making: Mutex::default(),
@@ -301,7 +309,7 @@ impl Shell {
 
     fn lock(&self) -> Result<MutexGuard<'_, Inner>, Unavailable> {
         match self.inner.lock() {
-            Ok(inner) if inner.failure.is_some() => Err(Unavailable::Stopping),
+            Ok(inner) if inner.failure.is_some() || inner.groups.is_lost => Err(Unavailable::Stopping),
             Ok(inner) if inner.suspended.is_some() => Err(Unavailable::Store),
             Ok(inner) => Ok(inner),
             Err(_) => {
@@ -341,7 +349,10 @@ impl Shell {
         } else if !self.store().is_current() {
             return Err(Unavailable::Store);
         }
-        Ok(read(&self.lock()?.core))
+        let inner = self.lock()?;
+        let seen = read(&inner.core);
+        Self::settled(inner)?;
+        Ok(seen)
     }
 
     /// A batch, retired or not.
@@ -361,7 +372,7 @@ impl Shell {
         Ok(self.read(is_there)?.then_some(found))
     }
 
-    /// One step: the core moves, the store commits, the effects are performed.
+    /// One step: the core moves, the store commits, together with other steps, and the effects are performed.
     pub(super) fn step<T>(
         &self,
         step: impl FnOnce(&mut Core, UnixMs) -> (T, Output),
@@ -378,39 +389,28 @@ impl Shell {
         &self,
         step: impl FnOnce(&mut Core, UnixMs) -> (T, Output),
     ) -> Result<(T, bool), Unavailable> {
+        self.advance_with(|inner, now| step(&mut inner.core, now))
+    }
+
+    /// The same, of more than the core.
+    fn advance_with<T>(
+        &self,
+        step: impl FnOnce(&mut Inner, UnixMs) -> (T, Output),
+    ) -> Result<(T, bool), Unavailable> {
         let mut inner = self.lock()?;
         if !self.standing.leads() {
             return Err(Unavailable::StandsBy);
         }
         let now = self.clock.now();
         inner.core.heed_system_clock(now, self.clock.system_unix_s());
-        let (answer, Output { writes, effects }) = step(&mut inner.core, now);
-        if let Err(error) = self.commit(&writes) {
-            if !error.may_pass() {
-                self.stop_for(&mut inner, error);
-                return Err(Unavailable::Stopping);
-            }
-            let refused = Refused {
-                writes,
-                ..Refused::default()
-            };
-            let suspended = Suspended::new(refused, effects, error);
-            self.suspend(&mut inner, suspended);
-            return Ok((answer, false));
-        }
-        for effect in effects {
-            inner.perform(effect);
-        }
-        self.tell_ended(&mut inner);
+        let (answer, Output { writes, effects }) = step(&mut inner, now);
+        let spans = self.spans_of_ended(&mut inner.core);
         self.timer.send_replace(inner.core.next_timer());
-        Ok((answer, true))
-    }
-
-    /// Has the store take the writes of a step. Most steps write nothing, and take it no time.
-    fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
-        match writes {
-            [] => Ok(()),
-            writes => self.meters.time(Work::Commit, || self.store().commit(writes)),
+        let after = After { effects, spans };
+        match self.settle(inner, Group { writes, after }) {
+            Outcome::Stored => Ok((answer, true)),
+            Outcome::Suspended => Ok((answer, false)),
+            Outcome::Stopped => Err(Unavailable::Stopping),
         }
     }
 
@@ -445,19 +445,18 @@ impl Shell {
         keys: KeyId,
     ) -> Result<Result<SessionQueue, SessionRefused>, Unavailable> {
         // Whether what it gave others to do is stored yet does not matter to the session.
-        let (opened, _) =
-            self.advance(
-                |core, now| match core.open_session(now, worker, instance, capabilities, keys) {
-                    Ok((id, output)) => (Ok(id), output),
-                    Err(error) => (Err(error), Output::default()),
-                },
-            )?;
-        Ok(opened.map(|id| {
-            let (sender, receiver) = mpsc::channel(OUTBOUND_MAX);
-            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            inner.sessions.insert(id, sender.clone());
-            (id, sender.downgrade(), receiver)
-        }))
+        let (opened, _) = self.advance_with(|inner, now| {
+            match inner.core.open_session(now, worker, instance, capabilities, keys) {
+                Ok((id, output)) => {
+                    let (sender, receiver) = mpsc::channel(OUTBOUND_MAX);
+                    let queue = sender.downgrade();
+                    inner.sessions.insert(id, sender);
+                    (Ok((id, queue, receiver)), output)
+                }
+                Err(error) => (Err(error), Output::default()),
+            }
+        })?;
+        Ok(opened)
     }
 
     /// Whether a session was not closed for another of the same worker.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use sha2::{Digest, Sha256};
 use telemetry::traces::{Context, Span, SpanId, TraceId, Traces, now_ns};
 
-use super::{Inner, Shell};
+use super::Shell;
 use crate::core::{
     Core,
     id::{BatchId, Fence, TaskId, UnixMs},
@@ -60,23 +60,32 @@ impl Shell {
         }
     }
 
-    /// Tells what ended in a step.
-    pub(super) fn tell_ended(&self, inner: &mut Inner) {
-        let Some(traces) = self.telling.on() else { return };
-        let Traced { attempts, batches } = inner.core.take_traced();
+    /// What there is to tell of what ended in a step.
+    pub(super) fn spans_of_ended(&self, core: &mut Core) -> Vec<Span> {
+        if self.telling.on().is_none() {
+            return Vec::new();
+        }
+        let Traced { attempts, batches } = core.take_traced();
+        let mut spans = Vec::new();
         for attempt in attempts {
             let id = attempt.task.batch;
             // One that has just become final is the store's alone.
             let ended = batches.iter().find(|batch| batch.id == id);
-            if let Some(batch) = inner.core.batch(id).or(ended) {
-                traces.tell(attempt_of(batch, &attempt));
+            if let Some(batch) = core.batch(id).or(ended) {
+                spans.push(attempt_of(batch, &attempt));
             }
         }
         for batch in &batches {
             let began = self.submitted().remove(&batch.id);
-            spans_of(batch, began)
-                .into_iter()
-                .for_each(|span| traces.tell(span));
+            spans.extend(spans_of(batch, began));
+        }
+        spans
+    }
+
+    /// Tells spans.
+    pub(super) fn tell(&self, spans: Vec<Span>) {
+        if let Some(traces) = self.telling.on() {
+            spans.into_iter().for_each(|span| traces.tell(span));
         }
     }
 

@@ -1,46 +1,34 @@
 //! What becomes of a store that refuses: everything waits until it takes what it has refused, and goes on from there.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::watch;
 
-use super::{Inner, Shell, Work};
-use crate::{
-    core::{Effect, record::Write},
-    server::status::Unavailable,
-    store::StoreError,
-};
+use super::{Inner, Shell, Work, commits::After};
+use crate::{core::record::Write, server::status::Unavailable, store::StoreError};
 
 /// Between two tries to write what the store has refused.
 pub(super) const STORE_RETRY: Duration = Duration::from_secs(1);
 /// One try in as many is told.
 const STORE_RETRIES_TOLD: u32 = 60;
 
-/// What the store has refused: a step, or the artifacts of one to come. Nothing of it was acknowledged, and nothing else is done before
-/// it is taken.
-#[derive(Default)]
-pub(super) struct Refused {
-    pub writes: Vec<Write>,
-    pub artifacts: Vec<Vec<u8>>,
-}
-
-/// What is waited for.
+/// What is waited for: what the store has refused. Nothing of it was acknowledged, and nothing else is done before it is taken.
 pub(super) struct Suspended {
-    refused: Arc<Refused>,
-    effects: Vec<Effect>,
+    /// Of steps to come.
+    artifacts: Arc<Vec<Vec<u8>>>,
+    /// What steps write. It may be that the first is stored: only the same again, and alone, tells.
+    groups: VecDeque<(Arc<Vec<Write>>, After)>,
     error: StoreError,
 }
 
 impl Suspended {
-    pub(super) fn new(refused: Refused, effects: Vec<Effect>, error: StoreError) -> Self {
-        Self {
-            refused: Arc::new(refused),
-            effects,
-            error,
-        }
+    /// Adds what steps write that were made before it was known.
+    pub(super) fn refused(&mut self, writes: Vec<Write>, after: After) {
+        self.groups.push_back((Arc::new(writes), after));
     }
 
     /// Why it is waited.
@@ -88,14 +76,14 @@ impl Shell {
 
     /// Tries to write what the store has refused, and goes on if that succeeds.
     pub(in crate::server) fn resume(&self, told: bool) -> bool {
-        let Some(refused) = self.refused() else {
+        if !*self.suspended.borrow() {
             return true;
-        };
+        }
         // Artifacts may have a long way. Nothing else changes meanwhile, and whoever looks is not kept waiting.
-        let store = self.store();
-        let ready = store.recover().and_then(|()| self.put_again(&refused));
+        let ready = self.store().recover().and_then(|()| self.put_again());
+        let _turn = self.turn();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = ready.and_then(|()| store.commit(&refused.writes)) {
+        if let Err(error) = ready.and_then(|()| self.commit_refused(&mut inner)) {
             if told {
                 tracing::warn!(%error, "the store still refuses");
             }
@@ -105,13 +93,7 @@ impl Shell {
             return false;
         }
         tracing::info!("the store takes writes again");
-        let effects = inner
-            .suspended
-            .take()
-            .map_or(Vec::new(), |suspended| suspended.effects);
-        for effect in effects {
-            inner.perform(effect);
-        }
+        inner.suspended = None;
         self.timer.send_replace(inner.core.next_timer());
         let closing = std::mem::take(&mut inner.closing);
         drop(inner);
@@ -122,25 +104,38 @@ impl Shell {
         true
     }
 
-    /// What the store has refused, if it has.
-    fn refused(&self) -> Option<Arc<Refused>> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let suspended = inner.suspended.as_ref();
-        suspended.map(|suspended| Arc::clone(&suspended.refused))
+    /// Commits what the store has refused, each group by itself.
+    fn commit_refused(&self, inner: &mut Inner) -> Result<(), StoreError> {
+        while let Some(suspended) = &mut inner.suspended
+            && let Some((writes, _)) = suspended.groups.front()
+        {
+            self.commit(writes)?;
+            if let Some((_, after)) = suspended.groups.pop_front() {
+                self.perform(inner, after);
+            }
+        }
+        Ok(())
     }
 
     /// Puts the artifacts of what was refused.
-    fn put_again(&self, refused: &Refused) -> Result<(), StoreError> {
-        let written = refused.writes.iter().filter_map(|write| match write {
+    fn put_again(&self) -> Result<(), StoreError> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(suspended) = &inner.suspended else {
+            return Ok(());
+        };
+        let loose = Arc::clone(&suspended.artifacts);
+        let groups: Vec<_> = suspended
+            .groups
+            .iter()
+            .map(|(writes, _)| Arc::clone(writes))
+            .collect();
+        drop(inner);
+        let written = groups.iter().flat_map(|writes| writes.iter());
+        let written = written.filter_map(|write| match write {
             Write::Artifact(_, bytes) => Some(bytes.as_slice()),
             _ => None,
         });
-        let artifacts: Vec<&[u8]> = refused
-            .artifacts
-            .iter()
-            .map(Vec::as_slice)
-            .chain(written)
-            .collect();
+        let artifacts: Vec<&[u8]> = loose.iter().map(Vec::as_slice).chain(written).collect();
         self.store().put(&artifacts)
     }
 
@@ -189,9 +184,21 @@ impl Shell {
         self.stopping.cancel();
     }
 
-    pub(super) fn suspend(&self, inner: &mut Inner, suspended: Suspended) {
-        tracing::error!(error = %suspended.error, "the store refuses; nothing is done until it takes writes again");
-        inner.suspended = Some(suspended);
+    /// Has everything wait until the store takes writes again.
+    pub(super) fn suspend(&self, inner: &mut Inner, error: StoreError) {
+        self.suspend_with(inner, error, Vec::new());
+    }
+
+    fn suspend_with(&self, inner: &mut Inner, error: StoreError, artifacts: Vec<Vec<u8>>) {
+        if inner.suspended.is_some() {
+            return;
+        }
+        tracing::error!(%error, "the store refuses; nothing is done until it takes writes again");
+        inner.suspended = Some(Suspended {
+            artifacts: Arc::new(artifacts),
+            groups: VecDeque::new(),
+            error,
+        });
         self.suspended.send_replace(true);
     }
 
@@ -202,14 +209,7 @@ impl Shell {
             self.stop_for(&mut inner, error);
             return Unavailable::Stopping;
         }
-        if inner.suspended.is_none() {
-            let refused = Refused {
-                artifacts,
-                ..Refused::default()
-            };
-            let suspended = Suspended::new(refused, Vec::new(), error);
-            self.suspend(&mut inner, suspended);
-        }
+        self.suspend_with(&mut inner, error, artifacts);
         Unavailable::Store
     }
 }
