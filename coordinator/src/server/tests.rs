@@ -17,12 +17,8 @@ mod sessions;
 mod start;
 
 use std::{
-    collections::BTreeMap,
     path::Path,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -64,24 +60,18 @@ use tonic_types::StatusExt;
 
 use start::snapshot_of;
 
-use super::{
-    Coordinator, Error,
-    shell::{CancelFailure, Clock, Shell, SubmitFailure, Unread},
-    status::Unavailable,
-};
+use super::{Coordinator, Error, shell::Shell, status::Unavailable};
 use crate::{
     config::{Config, ConfigError, Postgres},
     convert::batch_to_proto,
     core::{
-        Core, Head, Limits, Snapshot,
-        id::{BatchId, RollupNumber, StateRoot, Tenant, UnixMs},
-        record::{ArtifactKey, BatchRecord, Wishes, Write},
-        rollup::RollupRecord,
-        simulation::some_rollup,
+        Limits,
+        id::{BatchId, RollupNumber, Tenant},
+        record::{ArtifactKey, Wishes},
     },
     execution::Origin,
     keyring::{Circuits, Keyring},
-    store::{Identity, KeptStore, SCHEMA, Store, StoreError},
+    store::StoreError,
     verifier::Verifier,
 };
 

@@ -149,12 +149,13 @@ impl Shell {
 
     /// Commits the group that gathers when its turn comes.
     fn commit_group(&self, settlement: Arc<Settlement>) -> Outcome {
+        let _turn = self.turn();
+        // Whatever comes of it is known before the turn is another's.
         let mut begun = Begun {
             shell: self,
             settlement,
             outcome: Outcome::Stopped,
         };
-        let _turn = self.turn();
         let Some(group) = self.take_group() else {
             return begun.outcome;
         };

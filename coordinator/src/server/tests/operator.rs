@@ -2,7 +2,7 @@
 
 use proto::v1::operator_service_client::OperatorServiceClient;
 
-use super::*;
+use super::{commits::shell_over, *};
 use crate::server::shell::{RollbackFailure, Unread};
 
 pub(super) fn operator(service: &Service) -> OperatorServiceClient<Channel> {
