@@ -1,3 +1,4 @@
+mod earlier;
 mod late;
 
 use std::{
