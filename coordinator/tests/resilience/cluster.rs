@@ -25,19 +25,17 @@ use crate::{
 
 /// Coordinators of the service.
 const COORDINATORS: usize = 3;
-/// Longest time until one leads after the one that did is dead: the lease, a look, and a busy machine.
+/// Longest time until one leads after the one that did is dead, where others stand by: what is promised.
 const TAKE_OVER_MAX: Duration = Duration::from_secs(10);
-/// Longest time until the first one leads, which has keys to read.
-const START_MAX: Duration = Duration::from_secs(60);
-/// Longest time until somebody meets a fault.
-const MEETING_MAX: Duration = Duration::from_secs(30);
+/// Longest time until one leads where all may be starting, with keys to read; and until somebody meets a fault.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Where the artifacts are in the bucket.
 const PREFIX: &str = "cluster";
 /// The database's disk.
 const DISK_BYTES: u64 = 192 << 20;
 
-/// How often a loop did what.
-type Tally = BTreeMap<String, u32>;
+/// How often a loop did what, and how long that took in all.
+type Tally = BTreeMap<String, (u32, Duration)>;
 
 struct Cluster<'a> {
     programs: Programs,
@@ -51,6 +49,8 @@ struct Cluster<'a> {
     coordinators: Vec<Process>,
     workers: Vec<Process>,
     tally: Tally,
+    /// Since when it does what it tallies next.
+    doing_since: Instant,
 }
 
 impl<'a> Cluster<'a> {
@@ -75,6 +75,7 @@ impl<'a> Cluster<'a> {
             coordinators: Vec::new(),
             workers: Vec::new(),
             tally: Tally::new(),
+            doing_since: Instant::now(),
         };
         cluster.coordinators = (0..COORDINATORS)
             .map(|which| cluster.coordinator(which))
@@ -101,7 +102,10 @@ impl<'a> Cluster<'a> {
     }
 
     fn did(&mut self, what: &str) {
-        *self.tally.entry(what.to_owned()).or_default() += 1;
+        let (times, lasted) = self.tally.entry(what.to_owned()).or_default();
+        *times += 1;
+        *lasted += self.doing_since.elapsed();
+        self.doing_since = Instant::now();
     }
 
     /// Kills a coordinator, and starts it again after a pause.
@@ -141,11 +145,12 @@ impl<'a> Cluster<'a> {
     async fn begun(&mut self) {
         let made = "SELECT to_regclass('zkrollup_prover.leadership') IS NOT NULL";
         let began = Instant::now();
-        while self.server.sql("test0", made) != "t" || self.leader().is_none() {
+        while self.server.sql("test0", made) != "t" {
             self.supervise();
-            assert!(began.elapsed() < START_MAX, "nobody leads");
+            assert!(began.elapsed() < WAIT_MAX, "there are no tables");
             sleep(Duration::from_millis(50)).await;
         }
+        self.led_by_another(None).await;
     }
 
     /// Who leads, by what the database says.
@@ -158,13 +163,14 @@ impl<'a> Cluster<'a> {
     }
 
     /// Waits until one leads that is another than this one.
-    async fn led_by_another(&self, than: Option<usize>) -> usize {
+    async fn led_by_another(&mut self, than: Option<usize>) -> usize {
         let began = Instant::now();
         loop {
             match self.leader() {
                 Some(leader) if than != Some(leader) => return leader,
-                _ => assert!(began.elapsed() < TAKE_OVER_MAX, "nobody leads"),
+                _ => assert!(began.elapsed() < WAIT_MAX, "nobody leads"),
             }
+            self.supervise();
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -174,10 +180,7 @@ impl<'a> Cluster<'a> {
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
-        assert!(
-            began.elapsed() < MEETING_MAX,
-            "{what}: not within {MEETING_MAX:?}"
-        );
+        assert!(began.elapsed() < WAIT_MAX, "{what}: not within {WAIT_MAX:?}");
         sleep(Duration::from_millis(10)).await;
     }
 }
@@ -201,9 +204,11 @@ pub async fn run(plan: Plan) {
     let mut rng = ChaCha20Rng::seed_from_u64(plan.seed);
     cluster.begun().await;
     late::prepare(&cluster);
+    cluster.did("starts");
     for round in 1..=plan.rounds {
         sleep(plan.between_max.mul_f64(rng.r#gen())).await;
         cluster.supervise();
+        cluster.did("rounds");
         faults::at_random(&plan, &mut cluster, &mut rng).await;
         if round % plan.rounds_until_calm == 0 {
             calm(&plan, &mut cluster, &clients).await;
@@ -225,8 +230,8 @@ pub async fn run(plan: Plan) {
         .server
         .sql("test0", "SELECT term FROM zkrollup_prover.leadership");
     println!("  {batches} batches, each proven once, in {terms} terms");
-    for (what, times) in &cluster.tally {
-        println!("  {times:5} {what}");
+    for (what, (times, lasted)) in &cluster.tally {
+        println!("  {times:5} {what}, {:.1} s", lasted.as_secs_f64());
     }
     for process in cluster.workers.iter_mut().chain(&mut cluster.coordinators) {
         process.terminate();
@@ -239,10 +244,11 @@ async fn calm(plan: &Plan, cluster: &mut Cluster<'_>, clients: &Clients) {
     tokio::pin!(calm);
     loop {
         tokio::select! {
-            () = &mut calm => return,
+            () = &mut calm => break,
             () = sleep(Duration::from_millis(200)) => cluster.supervise(),
         }
     }
+    cluster.did("calms");
 }
 
 /// Kills the leader and measures how long nobody leads.
@@ -250,7 +256,10 @@ async fn take_over(cluster: &mut Cluster<'_>) {
     let leader = cluster.led_by_another(None).await;
     cluster.coordinators[leader].kill();
     let killed = Instant::now();
-    cluster.led_by_another(Some(leader)).await;
+    while cluster.leader().is_none_or(|leads| leads == leader) {
+        assert!(killed.elapsed() < TAKE_OVER_MAX, "nobody leads");
+        sleep(Duration::from_millis(20)).await;
+    }
     println!(
         "  taken over {} ms after the leader was killed",
         killed.elapsed().as_millis()

@@ -32,9 +32,8 @@ use crate::{
     trace::{self, Calls, Ended, Fault, Plan},
 };
 
-/// How long batches are submitted and proven for, and then only submitted.
-const USE: Duration = Duration::from_millis(1_200);
-const STANDSTILL: Duration = Duration::from_millis(400);
+/// Batches that are proven at first, and those that are submitted at most after it.
+const PROVEN: usize = 4;
 const OPEN_MAX: usize = 4;
 /// Longest time until all is proven that can be.
 const CALM_MAX: Duration = Duration::from_secs(180);
@@ -72,9 +71,11 @@ pub async fn disturb(seed: u64, points: Option<usize>) {
     let mut service = Service::start(Programs::StandIn, folder.path(), 2);
     let clients = Clients::new(&service.address, Judge::StandIn, standin::PRESET, OPEN_MAX);
     clients.start(seed);
-    sleep(USE).await;
+    reached("some batches are proven", || clients.proven() >= PROVEN).await;
     service.workers.iter_mut().for_each(|worker| worker.kill());
-    sleep(STANDSTILL).await;
+    // All that were proven by then are known to be.
+    let all_open = || clients.history.acknowledged().len() >= clients.proven() + OPEN_MAX;
+    reached("as many as may are open", all_open).await;
     service.coordinator.kill();
 
     let (used, disturbed) = (folder.path().join("store"), folder.path().join("disturbed"));
@@ -126,6 +127,14 @@ pub async fn disturb(seed: u64, points: Option<usize>) {
     restart(&mut service);
     let batches = clients.end(CALM_MAX).await;
     assert!(batches >= expected.batches.len());
+}
+
+async fn reached(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < CALM_MAX, "{what}: not within {CALM_MAX:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn restart(service: &mut Service) {

@@ -84,7 +84,9 @@ pub(super) async fn at_random(plan: &Plan, cluster: &mut Cluster<'_>, rng: &mut 
         25..27 => full(cluster, pause).await,
         _ => {
             let moment = Moment::ALL[rng.gen_range(0..Moment::ALL.len())];
-            let _ = late::commit(plan, cluster, moment).await;
+            if !late::commit(plan, cluster, moment).await {
+                cluster.did("commits that were not late, or never came");
+            }
         }
     }
 }
@@ -95,6 +97,7 @@ pub(super) async fn each_once(plan: &Plan, cluster: &mut Cluster<'_>) {
         let mut tries = 1;
         cluster.supervise();
         while !late::commit(plan, cluster, moment).await {
+            cluster.did("commits that were not late, or never came");
             assert!(tries < LATE_TRIES, "{moment:?}: no commit came late");
             tries += 1;
         }
