@@ -146,6 +146,13 @@ fn check_report(report: &Value, log: &str) {
     ] {
         assert!(report["seconds"][name].as_f64().unwrap() >= 0.0, "{name}");
     }
+    for name in ["execution", "verification", "commit", "read", "put"] {
+        assert!(
+            report["coordinator_seconds"][name].as_f64().unwrap() > 0.0,
+            "{name}"
+        );
+    }
+    assert!(number("coordinator_share") > 0.0);
     println!("{report:#}");
 }
 

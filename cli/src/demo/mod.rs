@@ -48,7 +48,7 @@ use lock::DemoLock;
 use people::{People, Person};
 use report::{Machine, Report};
 use sequencer::{Made, Sequencer};
-use service::{Chain, ServiceConfig, WorkDir};
+use service::{Addresses, Chain, ServiceConfig, WorkDir};
 use settle::Compiled;
 
 /// Tokens of the demo: ETH and one more.
@@ -173,7 +173,7 @@ impl<'a> Demo<'a> {
             device: self.args.device,
             rollup_id,
         };
-        let url = service::start(&config, supervisor)?;
+        let Addresses { url, metrics } = service::start(&config, supervisor)?;
         supervisor.watch_memory([("anvil", chain.pid()), ("demo", std::process::id())]);
         let client = Client::new(Connector::new(url.clone(), Credentials::default())?, PATIENCE)?;
         client
@@ -189,6 +189,8 @@ impl<'a> Demo<'a> {
         acts::first(&mut self, &mut stage, &mut people, transfers).await?;
         acts::second(&mut self, &mut stage, &mut people, &compiled).await?;
         self.report.seconds.total = self.started.elapsed().as_secs_f64();
+        let own = service::own_seconds(&metrics).await;
+        self.report.coordinator_seconds = own.context("the coordinator's own time is not told")?;
         Ok(self.report)
     }
 

@@ -26,6 +26,10 @@ pub struct Report {
     pub shard_proofs: u64,
     /// Wall time by phase.
     pub seconds: Seconds,
+    /// The coordinator's own work since it started last, by kind, seconds; some of it at the same time.
+    pub coordinator_seconds: BTreeMap<String, f64>,
+    /// All of it for each second from a batch's submission to its proof.
+    pub coordinator_share: f64,
     /// Highest resident memory of each process, bytes.
     pub peak_memory_bytes: BTreeMap<String, u64>,
     /// Highest resident memory of all of them at one time, from samples, bytes. What they share counts for each.
@@ -144,6 +148,9 @@ impl Report {
         let transfers = self.transfers.max(1) as f64;
         self.data_bytes_per_transfer = self.data_bytes as f64 / transfers;
         self.l1_gas_per_transfer = self.l1_gas as f64 / transfers;
+        let seconds = &self.seconds;
+        let proving = seconds.submit + seconds.shards + seconds.aggregation;
+        self.coordinator_share = self.coordinator_seconds.values().sum::<f64>() / proving;
     }
 
     /// What the acts are to show, and whether they did.
@@ -193,7 +200,7 @@ impl Report {
              seconds: keys {:.1}, shards {:.1}, aggregation {:.1}, L1 {:.1}, all {:.1}\n\
              proof {} bytes, data {:.1} bytes a transfer, verification {} gas, L1 {:.0} gas a transfer\n\
              gas: {}\n\
-             memory: {:.2} GB at most, all processes together",
+             memory: {:.2} GB at most, all processes together; the coordinator's own work: {:.1} % of the time",
             self.transfers,
             self.batches,
             self.shard_proofs,
@@ -211,6 +218,7 @@ impl Report {
             self.l1_gas_per_transfer,
             gas.join(", "),
             self.peak_memory_together_bytes as f64 / 1e9,
+            self.coordinator_share * 100.0,
         )
     }
 

@@ -1,5 +1,6 @@
 //! The demo's processes: a local L1, the coordinator and two workers, all on loopback with ports of their own.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,6 +10,8 @@ use keys::whole_file::Folder;
 use proto::connection::CoordinatorUrl;
 use prover::device::DeviceChoice;
 use rules::operation::RollupId;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use verifier_contracts::anvil::Anvil;
 use verifier_contracts::tools::Tools;
@@ -107,18 +110,29 @@ pub struct ServiceConfig<'a> {
     pub rollup_id: RollupId,
 }
 
-/// Starts the coordinator and the workers; returns the coordinator's URL. They may not have come up yet.
+/// Where the coordinator is reached.
+pub struct Addresses {
+    /// By those who call it.
+    pub url: CoordinatorUrl,
+    /// By those who look at its metrics.
+    pub metrics: String,
+}
+
+/// Starts the coordinator and the workers; returns where the coordinator is. They may not have come up yet.
 ///
 /// # Errors
 /// When a process cannot be started.
-pub fn start(config: &ServiceConfig, supervisor: &mut Supervisor) -> Result<CoordinatorUrl> {
+pub fn start(config: &ServiceConfig, supervisor: &mut Supervisor) -> Result<Addresses> {
     let address = format!("127.0.0.1:{}", free_port()?);
     let url: CoordinatorUrl = format!("http://{address}").parse()?;
+    let metrics = format!("127.0.0.1:{}", free_port()?);
 
     let mut args = strings([
         "coordinator",
         "--listen",
         &address,
+        "--metrics-listen",
+        &metrics,
         "--lease-seconds",
         &LEASE_SECONDS.to_string(),
     ]);
@@ -144,7 +158,27 @@ pub fn start(config: &ServiceConfig, supervisor: &mut Supervisor) -> Result<Coor
         args.extend(shared_args(config)?);
         supervisor.start(ChildSpec { name, args })?;
     }
-    Ok(url)
+    Ok(Addresses { url, metrics })
+}
+
+/// Seconds of the coordinator's own work since it started last, by kind.
+///
+/// # Errors
+/// When it does not say.
+pub async fn own_seconds(metrics: &str) -> Result<BTreeMap<String, f64>> {
+    const REQUEST: &[u8] = b"GET /metrics HTTP/1.0\r\n\r\n";
+    const BEGINS: &str = "rollup_prover_own_seconds_sum{work=\"";
+    let mut connection = TcpStream::connect(metrics).await?;
+    connection.write_all(REQUEST).await?;
+    let mut page = String::new();
+    connection.read_to_string(&mut page).await?;
+    let of_line = |line: &str| {
+        let (work, seconds) = line.strip_prefix(BEGINS)?.split_once("\"} ")?;
+        Some((work.to_owned(), seconds.parse().ok()?))
+    };
+    let seconds: BTreeMap<String, f64> = page.lines().filter_map(of_line).collect();
+    anyhow::ensure!(!seconds.is_empty(), "its metrics do not have them");
+    Ok(seconds)
 }
 
 fn shared_args(config: &ServiceConfig) -> Result<Vec<String>> {
