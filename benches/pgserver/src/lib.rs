@@ -174,6 +174,12 @@ impl PgServer {
         self.disk.as_ref().expect("it has a disk of its own").fill();
     }
 
+    /// Goes on to the next file of the server's log, so that it uses up those that it has in reserve: on a full disk, whoever writes
+    /// little would find room for long. A server that does not answer is left alone.
+    pub fn use_up_log(&self) {
+        let _ = self.ask("postgres", "SELECT pg_switch_wal()");
+    }
+
     /// Makes room on the server's disk again, and waits until it answers. One that has ended without room is started again: then this
     /// is true.
     ///
@@ -379,6 +385,7 @@ mod tests {
         };
         server.database();
         server.sql("test0", "CREATE TABLE t (a text)");
+        server.sql("test0", "CREATE TABLE u AS SELECT 1 AS a");
         let more = "INSERT INTO t SELECT repeat(md5(i::text), 20) FROM generate_series(1, 5000) i";
         server.sql("test0", more);
         server.fill_disk();
@@ -392,6 +399,16 @@ mod tests {
             assert!(began.elapsed() < WAIT_MAX, "{}", server.logged());
         }
         assert_eq!(server.sql("test0", "SELECT count(*) FROM t"), "10000");
+        // It has no room in reserve for those who write little either.
+        server.fill_disk();
+        let refused = |server: &PgServer| server.logged().matches("No space left on device").count();
+        let (before, began) = (refused(&server), Instant::now());
+        while refused(&server) == before {
+            server.use_up_log();
+            server.ask("test0", "UPDATE u SET a = a + 1");
+            assert!(began.elapsed() < WAIT_MAX, "{}", server.logged());
+        }
+        server.make_room();
         server.restart();
         assert_eq!(server.sql("test0", "SELECT count(*) FROM t"), "10000");
     }

@@ -1,6 +1,10 @@
 //! A coordinator whose disk is full, or that has no file descriptors left, while it serves: it refuses or waits, and goes on.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use nix::errno::Errno;
 use rand::{Rng, SeedableRng};
@@ -14,7 +18,7 @@ use crate::{
     trace::{self, Calls, Fault, Plan},
 };
 
-/// How long batches are submitted for.
+/// How long batches are submitted for, and then until the fault has hit.
 const LOAD: Duration = Duration::from_millis(1_500);
 /// Longest time until all is proven.
 const CALM_MAX: Duration = Duration::from_secs(180);
@@ -24,6 +28,8 @@ const WORKERS: usize = 2;
 const OPEN_MAX: usize = 3;
 /// Scenarios at once.
 const AT_ONCE: usize = 4;
+/// How the tracer's word begins of the first call that fails.
+const HIT: &str = "the first call that fails: ";
 /// A fault that lasts: longer than any scenario.
 const FOREVER: u64 = u64::MAX;
 
@@ -114,6 +120,15 @@ async fn scenario(kind: Kind, at: u64, seed: u64) {
     let clients = Clients::new(&service.address, Judge::StandIn, standin::PRESET, OPEN_MAX);
     clients.start(seed ^ at);
     sleep(LOAD).await;
+    let began = Instant::now();
+    while !String::from_utf8_lossy(&service.coordinator.log()).contains(HIT) {
+        assert!(
+            began.elapsed() < CALM_MAX,
+            "{} at {at}: there is no such call",
+            kind.name
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
     supervise(&mut service, kind, at);
     if kind.count == FOREVER {
         // The tracer is killed, and the coordinator with it.
@@ -159,8 +174,11 @@ pub fn traced(mut arguments: impl Iterator<Item = String>) {
     std::fs::create_dir_all(&store).expect("made");
     let mut coordinator = this("coordinator");
     coordinator.args([&address, &store]);
-    let ended = trace::run(&mut coordinator, Path::new(&store), Plan { calls, at, fault });
-    println!("{} calls, the first that failed: {:?}", ended.calls, ended.hit);
+    let plan = Plan { calls, at, fault };
+    let ended = trace::run_telling(&mut coordinator, Path::new(&store), plan, |hit| {
+        println!("{HIT}{hit}")
+    });
+    println!("{} calls", ended.calls);
     std::process::exit(ended.code.unwrap_or(1));
 }
 

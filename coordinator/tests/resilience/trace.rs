@@ -73,8 +73,13 @@ pub const ACKNOWLEDGES: &str = "ack ";
 /// Runs a process to its end. It must read a line from its standard input before it does anything that counts; calls on
 /// files outside of `folder` do not count.
 pub fn run(command: &mut Command, folder: &Path, plan: Plan) -> Ended {
+    run_telling(command, folder, plan, |_| ())
+}
+
+/// The same, and tells the call that is hit first as soon as it is.
+pub fn run_telling(command: &mut Command, folder: &Path, plan: Plan, tell: fn(&str)) -> Ended {
     let mut child = command.stdin(Stdio::piped()).spawn().expect("the program starts");
-    let mut tracer = Tracer::seize(&mut child, folder, plan);
+    let mut tracer = Tracer::seize(&mut child, folder, plan, tell);
     let ended = tracer.follow();
     // The tracer has reaped it.
     drop(child);
@@ -87,6 +92,7 @@ struct Tracer {
     plan: Plan,
     calls: u64,
     hit: Option<String>,
+    tell: fn(&str),
     /// Threads that are inside of a call, what it does to files, and what its result shall be.
     inside: HashMap<Pid, (Change, After)>,
     /// Files and folders that were changed and not synced, with the last call that did.
@@ -122,7 +128,7 @@ struct Call {
 }
 
 impl Tracer {
-    fn seize(child: &mut Child, folder: &Path, plan: Plan) -> Self {
+    fn seize(child: &mut Child, folder: &Path, plan: Plan, tell: fn(&str)) -> Self {
         let main = Pid::from_raw(child.id() as i32);
         let options =
             Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
@@ -138,6 +144,7 @@ impl Tracer {
             plan,
             calls: 0,
             hit: None,
+            tell,
             inside: HashMap::new(),
             dirty: BTreeMap::new(),
             unsynced: Vec::new(),
@@ -209,7 +216,9 @@ impl Tracer {
             return After::Nothing;
         }
         if self.hit.is_none() {
-            self.hit = Some(self.describe(thread, call));
+            let hit = self.describe(thread, call);
+            (self.tell)(&hit);
+            self.hit = Some(hit);
         }
         match fault {
             Fault::Torn if is_write(call.number) && call.args[2] > 1 => {

@@ -1,6 +1,6 @@
 //! The faults of a cluster: at random, and each of them once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rand::Rng;
@@ -15,6 +15,8 @@ use super::{
 };
 use crate::kills::Plan;
 
+/// How long a full disk may have room for those who write little.
+const ROOM_MAX: Duration = Duration::from_secs(10);
 /// Tries until a commit has come late.
 const LATE_TRIES: usize = 10;
 
@@ -151,7 +153,14 @@ async fn full(cluster: &mut Cluster<'_>, lasting: Duration) {
     let said = |cluster: &Cluster<'_>| cluster.server.logged().matches("No space left on device").count();
     let before = said(cluster);
     cluster.server.fill_disk();
-    until("the full disk", || said(cluster) > before).await;
+    let began = Instant::now();
+    until("the full disk", || {
+        if began.elapsed() > ROOM_MAX {
+            cluster.server.use_up_log();
+        }
+        said(cluster) > before
+    })
+    .await;
     sleep(lasting).await;
     if cluster.server.make_room() {
         cluster.did("the database's disk is full: its server ended");
