@@ -1,6 +1,8 @@
 //! How a coordinator comes to lead: at once, where the store is its own; by the lease in the database, where it shares one. Until then it
 //! mirrors what the leader writes, for those who read.
 
+mod warm;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,6 +13,7 @@ use rules::state::State;
 use tokio::{sync::watch, task};
 use tonic_health::server::HealthReporter;
 
+use self::warm::{Chains, Warm};
 use super::{
     Error, set_health,
     shell::{Clock, Shell},
@@ -33,6 +36,9 @@ use crate::{
 
 /// How often a coordinator that stands by looks whether nobody leads, and what the leader has written.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How often a state is brought up to the leader's within a look before all are loaded.
+const FOLLOWS: usize = 3;
 
 /// How long a start waits for a database that does not answer.
 const DATABASE_MAX: Duration = Duration::from_secs(30);
@@ -58,6 +64,8 @@ pub(super) struct Follower {
     keyring: Arc<Keyring>,
     /// Commits that are known here. Locked while they are looked for.
     known: Mutex<i64>,
+    /// The states, and the commits that they have followed. Locked before `known`.
+    warm: Mutex<(Warm, Option<i64>)>,
 }
 
 /// What a store has.
@@ -75,7 +83,7 @@ pub(super) fn begin(config: &Config, keyring: Arc<Keyring>) -> Result<Begun, Err
     let Some(shared) = &config.postgres else {
         let opening = Opening::begin(&config.store, &config.artifacts)?;
         let clock = Clock::start();
-        let opened = complete(config, &keyring, opening, &|| clock.now())?;
+        let opened = complete(config, &keyring, opening, &|| clock.now(), Warm::default())?;
         return Ok(Begun {
             shell: Shell::new(opened.core, opened.states, opened.store, keyring, clock),
             standby: None,
@@ -123,7 +131,7 @@ fn join(
             tracing::info!(term = leadership.term(), "this coordinator leads");
             let lost = leadership.lost();
             let opening = Opening::lead(leadership, Arc::clone(artifacts))?;
-            let opened = complete(config, keyring, opening, &|| clock.now())?;
+            let opened = complete(config, keyring, opening, &|| clock.now(), Warm::default())?;
             (Some(opened), 0, Some(lost))
         }
         Campaign::Lost(leader) => {
@@ -144,6 +152,7 @@ fn join(
         artifacts: Arc::clone(artifacts),
         keyring: Arc::clone(keyring),
         known: Mutex::new(commits),
+        warm: Mutex::default(),
     });
     let shell = Shell::new(core, states, store, Arc::clone(keyring), clock);
     shell.follow_by(Arc::clone(&follower));
@@ -185,12 +194,13 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// Opens a store that is this process's, and restores the core and the ledger from it.
+/// Opens a store that is this process's, and restores the core and the ledger from it, or what is warm of it.
 fn complete(
     config: &Config,
     keyring: &Keyring,
     opening: Opening,
     now: &dyn Fn() -> UnixMs,
+    mut warm: Warm,
 ) -> Result<Opened, Error> {
     let (identity, previous) = identities(keyring);
     let (first, named) = match opening.rollups()? {
@@ -203,7 +213,9 @@ fn complete(
         store.commit(&[Write::Rollup(Box::new(named))])?;
     }
     let core = Core::restore(limits(config), store.snapshot()?, now());
-    let mut states = store.states()?;
+    let warm = warm.take(&Chains::of(&core), &store);
+    let is_warm = warm.is_some();
+    let mut states = warm.map_or_else(|| store.states(), Ok)?;
     for rollup in core.rollups().filter(|rollup| rollup.is_live()) {
         let state = states.entry(rollup.number).or_default();
         let (head, found) = (
@@ -217,7 +229,7 @@ fn complete(
             );
             return Err(StoreError::Corrupt { what }.into());
         }
-        tracing::info!(rollup = rollup.name, root = %head.root, accounts = state.accounts().len(), next = head.next_number, open = core.open_batches_of(rollup.number), "rollup opened");
+        tracing::info!(rollup = rollup.name, root = %head.root, accounts = state.accounts().len(), next = head.next_number, open = core.open_batches_of(rollup.number), loaded = !is_warm, "rollup opened");
     }
     Ok(Opened {
         core,
@@ -351,7 +363,8 @@ impl Follower {
             Ok(Campaign::Won(leadership)) => self.lead(shell, leadership).map(Some),
             Ok(Campaign::Lost(leader)) => {
                 shell.standing().set(Some(heard(&leader)));
-                self.refresh(shell).map(|()| None)
+                let seen = self.refresh(shell).and_then(|()| self.keep_warm(shell));
+                seen.map(|()| None)
             }
             Err(error) => Err(error.into()),
         };
@@ -366,12 +379,13 @@ impl Follower {
 
     /// Leads with what the store has.
     fn lead(&self, shell: &Shell, leadership: Leadership) -> Result<watch::Receiver<bool>, Error> {
+        let warm = std::mem::take(&mut *self.warm()).0;
         // Nobody takes over what was before.
         let _known = self.known();
         let (lost, term) = (leadership.lost(), leadership.term());
         tracing::info!(term, "this coordinator takes the lead");
         let opening = Opening::lead(leadership, Arc::clone(&self.artifacts))?;
-        let opened = complete(&self.config, &self.keyring, opening, &|| shell.now())?;
+        let opened = complete(&self.config, &self.keyring, opening, &|| shell.now(), warm)?;
         shell.lead(opened.core, opened.states, opened.store);
         tracing::info!(term, "this coordinator leads");
         Ok(lost)
@@ -379,6 +393,37 @@ impl Follower {
 
     fn known(&self) -> MutexGuard<'_, i64> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn warm(&self) -> MutexGuard<'_, (Warm, Option<i64>)> {
+        self.warm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the states up to what the leader has written by now.
+    fn keep_warm(&self, shell: &Shell) -> Result<(), Error> {
+        let mut warm = self.warm();
+        let (warm, followed) = &mut *warm;
+        for _ in 0..FOLLOWS {
+            let known = *self.known();
+            if *followed == Some(known) {
+                return Ok(());
+            }
+            let Some(store) = KeptStore::mirror(&self.candidate, Arc::clone(&self.artifacts))? else {
+                return Ok(());
+            };
+            let chains = shell.peek(|core, _| Chains::of(core));
+            warm.follow(&chains, &store)?;
+            if warm.are_current(&chains) {
+                *followed = Some(known);
+                return Ok(());
+            }
+            self.refresh(shell)?;
+            if *self.known() == known {
+                // It is not that the leader has written meanwhile.
+                return Ok(warm.load(&chains, &store)?);
+            }
+        }
+        Ok(())
     }
 
     /// Takes over what the leader has written by now.

@@ -3,7 +3,7 @@
 
 mod artifacts;
 mod browser;
-mod commits;
+pub(super) mod commits;
 mod damage;
 mod earlier_circuits;
 mod every_kind;
@@ -88,9 +88,9 @@ const ROLLUP: RollupId = RollupId {
     contract: [7; 20],
 };
 /// Its number.
-const MAIN: RollupNumber = RollupNumber(0);
-const TIME: u64 = 1_700_000_000;
-const PRESET: Preset = Preset {
+pub(super) const MAIN: RollupNumber = RollupNumber(0);
+pub(super) const TIME: u64 = 1_700_000_000;
+pub(super) const PRESET: Preset = Preset {
     name: "test",
     shard: ShardParams {
         k: 15,
@@ -102,7 +102,7 @@ const PRESET: Preset = Preset {
 /// Longer than anything takes; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn origin(request_id: &str, sha256: [u8; 32]) -> Origin {
+pub(super) fn origin(request_id: &str, sha256: [u8; 32]) -> Origin {
     Origin {
         tenant: Tenant::default(),
         request_id: request_id.into(),
@@ -140,7 +140,7 @@ impl Verifier for DigestVerifier {
     }
 }
 
-fn manifest() -> Manifest {
+pub(super) fn manifest() -> Manifest {
     Manifest {
         protocol_version: PROTOCOL_VERSION,
         preset: PRESET.name.into(),
@@ -161,7 +161,7 @@ fn manifest() -> Manifest {
 }
 
 /// Keys of that description, whose verifier takes digests.
-fn keyring(manifest: Manifest) -> Keyring {
+pub(super) fn keyring(manifest: Manifest) -> Keyring {
     Keyring {
         preset: PRESET,
         current: Circuits {
@@ -172,7 +172,7 @@ fn keyring(manifest: Manifest) -> Keyring {
     }
 }
 
-fn sample() -> Sample {
+pub(super) fn sample() -> Sample {
     Sample::new(SampleConfig {
         seed: 7,
         users: 4,
@@ -190,7 +190,7 @@ fn draw(queued: usize, signed: usize, mix: Mix) -> Draw {
 }
 
 /// The next batch of a sample, of so many operations: one of the queue, then signed ones.
-fn batch_of(sample: &mut Sample, time: u64, operations: usize) -> Batch {
+pub(super) fn batch_of(sample: &mut Sample, time: u64, operations: usize) -> Batch {
     sample.batch(ROLLUP, time, draw(1, operations - 1, Mix::All))
 }
 

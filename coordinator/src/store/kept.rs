@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use rules::{
-    account::AccountIndex,
+    account::{Account, AccountIndex},
     state::{State, StateBuilder},
 };
 
@@ -163,6 +163,27 @@ impl KeptStore {
     /// Its name in errors.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is stored of these accounts of a rollup.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn accounts(
+        &self,
+        rollup: RollupNumber,
+        indices: &[AccountIndex],
+    ) -> Result<Vec<(AccountIndex, Option<Account>)>, StoreError> {
+        let keys: Vec<_> = indices.iter().map(|index| account_key(rollup, *index)).collect();
+        let mut found = BTreeMap::new();
+        let mut damage = None;
+        self.records
+            .some(&keys, &mut |key, value| match account_entry(key, value) {
+                Ok((_, index, hashed)) => drop(found.insert(index, hashed.account)),
+                Err(error) => damage = damage.take().or(Some(error)),
+            })?;
+        let accounts = indices.iter().map(|index| (*index, found.remove(index)));
+        damage.map_or_else(|| Ok(accounts.collect()), Err)
     }
 
     /// Refuses a store of another identity than these.

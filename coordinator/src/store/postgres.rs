@@ -27,7 +27,7 @@ use super::{
     artifacts::Artifacts,
     kept::{Found, KeptStore, Opening, epoch, owner},
     migrations::{self, check_schema},
-    records::{Change, Entry, IDENTITY, Records, Room},
+    records::{ACCOUNT, Change, Entry, IDENTITY, Records, Room},
 };
 
 /// Changes of one statement while a store is made.
@@ -47,6 +47,7 @@ WITH mine AS (
 )
 SELECT count(*) FROM mine";
 const GET: &str = "SELECT value FROM zkrollup_prover.records WHERE key = $1";
+const SOME: &str = "SELECT key, value FROM zkrollup_prover.records WHERE key = ANY($1::bytea[])";
 const PAGE: &str =
     "SELECT key, value FROM zkrollup_prover.records WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3";
 const LAST: &str =
@@ -163,6 +164,38 @@ fn page(link: &Link, from: &[u8], kind: u8, limit: Option<i64>) -> Result<Vec<Pg
     })
 }
 
+/// Shows the entries that there are of these keys, as many at once as of a page.
+fn some(link: &Link, keys: &[Vec<u8>], show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+    for keys in keys.chunks(PAGE_ENTRIES as usize) {
+        let rows = link.call(CALL_MAX, async |connection| {
+            sqlx::query(SOME).bind(keys).fetch_all(connection).await
+        })?;
+        link.show(&rows, show)?;
+    }
+    Ok(())
+}
+
+/// Shows all entries of these kinds, page by page, where what comes between two pages does not matter.
+fn pages(
+    link: &Link,
+    kinds: RangeInclusive<u8>,
+    show: &mut dyn FnMut(&[u8], &[u8]),
+) -> Result<(), StoreError> {
+    let mut from = vec![*kinds.start()];
+    loop {
+        let rows = page(link, &from, *kinds.end(), Some(PAGE_ENTRIES))?;
+        link.show(&rows, show)?;
+        match rows.last() {
+            Some(row) if rows.len() as i64 == PAGE_ENTRIES => {
+                let last: &[u8] = row.try_get(0).map_err(link.failed())?;
+                // The key that follows it.
+                from = [last, &[0]].concat();
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
 /// The last entries of a kind below a key.
 fn last(link: &Link, kind: u8, before: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -214,7 +247,15 @@ impl Records for Mirror {
         get(&self.0, key)
     }
 
+    fn some(&self, keys: &[Vec<u8>], show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+        some(&self.0, keys, show)
+    }
+
     fn each(&self, kinds: RangeInclusive<u8>, show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+        if kinds == (ACCOUNT..=ACCOUNT) {
+            // Millions, and each is looked at by itself.
+            return pages(&self.0, kinds, show);
+        }
         let rows = page(&self.0, &[*kinds.start()], *kinds.end(), None)?;
         self.0.show(&rows, show)
     }
@@ -243,21 +284,13 @@ impl Records for Shared {
         get(&self.link, key)
     }
 
+    fn some(&self, keys: &[Vec<u8>], show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+        some(&self.link, keys, show)
+    }
+
     fn each(&self, kinds: RangeInclusive<u8>, show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
         // Nobody else writes.
-        let mut from = vec![*kinds.start()];
-        loop {
-            let rows = page(&self.link, &from, *kinds.end(), Some(PAGE_ENTRIES))?;
-            self.link.show(&rows, show)?;
-            match rows.last() {
-                Some(row) if rows.len() as i64 == PAGE_ENTRIES => {
-                    let last: &[u8] = row.try_get(0).map_err(self.link.failed())?;
-                    // The key that follows it.
-                    from = [last, &[0]].concat();
-                }
-                _ => return Ok(()),
-            }
-        }
+        pages(&self.link, kinds, show)
     }
 
     fn last(&self, kind: u8, before: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {

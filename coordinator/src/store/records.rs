@@ -44,6 +44,16 @@ pub(super) trait Records: fmt::Debug + Send + Sync {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
+    /// Shows the entries that there are of these keys.
+    fn some(&self, keys: &[Vec<u8>], show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+        for key in keys {
+            if let Some(value) = self.get(key)? {
+                show(key, &value);
+            }
+        }
+        Ok(())
+    }
+
     /// Shows all entries of these kinds, in the order of their keys.
     fn each(&self, kinds: RangeInclusive<u8>, show: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError>;
 

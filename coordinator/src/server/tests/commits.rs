@@ -110,6 +110,15 @@ fn beginning() -> Head {
     }
 }
 
+/// The rollup of a store here.
+pub(in crate::server) fn first_rollup() -> RollupRecord {
+    RollupRecord {
+        chain_id: ROLLUP.chain_id,
+        contract: ROLLUP.contract,
+        ..some_rollup(0, beginning())
+    }
+}
+
 /// A shell over a store in `folder` that takes `commits` commits, and what says how many more it takes.
 pub(super) fn shell_over(
     folder: &Path,
@@ -150,12 +159,7 @@ fn shell_with(folder: &Path, ledger: &State, before_commit: BeforeCommit) -> She
         shard_vk_digest: manifest().shard_vk_digest.0,
         aggregation_vk_digest: manifest().aggregation_vk_digest.0,
     };
-    let rollup = RollupRecord {
-        chain_id: ROLLUP.chain_id,
-        contract: ROLLUP.contract,
-        ..some_rollup(0, beginning())
-    };
-    let first = || Some((rollup, State::default()));
+    let first = || Some((first_rollup(), State::default()));
     let store = KeptStore::open(folder, &identity, first).expect("it opens");
     let store = HookedStore { store, before_commit };
     let snapshot = store.snapshot().expect("readable");
