@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
@@ -12,6 +13,8 @@ use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use prost::Message;
+use proto::v1::operation::Kind;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use support::tls::Papers;
@@ -182,8 +185,8 @@ fn clients_in_python_and_typescript_watch_a_batch_over_a_restart_and_fetch_a_pro
     let worker = ["worker", "--coordinator", &service.url].into_iter();
     let worker: Vec<&str> = worker.chain(credentials.iter().map(String::as_str)).collect();
     let _worker = start(directory, "worker.log", &worker);
-    for client in [&in_python, &in_typescript] {
-        let result = client.next();
+    let results = [&in_python, &in_typescript].map(|client| (client, client.next()));
+    for (client, result) in &results {
         assert_eq!(result["batch_id"], watching, "{}", client.name);
         assert_eq!(result["already_existed"], true);
         assert_eq!(result["listed"], json!([watching]));
@@ -196,6 +199,7 @@ fn clients_in_python_and_typescript_watch_a_batch_over_a_restart_and_fetch_a_pro
             assert_eq!(result["kinds"], json!({ "queued": 1, "transfer": 4 }));
         }
     }
+    check_billing(&service.batch, results.map(|(_, result)| result));
     let proofs = [&python_proof, &typescript_proof].map(|proof| support::read_json(Path::new(proof)));
     assert_eq!(proofs[0], proofs[1]);
     check_verified(&python_proof, &path("exported-keys"));
@@ -207,6 +211,32 @@ fn clients_in_python_and_typescript_watch_a_batch_over_a_restart_and_fetch_a_pro
         &python_proof,
     );
     check_tampered(&python_proof, &path("tampered.json"));
+}
+
+/// Both say what the batch earns, which is what its operations pay, and what L1 takes for it.
+fn check_billing(batch: &str, results: [Value; 2]) {
+    let batch = proto::v1::Batch::decode(&fs::read(batch).unwrap()[..]).unwrap();
+    let mut fees = BTreeMap::<u32, u128>::new();
+    for operation in batch.operations {
+        if let Some(Kind::Transfer(transfer)) = operation.kind {
+            let fee = transfer.fee.unwrap();
+            *fees.entry(transfer.token).or_default() += u128::from(fee.mantissa) * 10u128.pow(fee.exponent);
+        }
+    }
+    fees.retain(|_, sum| *sum > 0);
+    assert!(!fees.is_empty(), "the sample pays some");
+    let fees: Vec<_> = fees
+        .iter()
+        .map(|(token, sum)| json!([token, sum.to_string()]))
+        .collect();
+    for result in &results {
+        assert_eq!(result["fees"], json!(fees));
+        // One of five operations is mostly the proof's verification.
+        assert!(
+            (380_000..450_000).contains(&result["l1_gas"].as_u64().unwrap()),
+            "{result}"
+        );
+    }
 }
 
 /// What either client says of the batch that was refused: everything that the error carries, by its type.
@@ -258,6 +288,15 @@ fn check_cli((url, papers): (&str, &Papers), batch: &str, batch_id: &Value, agai
     let watched = run(program().args(["watch", batch_id]).args(&at), "");
     let last: Value = serde_json::from_str(watched.lines().last().unwrap()).unwrap();
     assert_eq!(last["status"], "proven");
+    assert_eq!(
+        last["billing"]["fee_tokens"],
+        last["billing"]["fees"].as_array().unwrap().len()
+    );
+    assert!(last["billing"]["l1_gas_estimate"].is_u64(), "{last}");
+    let at: Vec<&str> = at.into_iter().filter(|arg| *arg != "--json").collect();
+    let lines = run(program().arg("list").args(&at), "");
+    let gas = format!("~{} L1 gas, fees ", last["billing"]["l1_gas_estimate"]);
+    assert!(lines.contains(&gas) && lines.contains(" ETH"), "{lines}");
 
     run(program().args(["proof", batch_id, "--out", again]).args(&at), "");
     assert_eq!(

@@ -6,10 +6,11 @@ use circuits::preset::Preset;
 use rules::statement::{ChainError, RootStatement, root_statement};
 use rules::{
     Fr,
-    account::{Account, AccountIndex, Hashed},
+    account::{Account, AccountIndex, Hashed, TokenId},
     batch::{self, Batch, BatchError, Executed, execute},
     field::{self, NonCanonical},
     format::{FormatError, exact},
+    gas::Posted,
     layout::lay_out,
     operation::Operation,
     record::Record,
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::core::{
     chain::Submission,
     id::{KeyId, RollupNumber, StateRoot, Tenant},
-    record::{Operations, Wishes},
+    record::{Billing, Operations, Wishes},
 };
 
 pub(crate) mod take_back;
@@ -203,6 +204,10 @@ fn submission(
         old_root: StateRoot(field::to_be(&executed.old_root)),
         new_root: StateRoot(field::to_be(&executed.new_root)),
         operations: count(batch, executed),
+        billing: Billing {
+            fees: fees(&batch.operations),
+            posted: Posted::of(&sharded.posted_a, &sharded.posted_b).expect("records were just posted"),
+        },
         shard_inputs: sharded.shards.iter().map(ShardInput::to_bytes).collect(),
         statement: encode(&statement),
         undo: encode(undo),
@@ -226,6 +231,26 @@ fn count(batch: &Batch, executed: &Executed) -> Operations {
         counts.queued_without_effect += u32::from(without_effect);
     }
     counts
+}
+
+/// What is paid to the fee account of each token (P-4.5, P-4.8), in its smallest unit, where anything is.
+fn fees(operations: &[Operation]) -> BTreeMap<TokenId, u128> {
+    let mut fees = BTreeMap::<TokenId, u128>::new();
+    for operation in operations {
+        let (token, fee) = match operation {
+            Operation::Transfer(signed) => (signed.transfer.token, signed.transfer.fee),
+            Operation::Withdrawal(signed) => (signed.withdrawal.token, signed.withdrawal.fee),
+            Operation::NoOp | Operation::Creation(_) | Operation::Queued(_) => continue,
+        };
+        if fee.value() > 0 {
+            let sum = fees.entry(token).or_default();
+            // A fee is at most 15 * 10^31 (P-4.2).
+            *sum = sum
+                .checked_add(fee.value())
+                .expect("two million operations are no batch");
+        }
+    }
+    fees
 }
 
 /// What inputs of shards were cut from a batch with.
@@ -331,7 +356,8 @@ mod tests {
     use circuits::preset::ShardParams;
     use fuzzer::{Target, Verdict};
     use rules::{
-        operation::RollupId,
+        amount::Fee,
+        operation::{RollupId, Word},
         sample::{Draw, Mix, Sample, SampleConfig},
         witness::Shape,
     };
@@ -431,6 +457,10 @@ mod tests {
             let counts = submission.operations;
             let with_record = counts.withdrawals + counts.creations + counts.queued;
             assert_eq!(records.len(), with_record as usize);
+            let posted = Posted::of(&statement.posted_a, &statement.posted_b);
+            assert_eq!(posted, Ok(submission.billing.posted));
+            let earned: u128 = submission.billing.fees.values().sum();
+            assert_eq!(earned, in_words(&statement.posted_b));
             assert_eq!(counts.total() as usize, batch.operations.len());
             for (sum, count) in [
                 (&mut seen.transfers, counts.transfers),
@@ -460,6 +490,60 @@ mod tests {
             no_ops,
         ];
         assert!(all.iter().all(|count| *count > 0), "{seen:?}");
+    }
+
+    /// The fees that the words of stream B say.
+    fn in_words(posted_b: &[u8]) -> u128 {
+        let groups = stream::groups(posted_b).expect("just written");
+        let words = groups.into_iter().flat_map(|group| group.words);
+        let fee = |word| match Word::from_integer(word).expect("just written") {
+            Word::Transfer(effect) => effect.fee.value(),
+            Word::Withdrawal { fee, .. } => fee.value(),
+            Word::NoOp | Word::Creation { .. } => 0,
+        };
+        words.map(fee).sum()
+    }
+
+    #[test]
+    fn fees_are_what_transfers_and_withdrawals_pay_by_token() {
+        let all: Vec<Operation> = submissions(12)
+            .into_iter()
+            .flat_map(|(batch, _)| batch.operations)
+            .collect();
+        let one = |is: fn(&Operation) -> bool| *all.iter().find(|one| is(one)).expect("every kind");
+        let transfer = |token: u16, mantissa: u32, exponent: u8| {
+            let mut one = one(|one| matches!(one, Operation::Transfer(_)));
+            if let Operation::Transfer(signed) = &mut one {
+                signed.transfer.token = TokenId(token);
+                signed.transfer.fee = Fee::new(mantissa, exponent).expect("canonical");
+            }
+            one
+        };
+        let withdrawal = |token: u16, mantissa: u32, exponent: u8| {
+            let mut one = one(|one| matches!(one, Operation::Withdrawal(_)));
+            if let Operation::Withdrawal(signed) = &mut one {
+                signed.withdrawal.token = TokenId(token);
+                signed.withdrawal.fee = Fee::new(mantissa, exponent).expect("canonical");
+            }
+            one
+        };
+        let free = [
+            one(|one| matches!(one, Operation::Creation(_))),
+            one(|one| matches!(one, Operation::Queued(_))),
+            Operation::NoOp,
+            transfer(3, 0, 0),
+            withdrawal(3, 0, 0),
+        ];
+        assert_eq!(fees(&free), BTreeMap::new());
+        let paying = [
+            transfer(2, 7, 0),
+            withdrawal(1, 15, 3),
+            transfer(1, 15, 31),
+            transfer(1, 15, 31),
+            withdrawal(2, 5, 0),
+        ];
+        let expected = BTreeMap::from([(TokenId(1), 30 * 10u128.pow(31) + 15_000), (TokenId(2), 12)]);
+        assert_eq!(fees(&[&free[..], &paying].concat()), expected);
     }
 
     /// Expects a batch to be refused for its size before anything is executed.

@@ -40,6 +40,19 @@ contract AcceptsAll is IVerifier {
     }
 }
 
+/// @title Stands in for a verifier that accepts everything, and takes the gas that a real one takes.
+contract AcceptsAtAPrice is IVerifier {
+    bytes32 public constant vkDigest = bytes32(uint256(0x5afe));
+    uint256 public constant queueCapacity = 1_000;
+
+    function verify(bytes calldata, uint256[] calldata) external view returns (uint256) {
+        // Within a hundred of what `costs/verifier.json` has.
+        uint256 left = gasleft() - 282_000;
+        while (gasleft() > left) {}
+        return 1;
+    }
+}
+
 /// @title Stands in for a verifier that rejects everything.
 contract RejectsAll is IVerifier {
     bytes32 public constant vkDigest = bytes32(uint256(0x5afe));

@@ -12,7 +12,12 @@ use alloy::{
 use circuits::{plonk::Shape, preset::Preset};
 use halo2curves::{bn256::Fq, ff::PrimeField};
 use prover::fixtures::{self, FEE_ADDRESS, Fixture, ROLLUP_ID, TIME};
-use rules::{Fr, record::RECORD_BYTES, snapshot};
+use rules::{
+    Fr,
+    gas::{ERROR_PER_MILLE, Posted},
+    record::RECORD_BYTES,
+    snapshot,
+};
 use serde_json::{Value, json};
 use verifier_contracts::{
     anvil::Anvil,
@@ -737,6 +742,14 @@ impl Stage {
         // Another proof has other zero bytes, each 12 gas cheaper than the rest. What the verifier computes is the same for all.
         let zeros = calldata.iter().filter(|byte| **byte == 0).count() as u64;
         let gas_max = accepted.gas_used + 12 * zeros;
+        let posted = Posted::of(&self.submission.data_a, &self.submission.data_b).expect("streams");
+        let apart = accepted.gas_used.abs_diff(posted.gas()) * 1_000;
+        assert!(
+            apart <= ERROR_PER_MILLE * accepted.gas_used,
+            "{}, estimated {}",
+            accepted.gas_used,
+            posted.gas()
+        );
         let verifier_gas = self.verifier_gas(accepted.transaction).await;
         let rollup_bytes = COMPILED.contracts.rollup.runtime.len();
         let costs = json!({

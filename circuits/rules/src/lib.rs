@@ -19,6 +19,7 @@ mod encoding;
 pub mod field;
 pub mod follow;
 pub mod format;
+pub mod gas;
 pub mod layout;
 pub mod ledger;
 pub mod operation;

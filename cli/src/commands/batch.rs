@@ -7,7 +7,7 @@ use circuits::preset::Preset;
 use coordinator::{BATCH_BYTES_MAX, convert::batch_to_proto};
 use keys::whole_file;
 use prost::Message;
-use proto::v1::{Batch, BatchInfo, BatchStatus, TaskKind, TaskStatus};
+use proto::v1::{Batch, BatchBilling, BatchInfo, BatchStatus, TaskKind, TaskStatus, TokenFees};
 use rules::field;
 use rules::operation::RollupId;
 use rules::sample::{Draw, Mix, Sample, SampleConfig};
@@ -297,6 +297,27 @@ pub fn word(name: &str, beginning: &str) -> String {
     name.strip_prefix(beginning).unwrap_or(name).to_ascii_lowercase()
 }
 
+/// What a batch earns and costs on L1, for programs. Amounts are in the tokens' smallest units.
+fn billing_json(billing: &BatchBilling) -> Value {
+    let fees = billing.fees.iter().map(|fee| {
+        json!({
+            "token": fee.token,
+            "amount": fee_amount(fee).map(|amount| amount.to_string()),
+        })
+    });
+    json!({
+        "fees": fees.collect::<Vec<_>>(),
+        "fee_tokens": billing.fee_tokens,
+        "posted_bytes": billing.posted_bytes,
+        "l1_gas_estimate": billing.l1_gas_estimate,
+    })
+}
+
+/// The sum of a token's fees; none where it is no amount.
+pub fn fee_amount(fee: &TokenFees) -> Option<u128> {
+    fee.amount[..].try_into().map(u128::from_be_bytes).ok()
+}
+
 /// A batch's state, for programs.
 pub fn batch_json(info: &BatchInfo) -> Value {
     let tasks: Vec<Value> = info
@@ -331,6 +352,7 @@ pub fn batch_json(info: &BatchInfo) -> Value {
             "queued_without_effect": counts.queued_without_effect,
             "no_ops": counts.no_ops,
         })),
+        "billing": info.billing.as_ref().map(billing_json),
         "shards_total": info.shards_total,
         "shards_done": info.shards_done,
         "old_root": to_hex(&info.old_root),

@@ -1,14 +1,18 @@
 //! What an operator does: look at batches and workers, try again, take back, pause, drain.
 
 use anyhow::Result;
-use proto::v1::{BatchInfo, GetInfoResponse, KeyDigests, TaskKind, WorkerInfo};
+use proto::v1::{BatchBilling, BatchInfo, GetInfoResponse, KeyDigests, TaskKind, TokenFees, WorkerInfo};
 use serde_json::{Value, json};
 
-use super::batch::{batch_json, client, status_name, word};
+use super::batch::{batch_json, client, fee_amount, status_name, word};
 use crate::args::{BatchArgs, DrainArgs, ListArgs, OfRollupArgs, ServiceArgs};
 use crate::client::Which;
 use crate::output;
 use crate::proof_file::to_hex;
+use crate::wallet::amounts::{ETH_DECIMALS, Unit};
+
+/// ETH's token id (P-3.3).
+const ETH: u32 = 1;
 
 /// Lists batches, newest first.
 ///
@@ -44,6 +48,9 @@ pub fn batch_line(batch: &BatchInfo) -> String {
         batch.shards_total,
         batch.operations
     );
+    if let Some(billing) = &batch.billing {
+        line.push_str(&format!("  {}", billing_text(billing)));
+    }
     if !batch.labels.is_empty() {
         line.push_str(&format!("  [{}]", batch.labels.join(" ")));
     }
@@ -51,6 +58,28 @@ pub fn batch_line(batch: &BatchInfo) -> String {
         line.push_str(&format!("  {}", batch.failure));
     }
     line
+}
+
+/// What a batch costs on L1 and earns, in words: `~419,672 L1 gas, fees 0.0001 ETH and 7 of token 2`.
+fn billing_text(billing: &BatchBilling) -> String {
+    let eth = Unit {
+        decimals: ETH_DECIMALS,
+    };
+    let fee = |fee: &TokenFees| match fee_amount(fee) {
+        Some(amount) if fee.token == ETH => format!("{} ETH", eth.show(amount)),
+        Some(amount) => format!("{amount} of token {}", fee.token),
+        None => format!("an unknown amount of token {}", fee.token),
+    };
+    let mut fees: Vec<String> = billing.fees.iter().map(fee).collect();
+    let more = (billing.fee_tokens as usize).saturating_sub(fees.len());
+    if more > 0 {
+        fees.push(format!("{more} more tokens"));
+    }
+    let fees = match fees.is_empty() {
+        true => "no fees".to_owned(),
+        false => format!("fees {}", fees.join(" and ")),
+    };
+    format!("~{} L1 gas, {fees}", billing.l1_gas_estimate)
 }
 
 /// Says what the service proves and where its chain stands.
@@ -320,5 +349,41 @@ fn tell_held(json: &bool, name: &str, done: &str, held: &[String]) -> Result<()>
     match held {
         [] => output::line(done),
         held => output::line(format!("{done}; still at work: {}", held.join(" "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_batch_earns_is_said_by_token_and_no_odd_amount_is_a_number() {
+        let fees = |token: u32, amount: &[u8]| TokenFees {
+            token,
+            amount: amount.to_vec().into(),
+        };
+        let of = |fees: Vec<TokenFees>, fee_tokens: u32| {
+            billing_text(&BatchBilling {
+                fees,
+                fee_tokens,
+                posted_bytes: 62,
+                l1_gas_estimate: 398_295,
+            })
+        };
+        let eth = 1_500_000_000_000_000u128.to_be_bytes();
+        let most = u128::MAX.to_be_bytes();
+        assert_eq!(of(vec![], 0), "~398295 L1 gas, no fees");
+        assert_eq!(of(vec![fees(1, &eth)], 1), "~398295 L1 gas, fees 0.0015 ETH");
+        assert_eq!(
+            of(vec![fees(1, &eth), fees(7, &most)], 5),
+            format!(
+                "~398295 L1 gas, fees 0.0015 ETH and {} of token 7 and 3 more tokens",
+                u128::MAX
+            )
+        );
+        assert_eq!(
+            of(vec![fees(2, &most[1..])], 1),
+            "~398295 L1 gas, fees an unknown amount of token 2"
+        );
     }
 }

@@ -5,7 +5,9 @@ use rules::account::{AccountIndex, Hashed};
 use super::{
     Core, Evidence, Head, LeaseEnd, Output, Task,
     id::{BatchId, KeyId, RollupNumber, StateRoot, TaskId, TaskKind, Tenant, UnixMs},
-    record::{ArtifactKey, BatchRecord, BatchStatus, Operations, TaskRecord, TaskStatus, Wishes, Write},
+    record::{
+        ArtifactKey, BatchRecord, BatchStatus, Billing, Operations, TaskRecord, TaskStatus, Wishes, Write,
+    },
 };
 
 /// A batch that was executed on the head of the chain and found right.
@@ -33,6 +35,8 @@ pub struct Submission {
     pub keys: KeyId,
     /// Operations in it.
     pub operations: Operations,
+    /// What it earns, and what its cost on L1 follows from.
+    pub billing: Billing,
     /// The tasks' inputs, one a shard, padding included.
     pub shard_inputs: Vec<Vec<u8>>,
     /// For [`ArtifactKey::Statement`].
@@ -282,6 +286,7 @@ impl Core {
             shards_done_at: None,
             finished: None,
             failure: None,
+            billing: Some(new.billing),
         };
         self.batches.insert(id, record);
         self.last_batch = id;

@@ -1,8 +1,11 @@
 //! What is kept of batches and tasks.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use rules::account::{AccountIndex, Hashed};
+use rules::{
+    account::{AccountIndex, Hashed, TokenId},
+    gas::Posted,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -74,6 +77,16 @@ impl Operations {
     }
 }
 
+/// What a batch earns, and what its cost on L1 follows from. Its execution tells, once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Billing {
+    /// What its operations pay to fee accounts, by token, in the token's smallest unit; tokens of which nothing is paid are not in it.
+    /// As many as operations at most.
+    pub fees: BTreeMap<TokenId, u128>,
+    /// What it posts.
+    pub posted: Posted,
+}
+
 /// What its submitter says of how urgent a batch is, and by what names it is to be found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wishes {
@@ -132,6 +145,8 @@ pub struct BatchRecord {
     pub finished: Option<UnixMs>,
     /// Why it failed.
     pub failure: Option<String>,
+    /// None where it was accepted up to schema 8, which did not count it.
+    pub billing: Option<Billing>,
 }
 
 impl BatchRecord {

@@ -35,7 +35,9 @@ use super::{
         Tenant, UnixMs, WorkerId,
     },
     lease::{Claim, FailureClass, LeaseLost},
-    record::{ArtifactKey, BatchRecord, BatchStatus, Operations, TaskRecord, TaskStatus, Wishes, Write},
+    record::{
+        ArtifactKey, BatchRecord, BatchStatus, Billing, Operations, TaskRecord, TaskStatus, Wishes, Write,
+    },
     rollup::{NewRollup, RollupRecord, RollupStatus},
     session::SessionRefused,
 };
@@ -400,6 +402,7 @@ impl World {
                 queued: QUEUED,
                 ..Operations::default()
             },
+            billing: Billing::default(),
             shard_inputs: vec![vec![1]; self.rng.gen_range(1..4)],
             statement: vec![2],
             undo: vec![3],

@@ -164,6 +164,8 @@ pub struct Numbers {
     pub(crate) batches_rolled_back: u64,
     /// Of the batches that were proven.
     pub(crate) operations_proven: u64,
+    /// Gas that their submissions to L1 are estimated to take; of those of which it is not known, none.
+    pub(crate) l1_gas_proven: u64,
     /// Times of batches that were proven, by stage.
     pub(crate) stages: BTreeMap<Stage, Histogram>,
 }
@@ -291,6 +293,8 @@ impl Tally {
     fn proven(&mut self, batch: &BatchRecord) {
         self.numbers.batches_proven += 1;
         self.numbers.operations_proven += u64::from(batch.operations.total());
+        let gas = batch.billing.as_ref().map(|billing| billing.posted.gas());
+        self.numbers.l1_gas_proven += gas.unwrap_or_default();
         let moments = [
             Some(batch.accepted),
             batch.started,

@@ -57,6 +57,8 @@ metrics! {
         &[Label { name: "status", values: &FINAL }], "Batches that became final";
     OPERATIONS: Kind::Counter, "operations_proven", "operations",
         &[], "Operations of the batches that were proven";
+    L1_GAS: Kind::Counter, "l1_gas_estimated", "gas",
+        &[], "Gas that the submissions of the batches that were proven are estimated to take on L1";
     BATCH_SECONDS: Kind::Histogram(SECONDS), "batch_seconds", "seconds",
         &[Label { name: "stage", values: &Stage::NAMES }], "Time of batches that were proven, by stage";
     TASKS: Kind::Gauge, "tasks", "tasks",
@@ -161,6 +163,7 @@ fn add_batches(
         page.number(&FINISHED, &[status], count as f64);
     }
     page.number(&OPERATIONS, &[], tally.operations_proven as f64);
+    page.number(&L1_GAS, &[], tally.l1_gas_proven as f64);
     for stage in [Stage::Queued, Stage::Shards, Stage::Aggregation, Stage::Whole] {
         let times = tally.stages.get(&stage).cloned().unwrap_or_default();
         page.histogram(&BATCH_SECONDS, &[stage.name()], &times);

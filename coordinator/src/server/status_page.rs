@@ -19,7 +19,7 @@ use crate::core::{
     history::Attempt,
     id::{BatchId, SessionId, UnixMs, WorkerId},
     load::{status_name, task_state, worker_state},
-    record::{BatchRecord, Operations, TaskStatus},
+    record::{BatchRecord, Billing, Operations, TaskStatus},
     rollup::{RollupRecord, RollupStatus},
 };
 
@@ -27,6 +27,8 @@ use crate::core::{
 const BATCHES_MAX: usize = 100;
 /// Workers of the state.
 const WORKERS_MAX: usize = 256;
+/// Tokens whose fees the state has of a batch; a batch's own answer has all.
+const FEES_MAX: usize = 2;
 /// Failures of the state, the newest.
 const FAILURES_SHOWN: usize = 32;
 
@@ -124,7 +126,7 @@ pub(super) fn lists(core: &Core, now: UnixMs, devices: impl Fn(SessionId) -> Str
     json!({
         "now_ms": now.0,
         "rollups": core.rollups().map(|rollup| rollup_of(core, rollup)).collect::<Vec<_>>(),
-        "batches": batches.map(|batch| summary(core, batch)).collect::<Vec<_>>(),
+        "batches": batches.map(|batch| summary(core, batch, FEES_MAX)).collect::<Vec<_>>(),
         "workers": workers.map(|worker| json!({
             "worker": worker.worker.name,
             "identity": worker.worker.principal.0,
@@ -175,7 +177,7 @@ fn rollup_of(core: &Core, rollup: &RollupRecord) -> Value {
     })
 }
 
-fn summary(core: &Core, batch: &BatchRecord) -> Value {
+fn summary(core: &Core, batch: &BatchRecord, fees_max: usize) -> Value {
     json!({
         "batch": batch.id.to_string(),
         "rollup": core.rollup(batch.rollup).map_or("", |rollup| rollup.name.as_str()),
@@ -190,6 +192,21 @@ fn summary(core: &Core, batch: &BatchRecord) -> Value {
         "finished_ms": batch.finished.map(|at| at.0),
         "failure": batch.failure.as_deref().unwrap_or_default(),
         "device_ms": core.tally().history.device_ms(batch.id),
+        "billing": batch.billing.as_ref().map(|billing| billing_of(billing, fees_max)),
+    })
+}
+
+/// What a batch earns and costs on L1. Amounts are text: they may be wider than a number of JSON.
+fn billing_of(billing: &Billing, fees_max: usize) -> Value {
+    let fees = billing.fees.iter().take(fees_max);
+    json!({
+        "l1_gas": billing.posted.gas(),
+        "posted_bytes": billing.posted.bytes,
+        "fee_tokens": billing.fees.len(),
+        "fees": fees.map(|(token, amount)| json!({
+            "token": token.0,
+            "amount": amount.to_string(),
+        })).collect::<Vec<_>>(),
     })
 }
 
@@ -199,7 +216,7 @@ fn detail(core: &Core, batch: &BatchRecord, now: UnixMs) -> Value {
     let attempts = core.tally().history.attempts(id);
     json!({
         "now_ms": now.0,
-        "batch": summary(core, batch),
+        "batch": summary(core, batch, usize::MAX),
         "tasks": core.tasks_of(id).map(|task| task_of(task, now)).collect::<Vec<_>>(),
         "attempts": attempts.map(attempt_of).collect::<Vec<_>>(),
     })

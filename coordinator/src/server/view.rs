@@ -7,11 +7,14 @@ use crate::core::{
     explain::Reason,
     id::TaskKind,
     operator::WorkerView,
-    record::{BatchRecord, BatchStatus, Operations, TaskStatus},
+    record::{BatchRecord, BatchStatus, Billing, Operations, TaskStatus},
     rollup::{RollupRecord, RollupStatus},
 };
 
-/// A batch without its tasks.
+/// Tokens whose fees are told of a batch among others.
+const FEES_LISTED_MAX: usize = 8;
+
+/// A batch without its tasks, and with no more fees than a list has room for.
 pub(super) fn batch_summary(core: &Core, batch: &BatchRecord) -> v1::BatchInfo {
     let moment = |at: Option<crate::core::id::UnixMs>| at.map_or(0, |at| at.0);
     v1::BatchInfo {
@@ -41,6 +44,26 @@ pub(super) fn batch_summary(core: &Core, batch: &BatchRecord) -> v1::BatchInfo {
         priority: batch.wishes.priority,
         deadline_unix_ms: moment(batch.wishes.deadline),
         labels: batch.wishes.labels.clone(),
+        billing: batch
+            .billing
+            .as_ref()
+            .map(|billing| self::billing(billing, FEES_LISTED_MAX)),
+    }
+}
+
+/// What a batch earns and costs on L1, with the fees of so many tokens at most.
+fn billing(billing: &Billing, fees_max: usize) -> v1::BatchBilling {
+    let fees = billing.fees.iter().take(fees_max);
+    v1::BatchBilling {
+        fees: fees
+            .map(|(token, amount)| v1::TokenFees {
+                token: token.0.into(),
+                amount: amount.to_be_bytes().to_vec().into(),
+            })
+            .collect(),
+        fee_tokens: u32::try_from(billing.fees.len()).expect("there are 65,535 tokens"),
+        posted_bytes: billing.posted.bytes,
+        l1_gas_estimate: billing.posted.gas(),
     }
 }
 
@@ -55,10 +78,14 @@ fn counts(operations: Operations) -> v1::OperationCounts {
     }
 }
 
-/// A batch with its tasks.
+/// A batch with its tasks and all its fees.
 pub(super) fn batch_info(core: &Core, batch: &BatchRecord) -> v1::BatchInfo {
     v1::BatchInfo {
         tasks: core.tasks_of(batch.id).map(task_info).collect(),
+        billing: batch
+            .billing
+            .as_ref()
+            .map(|billing| self::billing(billing, usize::MAX)),
         ..batch_summary(core, batch)
     }
 }
@@ -187,5 +214,31 @@ fn task_info(task: &Task) -> v1::TaskInfo {
         failures: record.failures,
         worker_deaths: record.deaths,
         last_failure: record.last_failure.clone().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rules::account::TokenId;
+
+    use super::*;
+
+    #[test]
+    fn a_list_has_the_fees_of_few_tokens_and_says_of_how_many_there_are() {
+        let of = |tokens: u16| Billing {
+            fees: (1..=tokens).map(|token| (TokenId(token), u128::MAX)).collect(),
+            ..Billing::default()
+        };
+        for (tokens, listed) in [(0, 0), (8, 8), (9, 8), (3_000, 8)] {
+            let (all, some) = (
+                billing(&of(tokens), usize::MAX),
+                billing(&of(tokens), FEES_LISTED_MAX),
+            );
+            assert_eq!((all.fees.len(), some.fees.len()), (tokens.into(), listed));
+            assert_eq!((all.fee_tokens, some.fee_tokens), (tokens.into(), tokens.into()));
+            assert_eq!(some.fees[..], all.fees[..listed]);
+        }
+        let fees = &billing(&of(2), usize::MAX).fees;
+        assert_eq!((fees[1].token, &fees[1].amount[..]), (2, &[0xff; 16][..]));
     }
 }

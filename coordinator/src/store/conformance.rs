@@ -11,7 +11,8 @@ use pgserver::PgServer;
 use rand::{Rng, SeedableRng, seq::IteratorRandom};
 use rand_chacha::ChaCha20Rng;
 use rules::{
-    account::{Account, AccountIndex, hashed},
+    account::{Account, AccountIndex, TokenId, hashed},
+    gas::Posted,
     operation::RollupId,
     sample::{Draw, Mix, Sample, SampleConfig},
     state::State,
@@ -25,7 +26,9 @@ use super::{
 use crate::core::{
     Head, Snapshot,
     id::{BatchId, Fence, KeyId, RollupNumber, StateRoot, TaskId, Tenant, UnixMs},
-    record::{ArtifactKey, BatchRecord, BatchStatus, Operations, TaskRecord, TaskStatus, Wishes, Write},
+    record::{
+        ArtifactKey, BatchRecord, BatchStatus, Billing, Operations, TaskRecord, TaskStatus, Wishes, Write,
+    },
     rollup::RollupRecord,
     simulation::{Disk, some_rollup},
 };
@@ -379,6 +382,21 @@ fn some_batch(rng: &mut ChaCha20Rng, id: BatchId) -> BatchRecord {
         shards_done_at: None,
         finished: None,
         failure: None,
+        billing: rng.r#gen::<bool>().then(|| some_billing(rng)),
+    }
+}
+
+fn some_billing(rng: &mut ChaCha20Rng) -> Billing {
+    let fees = (0..rng.gen_range(0..4)).map(|_| (TokenId(rng.r#gen()), rng.r#gen()));
+    Billing {
+        fees: fees.collect(),
+        posted: Posted {
+            bytes: rng.r#gen(),
+            zero_bytes: rng.r#gen(),
+            records: rng.r#gen(),
+            entries: rng.r#gen(),
+            payments: rng.r#gen(),
+        },
     }
 }
 

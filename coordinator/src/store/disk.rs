@@ -247,7 +247,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{slice, time::Duration};
 
     use super::super::{
         Location, SCHEMA, Store as _,
@@ -261,11 +261,14 @@ mod tests {
     use crate::core::{
         Limits, Snapshot,
         id::{BatchId, RollupNumber, TaskId, Tenant, UnixMs},
-        record::{ArtifactKey, BatchRecord, BatchStatus, TaskRecord, Write},
+        record::{ArtifactKey, BatchRecord, BatchStatus, Billing, TaskRecord, Write},
         rollup::after,
         simulation::some_rollup,
     };
-    use rules::account::{AccountIndex, Hashed, hashed};
+    use rules::{
+        account::{AccountIndex, Hashed, TokenId, hashed},
+        gas::Posted,
+    };
 
     fn accounts() -> Vec<(AccountIndex, Hashed)> {
         first_state().hashed().collect()
@@ -769,7 +772,11 @@ mod tests {
             let retired = store.retired_before(BatchId(u64::MAX), 9).expect("readable");
             let ids: Vec<u64> = retired.iter().map(|batch| batch.id.0).collect();
             assert_eq!(ids, [6, 3, 2, 1]);
-            assert_eq!(retired[3], batches[0]);
+            let first = BatchRecord {
+                billing: None,
+                ..batches[0].clone()
+            };
+            assert_eq!(retired[3], first);
             for (request, batch) in [("r1", Some(BatchId(1))), ("r3", None), ("r4", None)] {
                 let tenant = Tenant(batches[0].tenant.0.clone());
                 let found = store.requested(MAIN, &tenant, request).expect("readable");
@@ -777,6 +784,78 @@ mod tests {
             }
             assert_eq!(stored(&store), accounts());
         }
+    }
+
+    /// Brings a store to what schema 8 had: batches that end before their billing.
+    fn to_schema_8(database: &Database) {
+        let identity = Identity {
+            schema: 8,
+            ..identity()
+        };
+        let mut changes = vec![Change::Insert(vec![IDENTITY], encode(&identity))];
+        let mut show = |key: &[u8], value: &[u8]| {
+            let batch: BatchRecord = decode("a batch", value).expect("it decodes");
+            let none = BatchRecord {
+                billing: None,
+                ..batch
+            };
+            let mut earlier = encode(&none);
+            assert_eq!(earlier.pop(), Some(0));
+            changes.push(Change::Insert(key.to_vec(), earlier));
+        };
+        for kind in [BATCH, RETIRED] {
+            database.each(kind..=kind, &mut show).expect("readable");
+        }
+        database.commit(changes).expect("it commits");
+    }
+
+    #[test]
+    fn a_store_of_schema_8_keeps_everything_and_does_not_know_what_its_batches_earn() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        let batches = [1, 2, 3, 4].map(|id| BatchRecord {
+            billing: Some(Billing {
+                fees: [(TokenId(1), 7)].into(),
+                posted: Posted::default(),
+            }),
+            ..a_batch(BatchId(id))
+        });
+        let [open_ones @ .., retired] = batches.clone().map(Box::new);
+        let task = TaskRecord::new(TaskId::aggregation(BatchId(1)));
+        let mut writes: Vec<Write> = open_ones.into_iter().map(Write::Batch).collect();
+        writes.extend([Write::Retire(retired), Write::Task(task.clone())]);
+        store.commit(&writes).expect("it commits");
+        let before = store.snapshot().expect("readable");
+        assert_eq!(before.batches, batches[..3]);
+        drop(store);
+        let database = Database::open(&folder.path().join(DATABASE)).expect("it opens");
+        to_schema_8(&database);
+        drop(database);
+        let unknown = batches.map(|batch| BatchRecord {
+            billing: None,
+            ..batch
+        });
+        for _ in 0..2 {
+            let store = open(folder.path());
+            let snapshot = store.snapshot().expect("readable");
+            assert_eq!(snapshot.batches, unknown[..3]);
+            assert_eq!(snapshot.rollups, before.rollups);
+            assert_eq!(snapshot.tasks, slice::from_ref(&task));
+            let retired = store.retired(BatchId(4)).expect("readable");
+            assert_eq!(retired.as_ref(), Some(&unknown[3]));
+            assert_eq!(stored(&store), accounts());
+        }
+        // What is accepted from now on is counted.
+        let store = open(folder.path());
+        let known = BatchRecord {
+            billing: Some(Billing::default()),
+            ..a_batch(BatchId(5))
+        };
+        let write = Write::Batch(Box::new(known.clone()));
+        store.commit(&[write]).expect("it commits");
+        drop(store);
+        let batches = open(folder.path()).snapshot().expect("readable").batches;
+        assert_eq!(batches.last(), Some(&known));
     }
 
     /// What schema 6 knew of an artifact: its bytes and their digest, and no object.

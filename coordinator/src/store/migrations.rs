@@ -1,6 +1,6 @@
-//! Stores of earlier schemas are brought to this version's at their opening, from one schema to the next.
+//! Stores of earlier schemas are brought to this version's at their opening, from one schema to a later one.
 //!
-//! Until the last commit of a migration, which writes the next schema, the store is as the earlier version left it: that
+//! Until the last commit of a migration, which writes the later schema, the store is as the earlier version left it: that
 //! version may still open it, and a migration that was killed begins again. What only the earlier version needed goes after
 //! that.
 
@@ -19,13 +19,14 @@ use super::{
     Identity, SCHEMA, StoreError,
     artifacts::{Artifacts, Entry, StoreId, io_error, sync_folder},
     records::{
-        ARTIFACT, BATCH, Change, IDENTITY, Records, START_DIGEST, STORE_ID, changes, corrupt, decode, encode,
+        ARTIFACT, BATCH, Change, IDENTITY, RETIRED, Records, START_DIGEST, STORE_ID, changes, corrupt,
+        decode, encode,
     },
 };
 use crate::core::{
     Head, Limits,
     id::{BatchId, KeyId, RollupNumber, StateRoot, Tenant, UnixMs},
-    record::{BatchRecord, BatchStatus, Operations, Wishes, Write},
+    record::{BatchRecord, BatchStatus, Billing, Operations, Wishes, Write},
     rollup::{NewRollup, RollupRecord, RollupStatus, after},
 };
 
@@ -36,7 +37,7 @@ const MOVED_AT_ONCE: usize = 16;
 /// The epoch under which artifacts of before are put: that of no opening.
 const EARLIER_EPOCH: u32 = 0;
 
-/// A store that is brought to the next schema.
+/// A store that is brought to a later schema.
 struct Migrating<'a> {
     records: &'a dyn Records,
     artifacts: &'a Artifacts,
@@ -46,10 +47,11 @@ struct Migrating<'a> {
 
 type Migration = fn(&Migrating<'_>) -> Result<(), StoreError>;
 
-/// The migration from each schema to the next.
-const MIGRATIONS: [(u32, Migration); 2] = [
+/// The migration from each schema to a later one.
+const MIGRATIONS: [(u32, Migration); 3] = [
     (6, |store| store.objects_by_content()),
     (7, |store| store.one_rollup_of_several()),
+    (8, |store| store.billing_of_each_batch()),
 ];
 const _: () = assert!(MIGRATIONS[MIGRATIONS.len() - 1].0 + 1 == SCHEMA);
 
@@ -69,17 +71,17 @@ pub(super) fn run(
         artifacts,
         earlier,
     };
-    let (found, _) = schema(records)?;
-    if found != SCHEMA {
-        let first = MIGRATIONS.iter().position(|(from, _)| *from == found);
-        let first = first.ok_or_else(|| StoreError::Schema {
+    let (mut found, _) = schema(records)?;
+    while found != SCHEMA {
+        let leads_on = MIGRATIONS.iter().find(|(from, _)| *from == found);
+        let (from, migrate) = leads_on.ok_or_else(|| StoreError::Schema {
             store: name.into(),
             stored: found.to_string(),
         })?;
-        for (from, migrate) in &MIGRATIONS[first..] {
-            tracing::info!(from, to = from + 1, "the store is brought to the next schema");
-            migrate(&store)?;
-        }
+        migrate(&store)?;
+        (found, _) = schema(records)?;
+        assert!(found > *from, "a migration leads to a later schema");
+        tracing::info!(from, to = found, "the store was brought to a later schema");
     }
     store.remove_earlier_artifacts();
     Ok(())
@@ -173,7 +175,7 @@ impl Migrating<'_> {
 const EARLIER_ROLLUP: &str = "main";
 
 impl Migrating<'_> {
-    /// 7 to 8: a store was of one rollup, and batches that nothing can happen to any more were among the others.
+    /// 7 to 9, since what is written here is as this version has it: a store was of one rollup, and batches that nothing can happen to any more were among the others.
     fn one_rollup_of_several(&self) -> Result<(), StoreError> {
         let stored = self.records.get(&[IDENTITY])?.unwrap_or_default();
         let earlier: EarlierIdentity = decode("the identity", &stored)?;
@@ -213,10 +215,28 @@ impl Migrating<'_> {
             .collect();
         all.push(Change::Remove(vec![START_DIGEST]));
         let identity = Identity {
-            schema: 8,
+            schema: 9,
             ..earlier.identity
         };
         all.push(Change::Insert(vec![IDENTITY], encode(&identity)));
+        self.records.commit(all)
+    }
+}
+
+impl Migrating<'_> {
+    /// 8 to 9: what a batch earns and posts was not counted, and stands at its record's end now.
+    fn billing_of_each_batch(&self) -> Result<(), StoreError> {
+        let unknown = encode(&None::<Billing>);
+        let mut all = Vec::new();
+        let mut add = |key: &[u8], batch: &[u8]| {
+            all.push(Change::Insert(key.to_vec(), [batch, &unknown].concat()));
+        };
+        for kind in [BATCH, RETIRED] {
+            self.records.each(kind..=kind, &mut add)?;
+        }
+        let (_, rest) = schema(self.records)?;
+        let identity = [encode(&9u32), rest].concat();
+        all.push(Change::Insert(vec![IDENTITY], identity));
         self.records.commit(all)
     }
 }
@@ -328,6 +348,7 @@ impl EarlierBatch {
             shards_done_at: self.shards_done_at,
             finished: self.finished,
             failure: self.failure,
+            billing: None,
         }
     }
 }

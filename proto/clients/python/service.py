@@ -80,6 +80,8 @@ def main(url: str, ca: str, certificate: str, key: str, batch_file: str, request
         operations=last.operations,
         kinds=kinds,
         counts={"queued": last.counts.queued, "transfers": last.counts.transfers},
+        fees=[[fees.token, str(int.from_bytes(fees.amount, "big"))] for fees in last.billing.fees],
+        l1_gas=last.billing.l1_gas_estimate,
     )
 
 

@@ -46,11 +46,17 @@ pub struct World {
 }
 
 impl World {
+    #[allow(dead_code)] // Each test file that has this module uses some of it.
     pub async fn start() -> Self {
+        Self::start_over("AcceptsAll").await
+    }
+
+    /// With another stand-in for the verifier.
+    pub async fn start_over(verifier: &'static str) -> Self {
         let tools = Tools::ensure(&mut |line| eprintln!("{line}")).expect("the L1 tools");
         let anvil = Anvil::spawn(&tools).expect("anvil");
         let l1 = L1::connect(anvil.url(), ANVIL_KEY).expect("connects");
-        let verifier = CompiledVerifier::stand_in(&tools, STAND_INS, "AcceptsAll").expect("compiles");
+        let verifier = CompiledVerifier::stand_in(&tools, STAND_INS, verifier).expect("compiles");
         let contracts = rollup::compile(&tools).expect("compiles");
         let config = DeployConfig {
             governor: l1.account(),
@@ -153,6 +159,7 @@ pub fn queued(record: &Record) -> Operation {
 }
 
 /// 10^18.
+#[allow(dead_code)] // Each test file that has this module uses some of it.
 pub fn ether(tenths: u128) -> u128 {
     tenths * 100_000_000_000_000_000
 }

@@ -28,6 +28,35 @@ function span(ms) {
   return Math.round(s / 86400) + " d";
 }
 
+function grouped(digits) {
+  return String(digits).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
+// Units of ETH, which every rollup has as token 1; of others only L1 knows how many of the smallest unit make one.
+const ETH = 1, ETH_DECIMALS = 18;
+
+function decimal(amount, decimals) {
+  const digits = amount.padStart(decimals + 1, "0");
+  const rest = digits.slice(-decimals).replace(/0+$/, "");
+  return grouped(digits.slice(0, -decimals)) + (rest && "." + rest);
+}
+
+// All digits, or the first four of them.
+function rounded(amount, whole) {
+  return whole || amount.length <= 4 ? amount : amount.slice(0, 4).padEnd(amount.length, "0");
+}
+
+function fees(billing, whole) {
+  if (!billing) return whole ? "not known" : "–";
+  const parts = billing.fees.map((fee) => {
+    const amount = rounded(fee.amount, whole);
+    return fee.token === ETH ? `${decimal(amount, ETH_DECIMALS)} ETH` : `${grouped(amount)} of token ${fee.token}`;
+  });
+  const more = billing.fee_tokens - billing.fees.length;
+  if (more > 0) parts.push(`${more} more tokens`);
+  return parts.join(whole ? "; " : ", ") || (whole ? "none" : "0");
+}
+
 function status(word) {
   return element("span", word.replace("_", " "), "status s-" + word.replace(/[^a-z_]/g, ""));
 }
@@ -134,7 +163,8 @@ function show(state) {
   ]);
   charts(state);
   rows(at("batches"), state.batches, (b) => [link(b.batch), b.rollup, b.number, status(b.status), `${b.shards_done}/${b.shards}`, b.operations,
-    span(state.now_ms - b.accepted_ms), b.finished_ms ? span(b.finished_ms - b.accepted_ms) : "–", span(b.device_ms)], "No batch was accepted yet.");
+    span(state.now_ms - b.accepted_ms), b.finished_ms ? span(b.finished_ms - b.accepted_ms) : "–", span(b.device_ms),
+    b.billing ? "≈ " + grouped(b.billing.l1_gas) : "–", fees(b.billing, false)], "No batch was accepted yet.");
   rows(at("rollups"), state.rollups, (r) => [r.name, status(r.state), r.weight, r.next_number, r.batches_open, r.chain_id, r.contract],
     "No rollup was created yet.");
   rows(at("workers"), state.workers, (w) => [w.worker, w.identity, w.devices, status(w.state), w.proves.join(", "), w.tasks.join(" ")],
@@ -176,7 +206,8 @@ function showBatch(found) {
     ["queued for", span(b.started_ms ? b.started_ms - b.accepted_ms : found.now_ms - b.accepted_ms)],
     ["took", b.finished_ms ? span(b.finished_ms - b.accepted_ms) : "–"],
     ["cost", b.device_ms === null ? "not known" : span(b.device_ms) + " of a device"],
-    ["L1 gas", "not known here"],
+    ["L1 gas", b.billing ? `≈ ${grouped(b.billing.l1_gas)}, ${grouped(b.billing.posted_bytes)} bytes` : "not known"],
+    ["earned in fees", fees(b.billing, true)],
   ]);
   at("detail-failure").textContent = b.failure;
   timeline(found);

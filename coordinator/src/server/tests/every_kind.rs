@@ -2,6 +2,7 @@
 
 use rules::{
     derive::replay,
+    gas::Posted,
     operation::{Queued, SignedCreation},
     record::{Coordinate, Kind, Record},
     stream,
@@ -63,6 +64,9 @@ async fn every_kind_of_operation_is_proven_kept_and_taken_back() {
     };
     assert_eq!(counts, expected);
     assert_eq!(info.operations as usize, batch.operations.len());
+    let billing = info.billing.clone().expect("it was counted");
+    assert_eq!(billing.fees, fees_of(&batch));
+    assert_eq!(billing.fee_tokens as usize, billing.fees.len());
 
     // What it is proven with leads whoever reads L1 to the same state (P-15.2).
     prove_all(&service).await;
@@ -71,6 +75,11 @@ async fn every_kind_of_operation_is_proven_kept_and_taken_back() {
     assert_eq!(
         records.len() as u32,
         counts.withdrawals + counts.creations + counts.queued
+    );
+    let posted = Posted::of(&proven.posted_a, &proven.posted_b).expect("as L1 takes it");
+    assert_eq!(
+        (billing.posted_bytes, billing.l1_gas_estimate),
+        (posted.bytes, posted.gas())
     );
     let derived = replay(&state, &proven.posted_a, &proven.posted_b).expect("as L1 takes it");
     let after: Vec<_> = derived
@@ -90,6 +99,11 @@ async fn every_kind_of_operation_is_proven_kept_and_taken_back() {
     let service = Service::start(store.path()).await;
     let again = service.batch(&info.batch_id).await;
     assert_eq!(again.counts, Some(counts));
+    assert_eq!(again.billing.as_ref(), Some(&billing));
+    let mut client = service.client();
+    let listed = client.list_batches(v1::ListBatchesRequest::default()).await;
+    let listed = listed.expect("it serves").into_inner().batches;
+    assert_eq!(listed[0].billing.as_ref(), Some(&billing));
     assert_eq!(proof(&service, &info.batch_id).await.expect("it is kept"), proven);
     let taken = roll_back(&service, batch.number, &info.batch_id).await;
     let taken = taken.expect("it is the newest");
@@ -106,6 +120,30 @@ async fn every_kind_of_operation_is_proven_kept_and_taken_back() {
     accepted(service.submit("a", &batch).await);
     prove_all(&service).await;
     service.stop().await;
+}
+
+/// What a batch's operations pay, by token: one by one, as whoever signed them said.
+fn fees_of(batch: &Batch) -> Vec<v1::TokenFees> {
+    let paid = batch.operations.iter().filter_map(|operation| match operation {
+        Operation::Transfer(signed) => Some((signed.transfer.token, signed.transfer.fee)),
+        Operation::Withdrawal(signed) => Some((signed.withdrawal.token, signed.withdrawal.fee)),
+        _ => None,
+    });
+    let paid: Vec<_> = paid.map(|(token, fee)| (token.0, fee.value())).collect();
+    let sum = |token: u16| {
+        let of_it = paid.iter().filter(|(of, _)| *of == token);
+        of_it.map(|(_, fee)| fee).sum::<u128>()
+    };
+    let sums = (1..=2).map(|token| (token, sum(token)));
+    let fees: Vec<_> = sums
+        .filter(|(_, sum)| *sum > 0)
+        .map(|(token, sum)| v1::TokenFees {
+            token: token.into(),
+            amount: sum.to_be_bytes().to_vec().into(),
+        })
+        .collect();
+    assert!(!fees.is_empty(), "the sample pays some");
+    fees
 }
 
 /// A batch of entries that lead nowhere.

@@ -180,6 +180,48 @@ async fn fact(browser: &mut Browser, list: &str, name: &str) -> String {
         .to_owned()
 }
 
+/// A number as the page groups its digits.
+fn grouped(digits: &str) -> String {
+    let digits = digits.as_bytes();
+    let mut text = String::new();
+    for (index, digit) in digits.iter().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(char::from(*digit));
+    }
+    text
+}
+
+/// What a batch costs on L1 and earns, as a row of the page has it.
+fn bill(batch: &v1::BatchInfo) -> Vec<String> {
+    let billing = batch.billing.as_ref().expect("it was counted");
+    let fees = billing.fees.iter().map(|fees| {
+        let amount = u128::from_be_bytes(fees.amount[..].try_into().expect("16 bytes"));
+        let mut digits = amount.to_string();
+        for digit in 4..digits.len() {
+            digits.replace_range(digit..=digit, "0");
+        }
+        match fees.token {
+            1 => {
+                let digits = format!("{digits:0>19}");
+                let (whole, rest) = digits.split_at(digits.len() - 18);
+                let point = format!("{}.{rest}", grouped(whole));
+                format!("{} ETH", point.trim_end_matches('0').trim_end_matches('.'))
+            }
+            token => format!("{} of token {token}", grouped(&digits)),
+        }
+    });
+    let fees = match billing.fees.is_empty() {
+        true => "0".to_owned(),
+        false => fees.collect::<Vec<_>>().join(", "),
+    };
+    vec![
+        format!("≈ {}", grouped(&billing.l1_gas_estimate.to_string())),
+        fees,
+    ]
+}
+
 /// A status as the interface has it, in the page's words.
 fn word(status: v1::BatchStatus) -> String {
     let name = status.as_str_name().trim_start_matches("BATCH_STATUS_");
@@ -214,6 +256,9 @@ async fn the_page_shows_what_the_service_says() {
     });
     let said: Vec<_> = said.collect();
     let shown = cells(&mut browser, "batches").await;
+    let bills: Vec<_> = shown.iter().map(|row| row[9..].to_vec()).collect();
+    let said_of_money: Vec<_> = batches.iter().filter(is_shown).map(bill).collect();
+    assert_eq!(bills, said_of_money);
     let shown: Vec<_> = shown.iter().map(|row| row[..6].to_vec()).collect();
     assert_eq!(shown, said);
     let mut statuses: Vec<_> = shown.iter().map(|row| row[3].as_str()).collect();
@@ -294,6 +339,19 @@ async fn a_batchs_timeline_opens_with_every_attempt() {
     assert!(titles[0].contains("witness after"), "{titles:?}");
     assert_eq!(fact(&mut browser, "detail-facts", "status").await, "proven");
     assert_eq!(fact(&mut browser, "detail-facts", "shards").await, "2/2");
+    let billing = busy.looked.service.batch(batch).await.billing;
+    let billing = billing.expect("it was counted");
+    let gas = grouped(&billing.l1_gas_estimate.to_string());
+    let bytes = grouped(&billing.posted_bytes.to_string());
+    assert_eq!(
+        fact(&mut browser, "detail-facts", "L1 gas").await,
+        format!("≈ {gas}, {bytes} bytes")
+    );
+    let earned = fact(&mut browser, "detail-facts", "earned in fees").await;
+    assert_eq!(
+        earned.matches(" ETH").count() + earned.matches(" of token ").count(),
+        billing.fees.len()
+    );
 
     // One that is under way, by its address.
     let open = &busy.batches[4];
@@ -321,6 +379,74 @@ async fn a_batchs_timeline_opens_with_every_attempt() {
         .until("document.getElementById('trouble').textContent.includes('no batch b99')")
         .await;
     busy.looked.service.stop().await;
+}
+
+/// Amounts as text, up to the widest, and what is not known of batches that were accepted before it was counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_batch_earns_is_written_exactly_and_what_is_not_known_is_said() {
+    let store = store();
+    let looked = looked_at(config(store.path())).await;
+    let mut browser = Browser::open(&format!("http://{}/", looked.status)).await;
+    let of = |fees: Value, tokens: usize| json!({ "l1_gas": 4_983_720, "posted_bytes": 124_000, "fee_tokens": tokens, "fees": fees });
+    let eth = |amount: &str| json!([{ "token": 1, "amount": amount }]);
+    let wide = u128::MAX.to_string();
+    let cases = [
+        (Value::Null, "–", "not known"),
+        (of(json!([]), 0), "0", "none"),
+        (
+            of(eth("1"), 1),
+            "0.000000000000000001 ETH",
+            "0.000000000000000001 ETH",
+        ),
+        (
+            of(eth("123456789012345678"), 1),
+            "0.1234 ETH",
+            "0.123456789012345678 ETH",
+        ),
+        (of(eth("1000000000000000000000"), 1), "1,000 ETH", "1,000 ETH"),
+        (
+            of(json!([{ "token": 7, "amount": wide }]), 3),
+            "340,200,000,000,000,000,000,000,000,000,000,000,000 of token 7, 2 more tokens",
+            "340,282,366,920,938,463,463,374,607,431,768,211,455 of token 7; 2 more tokens",
+        ),
+    ];
+    for (billing, short, whole) in cases {
+        for (is_whole, expected) in [(false, short), (true, whole)] {
+            let shown = browser.value(&format!("fees({billing}, {is_whole})")).await;
+            assert_eq!(shown, expected, "{billing}");
+        }
+    }
+
+    // A batch as an earlier version left it.
+    let batch = batch_of(&mut sample(), TIME, 3);
+    let id = accepted(looked.service.submit("a", &batch).await).batch_id;
+    looked.service.stop().await;
+    forget_billing(store.path());
+    let looked = looked_at(config(store.path())).await;
+    assert_eq!(looked.service.batch(&id).await.billing, None);
+    let mut browser = Browser::open(&format!("http://{}/#{id}", looked.status)).await;
+    browser.until("!document.getElementById('detail').hidden").await;
+    for name in ["L1 gas", "earned in fees"] {
+        assert_eq!(fact(&mut browser, "detail-facts", name).await, "not known");
+    }
+    let shown = cells(&mut browser, "batches").await;
+    assert_eq!(shown[0][9..], ["–", "–"]);
+    assert_eq!(browser.seen.errors, [""; 0]);
+    looked.service.stop().await;
+}
+
+/// Leaves the batches of a store as schema 8 had them.
+fn forget_billing(folder: &Path) {
+    let store = KeptStore::open(folder, &identity(), || unreachable!("it is there")).expect("it opens");
+    let batches = store.snapshot().expect("readable").batches;
+    let forgotten = batches.into_iter().map(|batch| {
+        let batch = BatchRecord {
+            billing: None,
+            ..batch
+        };
+        Write::Batch(Box::new(batch))
+    });
+    store.commit(&forgotten.collect::<Vec<_>>()).expect("it commits");
 }
 
 #[tokio::test(flavor = "multi_thread")]

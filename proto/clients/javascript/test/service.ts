@@ -35,7 +35,10 @@ for await (const { batchId } of client.list()) listed.push(batchId);
 const proof = await client.proof(submitted.batchId);
 assert.deepEqual(proof.newRoot, batch.newRoot);
 await writeFile(file, JSON.stringify(proofFile(proof)));
-tell({ batch_id: submitted.batchId, already_existed: again.alreadyExisted, statuses, listed });
+assert.ok(last.billing);
+const fees = last.billing.fees.map(({ token, amount }) => [token, BigInt(`0x${amount.toString("hex")}`).toString()]);
+const l1_gas = Number(last.billing.l1GasEstimate);
+tell({ batch_id: submitted.batchId, already_existed: again.alreadyExisted, statuses, listed, fees, l1_gas });
 client.close();
 
 /** What the service says to the next batch with a wrong new root. */
