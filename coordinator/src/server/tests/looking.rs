@@ -127,12 +127,15 @@ async fn the_page_shows_a_batch_from_its_first_attempt_to_its_proof() {
     assert_eq!(attempts[0]["phases"][0]["phase"], "witness");
     assert_eq!(attempts[0]["task"], task_id);
     assert!(found["batch"]["device_ms"].is_u64(), "what it cost");
+    let gas = found["batch"]["billing"]["l1_gas"].as_u64().unwrap();
 
     let page = seen(metrics, "/metrics", |page| {
         page.contains("rollup_prover_batches_finished_total{status=\"proven\"} 1.0")
     })
     .await;
     assert!(page.contains("rollup_prover_attempts_total{circuit=\"shard\",outcome=\"resource\"} 1.0"));
+    let gas = format!("\nrollup_prover_l1_gas_estimated_total {gas}.0\n");
+    assert!(page.contains(&gas), "{gas} of {page}");
     for others in [hostile, &batch, &task_id, "<b>", "<script"] {
         assert!(!page.contains(others), "{others} is no label");
     }
