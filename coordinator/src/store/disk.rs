@@ -408,7 +408,7 @@ mod tests {
             assert_eq!(*stored, schema.to_string());
             let text = refused.expect_err("it is refused").to_string();
             assert!(
-                text.contains("this version has 8") && text.contains("--snapshot"),
+                text.contains("this version has 9") && text.contains("--snapshot"),
                 "{text}"
             );
         }

@@ -206,8 +206,9 @@ function showBatch(found) {
     ["queued for", span(b.started_ms ? b.started_ms - b.accepted_ms : found.now_ms - b.accepted_ms)],
     ["took", b.finished_ms ? span(b.finished_ms - b.accepted_ms) : "–"],
     ["cost", b.device_ms === null ? "not known" : span(b.device_ms) + " of a device"],
-    ["L1 gas", b.billing ? `≈ ${grouped(b.billing.l1_gas)}, ${grouped(b.billing.posted_bytes)} bytes` : "not known"],
     ["earned in fees", fees(b.billing, true)],
+    ["L1 gas", b.billing ? "≈ " + grouped(b.billing.l1_gas) : "not known"],
+    ["posted on L1", b.billing ? grouped(b.billing.posted_bytes) + " bytes" : "not known"],
   ]);
   at("detail-failure").textContent = b.failure;
   timeline(found);

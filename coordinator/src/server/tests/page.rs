@@ -345,7 +345,11 @@ async fn a_batchs_timeline_opens_with_every_attempt() {
     let bytes = grouped(&billing.posted_bytes.to_string());
     assert_eq!(
         fact(&mut browser, "detail-facts", "L1 gas").await,
-        format!("≈ {gas}, {bytes} bytes")
+        format!("≈ {gas}")
+    );
+    assert_eq!(
+        fact(&mut browser, "detail-facts", "posted on L1").await,
+        format!("{bytes} bytes")
     );
     let earned = fact(&mut browser, "detail-facts", "earned in fees").await;
     assert_eq!(
@@ -425,8 +429,10 @@ async fn what_a_batch_earns_is_written_exactly_and_what_is_not_known_is_said() {
     let looked = looked_at(config(store.path())).await;
     assert_eq!(looked.service.batch(&id).await.billing, None);
     let mut browser = Browser::open(&format!("http://{}/#{id}", looked.status)).await;
-    browser.until("!document.getElementById('detail').hidden").await;
-    for name in ["L1 gas", "earned in fees"] {
+    browser
+        .until("document.querySelector('#detail-facts dt') !== null")
+        .await;
+    for name in ["L1 gas", "posted on L1", "earned in fees"] {
         assert_eq!(fact(&mut browser, "detail-facts", name).await, "not known");
     }
     let shown = cells(&mut browser, "batches").await;
