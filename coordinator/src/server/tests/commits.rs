@@ -149,18 +149,22 @@ fn full() -> StoreError {
     StoreError::Io { path, source }
 }
 
-/// A shell over a store in `folder`.
-fn shell_with(folder: &Path, ledger: &State, before_commit: BeforeCommit) -> Shell {
-    let identity = Identity {
+/// What the store of these tests' coordinators is for.
+pub(super) fn identity() -> Identity {
+    Identity {
         schema: SCHEMA,
         protocol_version: PROTOCOL_VERSION,
         preset: PRESET.name.into(),
-        srs_digest: [0; 32],
+        srs_digest: manifest().srs_digest.0,
         shard_vk_digest: manifest().shard_vk_digest.0,
         aggregation_vk_digest: manifest().aggregation_vk_digest.0,
-    };
+    }
+}
+
+/// A shell over a store in `folder`.
+fn shell_with(folder: &Path, ledger: &State, before_commit: BeforeCommit) -> Shell {
     let first = || Some((first_rollup(), State::default()));
-    let store = KeptStore::open(folder, &identity, first).expect("it opens");
+    let store = KeptStore::open(folder, &identity(), first).expect("it opens");
     let store = HookedStore { store, before_commit };
     let snapshot = store.snapshot().expect("readable");
     let core = Core::restore(Limits::default(), snapshot, UnixMs(0));

@@ -6,9 +6,14 @@ use serde_json::{Value, json};
 
 use super::{
     browser::Browser,
+    commits::identity,
     looking::{Looked, get, looked_at},
     operator::{operator, prove_all, roll_back},
     *,
+};
+use crate::{
+    core::record::{BatchRecord, Write},
+    store::{KeptStore, Store as _},
 };
 
 /// Names that would do something if they were markup.

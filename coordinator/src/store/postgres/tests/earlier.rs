@@ -21,7 +21,7 @@ use crate::{
     },
     store::{
         conformance::{START, artifacts, candidate, first_state, identity},
-        records::{START_DIGEST, STORE_ID, decode},
+        records::{BATCH, RETIRED, START_DIGEST, STORE_ID, decode},
     },
 };
 
@@ -106,6 +106,7 @@ fn batch(id: u64, number: u64, status: BatchStatus) -> BatchRecord {
         shards_done_at: Some(UnixMs(3_000_000 + id)),
         finished: Some(UnixMs(4_000_000 + id)),
         failure: Some(format!("failure of {id}")),
+        billing: None,
     }
 }
 
@@ -212,6 +213,35 @@ fn a_store_of_schema_7_is_brought_to_this_one_and_keeps_everything() {
 }
 
 #[test]
+fn a_store_of_schema_8_is_brought_to_this_one_and_keeps_everything() {
+    let (_server, url, folder) = earlier();
+    drop(open(&url, &folder));
+    // It had batches that end before what is not known of these, and all else as it is now.
+    let records = shared(won(&candidate(&url)));
+    let mut changes = Vec::new();
+    let mut shorten = |key: &[u8], value: &[u8]| match key[0] {
+        BATCH | RETIRED => {
+            let (none, batch) = value.split_last().expect("a batch");
+            assert_eq!(*none, 0);
+            changes.push(Change::Insert(key.to_vec(), batch.to_vec()));
+        }
+        IDENTITY => changes.push(Change::Insert(key.to_vec(), [&[8], &value[1..]].concat())),
+        _ => {}
+    };
+    records.each(0..=u8::MAX, &mut shorten).expect("readable");
+    assert_eq!(changes.len(), 1 + 3 + 4);
+    records.commit(changes).expect("it leads");
+    drop(records);
+    for opened in [EPOCH + 2, EPOCH + 3] {
+        let store = open(&url, &folder);
+        let (snapshot, retired) = expected(opened);
+        assert_eq!(store.snapshot().expect("readable"), snapshot);
+        let found = store.retired_before(BatchId(u64::MAX), 9).expect("readable");
+        assert_eq!(found, retired);
+    }
+}
+
+#[test]
 fn a_migration_that_another_leader_overtakes_leaves_the_store_as_it_was() {
     let (server, url, folder) = earlier();
     let (leadership, before) = (won(&candidate(&url)), records(&server));
@@ -235,7 +265,11 @@ fn a_store_of_another_schema_is_refused_and_left() {
     let identity = entries().into_iter().find(|(key, _)| *key == [IDENTITY]);
     let (_, identity) = identity.expect("it has one");
     assert_eq!(identity[0], 7);
-    for (schema, expected) in [(6, "only folders have"), (5, "has schema 5"), (9, "has schema 9")] {
+    for (schema, expected) in [
+        (6, "only folders have"),
+        (5, "has schema 5"),
+        (10, "has schema 10"),
+    ] {
         let other = [&[schema], &identity[1..]].concat();
         let records_of_it = shared(won(&candidate(&url)));
         let change = Change::Insert(vec![IDENTITY], other);
