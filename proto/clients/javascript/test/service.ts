@@ -35,9 +35,10 @@ for await (const { batchId } of client.list()) listed.push(batchId);
 const proof = await client.proof(submitted.batchId);
 assert.deepEqual(proof.newRoot, batch.newRoot);
 await writeFile(file, JSON.stringify(proofFile(proof)));
-assert.ok(last.billing);
-const fees = last.billing.fees.map(({ token, amount }) => [token, BigInt(`0x${amount.toString("hex")}`).toString()]);
-const l1_gas = Number(last.billing.l1GasEstimate);
+const billing = last?.billing;
+assert.ok(billing);
+const fees = billing.fees.map(({ token, amount }) => [token, BigInt(`0x${amount.toString("hex")}`).toString()]);
+const l1_gas = Number(billing.l1GasEstimate);
 tell({ batch_id: submitted.batchId, already_existed: again.alreadyExisted, statuses, listed, fees, l1_gas });
 client.close();
 
