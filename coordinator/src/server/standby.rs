@@ -323,6 +323,9 @@ impl Standby {
     pub(super) async fn keep(self, shell: Arc<Shell>, health: HealthReporter) {
         let Self { follower, mut lost } = self;
         let stopping = shell.stopping().clone();
+        if lost.is_none() {
+            tokio::spawn(Arc::clone(&follower).warm_up(Arc::clone(&shell)));
+        }
         let mut lost = loop {
             match lost.take() {
                 Some(lost) => break lost,
@@ -363,8 +366,7 @@ impl Follower {
             Ok(Campaign::Won(leadership)) => self.lead(shell, leadership).map(Some),
             Ok(Campaign::Lost(leader)) => {
                 shell.standing().set(Some(heard(&leader)));
-                let seen = self.refresh(shell).and_then(|()| self.keep_warm(shell));
-                seen.map(|()| None)
+                self.refresh(shell).map(|()| None)
             }
             Err(error) => Err(error.into()),
         };
@@ -379,7 +381,12 @@ impl Follower {
 
     /// Leads with what the store has.
     fn lead(&self, shell: &Shell, leadership: Leadership) -> Result<watch::Receiver<bool>, Error> {
-        let warm = std::mem::take(&mut *self.warm()).0;
+        // Where they are being read, nobody waits for that.
+        let (warm, _) = self
+            .warm
+            .try_lock()
+            .map(|mut warm| std::mem::take(&mut *warm))
+            .unwrap_or_default();
         // Nobody takes over what was before.
         let _known = self.known();
         let (lost, term) = (leadership.lost(), leadership.term());
@@ -397,6 +404,30 @@ impl Follower {
 
     fn warm(&self) -> MutexGuard<'_, (Warm, Option<i64>)> {
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the states warm until this coordinator leads, or stops. What that reads may have a long way, for which a lead does not wait.
+    async fn warm_up(self: Arc<Self>, shell: Arc<Shell>) {
+        while !shell.standing().leads() {
+            let (follower, looking) = (Arc::clone(&self), Arc::clone(&shell));
+            match task::spawn_blocking(move || follower.keep_warm(&looking)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    if let Some(more) = shell.told("the states") {
+                        tracing::warn!(%error, more, "the states are not followed now; a lead may have to load them");
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a look at the states ended in a panic; a lead has to load them");
+                    break;
+                }
+            }
+            tokio::select! {
+                () = shell.stopping().cancelled() => break,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+        *self.warm() = Default::default();
     }
 
     /// Brings the states up to what the leader has written by now.

@@ -20,7 +20,7 @@ use crate::{
     client::Clients,
     kills::Plan,
     lessee,
-    processes::{self, Process, Programs, free_address, tail},
+    processes::{self, Folder, Process, Programs, free_address, tail},
 };
 
 /// Coordinators of the service.
@@ -192,7 +192,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub async fn run(plan: Plan) {
     println!("cluster: seed {}, {} rounds", plan.seed, plan.rounds);
     let _repeat = plan.repeat("cluster");
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     let (judge, preset) = plan.judge().await;
     let mut cluster = Cluster::start(&plan, folder.path());
     let clients = Clients::new(&cluster.addresses.join(","), judge, preset, plan.open_max);

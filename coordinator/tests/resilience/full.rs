@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::{
     client::{Clients, Judge},
-    processes::{Programs, Service, this},
+    processes::{Folder, Programs, Service, this},
     standin,
     trace::{self, Calls, Fault, Plan},
 };
@@ -110,7 +110,7 @@ pub async fn disturb(seed: u64, points: usize) {
 }
 
 async fn scenario(kind: Kind, at: u64, seed: u64) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     let plan = Plan {
         calls: kind.calls,
         at,

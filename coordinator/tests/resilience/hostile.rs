@@ -24,7 +24,7 @@ use self::{
 use crate::{
     client::{Clients, Judge},
     papers::{HOSTILE_TOKEN, Papers, Way},
-    processes::{Programs, Service, this},
+    processes::{Folder, Programs, Service, this},
     standin,
 };
 
@@ -82,7 +82,7 @@ const ATTACKS: &[(&str, Attack)] = attacks![
 /// is answered to nobody.
 pub async fn run(seed: u64, lasting: Duration, only: Option<&str>, way: Way) {
     println!("hostile peers, {}: seed {seed}", way.name());
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     let papers = Papers::write(folder.path(), way);
     let descriptors = DESCRIPTORS;
     let mut service = Service::start(Programs::Limited { descriptors, way }, folder.path(), 2);

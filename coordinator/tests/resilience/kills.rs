@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::{
     client::{Clients, Judge},
     lessee,
-    processes::{Programs, Service},
+    processes::{Folder, Programs, Service},
     standin,
 };
 
@@ -94,7 +94,7 @@ struct Tally {
 pub async fn run(plan: Plan) {
     println!("kill loop: seed {}, {} rounds", plan.seed, plan.rounds);
     let _repeat = plan.repeat("kills");
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     let (judge, preset) = plan.judge().await;
     let mut service = Service::start(plan.programs.clone(), folder.path(), plan.workers);
     let clients = Clients::new(&service.address, judge, preset, plan.open_max);

@@ -26,7 +26,7 @@ use tonic::Code;
 
 use crate::{
     client::{Clients, Judge},
-    processes::{Programs, Service, this},
+    processes::{Folder, Programs, Service, this},
     standin,
     store::copy_folder,
     trace::{self, Calls, Ended, Fault, Plan},
@@ -67,7 +67,7 @@ const NEVER: Plan = Plan {
 /// changed by it; a damaged artifact that others' batches have to do with.
 pub async fn disturb(seed: u64, points: Option<usize>) {
     println!("later starts: seed {seed}");
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     let mut service = Service::start(Programs::StandIn, folder.path(), 2);
     let clients = Clients::new(&service.address, Judge::StandIn, standin::PRESET, OPEN_MAX);
     clients.start(seed);

@@ -14,6 +14,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use tempfile::TempDir;
 
 use crate::{full, hostile, papers::Way, standin, trace::Plan};
 
@@ -322,3 +323,27 @@ pub fn worker(programs: &Programs, folder: &Path, address: &str, worker: usize) 
 }
 
 const KEYS: [&str; 3] = ["--preset", "tiny", "--insecure-dev-srs"];
+
+/// A folder of a loop's own. Where the loop fails it stays, with all logs.
+pub struct Folder(TempDir);
+
+impl Folder {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.disable_cleanup(true);
+            eprintln!("its logs are in {}", self.path().display());
+        }
+    }
+}

@@ -27,7 +27,7 @@ use rules::{
 };
 
 use crate::{
-    processes::this,
+    processes::{Folder, this},
     standin,
     trace::{self, ACKNOWLEDGES, Calls, Ended, Fault, Plan},
 };
@@ -79,7 +79,7 @@ const FAULTS: [(&str, Calls, Fault); 8] = [
 /// panics or stands still.
 pub fn disturb(seed: u64, points: Option<usize>) {
     println!("store under faults: seed {seed}");
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = Folder::new();
     let empty = folder.path().join("empty/store");
     let used = folder.path().join("used/store");
     for store in [&empty, &used] {

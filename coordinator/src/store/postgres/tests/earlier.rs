@@ -21,7 +21,7 @@ use crate::{
     },
     store::{
         conformance::{START, artifacts, candidate, first_state, identity},
-        records::{START_DIGEST, STORE_ID, decode},
+        records::{BATCH, RETIRED, START_DIGEST, STORE_ID, decode},
     },
 };
 
@@ -210,6 +210,35 @@ fn a_store_of_schema_7_is_brought_to_this_one_and_keeps_everything() {
     assert_eq!(server.sql("test0", &earlier), "0");
     let mirror = KeptStore::mirror(&candidate(&url), artifacts(folder.path()));
     assert!(mirror.expect("readable").is_some());
+}
+
+#[test]
+fn a_store_of_schema_8_is_brought_to_this_one_and_keeps_everything() {
+    let (_server, url, folder) = earlier();
+    drop(open(&url, &folder));
+    // It had batches that end before what is not known of these, and all else as it is now.
+    let records = shared(won(&candidate(&url)));
+    let mut changes = Vec::new();
+    let mut shorten = |key: &[u8], value: &[u8]| match key[0] {
+        BATCH | RETIRED => {
+            let (none, batch) = value.split_last().expect("a batch");
+            assert_eq!(*none, 0);
+            changes.push(Change::Insert(key.to_vec(), batch.to_vec()));
+        }
+        IDENTITY => changes.push(Change::Insert(key.to_vec(), [&[8], &value[1..]].concat())),
+        _ => {}
+    };
+    records.each(IDENTITY..=RETIRED, &mut shorten).expect("readable");
+    assert_eq!(changes.len(), 1 + 3 + 4);
+    records.commit(changes).expect("it leads");
+    drop(records);
+    for opened in [EPOCH + 2, EPOCH + 3] {
+        let store = open(&url, &folder);
+        let (snapshot, retired) = expected(opened);
+        assert_eq!(store.snapshot().expect("readable"), snapshot);
+        let found = store.retired_before(BatchId(u64::MAX), 9).expect("readable");
+        assert_eq!(found, retired);
+    }
 }
 
 #[test]
