@@ -193,7 +193,7 @@ fn nothing_outlives_a_demo_that_is_killed_or_interrupted() {
             let gone = || (!is_running(pid)).then_some(());
             wait_for(
                 &format!("process {pid} to end after SIG{signal}"),
-                Duration::from_secs(10),
+                Duration::from_secs(120),
                 gone,
             );
         }

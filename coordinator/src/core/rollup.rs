@@ -106,6 +106,11 @@ pub enum CreateError {
     /// The contract's rollup is here.
     #[error("the rollup of that contract is here already, under the name {0:?}")]
     IsHere(String),
+    /// One of that name or contract is neither whole nor gone.
+    #[error(
+        "rollup {0:?}, of that name or contract, is being made, or goes since whoever made it has ended; try again"
+    )]
+    Unfinished(String),
     /// A name that is none.
     #[error(
         "a rollup's name has 1 to {ROLLUP_NAME_CHARS_MAX} of a-z 0-9 - and begins with a letter, found {0:?}"
@@ -321,9 +326,11 @@ impl Core {
         }
         let mut here = self.rollups().filter(|record| record.is_here());
         if let Some(other) = here.find(|record| record.name == name || record.id() == id) {
+            let name = other.name.clone();
             return Err(match other.id() == id {
-                true => CreateError::IsHere(other.name.clone()),
-                false => CreateError::NameTaken(other.name.clone()),
+                _ if !other.is_live() => CreateError::Unfinished(name),
+                true => CreateError::IsHere(name),
+                false => CreateError::NameTaken(name),
             });
         }
         let all = self.rollups().count();

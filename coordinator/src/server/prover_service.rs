@@ -78,6 +78,17 @@ impl ProverServer {
         }
     }
 
+    /// Refuses a batch that is another tenant's. A batch's tenant never changes, so what holds now holds in the next step.
+    async fn check_owned(&self, caller: &Caller, id: BatchId) -> Result<(), Status> {
+        let identity = caller.identity.clone();
+        let owned = move |shell: &Shell| Ok(shell.batch(id)?.is_none_or(|batch| identity.owns(&batch)));
+        let owned = self.shell.run(owned).await?;
+        match owned.map_err(|error: Unavailable| Status::from(error))? {
+            true => Ok(()),
+            false => Err(not_yours(id)),
+        }
+    }
+
     async fn batch_info(&self, caller: &Caller, id: BatchId) -> Result<v1::BatchInfo, Status> {
         let seer = caller.clone();
         let info = self.shell.run(move |shell| shell.look_up(&seer, id)).await??;
@@ -430,17 +441,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
     ) -> Result<Response<v1::CancelBatchResponse>, Status> {
         let caller = Caller::of(request.extensions());
         let id = parse(&request.into_inner().batch_id)?;
-        let identity = caller.identity.clone();
-        // A batch's tenant never changes, so what holds now holds in the next step.
-        let owned = move |shell: &Shell| Ok(shell.batch(id)?.is_none_or(|batch| identity.owns(&batch)));
-        if !self
-            .shell
-            .run(owned)
-            .await?
-            .map_err(|error: Unavailable| Status::from(error))?
-        {
-            return Err(not_yours(id));
-        }
+        self.check_owned(&caller, id).await?;
         self.shell.run(move |shell| shell.cancel(id)).await??;
         tracing::info!(batch = %id, by = %caller.identity.principal, "batch cancelled");
         Ok(Response::new(v1::CancelBatchResponse {
@@ -454,6 +455,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
     ) -> Result<Response<v1::RetryBatchResponse>, Status> {
         let caller = Caller::of(request.extensions());
         let id = parse(&request.into_inner().batch_id)?;
+        self.check_owned(&caller, id).await?;
         self.shell.run(move |shell| shell.retry(id)).await??;
         tracing::info!(batch = %id, by = %caller.identity.principal, "batch is tried again");
         Ok(Response::new(v1::RetryBatchResponse {
@@ -473,7 +475,10 @@ impl v1::prover_service_server::ProverService for ProverServer {
                 v1::BatchStatus::RolledBack => {
                     format!("batch {id} was rolled back; its proof is no part of the chain")
                 }
-                status => format!("batch {id} is not proven: it is {}", status.as_str_name()),
+                status => {
+                    let name = status.as_str_name().trim_start_matches("BATCH_STATUS_");
+                    format!("batch {id} is not proven: it is {}", name.to_lowercase())
+                }
             };
             return Err(batch_state("BATCH_NOT_PROVEN", id, &message));
         }

@@ -499,6 +499,11 @@ impl From<RollupFailure> for Status {
             RollupFailure::Create(error) => match error {
                 CreateError::NameTaken(name) => taken("NAME_TAKEN", name),
                 CreateError::IsHere(name) => taken("ROLLUP_EXISTS", name),
+                CreateError::Unfinished(name) => {
+                    let mut details = info("ROLLUP_UNFINISHED", [("rollup", name.clone())]);
+                    details.set_retry_info(Some(QUEUE_RETRY));
+                    Status::with_error_details(Code::Unavailable, message, details)
+                }
                 CreateError::Name(found) => bad_field(
                     "MALFORMED_FIELD",
                     "header.name",

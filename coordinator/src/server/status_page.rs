@@ -107,7 +107,7 @@ fn with_service(observed: &Observed, about: &About) -> Value {
         "accounts": observed.accounts,
         "batches_open": observed.load.batches.values().sum::<u64>(),
         "oldest_batch_ms": observed.load.oldest_batch_ms,
-        "outstanding_device_ms": observed.load.outstanding_ms.values().sum::<f64>(),
+        "outstanding_device_ms": observed.load.outstanding_ms.values().sum::<f64>().abs(),
         "tasks": { "ready": of_state("ready") + of_state("waiting"), "leased": of_state("leased") },
         "operations_proven": numbers.operations_proven,
         "device_ms": device_ms,

@@ -329,7 +329,9 @@ fn a_rollup_is_created_deleted_and_created_again() {
     assert_eq!(number, OTHER);
     assert!(world.core.rollup_named("two").is_none(), "it is being made");
     let again = world.core.create_rollup(world.now, new_rollup("two", 3));
-    assert_eq!(again.map(drop), Err(CreateError::NameTaken("two".into())));
+    assert_eq!(again.map(drop), Err(CreateError::Unfinished("two".into())));
+    let again = world.core.create_rollup(world.now, new_rollup("three", 2));
+    assert_eq!(again.map(drop), Err(CreateError::Unfinished("two".into())));
     let output = world.core.made_rollup(number);
     world.apply(output);
     let batch = world.submit_to(number, 1);

@@ -253,6 +253,21 @@ async fn a_batch_is_cancelled_by_its_tenant_or_an_operator() {
         (status.code(), reason(&status).as_str()),
         (Code::PermissionDenied, "TENANT_MISMATCH")
     );
+    let retry = v1::RetryBatchRequest {
+        batch_id: submitted.batch_id.clone(),
+    };
+    let status = other.clone().retry_batch(retry.clone()).await;
+    let status = status.expect_err("it is another's");
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::PermissionDenied, "TENANT_MISMATCH")
+    );
+    let status = own
+        .clone()
+        .retry_batch(retry)
+        .await
+        .expect_err("it has not failed");
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     // What the batch is called is its tenant's; so is whether an id was used.
     let get = v1::GetBatchRequest {
         batch_id: submitted.batch_id.clone(),
