@@ -81,7 +81,7 @@ impl Shell {
         }
         // Artifacts may have a long way. Nothing else changes meanwhile, and whoever looks is not kept waiting.
         let ready = self.store().recover().and_then(|()| self.put_again());
-        let _turn = self.turn();
+        let turn = self.turn();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = ready.and_then(|()| self.commit_refused(&mut inner)) {
             if told {
@@ -97,6 +97,8 @@ impl Shell {
         self.timer.send_replace(inner.core.next_timer());
         let closing = std::mem::take(&mut inner.closing);
         drop(inner);
+        // Whoever closes a session may have something to commit.
+        drop(turn);
         self.suspended.send_replace(false);
         closing
             .into_iter()
