@@ -96,10 +96,11 @@ impl Shell {
         inner.suspended = None;
         self.timer.send_replace(inner.core.next_timer());
         let closing = std::mem::take(&mut inner.closing);
+        // While nobody can suspend it anew: what is said last is so.
+        self.suspended.send_replace(false);
         drop(inner);
         // Whoever closes a session may have something to commit.
         drop(turn);
-        self.suspended.send_replace(false);
         closing
             .into_iter()
             .for_each(|session| self.close_session(session));
