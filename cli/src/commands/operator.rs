@@ -91,11 +91,7 @@ pub async fn info(args: &OfRollupArgs) -> Result<()> {
     if args.client.json {
         return output::json(&info_json(&info));
     }
-    let handed_out = match (info.paused, info.rollup_paused) {
-        (true, _) => "paused: no tasks are handed out",
-        (_, true) => "paused: no tasks of this rollup are handed out",
-        _ => "tasks are handed out",
-    };
+    let handed_out = handed_out(&info);
     for (name, value) in [
         (
             "rollup",
@@ -119,7 +115,13 @@ pub async fn info(args: &OfRollupArgs) -> Result<()> {
             "open batches",
             format!("{} of at most {}", info.batches_open, info.batches_open_max),
         ),
-        ("workers", format!("{}; {handed_out}", info.workers)),
+        (
+            "workers",
+            match info.leader {
+                None => format!("{}; {handed_out}", info.workers),
+                Some(_) => handed_out,
+            },
+        ),
         (
             "preset",
             format!(
@@ -147,6 +149,19 @@ pub async fn info(args: &OfRollupArgs) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Whether workers get tasks.
+fn handed_out(info: &GetInfoResponse) -> String {
+    match (&info.leader, info.paused, info.rollup_paused) {
+        (Some(leader), _, _) if leader.is_empty() => {
+            "this coordinator stands by, and none leads at present".to_owned()
+        }
+        (Some(leader), _, _) => format!("this coordinator stands by; {leader} leads, and has them"),
+        (None, true, _) => "paused: no tasks are handed out".to_owned(),
+        (None, _, true) => "paused: no tasks of this rollup are handed out".to_owned(),
+        (None, _, _) => "tasks are handed out".to_owned(),
+    }
 }
 
 fn info_json(info: &GetInfoResponse) -> Value {
@@ -184,6 +199,7 @@ fn info_json(info: &GetInfoResponse) -> Value {
         "paused": info.paused,
         "rollup": info.rollup,
         "rollup_paused": info.rollup_paused,
+        "leader": info.leader,
     })
 }
 

@@ -75,6 +75,8 @@ metrics! {
         &[CIRCUIT, Label { name: "phase", values: &PHASES }], "Time of workers' phases, as they came to be known here";
     WORKERS: Kind::Gauge, "workers", "workers",
         &[Label { name: "state", values: &WORKER_STATES }], "Workers that are connected";
+    LEADS: Kind::Gauge, "leads", "",
+        &[], "1 where the coordinator leads, as one that is alone does; what the service does is on the leader's page alone";
     PAUSED: Kind::Gauge, "paused", "",
         &[], "1 while an operator has paused the service";
     SUSPENDED: Kind::Gauge, "store_suspended", "",
@@ -113,32 +115,44 @@ pub(super) fn answer(looks: &Looks, process: Process, asked: &Asked) -> telemetr
 
 /// Adds what was seen to a page. Series that have no value yet are 0, so that a rate has something to begin from.
 fn add(observed: &Observed, page: &mut Page) {
-    add_batches(observed, page);
-    add_tasks(observed, page);
-    let Observed { load, .. } = observed;
-    for state in WORKER_STATES {
-        let count = load.workers.get(state).copied().unwrap_or(0);
-        page.number(&WORKERS, &[state], count as f64);
+    // What one that stands by mirrors would count twice, and it has no workers.
+    let leads = observed.leader.is_none();
+    if leads {
+        add_batches(observed, page);
+        add_tasks(observed, page);
+        add_workers(observed, page);
     }
-    page.number(&PAUSED, &[], f64::from(load.paused));
-    page.number(&SUSPENDED, &[], f64::from(observed.suspended));
+    page.number(&LEADS, &[], f64::from(leads));
+    if leads {
+        page.number(&PAUSED, &[], f64::from(observed.load.paused));
+        page.number(&SUSPENDED, &[], f64::from(observed.suspended));
+    }
     for (work, times) in &observed.own {
         page.histogram(&OWN_SECONDS, &[work], times);
     }
-    add_artifacts(&observed.artifacts, page);
-    if let Some(accounts) = observed.accounts {
-        page.number(&ACCOUNTS, &[], accounts as f64);
+    add_calls(&observed.artifacts, page);
+    if leads {
+        for (objects, bytes) in OBJECTS.into_iter().zip(observed.artifacts.bytes) {
+            page.number(&ARTIFACT_BYTES, &[objects], bytes as f64);
+        }
+        if let Some(accounts) = observed.accounts {
+            page.number(&ACCOUNTS, &[], accounts as f64);
+        }
     }
     page.number(&SNAPSHOT_AGE, &[], observed.at.elapsed().as_secs_f64());
 }
 
-fn add_artifacts(numbers: &ArtifactNumbers, page: &mut Page) {
+fn add_workers(Observed { load, .. }: &Observed, page: &mut Page) {
+    for state in WORKER_STATES {
+        let count = load.workers.get(state).copied().unwrap_or(0);
+        page.number(&WORKERS, &[state], count as f64);
+    }
+}
+
+fn add_calls(numbers: &ArtifactNumbers, page: &mut Page) {
     for (index, call) in CALLS.into_iter().enumerate() {
         page.histogram(&ARTIFACT_SECONDS, &[call], &numbers.times[index]);
         page.number(&ARTIFACT_FAILURES, &[call], numbers.failures[index] as f64);
-    }
-    for (objects, bytes) in OBJECTS.into_iter().zip(numbers.bytes) {
-        page.number(&ARTIFACT_BYTES, &[objects], bytes as f64);
     }
 }
 

@@ -528,6 +528,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
             workers: count(workers),
             paused,
             previous_keys: about_keys(&self.about.previous),
+            leader: self.shell.standing().other(),
         }))
     }
 

@@ -443,6 +443,15 @@ impl Follower {
                 return Ok(());
             };
             let chains = shell.peek(|core, _| Chains::of(core));
+            if !warm.is_loaded() {
+                // However much the leader writes meanwhile: that is followed.
+                warm.load(&chains, &store)?;
+            }
+            while warm.see(&chains, &store)? {
+                if shell.stopping().is_cancelled() || shell.standing().leads() {
+                    return Ok(());
+                }
+            }
             warm.follow(&chains, &store)?;
             if warm.are_current(&chains) {
                 *followed = Some(known);

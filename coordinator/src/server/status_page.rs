@@ -101,6 +101,7 @@ fn with_service(observed: &Observed, about: &About) -> Value {
             "insecure_srs": about.manifest.insecure_srs,
             "batches_open_max": about.batches_open_max,
         },
+        "leader": observed.leader,
         "age_ms": super::shell::age_ms(observed.at),
         "suspended": observed.suspended,
         "paused": observed.load.paused,

@@ -24,6 +24,7 @@ impl Shell {
         let counted = self.accounts();
         let mut observed = self.peek(|core, now| Observed {
             at: Instant::now(),
+            leader: self.standing.other(),
             numbers: core.tally().numbers.clone(),
             load: core.load(now),
             suspended: false,

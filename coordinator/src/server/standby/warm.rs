@@ -1,8 +1,9 @@
 //! The states of a coordinator that stands by, near those that are stored, so that it need not load them when it comes to lead.
 //!
 //! A batch's undo names the accounts that the batch changed: these are read again when it joins the chain, and when it leaves it. What is
-//! read may be newer than the batch; then a later look reads it once more. Nothing of this is relied on: a state counts only where its
-//! root is that with which its rollup's chain ends, and whatever does not is loaded.
+//! read may be newer than the batch; then a later look reads it once more. Of what was there before the states were loaded no undo is
+//! read: where that is taken back they are loaded again. Nothing of this is relied on: a state counts only where its root is that with
+//! which its rollup's chain ends, and whatever does not is loaded.
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,9 @@ use crate::{
     store::{KeptStore, Store, StoreError},
 };
 
+/// Batches that are seen in one go.
+const SEEN_AT_ONCE: usize = 16;
+
 /// Between two loads of all states.
 const LOAD_EVERY: Duration = Duration::from_secs(60);
 
@@ -38,8 +42,10 @@ pub(super) struct Chains {
 #[derive(Debug, Default)]
 pub(super) struct Warm {
     states: BTreeMap<RollupNumber, State>,
-    /// The batches of the chains that were seen, and the accounts that they changed.
+    /// The batches of the chains that were seen, and the accounts that they changed after the states were loaded.
     seen: BTreeMap<BatchId, (RollupNumber, Vec<AccountIndex>)>,
+    /// Accounts that changed since they were read.
+    changed: BTreeMap<RollupNumber, BTreeSet<AccountIndex>>,
     loaded: Option<Instant>,
     /// How often all were loaded.
     loads: u64,
@@ -70,44 +76,58 @@ impl Warm {
         })
     }
 
+    /// Looks at some of the batches that have come, and says whether there are more. What has been looked at is not looked at again.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(super) fn see(&mut self, chains: &Chains, store: &KeptStore) -> Result<bool, StoreError> {
+        let mut come = chains
+            .batches
+            .iter()
+            .filter(|(id, _)| !self.seen.contains_key(id));
+        let some: Vec<_> = come.by_ref().take(SEEN_AT_ONCE).collect();
+        let are_more = come.next().is_some();
+        for (id, rollup) in some {
+            let accounts = accounts_of(*id, store)?;
+            self.note(*rollup, &accounts);
+            self.seen.insert(*id, (*rollup, accounts));
+        }
+        Ok(are_more)
+    }
+
     /// Reads again what the batches have changed that have come or gone.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub(super) fn follow(&mut self, chains: &Chains, store: &KeptStore) -> Result<(), StoreError> {
-        let mut changed: BTreeMap<RollupNumber, BTreeSet<AccountIndex>> = BTreeMap::new();
-        let come = chains
-            .batches
-            .iter()
-            .filter(|(id, _)| !self.seen.contains_key(id));
-        let mut seen = BTreeMap::new();
-        for (id, rollup) in come {
-            let accounts = accounts_of(*id, store)?;
-            changed
-                .entry(*rollup)
-                .or_default()
-                .extend(accounts.iter().copied());
-            seen.insert(*id, (*rollup, accounts));
-        }
+        while self.see(chains, store)? {}
         // Of those that have gone, the ones that were taken back have left accounts as they were before.
-        let is_gone = |id: &BatchId| !chains.batches.contains_key(id);
-        for (_, (rollup, accounts)) in self.seen.iter().filter(|(id, _)| is_gone(id)) {
-            changed
-                .entry(*rollup)
-                .or_default()
-                .extend(accounts.iter().copied());
+        let is_gone = |id: &BatchId, _: &mut _| !chains.batches.contains_key(id);
+        let gone: Vec<_> = self.seen.extract_if(.., is_gone).collect();
+        for (_, (rollup, accounts)) in gone {
+            self.note(rollup, &accounts);
         }
         self.states.retain(|rollup, _| chains.heads.contains_key(rollup));
-        for (rollup, accounts) in changed {
+        while let Some((rollup, accounts)) = self.changed.first_key_value() {
+            let rollup = *rollup;
             if let Some(state) = self.states.get_mut(&rollup) {
-                let accounts: Vec<_> = accounts.into_iter().collect();
+                let accounts: Vec<_> = accounts.iter().copied().collect();
                 state.set(&store.accounts(rollup, &accounts)?);
             }
+            // Only now: what fails before is read at the next look.
+            self.changed.remove(&rollup);
         }
-        // Only now: what fails before is read at the next look.
-        self.seen.retain(|id, _| !is_gone(id));
-        self.seen.extend(seen);
         Ok(())
+    }
+
+    fn note(&mut self, rollup: RollupNumber, accounts: &[AccountIndex]) {
+        let changed = self.changed.entry(rollup).or_default();
+        changed.extend(accounts.iter().copied());
+    }
+
+    /// Whether the states are loaded.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.loaded.is_some()
     }
 
     /// Loads all states, unless that was done just now.
@@ -120,7 +140,11 @@ impl Warm {
         }
         // Not both in memory.
         self.states.clear();
+        self.loaded = None;
         self.states = store.states()?;
+        let batches = chains.batches.iter();
+        self.seen = batches.map(|(id, rollup)| (*id, (*rollup, Vec::new()))).collect();
+        self.changed.clear();
         for rollup in chains.heads.keys() {
             // One without accounts.
             self.states.entry(*rollup).or_default();
@@ -139,9 +163,14 @@ impl Warm {
         if self.states.is_empty() {
             return None;
         }
+        match self.see(chains, store) {
+            Ok(false) => {}
+            // To load them takes less than to look at so many.
+            Ok(true) => return None,
+            Err(error) => return unread(&error),
+        }
         if let Err(error) = self.follow(chains, store) {
-            tracing::warn!(%error, "the states are loaded, since what changed is not read");
-            return None;
+            return unread(&error);
         }
         let is_current = self.are_current(chains);
         is_current.then(|| std::mem::take(&mut self.states))
@@ -152,6 +181,12 @@ impl Warm {
     pub(super) fn loads(&self) -> u64 {
         self.loads
     }
+}
+
+/// No states, and why.
+fn unread<T>(error: &StoreError) -> Option<T> {
+    tracing::warn!(%error, "the states are loaded, since what changed is not read");
+    None
 }
 
 /// The accounts that a batch has changed; none where that is not kept, or damaged.

@@ -147,7 +147,8 @@ function charts(state) {
 function show(state) {
   const info = state.service;
   at("service").textContent = `preset ${info.preset}` +
-    (info.insecure_srs ? " — INSECURE development reference string" : "");
+    (info.insecure_srs ? " — INSECURE development reference string" : "") +
+    (state.leader ? ` — stands by: ${state.leader} leads, and alone shows workers and what is in hand` : "");
   const open = state.batches_open, seconds = (ms) => span(ms);
   facts(at("now"), [
     ["open batches", `${open} of ${info.batches_open_max} a rollup`],
@@ -237,12 +238,13 @@ async function look() {
     seenAt = Date.now();
     reached = true;
     show(seen);
+    if (seen.leader === "") troubles.push("This coordinator stands by, and none leads at present: nothing is done until one does.");
     if (seen.suspended) troubles.push("The coordinator's store takes no writes, so nothing is done until it does: its log says why; a full disk is the usual cause.");
     if (seen.paused) troubles.push("The service is paused: no tasks are handed out until `rollup-prover resume`.");
     if (seen.age_ms > 15000) troubles.push(`The coordinator has been held up for ${span(seen.age_ms)}; what is shown is as old.`);
     const failed = seen.batches.filter((b) => b.status === "failed");
     if (failed.length) troubles.push(`Batch ${failed[failed.length - 1].batch} has failed: ${failed[failed.length - 1].failure}`);
-    if (!seen.workers.length && seen.batches_open) troubles.push("Batches wait, and no worker is connected.");
+    if (seen.leader === null && !seen.workers.length && seen.batches_open) troubles.push("Batches wait, and no worker is connected.");
   } catch (error) {
     const old = seen ? ` What is shown is ${span(Date.now() - seenAt)} old.` : "";
     troubles.push(`The coordinator cannot be reached, or does not answer: ${error.message}.${old}`);

@@ -2,7 +2,13 @@
 
 use pgserver::PgServer;
 
-use super::{operator::prove_all, *};
+use serde_json::Value;
+
+use super::{
+    looking::{Looked, get, looked_at, seen},
+    operator::prove_all,
+    *,
+};
 
 /// A free address of this machine, which a coordinator keeps over restarts.
 fn free_address() -> std::net::SocketAddr {
@@ -179,6 +185,81 @@ async fn one_coordinator_leads_and_another_goes_on_where_it_ends() {
         .into_inner();
     assert_eq!(state.head_root, field::to_be(&sample.state().root()).to_vec());
     third.stop().await;
+}
+
+/// The metrics of a page.
+fn metrics_of(page: &str) -> Vec<&str> {
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types.filter_map(|line| line.split(' ').next()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_service_does_is_shown_by_the_leader_alone() {
+    let server = PgServer::start();
+    let (url, artifacts) = (server.database(), store());
+    let configs = [one_of(&url, artifacts.path()), one_of(&url, artifacts.path())];
+    let leader = configs[0].postgres.as_ref().expect("set").advertised.clone();
+    let [first, second] = configs;
+    let (first, second) = (looked_at(first).await, looked_at(second).await);
+    accepted(first.service.submit("a", &batch_of(&mut sample(), TIME, 3)).await);
+    let queued = "rollup_prover_batches{status=\"queued\"} 1.0\n";
+    let shown = |looked: &Looked| {
+        let address = looked.metrics;
+        async move { seen(address, "/metrics", |page| page.contains(queued)).await }
+    };
+    let state = |looked: &Looked| {
+        let address = looked.status;
+        async move {
+            let (_, body) = get(address, "/api/state").await;
+            serde_json::from_str::<Value>(&body).expect("JSON")
+        }
+    };
+    let info = async |looked: &Looked| {
+        let asked = looked
+            .service
+            .client()
+            .get_info(v1::GetInfoRequest::default())
+            .await;
+        asked.expect("it serves").into_inner()
+    };
+
+    let page = shown(&first).await;
+    assert!(page.contains("\nrollup_prover_leads 1.0\n"), "{page}");
+    let all: Vec<_> = crate::METRICS.iter().map(|metric| metric.full_name()).collect();
+    assert_eq!(metrics_of(&page), all);
+    assert_eq!(state(&first).await["leader"], Value::Null);
+    assert_eq!(info(&first).await.leader, None);
+
+    // It has the batch too, and would count it again.
+    seen(second.status, "/api/state", |body| {
+        body.contains("\"batches_open\":1")
+    })
+    .await;
+    assert_eq!(state(&second).await["leader"], leader);
+    assert_eq!(info(&second).await.leader, Some(leader));
+    let page = seen(second.metrics, "/metrics", |page| {
+        page.contains("\nrollup_prover_leads 0.0\n")
+    })
+    .await;
+    let own = [
+        "rollup_prover_leads",
+        "rollup_prover_own_seconds",
+        "rollup_prover_artifact_seconds",
+        "rollup_prover_artifact_failures_total",
+        "rollup_prover_snapshot_age_seconds",
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_start_time_seconds",
+    ];
+    assert_eq!(metrics_of(&page), own);
+
+    first.service.stop().await;
+    let page = shown(&second).await;
+    assert!(page.contains("\nrollup_prover_leads 1.0\n"), "{page}");
+    assert_eq!(metrics_of(&page), all);
+    assert_eq!(info(&second).await.leader, None);
+    second.service.stop().await;
 }
 
 /// How many batches there are; none where nobody answers.

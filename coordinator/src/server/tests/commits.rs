@@ -1,7 +1,7 @@
 //! What a store takes and refuses: steps that are committed together, a full disk, a damaged store.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     core::{
         Core, Head, Limits, Output, Snapshot,
-        id::{BatchId, RollupNumber, StateRoot, Tenant, UnixMs},
+        id::{BatchId, Principal, RollupNumber, SessionId, StateRoot, TaskKind, Tenant, UnixMs, WorkerId},
         record::{ArtifactKey, BatchRecord, Write},
         rollup::RollupRecord,
         simulation::some_rollup,
@@ -167,7 +167,12 @@ fn shell_with(folder: &Path, ledger: &State, before_commit: BeforeCommit) -> She
     let store = KeptStore::open(folder, &identity(), first).expect("it opens");
     let store = HookedStore { store, before_commit };
     let snapshot = store.snapshot().expect("readable");
-    let core = Core::restore(Limits::default(), snapshot, UnixMs(0));
+    let limits = Limits {
+        // The samples' time is fixed.
+        time_age_s_max: u64::MAX,
+        ..Limits::default()
+    };
+    let core = Core::restore(limits, snapshot, UnixMs(0));
     Shell::new(
         core,
         BTreeMap::from([(MAIN, ledger.clone())]),
@@ -256,6 +261,77 @@ fn a_full_disk_suspends_the_coordinator_and_loses_nothing() {
     drop(shell);
     let (shell, _) = shell_over(folder.path(), &ledger, 0, false);
     assert_eq!(shell.read(|core| core.open_batches()).expect("it reads"), 2);
+}
+
+/// Opens a session for a worker that takes tasks of either kind.
+fn join(shell: &Shell, name: &str) -> (SessionId, impl Sized) {
+    let worker = WorkerId {
+        principal: Principal::default(),
+        name: name.into(),
+    };
+    let circuits = keyring(manifest()).current.id();
+    let opened = shell.open_session(worker, None, TaskKind::ALL.into(), circuits);
+    let (id, _, messages) = opened.expect("it leads").expect("the name is free");
+    (id, messages)
+}
+
+fn ask(shell: &Shell, id: SessionId) {
+    shell
+        .step(|core, now| ((), core.request_lease(now, id, BTreeSet::new())))
+        .expect("the store takes it");
+}
+
+/// Tasks that a session holds.
+fn held(shell: &Shell, id: SessionId) -> usize {
+    shell.peek(|core, _| {
+        let mut workers = core.workers_after(SessionId(id.0 - 1));
+        workers.next().expect("it is open").leases.len()
+    })
+}
+
+#[test]
+fn what_sessions_that_ended_meanwhile_leave_is_given_to_others_once_the_store_takes_writes() {
+    for refuses_again in [false, true] {
+        let folder = store();
+        let mut sample = sample();
+        let ledger = sample.state().clone();
+        let (shell, commits) = shell_over(folder.path(), &ledger, usize::MAX, false);
+        let shell = Arc::new(shell);
+        shell
+            .submit(MAIN, &batch_of(&mut sample, TIME, 7), origin("a", [1; 32]))
+            .expect("it is taken");
+        let ((idle, _messages), (busy, _others)) = (join(&shell, "idle"), join(&shell, "busy"));
+        ask(&shell, busy);
+        // The other shard is left to the one that has none.
+        ask(&shell, busy);
+        assert_eq!((held(&shell, busy), held(&shell, idle)), (1, 0));
+
+        commits.store(0, Ordering::Relaxed);
+        let refused = shell.step(|_, _| {
+            let (writes, effects) = (vec![write(1)], Vec::new());
+            ((), Output { writes, effects })
+        });
+        assert_eq!(refused, Err(Unavailable::Store));
+        shell.close_session(idle);
+        assert_eq!(held(&shell, busy), 1, "nothing is done meanwhile");
+
+        // What was refused is taken; then comes what the end of the session leads to.
+        commits.store(if refuses_again { 1 } else { usize::MAX }, Ordering::Relaxed);
+        let resuming = Arc::clone(&shell);
+        let resumed = thread::spawn(move || resuming.resume(false));
+        wait_until("it goes on", || resumed.is_finished());
+        assert!(resumed.join().expect("no panic"));
+        assert_eq!(held(&shell, busy), 2);
+        assert_eq!(
+            *shell.suspensions().borrow(),
+            refuses_again,
+            "what is said last is so"
+        );
+        commits.store(usize::MAX, Ordering::Relaxed);
+        assert!(shell.resume(false));
+        assert!(!*shell.suspensions().borrow());
+        assert_eq!(shell.read(|core| core.open_batches()), Ok(1));
+    }
 }
 
 /// What a gate does with the commits that come.

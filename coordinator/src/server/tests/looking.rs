@@ -42,7 +42,7 @@ pub(super) async fn get(address: SocketAddr, path: &str) -> (String, String) {
 }
 
 /// What is answered once it is as expected.
-async fn seen(address: SocketAddr, path: &str, is_so: impl Fn(&str) -> bool) -> String {
+pub(super) async fn seen(address: SocketAddr, path: &str, is_so: impl Fn(&str) -> bool) -> String {
     let mut last = String::new();
     let looking = async {
         loop {

@@ -88,9 +88,9 @@ fn follows(warm: &mut Warm, leader: &Leader) {
 /// Which is warm.
 fn warmed(leader: &Leader) -> Warm {
     let mut warm = Warm::default();
-    warm.follow(&leader.chains(), &leader.store).expect("readable");
-    assert!(!warm.are_current(&leader.chains()), "nothing is loaded yet");
+    assert!(!warm.is_loaded() && !warm.are_current(&leader.chains()));
     warm.load(&leader.chains(), &leader.store).expect("readable");
+    assert!(warm.is_loaded());
     follows(&mut warm, leader);
     warm
 }
@@ -168,5 +168,42 @@ fn what_cannot_be_followed_is_not_taken_for_the_state() {
     assert!(!warm.are_current(&chains));
     warm.load(&chains, &leader.store).expect("readable");
     assert_eq!(warm.loads(), 1, "not at every look");
+    assert!(warm.take(&chains, &leader.store).is_none());
+}
+
+#[test]
+fn no_undo_is_read_of_what_was_there_before_a_load_and_each_once_of_what_comes_after() {
+    let mut leader = Leader::new();
+    let batches: Vec<_> = (0..SEEN_AT_ONCE + 4).map(|_| leader.batch()).collect();
+    let before = leader.submit(&batches[0]);
+    let objects = leader.folder.path().join("objects");
+    let aside = leader.folder.path().join("aside");
+    std::fs::rename(&objects, &aside).expect("it is there");
+    let mut warm = Warm::default();
+    warm.load(&leader.chains(), &leader.store)
+        .expect("it reads no object");
+    follows(&mut warm, &leader);
+    std::fs::rename(&aside, &objects).expect("it is there");
+
+    let mut later: Vec<_> = batches[1..].iter().map(|batch| leader.submit(batch)).collect();
+    assert!(
+        warm.take(&leader.chains(), &leader.store).is_none(),
+        "they are too many to be followed by one that begins to lead"
+    );
+    // Those are seen, and whatever becomes of their undos.
+    let more = warm.see(&leader.chains(), &leader.store).expect("readable");
+    assert!(!more, "{SEEN_AT_ONCE} were seen before");
+    damage(&objects);
+    follows(&mut warm, &leader);
+
+    // One from before the load that is taken back is loaded again.
+    while let Some(batch) = later.pop() {
+        leader.cancel(&batch);
+    }
+    follows(&mut warm, &leader);
+    leader.cancel(&before);
+    let chains = leader.chains();
+    warm.follow(&chains, &leader.store).expect("readable");
+    assert!(!warm.are_current(&chains));
     assert!(warm.take(&chains, &leader.store).is_none());
 }
