@@ -5,6 +5,7 @@ use pgserver::PgServer;
 use serde_json::Value;
 
 use super::{
+    browser::Browser,
     looking::{Looked, get, looked_at, seen},
     operator::prove_all,
     *,
@@ -236,7 +237,14 @@ async fn what_the_service_does_is_shown_by_the_leader_alone() {
     })
     .await;
     assert_eq!(state(&second).await["leader"], leader);
-    assert_eq!(info(&second).await.leader, Some(leader));
+    assert_eq!(info(&second).await.leader, Some(leader.clone()));
+    let mut browser = Browser::open(&format!("http://{}/", second.status)).await;
+    let names_it =
+        format!("document.getElementById('service').textContent.includes('stands by: {leader} leads')");
+    browser.until(&names_it).await;
+    // Its workers are elsewhere.
+    assert_eq!(browser.texts("#trouble:not([hidden])").await, [""; 0]);
+    drop(browser);
     let page = seen(second.metrics, "/metrics", |page| {
         page.contains("\nrollup_prover_leads 0.0\n")
     })
