@@ -1,5 +1,5 @@
-//! The clients of other languages, made from the .proto files alone, against the real service over TLS: they submit a batch file, see a
-//! refusal, watch over a restart of the coordinator, and fetch a proof that this program verifies.
+//! The clients of other languages, made from the .proto files alone, against the real service over TLS: they find the coordinator that is
+//! there among two, submit a batch file, see a refusal, watch over a restart of the coordinator, and fetch a proof that this program verifies.
 
 mod support;
 
@@ -23,6 +23,8 @@ use support::{KEYS, Running, Service, javascript, program, run, start, workspace
 const ADVICE: &str = "This test needs Python 3.11 or later with venv, and pip's access to a package index.";
 /// The request id under which both submit the batch.
 const REQUEST_ID: &str = "from-both";
+/// The batch that both submit: those before it give users what they pay fees with.
+const BATCH_NUMBER: u32 = 2;
 /// Longest time for a client to say what comes next, a proof included.
 const SAY_MAX: Duration = Duration::from_secs(600);
 
@@ -157,25 +159,23 @@ fn clients_in_python_and_typescript_watch_a_batch_over_a_restart_and_fetch_a_pro
     let identity = "[[identity]]\nname = \"typescript\"\nroles = [\"sequencer\"]\ntenant = \"sequencer\"\n";
     papers.write("access.toml", &format!("{access}{identity}{entry}"));
     let mut service = Service::start_with_tls(directory, &papers);
+    let batch = batch_with_fees(directory, &service.url, &papers);
+    // At the first nobody is.
+    let urls = format!("https://127.0.0.1:{},{}", support::free_port(), service.url);
 
     let (python_proof, typescript_proof) = (path("python.json"), path("typescript.json"));
     let mut command = at(python, &client);
-    command.args(["service.py", &service.url]);
+    command.args(["service.py", &urls]);
     command.args(["ca.pem", "sequencer.pem", "sequencer.key"].map(|name| papers.path(name)));
-    command.args([&service.batch, REQUEST_ID, &python_proof]);
+    command.args([&batch, REQUEST_ID, &python_proof]);
     let in_python = Client::start("python", directory, command);
     check_refusal(&in_python.next());
     // So that the other's refusal is of the batch after this.
     let watching = in_python.next()["watching"].clone();
     let mut command = Command::new("node");
     command.current_dir(example);
-    command.args([
-        "dist/test/service.js",
-        &service.url,
-        &papers.path("ca.pem"),
-        &token,
-    ]);
-    command.args([&service.batch, REQUEST_ID, &typescript_proof]);
+    command.args(["dist/test/service.js", &urls, &papers.path("ca.pem"), &token]);
+    command.args([&batch, REQUEST_ID, &typescript_proof]);
     let in_typescript = Client::start("typescript", directory, command);
     check_refusal(&in_typescript.next());
     assert_eq!(in_typescript.next()["watching"], watching);
@@ -199,18 +199,32 @@ fn clients_in_python_and_typescript_watch_a_batch_over_a_restart_and_fetch_a_pro
             assert_eq!(result["kinds"], json!({ "queued": 1, "transfer": 4 }));
         }
     }
-    check_billing(&service.batch, results.map(|(_, result)| result));
+    check_billing(&batch, results.map(|(_, result)| result));
     let proofs = [&python_proof, &typescript_proof].map(|proof| support::read_json(Path::new(proof)));
     assert_eq!(proofs[0], proofs[1]);
     check_verified(&python_proof, &path("exported-keys"));
     check_cli(
         (&service.url, &papers),
-        &service.batch,
+        &batch,
         &watching,
         &path("again.json"),
         &python_proof,
     );
     check_tampered(&python_proof, &path("tampered.json"));
+}
+
+/// Has the batches before it accepted; the file of one whose transfers pay fees.
+fn batch_with_fees(directory: &Path, url: &str, papers: &Papers) -> String {
+    for number in 0..BATCH_NUMBER {
+        let batch = Service::sample_of(directory, number);
+        let mut submit = program();
+        submit
+            .args(["submit", "--coordinator", url, "--batch", &batch])
+            .args(["--request-id", &format!("before-{number}")])
+            .args(papers.client("sequencer"));
+        run(&mut submit, "");
+    }
+    Service::sample_of(directory, BATCH_NUMBER)
 }
 
 /// Both say what the batch earns, which is what its operations pay, and what L1 takes for it.
@@ -224,6 +238,7 @@ fn check_billing(batch: &str, results: [Value; 2]) {
         }
     }
     fees.retain(|_, sum| *sum > 0);
+    assert!(!fees.is_empty(), "the batch's operations pay fees");
     let fees: Vec<_> = fees
         .iter()
         .map(|(token, sum)| json!([token, sum.to_string()]))

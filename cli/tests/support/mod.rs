@@ -161,6 +161,12 @@ pub fn start(directory: &Path, log: &str, args: &[&str]) -> Running {
     Running(command.spawn().unwrap())
 }
 
+/// A port of loopback at which nobody listens.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// A coordinator on the empty state, and a batch that it would accept.
 pub struct Service {
     pub address: String,
@@ -190,12 +196,21 @@ impl Service {
 
     /// Writes the first batch of a sample rollup, of one shard: an operation of the queue and four signed ones; its file.
     pub fn sample(directory: &Path) -> String {
-        let path = |name: &str| directory.join(name).to_str().unwrap().to_string();
-        let batch = path("batch.bin");
+        Self::sample_of(directory, 0)
+    }
+
+    /// The same of the batch of that number.
+    pub fn sample_of(directory: &Path, number: u32) -> String {
+        let name = match number {
+            0 => "batch.bin".to_owned(),
+            number => format!("batch-{number}.bin"),
+        };
+        let batch = directory.join(name).to_str().unwrap().to_string();
         let mut sample = program();
         sample
             .args(["sample-batch", "--preset", "tiny", "--tokens", "1"])
             .args(["--transfers", "4", "--batch", &batch])
+            .args(["--batch-number", &number.to_string()])
             .args(["--chain-id", "31337", "--contract", CONTRACT]);
         run(&mut sample, "");
         batch
@@ -208,12 +223,7 @@ impl Service {
         let batch = Self::sample(directory);
         // Keys first, and once: the processes would wait for each other's otherwise, within a client's patience.
         run(program().arg("keygen").args(KEYS), "");
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let address = format!("127.0.0.1:{port}");
+        let address = format!("127.0.0.1:{}", free_port());
         let mut arguments = vec!["coordinator", "--listen", &address, "--data-dir", &data];
         arguments.extend(rollup);
         arguments.extend(access.iter().map(String::as_str));

@@ -25,11 +25,17 @@ export { Batch, Operation, QueuedKind } from "./gen/zkrollup/prover/v1/batch.js"
 export * from "./gen/zkrollup/prover/v1/prover_service.js";
 
 const CHUNK_BYTES = 1 << 20;
-const CALL_MS_MAX = 60_000;
-const CONNECT_MS_MAX = 60_000;
-/** How often a call is made again, or a watch resumed, without any success in between. */
-const RETRIES_MAX = 30;
-const RETRY_MS = 1_000;
+/** Longest time for one call that is not a stream; a submission executes its batch within it. */
+const CALL_MS_MAX = 300_000;
+/** Time for a connection, TLS included. */
+const CONNECT_MS_MAX = 10_000;
+/** Shortest pause between two attempts of a call, and the one where the service names none; and the longest that is taken over from it. */
+const PAUSE_MS_MIN = 500;
+const PAUSE_MS_MAX = 60_000;
+/** How long the service may be out of reach before a call is given up, or a watch over which nothing comes. */
+const PATIENCE_MS = 20_000;
+/** How long it may be busy. A full queue moves when a batch is proven, which takes minutes. */
+const BUSY_MS_MAX = 600_000;
 const PAGE_SIZE = 100;
 /** As the service's own clients: a connection that does not answer for so long is given up. */
 const KEEPALIVE_MS = 10_000;
@@ -48,6 +54,10 @@ export interface Papers {
 export interface Options {
   /** Compresses what is sent. What is received is compressed by the service. */
   gzip?: boolean;
+  /** Milliseconds that a connection may take, TLS included; 10,000 where nothing is said. */
+  connectMs?: number;
+  /** Milliseconds for which the service may be out of reach before a call is given up; 20,000 where nothing is said. */
+  patienceMs?: number;
 }
 
 /** Something wrong with a field of the request: a path such as `batch.operations[37].signature`. */
@@ -94,9 +104,16 @@ export class ServiceError extends Error {
     this.retryMs = delay && Number(delay.seconds) * 1_000 + Math.ceil(delay.nanos / 1e6);
   }
 
+  /** Whether the connection broke, or the coordinator is starting, stopping or standing by: another may serve. */
+  get isUnreachable(): boolean {
+    return this.code === "UNAVAILABLE" || this.code === "DEADLINE_EXCEEDED" || this.code === "CANCELLED";
+  }
+
   /** How long to wait before the same call may succeed, milliseconds; none where waiting does not help. */
   get waitMs(): number | undefined {
-    return this.retryMs ?? (this.code === "UNAVAILABLE" ? RETRY_MS : undefined);
+    const busy = this.code === "RESOURCE_EXHAUSTED" && this.retryMs !== undefined;
+    if (!busy && !this.isUnreachable) return undefined;
+    return Math.min(Math.max(this.retryMs ?? 0, PAUSE_MS_MIN), PAUSE_MS_MAX);
   }
 }
 
@@ -110,17 +127,24 @@ export function decodeBatch(bytes: Uint8Array): Batch {
 }
 
 /**
- * A connection to the service. It is made again whenever it breaks. Calls that find the service away, or full, are made again:
- * each reads, or is idempotent.
+ * A client of one coordinator, or of several of which one leads. A connection is made when it is first used, and again whenever it
+ * breaks. Calls that find the service away, or full, are made again: each reads, or is idempotent. Of several coordinators, a call
+ * turns to the one that is said to lead, if it is one of them, or else to the next.
  */
 export class Client {
-  readonly #stub: ProverServiceClient;
+  /** By their origins, as URLs have them. */
+  readonly #coordinators: readonly { origin: string; stub: ProverServiceClient }[];
   readonly #token: string | undefined;
+  readonly #options: Options;
+  /** Which of them is called next. */
+  #at = 0;
 
-  /** Connects, and waits for that. The URL is `http://HOST:PORT` on this machine, or `https://HOST:PORT`. */
+  /**
+   * A client with these papers. The URL is `http://HOST:PORT` on this machine, or `https://HOST:PORT`; or several of these, separated
+   * by commas.
+   */
   static async connect(url: string, papers: Papers = {}, options: Options = {}): Promise<Client> {
-    const { protocol, host } = new URL(url);
-    if (protocol !== "http:" && protocol !== "https:") throw new Error(`${url}: expected http:// or https://`);
+    const urls = url.split(",").map(coordinatorUrl);
     const read = async (path: string | undefined) => (path === undefined ? null : await readFile(path));
     const [ca, certificate, key, token] = await Promise.all([
       read(papers.ca),
@@ -129,36 +153,43 @@ export class Client {
       read(papers.token),
     ]);
     const { createInsecure, createSsl } = grpc.credentials;
-    const credentials = protocol === "https:" ? createSsl(ca, key, certificate) : createInsecure();
-    const stub = new ProverServiceClient(host, credentials, {
-      "grpc.keepalive_time_ms": KEEPALIVE_MS,
-      "grpc.keepalive_timeout_ms": KEEPALIVE_MS,
-      ...(options.gzip && { "grpc.default_compression_algorithm": GZIP }),
+    const coordinators = urls.map(({ protocol, host, origin }) => {
+      const credentials = protocol === "https:" ? createSsl(ca, key, certificate) : createInsecure();
+      const stub = new ProverServiceClient(host, credentials, {
+        "grpc.keepalive_time_ms": KEEPALIVE_MS,
+        "grpc.keepalive_timeout_ms": KEEPALIVE_MS,
+        "grpc.initial_reconnect_backoff_ms": PAUSE_MS_MIN,
+        "grpc.max_reconnect_backoff_ms": PAUSE_MS_MIN,
+        ...(options.gzip && { "grpc.default_compression_algorithm": GZIP }),
+      });
+      return { origin, stub };
     });
-    await new Promise<void>((resolve, reject) => {
-      stub.waitForReady(Date.now() + CONNECT_MS_MAX, (error) => (error ? reject(error) : resolve()));
-    });
-    return new Client(stub, token?.toString().trim());
+    return new Client(coordinators, token?.toString().trim(), options);
   }
 
-  private constructor(stub: ProverServiceClient, token: string | undefined) {
-    this.#stub = stub;
+  private constructor(
+    coordinators: readonly { origin: string; stub: ProverServiceClient }[],
+    token: string | undefined,
+    options: Options,
+  ) {
+    this.#coordinators = coordinators;
     this.#token = token;
+    this.#options = options;
   }
 
   close(): void {
-    this.#stub.close();
+    for (const { stub } of this.#coordinators) stub.close();
   }
 
   /** What the service proves, and where a rollup's chain stands; without a name, the only rollup's. */
   info(rollup = ""): Promise<GetInfoResponse> {
-    return this.#call((metadata, options, done) => this.#stub.getInfo({ rollup }, metadata, options, done));
+    return this.#call((stub, metadata, options, done) => stub.getInfo({ rollup }, metadata, options, done));
   }
 
   /** The rollups whose batches are proven, in the order in which they were created. */
   async rollups(): Promise<RollupInfo[]> {
-    const { rollups } = await this.#call((metadata, options, done: Answer<{ rollups: RollupInfo[] }>) =>
-      this.#stub.listRollups({}, metadata, options, done),
+    const { rollups } = await this.#call((stub, metadata, options, done: Answer<{ rollups: RollupInfo[] }>) =>
+      stub.listRollups({}, metadata, options, done),
     );
     return rollups;
   }
@@ -183,8 +214,8 @@ export class Client {
       deadlineUnixMs: wishes.deadlineUnixMs ?? 0n,
       labels: wishes.labels ?? [],
     };
-    return this.#call((metadata, options, done) => {
-      const call = this.#stub.submitBatch(metadata, options, done);
+    return this.#call((stub, metadata, options, done) => {
+      const call = stub.submitBatch(metadata, options, done);
       // Its declaration knows writers of bytes alone.
       Readable.from(parts(header, bytes)).pipe(call as unknown as Writable);
     });
@@ -192,29 +223,31 @@ export class Client {
 
   /** A batch as it is now. */
   async batch(batchId: string): Promise<BatchInfo> {
-    const { batch } = await this.#call((metadata, options, done: Answer<{ batch: BatchInfo | undefined }>) =>
-      this.#stub.getBatch({ batchId }, metadata, options, done),
+    const { batch } = await this.#call((stub, metadata, options, done: Answer<{ batch: BatchInfo | undefined }>) =>
+      stub.getBatch({ batchId }, metadata, options, done),
     );
     return present(batch);
   }
 
   /**
    * A batch at every change after a revision, until it is final. A connection that breaks, or a service that starts again, is
-   * waited for, and the watch goes on from the last revision seen.
+   * waited for, and the watch goes on from the last revision seen, of several coordinators at another.
    */
   async *watch(batchId: string, afterRevision = 0n): AsyncGenerator<BatchInfo, void> {
-    for (let retries = 0; ; retries++) {
+    for (let attempts = this.#attempts(); ; ) {
+      const at = this.#at;
       try {
-        const stream = this.#stub.watchBatch({ batchId, afterRevision }, this.#metadata());
+        const stub = await this.#connected(at);
+        const stream = stub.watchBatch({ batchId, afterRevision }, this.#metadata());
         for await (const { batch } of stream as AsyncIterable<{ batch: BatchInfo | undefined }>) {
           const info = present(batch);
           afterRevision = info.revision;
-          retries = 0;
+          attempts = this.#attempts();
           yield info;
         }
         return;
       } catch (error) {
-        await waited(error, retries);
+        await this.#goOnAfter(error, at, attempts);
       }
     }
   }
@@ -227,8 +260,8 @@ export class Client {
     for (let pageToken = ""; ; ) {
       const request = { pageSize: PAGE_SIZE, pageToken, rollup, statuses, label };
       const page = await this.#call(
-        (metadata, options, done: Answer<{ batches: BatchInfo[]; nextPageToken: string }>) =>
-          this.#stub.listBatches(request, metadata, options, done),
+        (stub, metadata, options, done: Answer<{ batches: BatchInfo[]; nextPageToken: string }>) =>
+          stub.listBatches(request, metadata, options, done),
       );
       yield* page.batches;
       if (page.nextPageToken === "") return;
@@ -238,22 +271,71 @@ export class Client {
 
   /** The proof of a batch that is proven. */
   proof(batchId: string): Promise<GetProofResponse> {
-    return this.#call((metadata, options, done) => this.#stub.getProof({ batchId }, metadata, options, done));
+    return this.#call((stub, metadata, options, done) => stub.getProof({ batchId }, metadata, options, done));
   }
 
   async #call<T>(
-    begin: (metadata: grpc.Metadata, options: Partial<grpc.CallOptions>, done: Answer<T>) => unknown,
+    begin: (
+      stub: ProverServiceClient,
+      metadata: grpc.Metadata,
+      options: Partial<grpc.CallOptions>,
+      done: Answer<T>,
+    ) => unknown,
   ): Promise<T> {
-    for (let retries = 0; ; retries++) {
+    for (const attempts = this.#attempts(); ; ) {
+      const at = this.#at;
       try {
+        const stub = await this.#connected(at);
         return await new Promise<T>((resolve, reject) => {
           const done: Answer<T> = (error, response) => (error ? reject(error) : resolve(response));
-          begin(this.#metadata(), { deadline: Date.now() + CALL_MS_MAX }, done);
+          begin(stub, this.#metadata(), { deadline: Date.now() + CALL_MS_MAX }, done);
         });
       } catch (error) {
-        await waited(error, retries);
+        await this.#goOnAfter(error, at, attempts);
       }
     }
+  }
+
+  /** A coordinator, once it is known whether it can be reached: a call would wait for that until its own deadline. */
+  async #connected(at: number): Promise<ProverServiceClient> {
+    const { origin, stub } = present(this.#coordinators[at]);
+    const connectMs = this.#options.connectMs ?? CONNECT_MS_MAX;
+    const deadline = Date.now() + connectMs;
+    const channel = stub.getChannel();
+    const { CONNECTING, IDLE } = grpc.connectivityState;
+    for (;;) {
+      const state = channel.getConnectivityState(true);
+      if (state !== CONNECTING && state !== IDLE) return stub;
+      const late = await new Promise<Error | undefined>((resolve) =>
+        channel.watchConnectivityState(state, deadline, resolve),
+      );
+      if (late !== undefined) throw unavailable(`${origin}: not connected within ${connectMs} ms`);
+    }
+  }
+
+  #attempts(): Attempts {
+    return new Attempts(this.#options.patienceMs ?? PATIENCE_MS);
+  }
+
+  /**
+   * Waits for as long as helps after a call of that coordinator has failed, and turns to another where that may; or throws what the
+   * service said.
+   */
+  async #goOnAfter(error: unknown, at: number, attempts: Attempts): Promise<void> {
+    if (!isStatus(error)) throw error;
+    const said = new ServiceError(error);
+    const pause = attempts.pauseMs(said);
+    if (pause === undefined) throw said;
+    await sleep(pause);
+    // Where another call has turned already, that holds.
+    if (said.isUnreachable && this.#at === at) this.#at = this.#other(at, said);
+  }
+
+  /** The coordinator that is said to lead, if it is one of these and not that one; else the one after it. */
+  #other(at: number, { metadata: { leader = "" } }: ServiceError): number {
+    const named = parsed(leader)?.origin;
+    const to = this.#coordinators.findIndex(({ origin }) => origin === named);
+    return to >= 0 && to !== at ? to : (at + 1) % this.#coordinators.length;
   }
 
   #metadata(): grpc.Metadata {
@@ -301,18 +383,55 @@ function* parts(header: Header, bytes: Buffer): Generator<SubmitBatchRequest> {
   }
 }
 
-/** Waits for as long as helps after a call has failed, or throws what the service said. */
-async function waited(error: unknown, retries: number): Promise<void> {
-  if (!isStatus(error)) throw error;
-  const said = new ServiceError(error);
-  if (said.waitMs === undefined || retries >= RETRIES_MAX) throw said;
-  await sleep(said.waitMs);
+/** The attempts of one call. */
+class Attempts {
+  readonly #patienceMs: number;
+  readonly #started = performance.now();
+  /** When the service last answered. */
+  #answered = this.#started;
+
+  constructor(patienceMs: number) {
+    this.#patienceMs = patienceMs;
+  }
+
+  /** Milliseconds before the next attempt, after one that failed; none when the call is given up. */
+  pauseMs(said: ServiceError): number | undefined {
+    const [now, pause] = [performance.now(), said.waitMs];
+    if (pause === undefined) return undefined;
+    if (!said.isUnreachable) this.#answered = now;
+    const end = said.isUnreachable ? this.#answered + this.#patienceMs : this.#started + BUSY_MS_MAX;
+    // The last attempt is at the limit.
+    return end > now ? Math.min(pause, end - now) : undefined;
+  }
+}
+
+/** A coordinator's URL. */
+function coordinatorUrl(text: string): URL {
+  const url = parsed(text);
+  if (url?.protocol !== "http:" && url?.protocol !== "https:") {
+    throw new Error(`${text}: expected http:// or https://, and a host`);
+  }
+  return url;
+}
+
+function parsed(text: string): URL | undefined {
+  try {
+    return new URL(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The error of a call that reached nobody. */
+function unavailable(details: string): grpc.ServiceError {
+  const code = grpc.status.UNAVAILABLE;
+  return Object.assign(new Error(details), { code, details, metadata: new grpc.Metadata() });
 }
 
 const isStatus = (error: unknown): error is grpc.ServiceError =>
   error instanceof Error && typeof (error as Partial<grpc.ServiceError>).code === "number";
 
 function present<T>(value: T | undefined): T {
-  if (value === undefined) throw new Error("the service left out what it always sets");
+  if (value === undefined) throw new Error("what is always set is not");
   return value;
 }

@@ -1,6 +1,6 @@
 """Against a running service, which is started again meanwhile.
 
-Usage: service.py URL CA CERTIFICATE KEY BATCH_FILE REQUEST_ID PROOF_FILE
+Usage: service.py URL[,URL...] CA CERTIFICATE KEY BATCH_FILE REQUEST_ID PROOF_FILE
 Prints one JSON object a line: what a refusal carries, that the batch is watched, what came of it.
 """
 
@@ -52,7 +52,7 @@ def main(url: str, ca: str, certificate: str, key: str, batch_file: str, request
         info = client.info()
         assert len(batch.operations) <= info.places_max + info.queue_capacity, info
         tell(refusal=refusal(client, info))
-        submitted = client.submit(request_id, encoded).batch
+        submitted = client.submit(request_id, encoded, priority=1, labels=["clients"]).batch
         states: list[str] = []
         last = pb.BatchInfo()
         for seen in client.watch(submitted.batch_id):
@@ -66,7 +66,7 @@ def main(url: str, ca: str, certificate: str, key: str, batch_file: str, request
         assert last.status == pb.BATCH_STATUS_PROVEN, last
         assert client.batch(submitted.batch_id) == last
         again = client.submit(request_id, batch)
-        listed = [listed.batch_id for listed in client.list()]
+        listed = [listed.batch_id for listed in client.list(label="clients")]
         proof = client.proof(submitted.batch_id)
     assert len(proof.instances) == 17 and all(len(instance) == 32 for instance in proof.instances)
     assert proof.new_root == batch.new_root == proof.instances[12]

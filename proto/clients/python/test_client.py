@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import socket
 import tempfile
 import unittest
 from collections.abc import Iterator
@@ -35,6 +36,10 @@ def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, message: str, *
 
 class Service(rpc.ProverServiceServicer):
     def __init__(self) -> None:
+        #: Who is said to lead; none where it is this one.
+        self.leader: str | None = None
+        #: Calls that ask where things stand, and their tokens.
+        self.asked = 0
         self.chunks: list[int] = []
         self.submissions = 0
         self.watches: list[int] = []
@@ -50,6 +55,14 @@ class Service(rpc.ProverServiceServicer):
         assert header.header.total_bytes == len(content)
         self.chunks = [len(part.chunk) for part in chunks]
         self.submissions += 1
+        if self.leader is not None:
+            refuse(
+                context,
+                grpc.StatusCode.UNAVAILABLE,
+                "stands by",
+                details.ErrorInfo(reason="NOT_LEADER", domain="prover.zkrollup", metadata={"leader": self.leader}),
+                details.RetryInfo(retry_delay=duration_pb2.Duration(nanos=1_000_000)),
+            )
         # Once it is away, and once it is full.
         if header.header.request_id == "again" and self.submissions == 1:
             context.abort(grpc.StatusCode.UNAVAILABLE, "stopping")
@@ -63,6 +76,9 @@ class Service(rpc.ProverServiceServicer):
         self, request: pb.WatchBatchRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchBatchResponse]:
         self.watches.append(request.after_revision)
+        if self.leader is not None:
+            yield pb.WatchBatchResponse(batch=pb.BatchInfo(revision=8, status=pb.BATCH_STATUS_AGGREGATING))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "stopping")
         if request.batch_id == "unknown":
             context.abort(grpc.StatusCode.NOT_FOUND, "no such batch")
         if request.after_revision == 0:
@@ -77,6 +93,7 @@ class Service(rpc.ProverServiceServicer):
         return pb.ListBatchesResponse(batches=batches, next_page_token="next" if first else "")
 
     def GetBatch(self, request: pb.GetBatchRequest, context: grpc.ServicerContext) -> pb.GetBatchResponse:
+        self.asked += 1
         field = details.BadRequest.FieldViolation(field="batch.operations[3].signature", description="another")
         chain = details.PreconditionFailure.Violation(type="CHAIN", subject="batch.number", description="not the next")
         quota = details.QuotaFailure.Violation(subject="watches_max", description="32")
@@ -96,6 +113,7 @@ class Service(rpc.ProverServiceServicer):
         return pb.ListRollupsResponse(rollups=[pb.RollupInfo(name="main")])
 
     def GetInfo(self, request: pb.GetInfoRequest, context: grpc.ServicerContext) -> pb.GetInfoResponse:
+        self.asked += 1
         self.tokens.extend(value for key, value in context.invocation_metadata() if key == "authorization")
         return pb.GetInfoResponse()
 
@@ -109,16 +127,38 @@ class Service(rpc.ProverServiceServicer):
         raise NotImplementedError
 
 
-class ClientTest(unittest.TestCase):
+class Case(unittest.TestCase):
     def setUp(self) -> None:
-        self.service = Service()
+        self.set("PAUSE_SECONDS_MIN", 0.01)
+
+    def set(self, name: str, value: float) -> None:
+        self.addCleanup(setattr, zkrollup_client, name, getattr(zkrollup_client, name))
+        setattr(zkrollup_client, name, value)
+
+    def start(self) -> tuple[Service, str]:
+        """A service, and its URL."""
+        service = Service()
         server = grpc.server(futures.ThreadPoolExecutor(4))
-        rpc.add_ProverServiceServicer_to_server(self.service, server)
-        self.url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        rpc.add_ProverServiceServicer_to_server(service, server)
+        url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         server.start()
         self.addCleanup(lambda: server.stop(None).wait())
-        self.addCleanup(setattr, zkrollup_client, "RETRY_SECONDS", zkrollup_client.RETRY_SECONDS)
-        zkrollup_client.RETRY_SECONDS = 0.01
+        return service, url
+
+
+def nobody(listens: bool) -> tuple[socket.socket, str]:
+    """An address at which nobody answers: where the socket listens, connections are taken, and nothing follows."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    if listens:
+        held.listen()
+    return held, f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
+class ClientTest(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        self.service, self.url = self.start()
 
     def test_the_rollups_are_listed(self) -> None:
         with Client(self.url) as client:
@@ -176,6 +216,78 @@ class ClientTest(unittest.TestCase):
         self.assertEqual(self.service.tokens, ["Bearer s3cret"])
         with self.assertRaisesRegex(ValueError, "ftp://127.0.0.1: expected http:// or https://"):
             Client("ftp://127.0.0.1")
+
+
+class SeveralCoordinators(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        self.first, self.first_url = self.start()
+        self.second, self.second_url = self.start()
+        self.third, self.third_url = self.start()
+        self.urls = f"{self.first_url}, {self.second_url}/,{self.third_url}"
+
+    def submissions(self) -> list[int]:
+        return [service.submissions for service in (self.first, self.second, self.third)]
+
+    def test_one_that_stands_by_is_read_from_and_the_leader_that_it_names_is_turned_to_and_stayed_with(self) -> None:
+        self.first.leader = f"{self.third_url}/"
+        with Client(self.urls) as client:
+            client.info()
+            self.assertEqual(self.first.asked, 1)
+            for name in ("one", "two"):
+                self.assertEqual(client.submit(name, batch_pb2.Batch(number=6)).batch.batch_id, name)
+            client.info()
+        self.assertEqual(self.submissions(), [1, 0, 2])
+        self.assertEqual([self.first.asked, self.second.asked, self.third.asked], [1, 0, 1])
+
+    def test_a_leader_that_is_none_of_those_given_is_never_called_but_the_next_is(self) -> None:
+        stranger, stranger_url = self.start()
+        for leader in (stranger_url, "", "nonsense", self.first_url):
+            self.first.leader, self.first.submissions, self.second.submissions = leader, 0, 0
+            with Client(self.urls) as client:
+                client.submit("one", batch_pb2.Batch(number=6))
+            self.assertEqual((self.submissions(), stranger.submissions), ([1, 1, 0], 0), leader)
+
+    def test_one_that_is_gone_or_does_not_answer_is_turned_from(self) -> None:
+        self.set("CONNECT_SECONDS_MAX", 0.3)
+        for listens in (False, True):
+            held, url = nobody(listens)
+            with held, Client(f"{url},{self.second_url}") as client:
+                client.submit("one", batch_pb2.Batch(number=6))
+                client.info()
+        self.assertEqual((self.second.submissions, self.second.asked), (2, 2))
+
+    def test_what_another_would_not_answer_otherwise_is_not_asked_elsewhere(self) -> None:
+        with Client(self.urls) as client:
+            with self.assertRaises(ServiceError) as raised:
+                client.batch("b1")
+            self.assertEqual(raised.exception.code, grpc.StatusCode.INVALID_ARGUMENT)
+            self.assertEqual([self.first.asked, self.second.asked, self.third.asked], [1, 0, 0])
+            # Away, then full, which is waited for where it is said.
+            self.second.submissions = 1
+            client.submit("again", batch_pb2.Batch(number=6))
+        self.assertEqual(self.submissions(), [1, 3, 0])
+
+    def test_a_watch_goes_on_at_another_from_the_last_revision(self) -> None:
+        self.first.leader = ""
+        with Client(self.urls) as client:
+            revisions = [seen.revision for seen in client.watch("b1", 5)]
+        self.assertEqual((revisions, self.first.watches, self.second.watches), ([8, 9], [5], [8]))
+        self.assertEqual(self.third.watches, [])
+
+    def test_while_nobody_leads_all_are_asked_until_patience_ends(self) -> None:
+        self.set("PATIENCE_SECONDS", 0.5)
+        for service in (self.first, self.second, self.third):
+            service.leader = ""
+        with Client(self.urls) as client, self.assertRaises(ServiceError) as raised:
+            client.submit("one", batch_pb2.Batch(number=6))
+        self.assertEqual((raised.exception.reason, raised.exception.metadata), ("NOT_LEADER", {"leader": ""}))
+        self.assertGreater(min(self.submissions()), 0)
+
+    def test_an_url_among_several_that_is_none_is_refused(self) -> None:
+        for wrong in ("", "ftp://127.0.0.1", "http://", "127.0.0.1:7400"):
+            with self.assertRaisesRegex(ValueError, f"^{wrong}: expected http:// or https://, and a host$"):
+                Client(f"{self.first_url},{wrong}")
 
 
 if __name__ == "__main__":

@@ -20,11 +20,17 @@ from zkrollup.prover.v1 import prover_service_pb2 as pb
 from zkrollup.prover.v1 import prover_service_pb2_grpc as rpc
 
 CHUNK_BYTES = 1 << 20
-CALL_SECONDS_MAX = 60.0
-CONNECT_SECONDS_MAX = 60.0
-#: How often a call is made again, or a watch resumed, without any success in between.
-RETRIES_MAX = 30
-RETRY_SECONDS = 1.0
+#: Longest time for one call that is not a stream; a submission executes its batch within it.
+CALL_SECONDS_MAX = 300.0
+#: Time for a connection, TLS included.
+CONNECT_SECONDS_MAX = 10.0
+#: Shortest pause between two attempts of a call, and the one where the service names none; and the longest that is taken over from it.
+PAUSE_SECONDS_MIN = 0.5
+PAUSE_SECONDS_MAX = 60.0
+#: How long the service may be out of reach before a call is given up, or a watch over which nothing comes.
+PATIENCE_SECONDS = 20.0
+#: How long it may be busy. A full queue moves when a batch is proven, which takes minutes.
+BUSY_SECONDS_MAX = 600.0
 PAGE_SIZE = 100
 #: As the service's own clients: a connection that does not answer for so long is given up.
 KEEPALIVE_MS = 10_000
@@ -93,11 +99,18 @@ class ServiceError(Exception):
         return f"{self.code.name}: {self.message}"
 
     @property
+    def is_unreachable(self) -> bool:
+        """Whether the connection broke, or the coordinator is starting, stopping or standing by: another may serve."""
+        code = grpc.StatusCode
+        return self.code in (code.UNAVAILABLE, code.DEADLINE_EXCEEDED, code.CANCELLED)
+
+    @property
     def wait_seconds(self) -> float | None:
         """How long to wait before the same call may succeed; none where waiting does not help."""
-        if self.retry_seconds is None and self.code is grpc.StatusCode.UNAVAILABLE:
-            return RETRY_SECONDS
-        return self.retry_seconds
+        busy = self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and self.retry_seconds is not None
+        if not busy and not self.is_unreachable:
+            return None
+        return min(max(self.retry_seconds or 0.0, PAUSE_SECONDS_MIN), PAUSE_SECONDS_MAX)
 
     @staticmethod
     def of(error: grpc.RpcError) -> ServiceError:
@@ -133,31 +146,37 @@ class ServiceError(Exception):
 
 
 class Client:
-    """A connection to the service. It is made again whenever it breaks.
+    """A client of one coordinator, or of several of which one leads.
 
-    Calls that find the service away, or full, are made again: each reads, or is idempotent. Raises `ServiceError`.
+    A connection is made when it is first used, and again whenever it breaks. Calls that find the service away, or full, are made again:
+    each reads, or is idempotent. Of several coordinators, a call turns to the one that is said to lead, if it is one of them, or else
+    to the next. Raises `ServiceError`.
     """
 
     def __init__(self, url: str, papers: Papers = Papers(), *, gzip: bool = False) -> None:
-        """Connects, and waits for that. The URL is `http://HOST:PORT` on this machine, or `https://HOST:PORT`."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https"):
-            raise ValueError(f"{url}: expected http:// or https://")
-        options = [("grpc.keepalive_time_ms", KEEPALIVE_MS), ("grpc.keepalive_timeout_ms", KEEPALIVE_MS)]
+        """The URL is `http://HOST:PORT` on this machine, or `https://HOST:PORT`; or several of these, separated by commas."""
+        options = [
+            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+            ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+            # The library's name for the time that a connection may take.
+            ("grpc.min_reconnect_backoff_ms", round(CONNECT_SECONDS_MAX * 1000)),
+            ("grpc.initial_reconnect_backoff_ms", round(PAUSE_SECONDS_MIN * 1000)),
+            ("grpc.max_reconnect_backoff_ms", round(PAUSE_SECONDS_MIN * 1000)),
+        ]
         compression = grpc.Compression.Gzip if gzip else None
         token = _read(papers.token)
         self._metadata = () if token is None else (("authorization", f"Bearer {token.decode().strip()}"),)
-        if parts.scheme == "http":
-            self._channel = grpc.insecure_channel(parts.netloc, options, compression)
-        else:
-            credentials = grpc.ssl_channel_credentials(*map(_read, (papers.ca, papers.key, papers.certificate)))
-            self._channel = grpc.secure_channel(parts.netloc, credentials, options, compression)
-        try:
-            grpc.channel_ready_future(self._channel).result(timeout=CONNECT_SECONDS_MAX)
-        except grpc.FutureTimeoutError:
-            self._channel.close()
-            raise ConnectionError(f"cannot connect to {url} within {CONNECT_SECONDS_MAX} s") from None
-        self._service = rpc.ProverServiceStub(self._channel)
+        files = tuple(map(_read, (papers.ca, papers.key, papers.certificate)))
+        self._urls = [_origin(each) for each in url.split(",")]
+        self._channels = [
+            grpc.secure_channel(host, grpc.ssl_channel_credentials(*files), options, compression)
+            if scheme == "https"
+            else grpc.insecure_channel(host, options, compression)
+            for scheme, host in self._urls
+        ]
+        self._services = [rpc.ProverServiceStub(channel) for channel in self._channels]
+        #: Which of them is called next.
+        self._at = 0
 
     def __enter__(self) -> Client:
         return self
@@ -168,17 +187,18 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._channel.close()
+        for channel in self._channels:
+            channel.close()
 
     def info(self, rollup: str = "") -> pb.GetInfoResponse:
         """What the service proves, and where a rollup's chain stands; without a name, the only rollup's."""
         request = pb.GetInfoRequest(rollup=rollup)
-        return self._call(lambda: self._service.GetInfo(request, CALL_SECONDS_MAX, self._metadata))
+        return self._call(lambda service: service.GetInfo(request, CALL_SECONDS_MAX, self._metadata))
 
     def rollups(self) -> Sequence[pb.RollupInfo]:
         """The rollups whose batches are proven, in the order in which they were created."""
         request = pb.ListRollupsRequest()
-        return self._call(lambda: self._service.ListRollups(request, CALL_SECONDS_MAX, self._metadata)).rollups
+        return self._call(lambda service: service.ListRollups(request, CALL_SECONDS_MAX, self._metadata)).rollups
 
     def submit(
         self,
@@ -212,30 +232,31 @@ class Client:
             for start in range(0, len(encoded), CHUNK_BYTES):
                 yield pb.SubmitBatchRequest(chunk=encoded[start : start + CHUNK_BYTES])
 
-        return self._call(lambda: self._service.SubmitBatch(parts(), CALL_SECONDS_MAX, self._metadata))
+        return self._call(lambda service: service.SubmitBatch(parts(), CALL_SECONDS_MAX, self._metadata))
 
     def batch(self, batch_id: str) -> pb.BatchInfo:
         """A batch as it is now."""
         request = pb.GetBatchRequest(batch_id=batch_id)
-        return self._call(lambda: self._service.GetBatch(request, CALL_SECONDS_MAX, self._metadata)).batch
+        return self._call(lambda service: service.GetBatch(request, CALL_SECONDS_MAX, self._metadata)).batch
 
     def watch(self, batch_id: str, after_revision: int = 0) -> Iterator[pb.BatchInfo]:
         """A batch at every change after a revision, until it is final.
 
-        A connection that breaks, or a service that starts again, is waited for, and the watch goes on from the last revision seen.
+        A connection that breaks, or a service that starts again, is waited for, and the watch goes on from the last revision seen, of
+        several coordinators at another.
         """
-        retries = 0
+        attempts = _Attempts()
         while True:
             request = pb.WatchBatchRequest(batch_id=batch_id, after_revision=after_revision)
+            at = self._at
             try:
-                for change in self._service.WatchBatch(request, metadata=self._metadata):
+                for change in self._services[at].WatchBatch(request, metadata=self._metadata):
                     after_revision = change.batch.revision
-                    retries = 0
+                    attempts = _Attempts()
                     yield change.batch
                 return
             except grpc.RpcError as error:
-                _wait(error, retries)
-                retries += 1
+                self._go_on_after(error, at, attempts)
 
     def list(
         self, *, rollup: str = "", statuses: Sequence[pb.BatchStatus.ValueType] = (), label: str = ""
@@ -246,7 +267,7 @@ class Client:
             request = pb.ListBatchesRequest(
                 page_size=PAGE_SIZE, page_token=token, rollup=rollup, statuses=statuses, label=label
             )
-            page = self._call(lambda: self._service.ListBatches(request, CALL_SECONDS_MAX, self._metadata))
+            page = self._call(lambda service: service.ListBatches(request, CALL_SECONDS_MAX, self._metadata))
             yield from page.batches
             token = page.next_page_token
             if not token:
@@ -255,16 +276,59 @@ class Client:
     def proof(self, batch_id: str) -> pb.GetProofResponse:
         """The proof of a batch that is proven."""
         request = pb.GetProofRequest(batch_id=batch_id)
-        return self._call(lambda: self._service.GetProof(request, CALL_SECONDS_MAX, self._metadata))
+        return self._call(lambda service: service.GetProof(request, CALL_SECONDS_MAX, self._metadata))
 
-    def _call(self, call: Callable[[], _T]) -> _T:
-        retries = 0
+    def _call(self, call: Callable[[rpc.ProverServiceStub], _T]) -> _T:
+        attempts = _Attempts()
         while True:
+            at = self._at
             try:
-                return call()
+                return call(self._services[at])
             except grpc.RpcError as error:
-                _wait(error, retries)
-                retries += 1
+                self._go_on_after(error, at, attempts)
+
+    def _go_on_after(self, error: grpc.RpcError, at: int, attempts: _Attempts) -> None:
+        """Waits for as long as helps after a call of that coordinator has failed, and turns to another where that may; or raises what the
+        service said.
+        """
+        said = ServiceError.of(error)
+        pause = attempts.pause(said)
+        if pause is None:
+            raise said from error
+        time.sleep(pause)
+        # Where another call has turned already, that holds.
+        if said.is_unreachable and self._at == at:
+            self._at = self._other(at, said)
+
+    def _other(self, at: int, said: ServiceError) -> int:
+        """The coordinator that is said to lead, if it is one of these and not that one; else the one after it."""
+        try:
+            leader = self._urls.index(_origin(said.metadata.get("leader", "")))
+        except ValueError:
+            leader = at
+        return leader if leader != at else (at + 1) % len(self._urls)
+
+
+class _Attempts:
+    """The attempts of one call."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        #: When the service last answered.
+        self._answered = self._started
+
+    def pause(self, said: ServiceError) -> float | None:
+        """Seconds before the next attempt, after one that failed; none when the call is given up."""
+        now, pause = time.monotonic(), said.wait_seconds
+        if pause is None:
+            return None
+        if said.is_unreachable:
+            left = self._answered + PATIENCE_SECONDS - now
+        else:
+            self._answered = now
+            left = self._started + BUSY_SECONDS_MAX - now
+        # The last attempt is at the limit.
+        return min(pause, left) if left > 0 else None
 
 
 def proof_file(proof: pb.GetProofResponse) -> dict[str, object]:
@@ -297,9 +361,9 @@ def _read(path: str | None) -> bytes | None:
         return file.read()
 
 
-def _wait(error: grpc.RpcError, retries: int) -> None:
-    """Waits for as long as helps after a call has failed, or raises what the service said."""
-    said = ServiceError.of(error)
-    if said.wait_seconds is None or retries >= RETRIES_MAX:
-        raise said from error
-    time.sleep(said.wait_seconds)
+def _origin(url: str) -> tuple[str, str]:
+    """Scheme, and host with port, of a coordinator's URL."""
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError(f"{url}: expected http:// or https://, and a host")
+    return parts.scheme, parts.netloc

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -19,8 +20,8 @@ import {
 import * as rpc from "../dist/gen/rpc.js";
 import { toBytes } from "../field.mjs";
 
-const server = new grpc.Server();
-const seen = { chunks: [], submissions: 0, watches: [], tokens: [], pages: [] };
+const servers = [];
+let seen;
 let url;
 let directory;
 
@@ -36,7 +37,15 @@ function refused(code, message, details) {
   return { code, details: message, metadata };
 }
 
-const service = {
+/** What a coordinator that stands by says of another that leads, empty where none does. */
+const notLeader = (leader) =>
+  refused(grpc.status.UNAVAILABLE, "stands by", {
+    ErrorInfo: { reason: "NOT_LEADER", domain: "prover.zkrollup", metadata: { leader } },
+    RetryInfo: { retryDelay: { seconds: 0n, nanos: 1_000_000 } },
+  });
+
+/** A service that notes what it sees. It stands by where it has been told who leads. */
+const service = (seen) => ({
   submitBatch(call, answer) {
     let header;
     const chunks = [];
@@ -47,6 +56,7 @@ const service = {
       assert.equal(header.totalBytes, BigInt(content.length));
       seen.chunks = chunks.map(({ length }) => length);
       seen.submissions += 1;
+      if (seen.leader !== undefined) return answer(notLeader(seen.leader));
       // Once it is away, and once it is full.
       if (header.requestId === "again" && seen.submissions === 1) {
         return answer({ code: grpc.status.UNAVAILABLE, details: "stopping" });
@@ -62,6 +72,10 @@ const service = {
   watchBatch(call) {
     const { batchId, afterRevision } = call.request;
     seen.watches.push(afterRevision);
+    if (seen.leader !== undefined) {
+      call.write({ batch: BatchInfo.fromPartial({ batchId, revision: 8n }) });
+      return call.emit("error", { code: grpc.status.UNAVAILABLE, details: "stopping" });
+    }
     if (batchId === "unknown") return call.emit("error", { code: grpc.status.NOT_FOUND, details: "no such batch" });
     if (afterRevision === 0n) {
       call.write({ batch: BatchInfo.fromPartial({ batchId, revision: 7n, status: BatchStatus.BATCH_STATUS_PROVING }) });
@@ -78,6 +92,7 @@ const service = {
     answer(null, { batches: batches.map((batchId) => BatchInfo.fromPartial({ batchId })), nextPageToken });
   },
   getBatch(call, answer) {
+    seen.asked += 1;
     const details = {
       ErrorInfo: { reason: "BAD", domain: "prover.zkrollup", metadata: { rule: "P-4.4.5" } },
       BadRequest: { fieldViolations: [{ field: "batch.operations[3].signature", description: "another" }] },
@@ -88,23 +103,41 @@ const service = {
     answer(refused(grpc.status.INVALID_ARGUMENT, "refused", details));
   },
   getInfo(call, answer) {
+    seen.asked += 1;
     seen.tokens.push(...call.metadata.get("authorization"));
     answer(null, GetInfoResponse.fromPartial({}));
   },
-};
+});
 
-before(async () => {
-  directory = await mkdtemp(join(tmpdir(), "client-"));
-  server.addService(ProverServiceService, service);
+/** Starts a service; its URL, and what it sees. */
+async function start() {
+  const seen = { leader: undefined, asked: 0, chunks: [], submissions: 0, watches: [], tokens: [], pages: [] };
+  const server = new grpc.Server();
+  servers.push(server);
+  server.addService(ProverServiceService, service(seen));
   const port = await new Promise((resolve, reject) => {
     const bound = (error, port) => (error ? reject(error) : resolve(port));
     server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), bound);
   });
-  url = `http://127.0.0.1:${port}`;
+  return { url: `http://127.0.0.1:${port}`, seen };
+}
+
+/** Three services, and a client of them. */
+async function several(t, options = {}) {
+  const all = [await start(), await start(), await start()];
+  const [first, second, third] = all.map(({ url }) => url);
+  const client = await Client.connect(`${first}, ${second}/,${third}`, {}, options);
+  t.after(() => client.close());
+  return { client, urls: [first, second, third], seen: all.map(({ seen }) => seen) };
+}
+
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), "client-"));
+  ({ url, seen } = await start());
 });
 
 after(async () => {
-  server.forceShutdown();
+  for (const server of servers) server.forceShutdown();
   await rm(directory, { recursive: true });
 });
 
@@ -178,4 +211,93 @@ test("a token goes with each call, and a URL of another scheme is refused", asyn
   client.close();
   assert.deepEqual(seen.tokens, ["Bearer s3cret"]);
   await assert.rejects(Client.connect("ftp://127.0.0.1"), /ftp:\/\/127.0.0.1: expected http:\/\/ or https:\/\//);
+});
+
+test("one that stands by is read from, and the leader that it names is turned to and stayed with", async (t) => {
+  const { client, urls, seen } = await several(t);
+  seen[0].leader = `${urls[2]}/`;
+  await client.info();
+  assert.equal(seen[0].asked, 1);
+  for (const name of ["one", "two"]) assert.equal((await client.submit(name, { number: 6n })).batch.batchId, name);
+  await client.info();
+  assert.deepEqual(
+    seen.map(({ submissions, asked }) => [submissions, asked]),
+    [
+      [1, 1],
+      [0, 0],
+      [2, 1],
+    ],
+  );
+});
+
+test("a leader that is none of those given is never called, but the next is", async (t) => {
+  const stranger = await start();
+  for (const leader of [stranger.url, "", "nonsense", "itself"]) {
+    const { client, urls, seen } = await several(t);
+    seen[0].leader = leader === "itself" ? urls[0] : leader;
+    await client.submit("one", { number: 6n });
+    const submissions = seen.map(({ submissions }) => submissions);
+    assert.deepEqual([submissions, stranger.seen.submissions], [[1, 1, 0], 0], leader);
+  }
+});
+
+test("one that is gone, or takes connections and does not answer, is turned from", async (t) => {
+  for (const listens of [true, false]) {
+    const taken = [];
+    const held = createServer((socket) => taken.push(socket));
+    await new Promise((resolve) => held.listen(0, "127.0.0.1", resolve));
+    const { port } = held.address();
+    const close = () => new Promise((resolve) => held.close(resolve));
+    if (!listens) await close();
+    const other = await start();
+    const client = await Client.connect(`http://127.0.0.1:${port},${other.url}`, {}, { connectMs: 300 });
+    t.after(() => client.close());
+    await client.submit("one", { number: 6n });
+    await client.info();
+    assert.deepEqual([other.seen.submissions, other.seen.asked], [1, 1]);
+    for (const socket of taken) socket.destroy();
+    if (listens) await close();
+  }
+});
+
+test("what another would not answer otherwise is not asked elsewhere", async (t) => {
+  const { client, seen } = await several(t);
+  await assert.rejects(client.batch("b1"), { code: "INVALID_ARGUMENT" });
+  assert.deepEqual(
+    seen.map(({ asked }) => asked),
+    [1, 0, 0],
+  );
+  // Away, then full, which is waited for where it is said.
+  seen[1].submissions = 1;
+  await client.submit("again", { number: 6n });
+  assert.deepEqual(
+    seen.map(({ submissions }) => submissions),
+    [1, 3, 0],
+  );
+});
+
+test("a watch goes on at another, from the last revision", async (t) => {
+  const { client, seen } = await several(t);
+  seen[0].leader = "";
+  const revisions = [];
+  for await (const { revision } of client.watch("b1", 5n)) revisions.push(revision);
+  assert.deepEqual(revisions, [8n, 9n]);
+  assert.deepEqual(
+    seen.map(({ watches }) => watches),
+    [[5n], [8n], []],
+  );
+});
+
+test("while nobody leads, all are asked until patience ends", async (t) => {
+  const { client, seen } = await several(t, { patienceMs: 1_700 });
+  for (const each of seen) each.leader = "";
+  await assert.rejects(client.submit("one", { number: 6n }), { reason: "NOT_LEADER", metadata: { leader: "" } });
+  assert.ok(seen.every(({ submissions }) => submissions > 0));
+});
+
+test("an URL among several that is none is refused", async () => {
+  for (const wrong of ["", "ftp://127.0.0.1", "http://", "127.0.0.1:7400"]) {
+    const refusal = { message: `${wrong}: expected http:// or https://, and a host` };
+    await assert.rejects(Client.connect(`${url},${wrong}`), refusal);
+  }
 });

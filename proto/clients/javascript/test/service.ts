@@ -1,5 +1,5 @@
-// Against a running service, which is started again meanwhile: `node service.js URL CA TOKEN BATCH_FILE REQUEST_ID PROOF_FILE`. Prints one JSON
-// object a line: what a refusal carries, that the batch is watched, what came of it.
+// Against a running service, which is started again meanwhile: `node service.js URL[,URL...] CA TOKEN BATCH_FILE REQUEST_ID PROOF_FILE`.
+// Prints one JSON object a line: what a refusal carries, that the batch is watched, what came of it.
 
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
@@ -16,7 +16,7 @@ tell({ refusal: await refusal() });
 
 const bytes = await readFile(batchFile);
 const batch = decodeBatch(bytes);
-const { batch: submitted } = await client.submit(requestId, bytes);
+const { batch: submitted } = await client.submit(requestId, bytes, { priority: 1, labels: ["clients"] });
 assert.ok(submitted);
 const statuses: BatchStatus[] = [];
 let last: BatchInfo | undefined;
@@ -31,7 +31,7 @@ assert.deepEqual(last, await client.batch(submitted.batchId));
 
 const again = await client.submit(requestId, batch);
 const listed: string[] = [];
-for await (const { batchId } of client.list()) listed.push(batchId);
+for await (const { batchId } of client.list({ label: "clients" })) listed.push(batchId);
 const proof = await client.proof(submitted.batchId);
 assert.deepEqual(proof.newRoot, batch.newRoot);
 await writeFile(file, JSON.stringify(proofFile(proof)));
