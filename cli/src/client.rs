@@ -207,7 +207,7 @@ impl Client {
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
         let started = Instant::now();
-        let mut attempts = Attempts::new(self.patience);
+        let mut attempts = Attempts::new(self.patience, self.connector.count());
         loop {
             let url = self.connector.url().clone();
             let status = match call().await {
@@ -317,14 +317,17 @@ struct Attempts {
     patience: Duration,
     /// When it last answered.
     answered: Duration,
+    /// Coordinators that were not tried yet.
+    untried: usize,
     /// Whether it ever answered that it is busy.
     busy: bool,
 }
 
 impl Attempts {
-    fn new(patience: Duration) -> Self {
+    fn new(patience: Duration, coordinators: usize) -> Self {
         Self {
             patience,
+            untried: coordinators,
             answered: Duration::ZERO,
             busy: false,
         }
@@ -332,7 +335,10 @@ impl Attempts {
 
     /// The pause before the next attempt, after one that ended at `now`; none when the call is given up.
     fn pause(&mut self, prospect: Prospect, now: Duration) -> Option<Duration> {
+        self.untried = self.untried.saturating_sub(1);
         let (pause, left) = match prospect {
+            // One that is silent takes longer than patience lasts, and the next may serve.
+            Prospect::Unreachable(_) if self.untried > 0 => return Some(PAUSE_MIN),
             Prospect::Unreachable(pause) => (pause, self.patience.saturating_sub(now - self.answered)),
             Prospect::Busy(pause) => {
                 (self.answered, self.busy) = (now, true);
@@ -414,7 +420,7 @@ mod tests {
 
     /// Attempts that all end the same and take no time; returns when each was made.
     fn course(patience: Duration, prospect: Prospect) -> Vec<u64> {
-        let mut attempts = Attempts::new(patience);
+        let mut attempts = Attempts::new(patience, 1);
         let mut at = vec![Duration::ZERO];
         while let Some(pause) = attempts.pause(prospect, at[at.len() - 1]) {
             at.push(at[at.len() - 1] + pause);
@@ -440,8 +446,19 @@ mod tests {
     }
 
     #[test]
+    fn each_of_several_coordinators_is_tried_however_long_the_others_were_silent() {
+        let mut attempts = Attempts::new(2 * SECOND, 3);
+        let unreachable = Prospect::Unreachable(SECOND);
+        assert_eq!(attempts.pause(unreachable, 20 * SECOND), Some(PAUSE_MIN));
+        assert_eq!(attempts.pause(unreachable, 40 * SECOND), Some(PAUSE_MIN));
+        assert_eq!(attempts.pause(unreachable, 60 * SECOND), None);
+        let mut attempts = Attempts::new(2 * SECOND, 3);
+        assert_eq!(attempts.pause(Prospect::Refused, SECOND), None);
+    }
+
+    #[test]
     fn patience_begins_anew_when_the_coordinator_answers_that_it_is_busy() {
-        let mut attempts = Attempts::new(2 * SECOND);
+        let mut attempts = Attempts::new(2 * SECOND, 1);
         assert_eq!(attempts.pause(Prospect::Busy(SECOND), 100 * SECOND), Some(SECOND));
         let unreachable = Prospect::Unreachable(SECOND);
         assert_eq!(attempts.pause(unreachable, 101 * SECOND), Some(SECOND));

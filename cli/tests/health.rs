@@ -123,3 +123,13 @@ fn a_probe_asks_a_coordinator_with_tls_and_shows_nothing() {
     let (code, said) = asked(&at);
     assert_eq!(code, 6, "{said}");
 }
+
+#[test]
+fn a_coordinator_that_says_nothing_is_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    // Connections are taken up by the system, and nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let urls = format!("http://{},{}", silent.local_addr().unwrap(), service.url);
+    run(program().args(["info", "--coordinator", &urls]), "");
+}

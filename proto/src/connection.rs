@@ -38,6 +38,8 @@ pub use fault::Fault;
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// A connection over which nothing comes is asked for a sign of life this often, and given up without one.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// The same where there are others to turn to.
+const KEEP_ALIVE_AMONG_OTHERS: Duration = Duration::from_secs(4);
 /// Most bytes of a token.
 pub const TOKEN_BYTES_MAX: usize = 512;
 
@@ -254,12 +256,16 @@ impl Connector {
         if credentials.token.is_some() && credentials.identity.is_some() {
             return Err(ConnectError::TwoIdentities);
         }
+        let keep_alive = match urls.len() {
+            1 => KEEP_ALIVE,
+            _ => KEEP_ALIVE_AMONG_OTHERS,
+        };
         let connector = Self {
             urls,
             at: Arc::default(),
             credentials,
             noted: Noted::default(),
-            keep_alive: KEEP_ALIVE,
+            keep_alive,
         };
         for url in &connector.urls {
             connector.dialer(url)?;
@@ -273,9 +279,14 @@ impl Connector {
         &self.urls[self.at.load(Ordering::Relaxed) % self.urls.len()]
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.urls.len()
+    }
+
     /// Whether there are others.
     pub fn has_others(&self) -> bool {
-        self.urls.len() > 1
+        self.count() > 1
     }
 
     /// Turns to another coordinator, since the one at `url` could not be reached or does not serve: to the one that it says leads, if
@@ -641,6 +652,9 @@ mod tests {
             .unwrap();
         let mut connector = Connector::new(url, Credentials::default()).unwrap();
         assert_eq!(connector.keep_alive, KEEP_ALIVE);
+        let others = vec![connector.url().clone(); 2];
+        let among_others = Connector::any(others, Credentials::default()).unwrap();
+        assert_eq!(among_others.keep_alive, KEEP_ALIVE_AMONG_OTHERS);
         connector.keep_alive = Duration::from_millis(200);
         for calls in [true, false] {
             let accepted = tokio::spawn({

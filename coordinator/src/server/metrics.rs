@@ -125,8 +125,8 @@ fn add(observed: &Observed, page: &mut Page) {
     page.number(&LEADS, &[], f64::from(leads));
     if leads {
         page.number(&PAUSED, &[], f64::from(observed.load.paused));
-        page.number(&SUSPENDED, &[], f64::from(observed.suspended));
     }
+    page.number(&SUSPENDED, &[], f64::from(observed.suspended));
     for (work, times) in &observed.own {
         page.histogram(&OWN_SECONDS, &[work], times);
     }

@@ -26,7 +26,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Observed {
     /// When.
     pub at: Instant,
-    /// Where the coordinator that leads is reached, if it is not this one. Empty where nobody does.
+    /// Where the coordinator that leads is reached, if it is not this one. Empty where nobody does, or that is not known.
     pub leader: Option<String>,
     /// What has come to pass.
     pub numbers: Numbers,

@@ -314,7 +314,7 @@ export class Client {
   }
 
   #attempts(): Attempts {
-    return new Attempts(this.#options.patienceMs ?? PATIENCE_MS);
+    return new Attempts(this.#options.patienceMs ?? PATIENCE_MS, this.#coordinators.length);
   }
 
   /**
@@ -387,17 +387,23 @@ function* parts(header: Header, bytes: Buffer): Generator<SubmitBatchRequest> {
 class Attempts {
   readonly #patienceMs: number;
   readonly #started = performance.now();
+  /** Coordinators that were not tried yet. */
+  #untried: number;
   /** When the service last answered. */
   #answered = this.#started;
 
-  constructor(patienceMs: number) {
+  constructor(patienceMs: number, coordinators: number) {
     this.#patienceMs = patienceMs;
+    this.#untried = coordinators;
   }
 
   /** Milliseconds before the next attempt, after one that failed; none when the call is given up. */
   pauseMs(said: ServiceError): number | undefined {
     const [now, pause] = [performance.now(), said.waitMs];
     if (pause === undefined) return undefined;
+    this.#untried = Math.max(this.#untried - 1, 0);
+    // One that is silent takes longer than patience lasts, and the next may serve.
+    if (said.isUnreachable && this.#untried > 0) return PAUSE_MS_MIN;
     if (!said.isUnreachable) this.#answered = now;
     const end = said.isUnreachable ? this.#answered + this.#patienceMs : this.#started + BUSY_MS_MAX;
     // The last attempt is at the limit.

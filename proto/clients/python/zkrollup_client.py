@@ -245,14 +245,14 @@ class Client:
         A connection that breaks, or a service that starts again, is waited for, and the watch goes on from the last revision seen, of
         several coordinators at another.
         """
-        attempts = _Attempts()
+        attempts = _Attempts(len(self._urls))
         while True:
             request = pb.WatchBatchRequest(batch_id=batch_id, after_revision=after_revision)
             at = self._at
             try:
                 for change in self._services[at].WatchBatch(request, metadata=self._metadata):
                     after_revision = change.batch.revision
-                    attempts = _Attempts()
+                    attempts = _Attempts(len(self._urls))
                     yield change.batch
                 return
             except grpc.RpcError as error:
@@ -279,7 +279,7 @@ class Client:
         return self._call(lambda service: service.GetProof(request, CALL_SECONDS_MAX, self._metadata))
 
     def _call(self, call: Callable[[rpc.ProverServiceStub], _T]) -> _T:
-        attempts = _Attempts()
+        attempts = _Attempts(len(self._urls))
         while True:
             at = self._at
             try:
@@ -312,7 +312,9 @@ class Client:
 class _Attempts:
     """The attempts of one call."""
 
-    def __init__(self) -> None:
+    def __init__(self, coordinators: int) -> None:
+        #: Coordinators that were not tried yet.
+        self._untried = coordinators
         self._started = time.monotonic()
         #: When the service last answered.
         self._answered = self._started
@@ -322,6 +324,10 @@ class _Attempts:
         now, pause = time.monotonic(), said.wait_seconds
         if pause is None:
             return None
+        self._untried = max(self._untried - 1, 0)
+        if said.is_unreachable and self._untried > 0:
+            # One that is silent takes longer than patience lasts, and the next may serve.
+            return PAUSE_SECONDS_MIN
         if said.is_unreachable:
             left = self._answered + PATIENCE_SECONDS - now
         else:

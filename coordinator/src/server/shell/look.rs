@@ -21,10 +21,11 @@ use crate::{
 impl Shell {
     /// What there is to see now, whether the store is waited for or not.
     pub(in crate::server) fn observe(&self, last: Option<&Observed>, listed: bool) -> Observed {
-        let counted = self.accounts();
+        // One that may have been followed by another counts nothing that the other counts.
+        let is_current = self.standing.leads() && self.store().is_current();
         let mut observed = self.peek(|core, now| Observed {
             at: Instant::now(),
-            leader: self.standing.other(),
+            leader: self.standing.other().or_else(|| (!is_current).then(String::new)),
             numbers: core.tally().numbers.clone(),
             load: core.load(now),
             suspended: false,
@@ -37,7 +38,7 @@ impl Shell {
             }),
         });
         observed.suspended = *self.suspended.borrow();
-        observed.accounts = counted.or(last.and_then(|last| last.accounts));
+        observed.accounts = self.accounts().or(last.and_then(|last| last.accounts));
         observed.own = self.meters.times();
         observed
     }

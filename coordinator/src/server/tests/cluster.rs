@@ -251,6 +251,7 @@ async fn what_the_service_does_is_shown_by_the_leader_alone() {
     .await;
     let own = [
         "rollup_prover_leads",
+        "rollup_prover_store_suspended",
         "rollup_prover_own_seconds",
         "rollup_prover_artifact_seconds",
         "rollup_prover_artifact_failures_total",
