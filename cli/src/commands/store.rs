@@ -1,6 +1,7 @@
 //! What is done to a coordinator's store while none has it: a backup, and the way back.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use coordinator::store::{
@@ -14,8 +15,8 @@ use crate::args::{BackupArgs, RestoreArgs, StoreArgs};
 use crate::output;
 use crate::progress::{self, Progress};
 
-/// Parts of a step that are told of, where lines tell it.
-const PARTS: u64 = 10;
+/// Shortest time between two lines that tell how far a step is.
+const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Copies a store into a file.
 ///
@@ -98,11 +99,17 @@ fn tell(what: &str, file: &Path, summary: &Summary, as_json: bool) -> Result<()>
 struct Shown<'a> {
     progress: &'a Progress,
     step: Option<(&'static str, progress::Step)>,
+    pace: Pace,
 }
 
 impl<'a> Shown<'a> {
     fn new(progress: &'a Progress) -> Self {
-        Self { progress, step: None }
+        let pace = Pace::default();
+        Self {
+            progress,
+            step: None,
+            pace,
+        }
     }
 
     fn show(&mut self, Step { what, done, of }: Step) {
@@ -113,15 +120,13 @@ impl<'a> Shown<'a> {
                 of => self.progress.counted(what, of),
             };
             self.step = Some((what, step));
+            // That it begins was just told.
+            self.pace.last = Some(Instant::now());
         }
         let Some((_, step)) = &mut self.step else { return };
-        match of {
-            0 => step.set(done, ""),
-            // Not a line for each of millions.
-            of if self.progress.is_drawn() || done * PARTS / of != done.saturating_sub(1) * PARTS / of => {
-                step.set(done, "");
-            }
-            _ => {}
+        // Not a line for each of millions.
+        if self.progress.is_drawn() || self.pace.is_time(Instant::now()) {
+            step.set(done, "");
         }
     }
 
@@ -129,5 +134,40 @@ impl<'a> Shown<'a> {
         if let Some((_, step)) = self.step.take() {
             step.finish("");
         }
+    }
+}
+
+/// When the next line is due.
+#[derive(Default)]
+struct Pace {
+    /// When the last one was.
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// Whether a line is due; then it counts as told.
+    fn is_time(&mut self, now: Instant) -> bool {
+        let is_time = self
+            .last
+            .is_none_or(|last| now.duration_since(last) >= LINE_EVERY);
+        if is_time {
+            self.last = Some(now);
+        }
+        is_time
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_at_their_pace_however_many_parts_there_are() {
+        let start = Instant::now();
+        let mut pace = Pace { last: Some(start) };
+        let told: Vec<u64> = (0..20_000)
+            .filter(|ms| pace.is_time(start + Duration::from_millis(*ms)))
+            .collect();
+        assert_eq!(told, [5_000, 10_000, 15_000]);
     }
 }
