@@ -97,15 +97,37 @@ pub struct RollupChange {
     pub paused: Option<bool>,
 }
 
+/// In what the rollup that is here is not the one that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: expected {expected}, found {found}")]
+pub struct Difference {
+    /// The field of the header.
+    pub field: &'static str,
+    /// What the rollup has.
+    pub expected: String,
+    /// What is asked for.
+    pub found: String,
+}
+
 /// Why a rollup is not created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CreateError {
     /// The name is another's.
-    #[error("the name {0:?} is another rollup's")]
-    NameTaken(String),
+    #[error("the name {name:?} is another rollup's: {difference}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// What of its chain and contract is another.
+        difference: Difference,
+    },
     /// The contract's rollup is here.
-    #[error("the rollup of that contract is here already, under the name {0:?}")]
-    IsHere(String),
+    #[error("the rollup of that contract is here already, as {name:?}: {difference}")]
+    IsHere {
+        /// Its name.
+        name: String,
+        /// What of it is another.
+        difference: Difference,
+    },
     /// One of that name or contract is neither whole nor gone.
     #[error(
         "rollup {0:?}, of that name or contract, is being made, or goes since whoever made it has ended; try again"
@@ -189,6 +211,31 @@ impl RollupRecord {
     /// Whether its name and contract are its own.
     pub fn is_here(&self) -> bool {
         matches!(self.status, RollupStatus::Making | RollupStatus::Live)
+    }
+
+    /// The first thing in which it is not what is asked for.
+    fn difference(&self, asked: &NewRollup) -> Option<Difference> {
+        let snapshot = |digest: Option<[u8; 32]>| digest.map_or_else(|| "none".to_owned(), hex::encode);
+        let tenant = |tenant: &Tenant| match tenant.0.as_str() {
+            "" => "every tenant".to_owned(),
+            name => format!("{name:?}"),
+        };
+        let (own, other) = (self.id(), asked.rollup_id);
+        [
+            ("chain_id", own.chain_id.to_string(), other.chain_id.to_string()),
+            ("contract", hex::encode(own.contract), hex::encode(other.contract)),
+            ("name", format!("{:?}", self.name), format!("{:?}", asked.name)),
+            ("tenant", tenant(&self.tenant), tenant(&asked.tenant)),
+            ("weight", self.weight.to_string(), asked.weight.to_string()),
+            ("snapshot_sha256", snapshot(self.digest), snapshot(asked.digest)),
+        ]
+        .into_iter()
+        .find(|(_, expected, found)| expected != found)
+        .map(|(field, expected, found)| Difference {
+            field,
+            expected,
+            found,
+        })
     }
 }
 
@@ -293,7 +340,8 @@ impl Core {
         self.rollups.get(&number).map_or(0, Rollup::open_batches)
     }
 
-    /// Begins to make a rollup: its name and contract are its own from now on, and it takes batches once it is live.
+    /// Begins to make a rollup: its name and contract are its own from now on, and it takes batches once it is live. Idempotent: one that
+    /// is here, live and just that, is answered.
     ///
     /// # Errors
     /// See [`CreateError`]; then nothing changes.
@@ -302,7 +350,9 @@ impl Core {
         now: UnixMs,
         new: NewRollup,
     ) -> Result<(RollupNumber, Output), CreateError> {
-        self.may_create(&new.name, new.rollup_id, new.weight)?;
+        if let Some(number) = self.may_create(&new)? {
+            return Ok((number, Output::default()));
+        }
         let number = self
             .rollups
             .last_key_value()
@@ -314,30 +364,37 @@ impl Core {
         Ok((number, output))
     }
 
-    /// Whether a rollup of that name, contract and weight may be created.
+    /// Whether a rollup may be created, of which the beginning need not be known yet; the one that is live and just that, if it was
+    /// created before.
     ///
     /// # Errors
     /// See [`CreateError`].
-    pub fn may_create(&self, name: &str, id: RollupId, weight: u32) -> Result<(), CreateError> {
-        check_name(name)?;
-        check_weight(weight)?;
+    pub fn may_create(&self, new: &NewRollup) -> Result<Option<RollupNumber>, CreateError> {
+        check_name(&new.name)?;
+        check_weight(new.weight)?;
+        let id = new.rollup_id;
         if id.contract == [0; 20] {
             return Err(CreateError::NoContract);
         }
         let mut here = self.rollups().filter(|record| record.is_here());
-        if let Some(other) = here.find(|record| record.name == name || record.id() == id) {
+        if let Some(other) = here.find(|record| record.name == new.name || record.id() == id) {
             let name = other.name.clone();
+            if !other.is_live() {
+                return Err(CreateError::Unfinished(name));
+            }
+            let Some(difference) = other.difference(new) else {
+                return Ok(Some(other.number));
+            };
             return Err(match other.id() == id {
-                _ if !other.is_live() => CreateError::Unfinished(name),
-                true => CreateError::IsHere(name),
-                false => CreateError::NameTaken(name),
+                true => CreateError::IsHere { name, difference },
+                false => CreateError::NameTaken { name, difference },
             });
         }
         let all = self.rollups().count();
         let last = self.rollups.last_key_value().map_or(0, |(last, _)| last.0);
         match all >= ROLLUPS_MAX || last + 1 >= RollupNumber::MAX {
             true => Err(CreateError::TooMany(all)),
-            false => Ok(()),
+            false => Ok(None),
         }
     }
 

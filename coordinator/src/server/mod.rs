@@ -43,6 +43,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{
     access::{
+        Access,
         gate::{Gate, Gated},
         quota::Meter,
     },
@@ -318,7 +319,7 @@ impl Coordinator {
         let artifacts = Arc::clone(&config.artifacts.meters);
         let lookout = look_out(Arc::clone(&shell), Arc::clone(&about), artifacts, metrics, status);
         let lookout = tokio::spawn(lookout);
-        let services = services(&shell, about, keyring, &meter, &config)
+        let services = services(&shell, about, keyring, (&meter, &in_force.access), &config)
             .add_service(reading!(health_service.send_compressed(Gzip)));
         let standing = Arc::clone(shell.standing());
         let gate = Gate::new(Arc::clone(&in_force.access), meter, &config.quotas, standing);
@@ -441,7 +442,7 @@ fn services(
     shell: &Arc<Shell>,
     about: Arc<About>,
     keyring: Arc<Keyring>,
-    meter: &Arc<Meter>,
+    (meter, access): (&Arc<Meter>, &Arc<Access>),
     config: &Config,
 ) -> Routes {
     // Older clients know the interface by its first name only.
@@ -452,7 +453,7 @@ fn services(
     };
     let reflected = "the descriptor sets are those of the build";
     let (reflection_v1, reflection_v1alpha) = (reflection().build_v1(), reflection().build_v1alpha());
-    let operator = OperatorServer::new(Arc::clone(shell), config);
+    let operator = OperatorServer::new(Arc::clone(shell), Arc::clone(access), config);
     let prover = ProverServer::new(Arc::clone(shell), about, Arc::clone(meter), config);
     let worker = WorkerServer::new(Arc::clone(shell), keyring, config);
     let reflection_v1 = reflection_v1.expect(reflected).send_compressed(Gzip);

@@ -9,9 +9,9 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, codegen::Bytes};
 
 use super::{
-    access::gate::Caller,
+    access::{Access, gate::Caller},
     prover_service::{page_size, parse},
-    rollup_creation::{self, Landing},
+    rollup_creation::{self, Asked, Landing},
     shell::{RollupFailure, Shell, Unread},
     status::{Unavailable, bad_field, exhausted, no_batch, no_task_input, no_worker},
     view::{batch_info, batch_summary, reason, rollup_info, task_kind, worker_info},
@@ -33,15 +33,17 @@ const INPUT_BUFFER: usize = 2;
 
 pub(super) struct OperatorServer {
     shell: Arc<Shell>,
+    access: Arc<Access>,
     landing: Landing,
     inputs: Arc<Semaphore>,
 }
 
 impl OperatorServer {
-    pub(super) fn new(shell: Arc<Shell>, config: &Config) -> Self {
+    pub(super) fn new(shell: Arc<Shell>, access: Arc<Access>, config: &Config) -> Self {
         let idle = Duration::from_millis(config.submission_idle_ms_max);
         Self {
             shell,
+            access,
             landing: Landing::new(&config.store, idle),
             inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
         }
@@ -224,9 +226,17 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
         request: Request<Streaming<v1::CreateRollupRequest>>,
     ) -> Result<Response<v1::CreateRollupResponse>, Status> {
         let caller = Caller::of(request.extensions());
-        let (new, state) = tokio::select! {
+        let policy = self.access.policy();
+        let asked = tokio::select! {
             () = self.shell.stopping().cancelled() => return Err(Unavailable::Stopping.into()),
-            received = self.landing.receive(&self.shell, request.into_inner()) => received?,
+            received = self.landing.receive(&self.shell, &policy, request.into_inner()) => received?,
+        };
+        let (new, state) = match asked {
+            Asked::New(new, state) => (new, *state),
+            Asked::Here(number) => {
+                let rollup = Some(self.rollup_info(number).await?);
+                return Ok(Response::new(v1::CreateRollupResponse { rollup }));
+            }
         };
         // From here on it is carried through, whether or not the caller still waits.
         let held = Arc::clone(&caller.held);
@@ -258,7 +268,7 @@ impl v1::operator_service_server::OperatorService for OperatorServer {
             return Err(bad_field("MALFORMED_FIELD", "weight", expected, "neither"));
         }
         let tenant = tenant
-            .map(|name| rollup_creation::tenant("tenant", &name))
+            .map(|name| rollup_creation::tenant("tenant", &name, &self.access.policy()))
             .transpose()?;
         let change = RollupChange {
             weight,

@@ -17,13 +17,14 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tonic::{Status, Streaming};
 
 use super::{
+    access::Policy,
     shell::Shell,
-    status::{bad_field, bad_stream, exhausted, not_kept, shown},
+    status::{bad_field, bad_stream, exhausted, not_kept, shown, some_of},
     undecodable::unread,
 };
 use crate::{
     core::{
-        id::Tenant,
+        id::{RollupNumber, Tenant},
         rollup::{CreateError, NewRollup, check_name, check_weight},
     },
     snapshot::{self, Beginning, SnapshotError},
@@ -42,6 +43,14 @@ pub(super) struct Landing {
     /// Longest time between two messages.
     idle: Duration,
     lock: Arc<Mutex<()>>,
+}
+
+/// What a stream asks for.
+pub(super) enum Asked {
+    /// A rollup that is to be made, and the state that it begins with.
+    New(NewRollup, Box<State>),
+    /// One that is here, and just what is asked for.
+    Here(RollupNumber),
 }
 
 /// A snapshot's file, which goes when nobody needs it any more.
@@ -66,12 +75,14 @@ impl Landing {
         }
     }
 
-    /// Reads a stream to its end: the rollup that it announces, and the state that this begins with.
+    /// Reads a stream to its end: the rollup that it announces, and the state that this begins with. Of one that is here it reads the
+    /// header alone.
     pub(super) async fn receive(
         &self,
         shell: &Arc<Shell>,
+        policy: &Policy,
         mut stream: Streaming<v1::CreateRollupRequest>,
-    ) -> Result<(NewRollup, State), Status> {
+    ) -> Result<Asked, Status> {
         use v1::create_rollup_request::Part;
         let Some(Part::Header(header)) = self.next(&mut stream).await? else {
             return Err(bad_stream(
@@ -82,11 +93,13 @@ impl Landing {
         let Announced {
             mut new,
             snapshot_sha256,
-        } = check(&header)?;
+        } = check(&header, policy)?;
         // Before gigabytes are taken for it.
-        let (name, id, weight) = (new.name.clone(), new.rollup_id, new.weight);
-        let may = shell.run(move |shell| shell.read(|core| core.may_create(&name, id, weight)));
-        may.await??.map_err(super::shell::RollupFailure::from)?;
+        let asked = new.clone();
+        let may = shell.run(move |shell| shell.read(|core| core.may_create(&asked)));
+        if let Some(number) = may.await??.map_err(super::shell::RollupFailure::from)? {
+            return Ok(Asked::Here(number));
+        }
         let Some(sha256) = snapshot_sha256 else {
             match self.next(&mut stream).await? {
                 None => {}
@@ -95,7 +108,7 @@ impl Landing {
             }
             let Beginning { start, state, .. } = Beginning::empty();
             new.start = start;
-            return Ok((new, state.expect("it was just made")));
+            return Ok(Asked::New(new, Box::new(state.expect("it was just made"))));
         };
         let longest = LANDING_MIN + Duration::from_secs(header.snapshot_bytes / BYTES_PER_SECOND_MIN);
         let landing = self.land(&mut stream, header.snapshot_bytes, sha256);
@@ -108,7 +121,8 @@ impl Landing {
         let Beginning { start, state, digest } =
             shell.run(read).await?.map_err(|error| no_snapshot(&error))?;
         (new.start, new.digest) = (start, digest);
-        Ok((new, state.expect("where nothing is known it was read")))
+        let state = state.expect("where nothing is known it was read");
+        Ok(Asked::New(new, Box::new(state)))
     }
 
     /// Takes the chunks of a snapshot.
@@ -215,7 +229,7 @@ struct Announced {
     snapshot_sha256: Option<[u8; 32]>,
 }
 
-fn check(header: &v1::CreateRollupHeader) -> Result<Announced, Status> {
+fn check(header: &v1::CreateRollupHeader, policy: &Policy) -> Result<Announced, Status> {
     let failed = |error: CreateError| Status::from(super::shell::RollupFailure::from(error));
     check_name(&header.name).map_err(failed)?;
     let weight = match header.weight {
@@ -259,28 +273,34 @@ fn check(header: &v1::CreateRollupHeader) -> Result<Announced, Status> {
             chain_id: header.chain_id,
             contract,
         },
-        tenant: tenant("header.tenant", &header.tenant)?,
+        tenant: tenant("header.tenant", &header.tenant, policy)?,
         weight,
         start: Beginning::empty().start,
-        digest: None,
+        digest: snapshot_sha256,
     };
     Ok(Announced { new, snapshot_sha256 })
 }
 
-/// A tenant by its name.
-pub(super) fn tenant(field: &str, name: &str) -> Result<Tenant, Status> {
+/// A tenant by its name: one whose sequencers the policy knows, as far as it knows any.
+pub(super) fn tenant(field: &str, name: &str, policy: &Policy) -> Result<Tenant, Status> {
     // As in the access file, and nothing that cannot be seen.
     let is_one =
         name.len() <= NAME_CHARS_MAX && name.trim() == name && one_line(name, NAME_CHARS_MAX) == name;
-    match is_one {
-        true => Ok(Tenant(name.into())),
-        false => Err(bad_field(
-            "MALFORMED_FIELD",
-            field,
-            format!(
-                "a tenant of the access file: at most {NAME_CHARS_MAX} bytes, all of them visible, none around it blank"
-            ),
-            shown(name),
-        )),
+    if !is_one {
+        let expected = format!(
+            "a tenant of the access file: at most {NAME_CHARS_MAX} bytes, all of them visible, none around it blank"
+        );
+        return Err(bad_field("MALFORMED_FIELD", field, expected, shown(name)));
+    }
+    match policy.sequencing_tenants() {
+        Some(known) if !name.is_empty() && !known.contains(name) => {
+            let known: Vec<&str> = known.into_iter().collect();
+            let expected = format!(
+                "a tenant that has a sequencer in the access file: {}",
+                some_of(&known)
+            );
+            Err(bad_field("TENANT_UNKNOWN", field, expected, shown(name)))
+        }
+        _ => Ok(Tenant(name.into())),
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         chain::{CancelError, RetryError, SubmitError},
         id::{BatchId, Principal},
         rollback::RollbackError,
-        rollup::{CreateError, DeleteError, ROLLUP_NAME_CHARS_MAX, WEIGHT_MAX},
+        rollup::{CreateError, DeleteError, Difference, ROLLUP_NAME_CHARS_MAX, WEIGHT_MAX},
     },
     execution::{ExecutionError, SizeError},
 };
@@ -488,8 +488,19 @@ impl From<RetryFailure> for Status {
 impl From<RollupFailure> for Status {
     fn from(failure: RollupFailure) -> Self {
         let message = failure.to_string();
-        let taken = |reason: &str, name: &str| {
-            let mut details = info(reason, [("rollup", name.to_owned())]);
+        let taken = |reason: &str, name: &str, difference: &Difference| {
+            let Difference {
+                field,
+                expected,
+                found,
+            } = difference;
+            let metadata = [
+                ("rollup", name.to_owned()),
+                ("field", format!("header.{field}")),
+                ("expected", expected.clone()),
+                ("found", found.clone()),
+            ];
+            let mut details = info(reason, metadata);
             details.set_resource_info("zkrollup.prover.v1.RollupInfo", name, "", &message);
             Status::with_error_details(Code::AlreadyExists, message.clone(), details)
         };
@@ -497,8 +508,8 @@ impl From<RollupFailure> for Status {
             RollupFailure::Unknown(name) => no_rollup(name, &message),
             RollupFailure::Unavailable(error) => (*error).into(),
             RollupFailure::Create(error) => match error {
-                CreateError::NameTaken(name) => taken("NAME_TAKEN", name),
-                CreateError::IsHere(name) => taken("ROLLUP_EXISTS", name),
+                CreateError::NameTaken { name, difference } => taken("NAME_TAKEN", name, difference),
+                CreateError::IsHere { name, difference } => taken("ROLLUP_EXISTS", name, difference),
                 CreateError::Unfinished(name) => {
                     let mut details = info("ROLLUP_UNFINISHED", [("rollup", name.clone())]);
                     details.set_retry_info(Some(QUEUE_RETRY));
@@ -544,23 +555,23 @@ pub(super) fn no_rollup(name: &str, message: &str) -> Status {
     not_found("ROLLUP_UNKNOWN", "zkrollup.prover.v1.RollupInfo", &name, message)
 }
 
+/// Names, the first of them where there are many.
+pub(super) fn some_of(names: &[&str]) -> String {
+    const NAMES_SHOWN: usize = 8;
+    let mut some = names[..names.len().min(NAMES_SHOWN)].join(", ");
+    if names.len() > NAMES_SHOWN {
+        some.push_str(&format!(" and {} more", names.len() - NAMES_SHOWN));
+    }
+    some
+}
+
 /// FAILED_PRECONDITION: which of several rollups is meant is not said.
 pub(super) fn which_rollup(names: &[&str]) -> Status {
-    const NAMES_SHOWN: usize = 8;
     if names.is_empty() {
         let message = "there is no rollup here yet; an operator adds one (`rollup-prover rollups create`)";
         return no_rollup("", message);
     }
-    let mut all = names
-        .iter()
-        .take(NAMES_SHOWN)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
-    if names.len() > NAMES_SHOWN {
-        all.push_str(&format!(" and {} more", names.len() - NAMES_SHOWN));
-    }
-    let expected = format!("the name of one of several rollups: {all}");
+    let expected = format!("the name of one of several rollups: {}", some_of(names));
     precondition("ROLLUP_NOT_NAMED", "rollup", expected, "none")
 }
 

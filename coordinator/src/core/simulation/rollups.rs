@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::{
     explain::Reason,
-    rollup::{CreateError, DeleteError, RollupChange},
+    rollup::{CreateError, DeleteError, Difference, RollupChange},
 };
 
 const OTHER: RollupNumber = RollupNumber(1);
@@ -278,6 +278,14 @@ fn a_chain_is_a_rollups_own() {
     world.check();
 }
 
+fn difference(field: &'static str, expected: &str, found: &str) -> Difference {
+    Difference {
+        field,
+        expected: expected.into(),
+        found: found.into(),
+    }
+}
+
 fn new_rollup(name: &str, contract: u8) -> NewRollup {
     NewRollup {
         name: name.into(),
@@ -301,7 +309,13 @@ fn a_rollup_is_created_deleted_and_created_again() {
         (new_rollup("Big", 1), CreateError::Name("Big".into())),
         (new_rollup("0", 1), CreateError::Name("0".into())),
         (new_rollup("a/b", 1), CreateError::Name("a/b".into())),
-        (new_rollup("r0", 1), CreateError::NameTaken("r0".into())),
+        (
+            new_rollup("r0", 1),
+            CreateError::NameTaken {
+                name: "r0".into(),
+                difference: difference("chain_id", "31337", "1"),
+            },
+        ),
         (new_rollup("zero", 0), CreateError::NoContract),
         (
             NewRollup {
@@ -315,7 +329,10 @@ fn a_rollup_is_created_deleted_and_created_again() {
                 rollup_id: some_rollup(0, START).id(),
                 ..new_rollup("same", 1)
             },
-            CreateError::IsHere("r0".into()),
+            CreateError::IsHere {
+                name: "r0".into(),
+                difference: difference("name", "\"r0\"", "\"same\""),
+            },
         ),
     ] {
         let output = world.core.create_rollup(world.now, new);
@@ -334,6 +351,28 @@ fn a_rollup_is_created_deleted_and_created_again() {
     assert_eq!(again.map(drop), Err(CreateError::Unfinished("two".into())));
     let output = world.core.made_rollup(number);
     world.apply(output);
+    // Whoever did not hear of it asks again.
+    let again = world.core.create_rollup(world.now, new_rollup("two", 2));
+    assert_eq!(again, Ok((number, Output::default())));
+    for (asked, expected) in [
+        (
+            new_rollup("three", 2),
+            CreateError::IsHere {
+                name: "two".into(),
+                difference: difference("name", "\"two\"", "\"three\""),
+            },
+        ),
+        (
+            new_rollup("two", 3),
+            CreateError::NameTaken {
+                name: "two".into(),
+                difference: difference("contract", &"02".repeat(20), &"03".repeat(20)),
+            },
+        ),
+    ] {
+        let refused = world.core.create_rollup(world.now, asked);
+        assert_eq!(refused, Err(expected));
+    }
     let batch = world.submit_to(number, 1);
     let id = world.join("w0");
     // Only one that is paused, has nothing to prove, and whose end is known.

@@ -1,6 +1,9 @@
 //! The access file: which certificates and tokens are whose, and what these may do.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+};
 
 use proto::{NAME_CHARS_MAX, pem::FileError};
 use serde::Deserialize;
@@ -144,6 +147,12 @@ impl AccessFile {
         }
         self.identities.push(identity);
         Ok(())
+    }
+
+    /// The tenants that have a sequencer.
+    pub(super) fn sequencing_tenants(&self) -> BTreeSet<&str> {
+        let sequencers = self.identities.iter().filter(|it| it.roles.has(Role::Sequencer));
+        sequencers.map(|it| it.tenant.0.as_str()).collect()
     }
 
     /// Whether any identity is known by a certificate.

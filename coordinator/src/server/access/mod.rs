@@ -12,7 +12,7 @@ pub(crate) mod gate;
 pub(crate) mod methods;
 pub(crate) mod quota;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -193,6 +193,14 @@ impl Policy {
     /// Whether everybody may do everything.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self, Self::Open)
+    }
+
+    /// The tenants that have a sequencer; none where any name may be one's.
+    pub(crate) fn sequencing_tenants(&self) -> Option<BTreeSet<&str>> {
+        match self {
+            Self::Open | Self::Authorities => None,
+            Self::File(file) => Some(file.sequencing_tenants()),
+        }
     }
 
     /// Who has shown this; none if it is nothing, or nobody has to.

@@ -54,7 +54,7 @@ impl RollupFailure {
 }
 
 impl Shell {
-    /// Creates a rollup that begins with `state`.
+    /// Creates a rollup that begins with `state`; or answers the one that is there, if it is just that.
     pub(in crate::server) fn create_rollup(
         &self,
         new: NewRollup,
@@ -66,6 +66,10 @@ impl Shell {
             Ok((number, output)) => (Ok(number), output),
             Err(error) => (Err(error), Output::default()),
         })??;
+        let was_there = self.read(|core| core.rollup(number).filter(|rollup| rollup.is_live()).cloned())?;
+        if let Some(rollup) = was_there {
+            return Ok(rollup);
+        }
         let made = self.fill_rollup(number, &state).and_then(|()| {
             let ledger = Arc::new(Mutex::new(state));
             let mut ledgers = self.ledgers.write().unwrap_or_else(PoisonError::into_inner);

@@ -295,11 +295,60 @@ async fn a_rollup_is_created_from_a_snapshot_paused_and_deleted() {
         "{status}"
     );
 
-    let made = create(&service, creation(header, &snapshot))
+    let made = create(&service, creation(header.clone(), &snapshot))
         .await
         .expect("it is well");
     assert_eq!((made.weight, made.next_batch_number, made.queue_head), (3, 3, 6));
     assert!(!store.path().join("snapshot.new").exists());
+    // Whoever did not hear of it asks again, with the snapshot or whatever of it comes.
+    for chunks in [&snapshot[..], &[]] {
+        let again = create(&service, creation(header.clone(), chunks)).await;
+        assert_eq!(again.expect("it is just that"), made);
+    }
+    let without_snapshot = announced("second", OTHER);
+    for (changed, reason, field) in [
+        (
+            header_of(&|it| it.name = "third".into()),
+            "ROLLUP_EXISTS",
+            "header.name",
+        ),
+        (header_of(&|it| it.chain_id += 1), "NAME_TAKEN", "header.chain_id"),
+        (
+            header_of(&|it| it.contract = vec![9; 20].into()),
+            "NAME_TAKEN",
+            "header.contract",
+        ),
+        (
+            header_of(&|it| it.tenant = "exchange".into()),
+            "ROLLUP_EXISTS",
+            "header.tenant",
+        ),
+        (header_of(&|it| it.weight = 0), "ROLLUP_EXISTS", "header.weight"),
+        (
+            header_of(&|it| it.snapshot_sha256 = vec![1; 32].into()),
+            "ROLLUP_EXISTS",
+            "header.snapshot_sha256",
+        ),
+        (
+            v1::CreateRollupHeader {
+                weight: 3,
+                ..without_snapshot
+            },
+            "ROLLUP_EXISTS",
+            "header.snapshot_sha256",
+        ),
+    ] {
+        let refusal = create(&service, creation(changed, &snapshot)).await;
+        let status = refused(refusal, Code::AlreadyExists, reason, "");
+        let metadata = status.get_details_error_info().expect("set").metadata;
+        assert_eq!(metadata["field"], field, "{status}");
+        assert_ne!(metadata["expected"], metadata["found"]);
+        let (_, name) = field.split_once('.').expect("of the header");
+        assert!(
+            status.message().contains(&format!("{name}: expected ")),
+            "{status}"
+        );
+    }
     // Which is meant must be said now.
     let status = info(&service, "").await;
     let status = refused(status, Code::FailedPrecondition, "ROLLUP_NOT_NAMED", "rollup");
@@ -315,6 +364,8 @@ async fn a_rollup_is_created_from_a_snapshot_paused_and_deleted() {
     let two = accepted(service.submit("a", &next(&mut second, OTHER, 2)).await);
     assert_eq!((one.rollup.as_str(), two.rollup.as_str()), ("main", "second"));
     assert_eq!((one.batch_number, two.batch_number), (0, 3));
+    let again = create(&service, creation(header, &snapshot)).await;
+    assert_eq!(again.expect("it has a batch since").next_batch_number, 4);
     let nowhere = Batch {
         rollup_id: RollupId {
             contract: [9; 20],
@@ -630,6 +681,16 @@ async fn a_rollup_takes_its_tenants_batches_alone() {
         tenant: "b".into(),
         ..announced("second", OTHER)
     };
+    // Nobody could submit its batches.
+    let nobodys = v1::CreateRollupHeader {
+        tenant: "o".into(),
+        ..header.clone()
+    };
+    let refusal = operator
+        .create_rollup(tokio_stream::iter(creation(nobodys, &[])))
+        .await;
+    let status = refused(refusal, Code::InvalidArgument, "TENANT_UNKNOWN", "header.tenant");
+    assert!(status.message().contains("access file: a, b"), "{status}");
     let created = operator
         .create_rollup(tokio_stream::iter(creation(header, &[])))
         .await;
@@ -657,14 +718,24 @@ async fn a_rollup_takes_its_tenants_batches_alone() {
     let changed = changed.rollup.expect("always set");
     assert_eq!((changed.weight, changed.tenant.as_str()), (5, ""));
     submit("seq-a", &batch).await.expect("it is everybody's");
-    for (request, field) in [
+    for (request, reason, field) in [
         (
             v1::UpdateRollupRequest {
                 weight: Some(0),
                 name: "second".into(),
                 ..Default::default()
             },
+            "MALFORMED_FIELD",
             "weight",
+        ),
+        (
+            v1::UpdateRollupRequest {
+                tenant: Some("B".into()),
+                name: "second".into(),
+                ..Default::default()
+            },
+            "TENANT_UNKNOWN",
+            "tenant",
         ),
         (
             v1::UpdateRollupRequest {
@@ -672,11 +743,12 @@ async fn a_rollup_takes_its_tenants_batches_alone() {
                 name: "second".into(),
                 ..Default::default()
             },
+            "MALFORMED_FIELD",
             "tenant",
         ),
     ] {
         let refusal = operator.update_rollup(request).await;
-        refused(refusal, Code::InvalidArgument, "MALFORMED_FIELD", field);
+        refused(refusal, Code::InvalidArgument, reason, field);
     }
     service.stop().await;
 }
