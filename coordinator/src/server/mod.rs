@@ -265,6 +265,7 @@ impl Coordinator {
             time_ahead_s_max: config.time_ahead_s_max,
             time_age_s_max: config.time_age_s_max,
             batches_open_max: config.limits.batches_open_max,
+            tenant_batches_open_max: config.limits.tenant_batches_open_max,
         };
         Ok(Self {
             config,

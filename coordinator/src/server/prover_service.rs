@@ -58,6 +58,7 @@ pub(super) struct About {
     pub time_ahead_s_max: u64,
     pub time_age_s_max: u64,
     pub batches_open_max: usize,
+    pub tenant_batches_open_max: usize,
 }
 
 pub(super) struct ProverServer {
@@ -524,6 +525,7 @@ impl v1::prover_service_server::ProverService for ProverServer {
             batch_bytes_max: self.about.batch_bytes_max,
             chunk_bytes_max: count(CHUNK_BYTES_MAX),
             batches_open_max: count(self.about.batches_open_max),
+            tenant_batches_open_max: count(self.about.tenant_batches_open_max),
             batches_open: rollup.batches_open,
             workers: count(workers),
             paused,

@@ -202,6 +202,10 @@ async fn bytes_under_way_are_each_tenants_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn open_batches_are_each_tenants_own() {
     let scene = Scene::new(|config| config.limits.tenant_batches_open_max = 1).await;
+    let mut client = scene.client("seq-b").await;
+    let info = client.get_info(v1::GetInfoRequest::default()).await;
+    let info = info.expect("it serves").into_inner();
+    assert_eq!((info.tenant_batches_open_max, info.batches_open_max), (1, 64));
     let mut sample = sample();
     batch_of(&mut sample, TIME, 1);
     let next = batch_of(&mut sample, TIME, 1);
