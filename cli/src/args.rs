@@ -7,8 +7,8 @@ mod wallet;
 
 pub use contracts::{DeployArgs, ExportArgs, ParameterArgs, SettleArgs, VerifyDeployedArgs};
 pub use operator::{
-    BatchArgs, CreateRollupArgs, DeleteRollupArgs, DrainArgs, HealthArgs, ListArgs, OfRollupArgs, ReplayArgs,
-    RollbackArgs, RollupsCommand, ServiceArgs, SetRollupArgs, TopArgs,
+    BatchArgs, CreateRollupArgs, DeleteRollupArgs, DrainArgs, HealthArgs, InfoArgs, ListArgs, PauseArgs,
+    ReplayArgs, RollbackArgs, RollupsCommand, ServiceArgs, SetRollupArgs, TopArgs,
 };
 pub use wallet::*;
 
@@ -86,7 +86,7 @@ pub enum Command {
     /// List batches, newest first.
     List(ListArgs),
     /// Say what the service proves, its limits, and where a rollup's chain stands.
-    Info(OfRollupArgs),
+    Info(InfoArgs),
     /// List, create, change or delete the rollups whose batches are proven.
     #[command(subcommand)]
     Rollups(RollupsCommand),
@@ -107,9 +107,9 @@ pub enum Command {
     /// Tell a worker to finish what it holds, to take no more, and to end.
     Drain(DrainArgs),
     /// Hand out no more tasks, or none of one rollup, until `resume`, over restarts of the coordinator too.
-    Pause(OfRollupArgs),
+    Pause(PauseArgs),
     /// Hand out tasks again.
-    Resume(OfRollupArgs),
+    Resume(PauseArgs),
     /// Fetch a task's input and prove it here: what a worker would do, with the time of each phase.
     Replay(ReplayArgs),
     /// Copy a coordinator's store into one file: records, and batches' artifacts. Of a store in a folder while no coordinator has it,
@@ -540,13 +540,14 @@ pub struct SubmitArgs {
     /// Stay until the batch is proven, failed or cancelled.
     #[arg(long)]
     pub wait: bool,
-    /// Of the batches of a rollup, those of a higher priority are proven first.
+    /// Of the batches of a rollup, those of a higher priority are proven first. A batch that was submitted before keeps the priority,
+    /// the deadline and the labels that it has.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub priority: u32,
     /// Of these, those that are needed sooner: in so many seconds from now [default: no matter when].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub deadline_seconds: Option<u32>,
-    /// A word that `list` can be asked for. May be given up to eight times.
+    /// A word that `list` can be asked for, and that every tenant sees. May be given up to eight times.
     #[arg(long = "label", value_name = "LABEL")]
     pub labels: Vec<String>,
     /// The coordinator.

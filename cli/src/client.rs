@@ -34,6 +34,9 @@ const BUSY_MAX: Duration = Duration::from_secs(600);
 /// Longest time for one call that is not a stream; a submission executes its batch within it.
 const CALL_MAX: Duration = Duration::from_secs(300);
 
+/// The reason of a refusal, where several rollups could be meant.
+const ROLLUP_NOT_NAMED: &str = "ROLLUP_NOT_NAMED";
+
 /// A client of one coordinator.
 #[derive(Clone)]
 pub struct Client {
@@ -271,6 +274,10 @@ impl Client {
             if !message.contains(&told) {
                 message.push_str(&format!(" ({told})"));
             }
+        }
+        let reason = status.get_details_error_info().map(|info| info.reason);
+        if reason.as_deref() == Some(ROLLUP_NOT_NAMED) {
+            message.push_str("; name it with --rollup");
         }
         Failure::new(Exit::Refused, message)
     }

@@ -37,6 +37,13 @@ impl Service {
         (code, text(output.stdout), text(output.stderr))
     }
 
+    /// The same, with no more than a space between two words of what it says.
+    fn call_in_words(&self, args: &[&str]) -> (i32, String, String) {
+        let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (code, out, error) = self.call(args);
+        (code, words(out), words(error))
+    }
+
     /// The JSON of a command that must succeed.
     fn ask(&self, args: &[&str]) -> Value {
         let (code, out, error) = self.call(&[args, &["--json"]].concat());
@@ -74,6 +81,103 @@ impl Service {
     fn reason(&self, id: &str) -> String {
         let explained = self.ask(&["explain", id]);
         explained["reasons"][0]["code"].as_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn of_several_rollups_all_are_shown_or_the_one_that_is_meant_must_be_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    let id = service.submit();
+    let contract = format!("0x{}", "22".repeat(20));
+    let create = ["rollups", "create", "pay", "--chain-id", "31337", "--contract"];
+    let create = [&create[..], &[contract.as_str()]].concat();
+    let created = service.ask(&create);
+    // Whoever did not hear the answer asks again.
+    assert_eq!(service.ask(&create), created);
+    let error = service.refused(&[&create[..], &["--weight", "3"]].concat());
+    assert!(error.contains("weight: expected 1, found 3"), "{error}");
+
+    let top = service.ask(&["top", "--once"]);
+    let names = |top: &Value| {
+        top["rollups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["rollup"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&top), ["main", "pay"]);
+    assert_eq!(top["batches"][0]["batch_id"].as_str(), Some(id.as_str()));
+    assert_eq!(
+        (&top["batches_open"], &top["rollup"]),
+        (&Value::from(1), &Value::Null)
+    );
+    let top = service.ask(&["top", "--once", "--rollup", "pay"]);
+    assert_eq!((names(&top), &top["rollup"]), (vec![], &Value::from("pay")));
+    assert_eq!(top["batches"].as_array().map(Vec::len), Some(0));
+    let (code, out, error) = service.call(&["top", "--once"]);
+    assert!(
+        code == 0 && out.contains("\n  pay ") && out.contains(&id),
+        "{out}{error}"
+    );
+    assert_eq!(
+        service.ask(&["list"])["batches"].as_array().map(Vec::len),
+        Some(1)
+    );
+    service.ask(&["pause"]);
+    service.ask(&["resume"]);
+    for command in [&["info"][..], &["rollback", "--to", "0"]] {
+        let error = service.refused(command);
+        assert!(
+            error.contains("main, pay") && error.contains("name it with --rollup"),
+            "{error}"
+        );
+        let (code, help, _) = service.call_in_words(&[command[0], "--help"]);
+        assert!(code == 0 && help.contains("[default: the only one"), "{help}");
+    }
+    for (command, default) in [
+        ("top", "all"),
+        ("list", "all"),
+        ("pause", "the whole service"),
+        ("resume", "the whole service"),
+    ] {
+        let (code, help, _) = service.call_in_words(&[command, "--help"]);
+        assert!(
+            code == 0 && help.contains(&format!("[default: {default}]")),
+            "{help}"
+        );
+    }
+    let info = service.ask(&["info", "--rollup", "main"]);
+    assert_eq!(
+        (&info["batches_open_max"], &info["tenant_batches_open_max"]),
+        (&Value::from(64), &Value::from(32))
+    );
+    let (_, out, _) = service.call(&["info", "--rollup", "main"]);
+    assert!(out.contains("1 of at most 64, of one tenant at most 32"), "{out}");
+}
+
+#[test]
+fn a_batch_that_is_submitted_again_keeps_its_priority_and_labels_and_that_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    let submit = ["submit", "--batch", &service.batch, "--label"];
+    let call = |more: &[&str]| service.call(&[&submit[..], more].concat());
+    let (code, id, error) = call(&["nightly", "--priority", "7"]);
+    assert!(code == 0 && !error.contains("submitted before"), "{error}");
+    let (code, again, error) = call(&["nightly", "--priority", "7"]);
+    assert_eq!((code, &again), (0, &id));
+    assert!(
+        error.contains("the batch had been submitted before") && !error.contains("keeps"),
+        "{error}"
+    );
+    for more in [
+        &["other", "--deadline-seconds", "60"][..],
+        &["other", "--deadline-seconds", "60", "--json"],
+    ] {
+        let (code, _, error) = call(more);
+        let kept = "keeps what was said then: priority 7, no deadline, labels nightly";
+        assert!(code == 0 && error.contains(kept), "{error}");
     }
 }
 

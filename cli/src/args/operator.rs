@@ -24,7 +24,7 @@ pub struct ListArgs {
     pub label: Option<String>,
     /// Whose.
     #[command(flatten)]
-    pub rollup: RollupArg,
+    pub rollup: OfAnyArg,
     /// The coordinator.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -57,27 +57,57 @@ impl ListArgs {
     }
 }
 
-/// Which rollup.
+/// Which rollup, of commands that look at all of them too.
 #[derive(Debug, Clone, Args)]
-pub struct RollupArg {
-    /// Name of the rollup that is meant, as `rollups list` prints it [default: all, or the only one].
-    #[arg(long = "rollup", value_name = "NAME", env = "ROLLUP_PROVER_ROLLUP")]
-    pub rollup: Option<String>,
+pub struct OfAnyArg {
+    /// Name of the rollup that is meant, as `rollups list` prints it [default: all].
+    #[arg(
+        long = "rollup",
+        value_name = "NAME",
+        env = "ROLLUP_PROVER_ROLLUP",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub name: String,
 }
 
-impl RollupArg {
-    /// Its name; empty where none is given.
-    pub fn name(&self) -> String {
-        self.rollup.clone().unwrap_or_default()
-    }
+/// Which rollup, of commands that are about one.
+#[derive(Debug, Clone, Args)]
+pub struct OfOneArg {
+    /// Name of the rollup that is meant, as `rollups list` prints it [default: the only one, or the only one of one's own tenant].
+    #[arg(
+        long = "rollup",
+        value_name = "NAME",
+        env = "ROLLUP_PROVER_ROLLUP",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub name: String,
 }
 
-/// Arguments of `info`, `pause` and `resume`.
+/// Arguments of `info`.
 #[derive(Debug, Clone, Args)]
-pub struct OfRollupArgs {
+pub struct InfoArgs {
     /// Which rollup.
     #[command(flatten)]
-    pub rollup: RollupArg,
+    pub rollup: OfOneArg,
+    /// The coordinator.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `pause` and `resume`.
+#[derive(Debug, Clone, Args)]
+pub struct PauseArgs {
+    /// Name of the rollup that is meant, as `rollups list` prints it [default: the whole service].
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "ROLLUP_PROVER_ROLLUP",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub rollup: String,
     /// The coordinator.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -184,7 +214,7 @@ pub struct TopArgs {
     pub interval: u32,
     /// Whose chain and batches.
     #[command(flatten)]
-    pub rollup: RollupArg,
+    pub rollup: OfAnyArg,
     /// The coordinator.
     #[command(flatten)]
     pub client: ClientArgs,
@@ -214,7 +244,7 @@ pub struct RollbackArgs {
     pub l1: Option<String>,
     /// Whose batches.
     #[command(flatten)]
-    pub rollup: RollupArg,
+    pub rollup: OfOneArg,
     /// The coordinator.
     #[command(flatten)]
     pub client: ClientArgs,

@@ -129,11 +129,11 @@ pub async fn submit(args: &SubmitArgs, progress: &Progress) -> Result<()> {
     let info = response
         .batch
         .context("the coordinator accepted the batch without naming it")?;
+    if response.already_existed {
+        progress.say(&submitted_before(&wishes, &info));
+    }
     if !args.client.json {
         output::line(&info.batch_id)?;
-        if response.already_existed {
-            progress.say("the batch had been submitted before");
-        }
     } else if !args.wait {
         let mut value = batch_json(&info);
         value["already_existed"] = json!(response.already_existed);
@@ -143,6 +143,33 @@ pub async fn submit(args: &SubmitArgs, progress: &Progress) -> Result<()> {
         follow(&client, &info.batch_id, args.client.json, progress).await
     } else {
         Ok(())
+    }
+}
+
+/// That a batch was submitted before, and what it keeps of then that was asked for otherwise now.
+fn submitted_before(wishes: &Wishes, info: &BatchInfo) -> String {
+    let mut kept = Vec::new();
+    if wishes.priority != info.priority {
+        kept.push(format!("priority {}", info.priority));
+    }
+    if wishes.deadline_unix_ms != info.deadline_unix_ms {
+        kept.push(match info.deadline_unix_ms {
+            0 => "no deadline".to_owned(),
+            ms => format!("the deadline {} (Unix seconds)", ms / 1_000),
+        });
+    }
+    if wishes.labels != info.labels {
+        kept.push(match info.labels.as_slice() {
+            [] => "no labels".to_owned(),
+            labels => format!("labels {}", labels.join(" ")),
+        });
+    }
+    match kept.is_empty() {
+        true => "the batch had been submitted before".to_owned(),
+        false => format!(
+            "the batch had been submitted before, and keeps what was said then: {}",
+            kept.join(", ")
+        ),
     }
 }
 

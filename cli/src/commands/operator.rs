@@ -5,7 +5,7 @@ use proto::v1::{BatchBilling, BatchInfo, GetInfoResponse, KeyDigests, TaskKind, 
 use serde_json::{Value, json};
 
 use super::batch::{batch_json, client, fee_amount, status_name, word};
-use crate::args::{BatchArgs, DrainArgs, ListArgs, OfRollupArgs, ServiceArgs};
+use crate::args::{BatchArgs, DrainArgs, InfoArgs, ListArgs, PauseArgs, ServiceArgs};
 use crate::client::Which;
 use crate::output;
 use crate::proof_file::to_hex;
@@ -20,7 +20,7 @@ const ETH: u32 = 1;
 /// When the coordinator cannot be reached or refuses, as of every command here.
 pub async fn list(args: &ListArgs) -> Result<()> {
     let which = Which {
-        rollup: args.rollup.name(),
+        rollup: args.rollup.name.clone(),
         statuses: args.statuses()?,
         label: args.label.clone().unwrap_or_default(),
     };
@@ -86,8 +86,8 @@ fn billing_text(billing: &BatchBilling) -> String {
 ///
 /// # Errors
 /// See [`list`].
-pub async fn info(args: &OfRollupArgs) -> Result<()> {
-    let info = client(&args.client)?.info(&args.rollup.name()).await?;
+pub async fn info(args: &InfoArgs) -> Result<()> {
+    let info = client(&args.client)?.info(&args.rollup.name).await?;
     if args.client.json {
         return output::json(&info_json(&info));
     }
@@ -113,7 +113,10 @@ pub async fn info(args: &OfRollupArgs) -> Result<()> {
         ("queue's head", format!("entry {}", info.queue_head)),
         (
             "open batches",
-            format!("{} of at most {}", info.batches_open, info.batches_open_max),
+            format!(
+                "{} of at most {}, of one tenant at most {}",
+                info.batches_open, info.batches_open_max, info.tenant_batches_open_max
+            ),
         ),
         (
             "workers",
@@ -195,6 +198,7 @@ fn info_json(info: &GetInfoResponse) -> Value {
         "queue_capacity": info.queue_capacity,
         "batches_open": info.batches_open,
         "batches_open_max": info.batches_open_max,
+        "tenant_batches_open_max": info.tenant_batches_open_max,
         "workers": info.workers,
         "paused": info.paused,
         "rollup": info.rollup,
@@ -334,10 +338,9 @@ pub async fn drain(args: &DrainArgs) -> Result<()> {
 ///
 /// # Errors
 /// See [`list`].
-pub async fn pause(args: &OfRollupArgs) -> Result<()> {
-    let rollup = args.rollup.name();
-    let held = client(&args.client)?.pause(&rollup).await?;
-    let done = match rollup.as_str() {
+pub async fn pause(args: &PauseArgs) -> Result<()> {
+    let held = client(&args.client)?.pause(&args.rollup).await?;
+    let done = match args.rollup.as_str() {
         "" => "paused: no tasks are handed out until `resume`".to_owned(),
         rollup => format!("paused: no tasks of {rollup} are handed out until `resume --rollup {rollup}`"),
     };
@@ -348,10 +351,9 @@ pub async fn pause(args: &OfRollupArgs) -> Result<()> {
 ///
 /// # Errors
 /// See [`list`].
-pub async fn resume(args: &OfRollupArgs) -> Result<()> {
-    let rollup = args.rollup.name();
-    client(&args.client)?.resume(&rollup).await?;
-    match (args.client.json, rollup.as_str()) {
+pub async fn resume(args: &PauseArgs) -> Result<()> {
+    client(&args.client)?.resume(&args.rollup).await?;
+    match (args.client.json, args.rollup.as_str()) {
         (true, _) => output::json(&json!({ "paused": false })),
         (false, "") => output::line("tasks are handed out"),
         (false, rollup) => output::line(format!("tasks of {rollup} are handed out")),

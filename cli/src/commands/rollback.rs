@@ -22,7 +22,7 @@ const BATCHES_MAX: usize = 100_000;
 /// When there is nothing to take back, L1 has accepted some of it, it is not confirmed, or the coordinator refuses or cannot be reached.
 pub async fn run(args: &RollbackArgs) -> Result<()> {
     let client = client(&args.client)?;
-    let info = client.info(&args.rollup.name()).await?;
+    let info = client.info(&args.rollup.name).await?;
     let refuse = |message: String| anyhow::Error::from(Failure::new(Exit::Refused, message));
     if args.to == info.next_batch_number {
         // It was done before, if it had to be.

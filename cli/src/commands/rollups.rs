@@ -135,7 +135,7 @@ fn show(rollup: &RollupInfo, json: bool) -> Result<()> {
 }
 
 /// A rollup on one line.
-fn rollup_line(rollup: &RollupInfo) -> String {
+pub fn rollup_line(rollup: &RollupInfo) -> String {
     let state = match (
         rollup.paused,
         word(rollup.status().as_str_name(), "ROLLUP_STATUS_"),
@@ -159,7 +159,7 @@ fn rollup_line(rollup: &RollupInfo) -> String {
 }
 
 /// A rollup, for programs.
-fn rollup_json(rollup: &RollupInfo) -> Value {
+pub fn rollup_json(rollup: &RollupInfo) -> Value {
     json!({
         "rollup": rollup.name,
         // Text, as in a proof file: not every reader of JSON has numbers of 64 bits.

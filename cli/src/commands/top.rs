@@ -4,11 +4,12 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use proto::v1::{BatchInfo, BatchStatus, GetInfoResponse, WorkerInfo};
+use proto::v1::{BatchInfo, BatchStatus, GetInfoResponse, RollupInfo, RollupStatus, WorkerInfo};
 use serde_json::{Value, json};
 
 use super::batch::{batch_json, client};
 use super::operator::{batch_line, worker_json, worker_line};
+use super::rollups::{rollup_json, rollup_line};
 use crate::args::TopArgs;
 use crate::client::{Client, Which};
 use crate::output::{self, Exit, Failure};
@@ -22,7 +23,10 @@ const RATE_MS: u64 = 3_600_000;
 
 /// What one look sees.
 struct Look {
+    /// What the service says of itself, and of a rollup: the one that is looked at, or the first.
     info: GetInfoResponse,
+    /// All rollups, where several are looked at.
+    rollups: Vec<RollupInfo>,
     workers: Vec<WorkerInfo>,
     batches: Vec<BatchInfo>,
     now_ms: u64,
@@ -45,10 +49,10 @@ struct Rates {
 pub async fn run(args: &TopArgs) -> Result<()> {
     let client = client(&args.client)?;
     let clears = io::stdout().is_terminal() && !args.client.json && !args.once;
-    let rollup = args.rollup.name();
+    let rollup = &args.rollup.name;
     let mut seen = false;
     loop {
-        match look(&client, &rollup).await {
+        match look(&client, rollup).await {
             Ok(look) if args.client.json => output::json(&look.json())?,
             Ok(look) => output::screen(clears, look.lines())?,
             Err(error) if seen && is_out_of_reach(&error) => {
@@ -70,12 +74,25 @@ fn is_out_of_reach(error: &anyhow::Error) -> bool {
 }
 
 async fn look(client: &Client, rollup: &str) -> Result<Look> {
-    let info = client.info(rollup).await?;
-    let which = Which::of(&info.rollup);
+    let mut rollups = match rollup {
+        "" => client.rollups().await?,
+        _ => Vec::new(),
+    };
+    rollups.retain(|rollup| rollup.status() == RollupStatus::Live);
+    let (info, which) = match rollups.as_slice() {
+        [first, _, ..] => (client.info(&first.name).await?, Which::default()),
+        _ => {
+            let info = client.info(rollup).await?;
+            let which = Which::of(&info.rollup);
+            rollups.clear();
+            (info, which)
+        }
+    };
     let (workers, batches) = tokio::try_join!(client.workers(), client.list(&which, BATCHES, |_| true))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Look {
         info,
+        rollups,
         workers,
         batches,
         now_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
@@ -107,22 +124,28 @@ impl Look {
             .iter()
             .filter(|worker| !worker.task_ids.is_empty())
             .count();
-        let state = if info.paused || info.rollup_paused {
+        let several = !self.rollups.is_empty();
+        let state = if info.paused || (info.rollup_paused && !several) {
             "PAUSED: no tasks are handed out"
         } else {
             "tasks are handed out"
         };
+        let whose = match several {
+            true => format!("{} rollups  preset {}", self.rollups.len(), info.preset),
+            false => format!(
+                "rollup {}  preset {}  chain {}  next batch {}",
+                info.rollup, info.preset, info.chain_id, info.next_batch_number
+            ),
+        };
+        let a_rollup = if several { " a rollup" } else { "" };
         let latency = rates
             .latency_s
             .map_or_else(|| "-".to_owned(), |s| format!("{s:.1} s"));
         let mut lines = vec![
+            format!("{whose}  {state}"),
             format!(
-                "rollup {}  preset {}  chain {}  next batch {}  {state}",
-                info.rollup, info.preset, info.chain_id, info.next_batch_number
-            ),
-            format!(
-                "open batches {} of {}  workers {} ({busy} busy)",
-                info.batches_open,
+                "open batches {} of {}{a_rollup}  workers {} ({busy} busy)",
+                self.batches_open(),
                 info.batches_open_max,
                 workers.len()
             ),
@@ -131,6 +154,10 @@ impl Look {
                 rates.operations, rates.batches
             ),
         ];
+        if several {
+            let rollups = self.rollups.iter().map(rollup_line).collect();
+            listed(&mut lines, "rollups", "none", rollups);
+        }
         let batches = self.batches.iter().map(batch_line).collect();
         listed(&mut lines, "batches", "none was accepted yet", batches);
         let workers = workers.iter().map(worker_line).collect();
@@ -138,15 +165,25 @@ impl Look {
         lines
     }
 
+    fn batches_open(&self) -> u32 {
+        match self.rollups.as_slice() {
+            [] => self.info.batches_open,
+            rollups => rollups.iter().map(|rollup| rollup.batches_open).sum(),
+        }
+    }
+
+    /// What is one rollup's alone is null where several are looked at.
     fn json(&self) -> Value {
         let rates = self.rates();
+        let one = self.rollups.is_empty().then_some(&self.info);
         json!({
             "now_unix_ms": self.now_ms,
-            "rollup": self.info.rollup,
+            "rollup": one.map(|info| &info.rollup),
+            "rollups": self.rollups.iter().map(rollup_json).collect::<Vec<_>>(),
             "preset": self.info.preset,
-            "next_batch_number": self.info.next_batch_number,
+            "next_batch_number": one.map(|info| info.next_batch_number),
             "paused": self.info.paused,
-            "batches_open": self.info.batches_open,
+            "batches_open": self.batches_open(),
             "batches_open_max": self.info.batches_open_max,
             "last_hour": {
                 "operations": rates.operations,
@@ -192,6 +229,7 @@ mod tests {
     fn look(batches: Vec<BatchInfo>, workers: Vec<WorkerInfo>) -> Look {
         Look {
             info: GetInfoResponse::default(),
+            rollups: vec![],
             workers,
             batches,
             now_ms: NOW,
@@ -216,6 +254,39 @@ mod tests {
         };
         assert_eq!(look(batches, vec![]).rates(), expected);
         assert_eq!(look(vec![], vec![]).rates(), Rates::default());
+    }
+
+    #[test]
+    fn where_there_are_several_rollups_all_are_shown() {
+        let rollup = |name: &str, batches_open| RollupInfo {
+            name: name.into(),
+            batches_open,
+            ..RollupInfo::default()
+        };
+        let mut several = look(vec![], vec![]);
+        several.info.rollup_paused = true;
+        several.info.batches_open_max = 64;
+        several.rollups = vec![rollup("main", 2), rollup("pay", 3)];
+        let lines = several.lines();
+        let shown = lines.join("\n");
+        assert!(
+            lines[0].starts_with("2 rollups") && !shown.contains("PAUSED"),
+            "{shown}"
+        );
+        assert!(lines[1].starts_with("open batches 5 of 64 a rollup"), "{shown}");
+        assert!(
+            shown.contains("\n  main ") && shown.contains("\n  pay "),
+            "{shown}"
+        );
+        let json = several.json();
+        assert_eq!(json["rollups"][1]["rollup"], "pay");
+        assert_eq!(
+            (&json["rollup"], &json["next_batch_number"]),
+            (&Value::Null, &Value::Null)
+        );
+        assert_eq!(json["batches_open"], 5);
+        several.rollups.clear();
+        assert!(several.lines()[0].contains("PAUSED"));
     }
 
     #[test]
