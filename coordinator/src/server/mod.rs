@@ -52,7 +52,6 @@ use self::{
     reload::InForce,
     shell::Shell,
     standby::{Begun, Standby},
-    standing::Standing,
     transport::listener::connections,
     undecodable::reading,
     worker_service::WorkerServer,
@@ -74,6 +73,8 @@ const HEADER_BYTES_MAX: u32 = 4 << 10;
 /// Most bytes of a message: the largest chunk or proof, and what goes with it.
 const MESSAGE_BYTES_MAX: usize = CHUNK_BYTES_MAX + (64 << 10);
 const _: () = assert!(PROOF_BYTES_MAX <= CHUNK_BYTES_MAX);
+/// Between two looks whether this coordinator certainly leads.
+const HEALTH_EVERY: Duration = Duration::from_secs(1);
 /// Longest time between two looks for artifacts that nothing needs. It is a quarter of the time for which they are kept, if that is less.
 const COLLECT_MAX: Duration = Duration::from_secs(900);
 
@@ -325,7 +326,7 @@ impl Coordinator {
         let standing = Arc::clone(shell.standing());
         let gate = Gate::new(Arc::clone(&in_force.access), meter, &config.quotas, standing);
         let sweeper = tokio::spawn(gate.sweeper(stopping.clone()));
-        let connections = connections(listener, in_force.tls, &config.quotas);
+        let connections = connections(listener, in_force.tls, &config.quotas, stopping.clone());
         let keepalive = Some(Duration::from_millis(config.quotas.keepalive_ms));
         let serving = Server::builder()
             .http2_keepalive_interval(keepalive)
@@ -346,12 +347,7 @@ impl Coordinator {
         let collect_every = (config.artifacts.retention / 4).min(COLLECT_MAX);
         let remover = tokio::spawn(Arc::clone(&shell).keep_rollups());
         let collector = tokio::spawn(Arc::clone(&shell).keep_artifacts(collect_every));
-        let reporter = tokio::spawn(report(
-            shell.suspensions(),
-            Arc::clone(shell.standing()),
-            stopping.clone(),
-            health.clone(),
-        ));
+        let reporter = tokio::spawn(report(Arc::clone(&shell), health.clone()));
         let (one, all) = (bounds::of_one(&config), bounds::of_all(&config));
         tracing::debug!(?one, ?all, "bytes that callers may take at most");
         tracing::info!(%address, tls = config.tls.is_some(), access = config.access.is_some(), "coordinator serves");
@@ -484,20 +480,21 @@ async fn set_health(health: &HealthReporter, serving: bool) {
     }
 }
 
-/// Lets health follow whether the store is waited for, until the coordinator stops.
-async fn report(
-    mut suspended: watch::Receiver<bool>,
-    standing: Arc<Standing>,
-    stopping: CancellationToken,
-    health: HealthReporter,
-) {
+/// Lets health follow whether the store is waited for and whether this coordinator certainly leads, until it stops.
+async fn report(shell: Arc<Shell>, health: HealthReporter) {
+    let mut suspended = shell.suspensions();
+    let mut told = None;
     loop {
         tokio::select! {
-            () = stopping.cancelled() => return,
+            () = shell.stopping().cancelled() => return,
             changed = suspended.changed() => if changed.is_err() { return },
+            // That a lead is not certain any more says nobody.
+            () = tokio::time::sleep(HEALTH_EVERY) => {}
         }
-        let serving = !*suspended.borrow_and_update() && standing.leads();
-        set_health(&health, serving).await;
+        let serving = !*suspended.borrow_and_update() && shell.certainly_leads();
+        if told.replace(serving) != Some(serving) {
+            set_health(&health, serving).await;
+        }
     }
 }
 

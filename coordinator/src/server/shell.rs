@@ -196,6 +196,11 @@ impl Shell {
         &self.standing
     }
 
+    /// Whether this coordinator leads, and nobody else can by now.
+    pub(super) fn certainly_leads(&self) -> bool {
+        self.standing.leads() && self.store().is_current()
+    }
+
     /// Takes over what another coordinator has come to, for those who read.
     pub(super) fn mirror(&self, core: Core, store: Arc<dyn Store>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

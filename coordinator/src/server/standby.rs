@@ -5,6 +5,7 @@ mod warm;
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -64,6 +65,8 @@ pub(super) struct Follower {
     keyring: Arc<Keyring>,
     /// Commits that are known here. Locked while they are looked for.
     known: Mutex<i64>,
+    /// When the store was last looked at in vain. Locked after `known`.
+    unseen: Mutex<Option<Instant>>,
     /// The states, and the commits that they have followed. Locked before `known`.
     warm: Mutex<(Warm, Option<i64>)>,
 }
@@ -152,6 +155,7 @@ fn join(
         artifacts: Arc::clone(artifacts),
         keyring: Arc::clone(keyring),
         known: Mutex::new(commits),
+        unseen: Mutex::default(),
         warm: Mutex::default(),
     });
     let shell = Shell::new(core, states, store, Arc::clone(keyring), clock);
@@ -468,11 +472,24 @@ impl Follower {
 
     /// Takes over what the leader has written by now.
     pub(super) fn refresh(&self, shell: &Shell) -> Result<(), Error> {
+        let asked = Instant::now();
         let mut known = self.known();
         if shell.standing().leads() {
             return Ok(());
         }
-        let leader = self.candidate.leader()?;
+        let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        if unseen.is_some_and(|unseen| unseen > asked) {
+            // Whoever has waited for another's look waits for none again: a server that is silent is so for long.
+            let (path, source) = (self.candidate.name().into(), io::ErrorKind::TimedOut.into());
+            return Err(StoreError::Io { path, source }.into());
+        }
+        *unseen = None;
+        let leader = self.candidate.leader();
+        if leader.is_err() {
+            *unseen = Some(Instant::now());
+        }
+        drop(unseen);
+        let leader = leader?;
         if leader.commits == *known {
             return Ok(());
         }

@@ -23,6 +23,9 @@ use crate::core::{
     rollup::RollupRecord,
 };
 
+/// Accounts of one rollup that are read in one go.
+const ACCOUNTS_AT_ONCE: usize = 10_000;
+
 /// A store that is open.
 #[derive(Debug)]
 pub struct KeptStore {
@@ -119,6 +122,14 @@ fn rollups(records: &dyn Records) -> Result<Vec<RollupRecord>, StoreError> {
     rollups.collect()
 }
 
+/// The key that follows the last account of a rollup.
+fn after_accounts(rollup: RollupNumber) -> Vec<u8> {
+    match rollup.0 + 1 {
+        RollupNumber::MAX => vec![ACCOUNT + 1],
+        next => account_key(RollupNumber(next), AccountIndex::NONE),
+    }
+}
+
 fn batch((_, value): &Record) -> Result<BatchRecord, StoreError> {
     decode("a batch", value)
 }
@@ -163,6 +174,37 @@ impl KeptStore {
     /// Its name in errors.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The state of one rollup, after the last batch of its chain.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub(crate) fn state(&self, rollup: RollupNumber) -> Result<State, StoreError> {
+        self.state_by(rollup, ACCOUNTS_AT_ONCE)
+    }
+
+    /// The same, so many accounts at once.
+    pub(crate) fn state_by(&self, rollup: RollupNumber, at_once: usize) -> Result<State, StoreError> {
+        let (mut before, mut accounts) = (after_accounts(rollup), Vec::new());
+        loop {
+            let found = self.records.last(ACCOUNT, &before, at_once)?;
+            for (key, value) in &found {
+                let (of, index, hashed) = account_entry(key, value)?;
+                if of == rollup {
+                    accounts.push((index, hashed));
+                }
+            }
+            match found.into_iter().next_back() {
+                Some((key, value)) if account_entry(&key, &value)?.0 == rollup => before = key,
+                _ => break,
+            }
+        }
+        let mut state = StateBuilder::default();
+        for (index, hashed) in accounts.into_iter().rev() {
+            state.add(index, hashed);
+        }
+        Ok(state.build())
     }
 
     /// What is stored of these accounts of a rollup.
@@ -316,11 +358,7 @@ impl Store for KeptStore {
     }
 
     fn accounts_of(&self, rollup: RollupNumber, limit: usize) -> Result<Vec<AccountIndex>, StoreError> {
-        let next = match rollup.0 + 1 {
-            RollupNumber::MAX => vec![ACCOUNT + 1],
-            next => account_key(RollupNumber(next), AccountIndex::NONE),
-        };
-        let found = self.records.last(ACCOUNT, &next, limit)?;
+        let found = self.records.last(ACCOUNT, &after_accounts(rollup), limit)?;
         let mut accounts = Vec::with_capacity(found.len());
         for (key, value) in &found {
             let (of, index, _) = account_entry(key, value)?;

@@ -22,10 +22,10 @@ impl Shell {
     /// What there is to see now, whether the store is waited for or not.
     pub(in crate::server) fn observe(&self, last: Option<&Observed>, listed: bool) -> Observed {
         // One that may have been followed by another counts nothing that the other counts.
-        let is_current = self.standing.leads() && self.store().is_current();
+        let leads = self.certainly_leads();
         let mut observed = self.peek(|core, now| Observed {
             at: Instant::now(),
-            leader: self.standing.other().or_else(|| (!is_current).then(String::new)),
+            leader: self.standing.other().or_else(|| (!leads).then(String::new)),
             numbers: core.tally().numbers.clone(),
             load: core.load(now),
             suspended: false,

@@ -100,6 +100,12 @@ impl Warm {
     /// # Errors
     /// See [`StoreError`].
     pub(super) fn follow(&mut self, chains: &Chains, store: &KeptStore) -> Result<(), StoreError> {
+        for rollup in chains.heads.keys() {
+            // One that was created since the others were loaded.
+            if self.is_loaded() && !self.states.contains_key(rollup) {
+                self.states.insert(*rollup, store.state(*rollup)?);
+            }
+        }
         while self.see(chains, store)? {}
         // Of those that have gone, the ones that were taken back have left accounts as they were before.
         let is_gone = |id: &BatchId, _: &mut _| !chains.batches.contains_key(id);

@@ -3,6 +3,9 @@
 use pgserver::PgServer;
 
 use serde_json::Value;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use super::{
     browser::Browser,
@@ -188,6 +191,26 @@ async fn one_coordinator_leads_and_another_goes_on_where_it_ends() {
     third.stop().await;
 }
 
+/// Waits until health says that a coordinator serves, or does not.
+async fn serves(service: &Service, is_serving: bool) {
+    let wanted = match is_serving {
+        true => ServingStatus::Serving,
+        false => ServingStatus::NotServing,
+    };
+    let began = std::time::Instant::now();
+    loop {
+        let request = HealthCheckRequest {
+            service: "zkrollup.prover.v1.ProverService".into(),
+        };
+        let checked = HealthClient::new(service.channel.clone()).check(request).await;
+        if checked.is_ok_and(|answer| answer.into_inner().status() == wanted) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{wanted:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// The metrics of a page.
 fn metrics_of(page: &str) -> Vec<&str> {
     let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
@@ -196,7 +219,7 @@ fn metrics_of(page: &str) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_service_does_is_shown_by_the_leader_alone() {
-    let server = PgServer::start();
+    let mut server = PgServer::start();
     let (url, artifacts) = (server.database(), store());
     let configs = [one_of(&url, artifacts.path()), one_of(&url, artifacts.path())];
     let leader = configs[0].postgres.as_ref().expect("set").advertised.clone();
@@ -264,10 +287,24 @@ async fn what_the_service_does_is_shown_by_the_leader_alone() {
     assert_eq!(metrics_of(&page), own);
 
     first.service.stop().await;
-    let page = shown(&second).await;
-    assert!(page.contains("\nrollup_prover_leads 1.0\n"), "{page}");
-    assert_eq!(metrics_of(&page), all);
+    let led = shown(&second).await;
+    assert!(led.contains("\nrollup_prover_leads 1.0\n"), "{led}");
+    assert_eq!(metrics_of(&led), all);
     assert_eq!(info(&second).await.leader, None);
+
+    // With nothing to write it is not noticed that the database is away; but another could lead by now.
+    serves(&second.service, true).await;
+    server.kill();
+    let page = seen(second.metrics, "/metrics", |page| {
+        page.contains("\nrollup_prover_leads 0.0\n")
+    });
+    assert_eq!(metrics_of(&page.await), own);
+    assert_eq!(state(&second).await["leader"], "");
+    serves(&second.service, false).await;
+    server.restart();
+    let back = shown(&second).await;
+    assert!(back.contains("\nrollup_prover_leads 1.0\n"), "{back}");
+    serves(&second.service, true).await;
     second.service.stop().await;
 }
 

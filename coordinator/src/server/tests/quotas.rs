@@ -348,6 +348,43 @@ async fn idle_connections_are_closed_and_those_with_a_stream_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_stops_waits_for_no_connection_without_a_call() {
+    let store = store();
+    let never = 3_600_000;
+    let config = Config {
+        quotas: Quotas {
+            handshake_ms_max: never,
+            idle_ms_max: never,
+            keepalive_ms: never,
+            ..Quotas::default()
+        },
+        shutdown_ms_max: never,
+        ..config(store.path())
+    };
+    let service = Secure::start(config).await;
+    let mut silent = Vec::new();
+    for beginning in [
+        &b""[..],
+        b"PRI * HTTP/2.0\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
+    ] {
+        let mut stream = TcpStream::connect(service.address).await.expect("it listens");
+        stream.write_all(beginning).await.expect("open");
+        silent.push(stream);
+    }
+    // It has taken them by then.
+    let client = service.prover(Credentials::default()).await;
+    submit(&client, "a", &batch_of(&mut sample(), TIME, 1))
+        .await
+        .expect("accepted");
+    drop(client);
+    service.stop().await;
+    for stream in &mut silent {
+        closed(stream).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_and_all_together_have_as_many_connections_as_they_may() {
     let store = store();
     for (quotas, limit) in [

@@ -1,5 +1,6 @@
 //! One connection. It is closed when it has not begun to speak HTTP/2 in time, when no call was under way for long, when an
-//! answer is not taken in time, and when whoever made a call over it is not that any more.
+//! answer is not taken in time, when whoever made a call over it is not that any more, and when the coordinator stops and no call is
+//! under way.
 //!
 //! The time is looked at whenever the connection is polled, which its own timer causes if nothing else does.
 
@@ -26,6 +27,9 @@ use crate::server::access::Peer;
 
 /// Bytes that every HTTP/2 client begins with: the preface and the head of its settings.
 const BEGINNING_BYTES: u64 = 24 + 9;
+
+/// Time for a connection without a call to end by itself once the coordinator stops.
+const PARTING: Duration = Duration::from_millis(500);
 
 /// What bounds the time of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -149,15 +153,25 @@ pub(crate) struct Connection<P> {
     read: u64,
     timer: Pin<Box<Sleep>>,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The coordinator's; none once it stops.
+    stopping: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     /// Of what bounds the connections.
     _place: P,
 }
 
 impl<P> Connection<P> {
-    pub(crate) fn new(io: Io, peer: Peer, times: Times, activity: Arc<Activity>, place: P) -> Self {
+    pub(crate) fn new(
+        io: Io,
+        peer: Peer,
+        times: Times,
+        activity: Arc<Activity>,
+        stopping: CancellationToken,
+        place: P,
+    ) -> Self {
         let opened = Instant::now();
         Self {
             io,
+            stopping: Some(Box::pin(stopping.cancelled_owned())),
             closing: Box::pin(activity.closing.clone().cancelled_owned()),
             info: ConnectionInfo { peer, activity },
             times,
@@ -172,6 +186,15 @@ impl<P> Connection<P> {
     fn check_time(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.closing.as_mut().poll(cx).is_ready() {
             return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        if let Some(stopping) = &mut self.stopping
+            && stopping.as_mut().poll(cx).is_ready()
+        {
+            self.stopping = None;
+            let Times { begin, idle } = &mut self.times;
+            *begin = (*begin).min(self.opened.elapsed() + PARTING);
+            *idle = (*idle).min(PARTING);
+            self.timer.as_mut().reset(Instant::now() + PARTING);
         }
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();

@@ -18,6 +18,7 @@ use tokio_rustls::{
     rustls::pki_types::{CertificateDer, UnixTime},
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::{Activity, Connection, Io, Times},
@@ -122,6 +123,7 @@ struct Terms {
     tls: Option<Tls>,
     times: Times,
     watches_max: usize,
+    stopping: CancellationToken,
     told: Arc<Told>,
 }
 
@@ -130,6 +132,7 @@ pub(crate) fn connections(
     listener: TcpListener,
     tls: Option<Tls>,
     quotas: &Quotas,
+    stopping: CancellationToken,
 ) -> ReceiverStream<io::Result<Connection<Held>>> {
     let (sender, receiver) = mpsc::channel(READY_MAX);
     let terms = Terms {
@@ -139,6 +142,7 @@ pub(crate) fn connections(
             idle: Duration::from_millis(quotas.idle_ms_max),
         },
         watches_max: quotas.connection_watches_max,
+        stopping,
         told: Arc::default(),
     };
     let all = Arc::new(Semaphore::new(connections_max(quotas.connections_max)));
@@ -220,7 +224,7 @@ async fn begin(
             (Io::Tls(Box::new(stream)), entry)
         }
     };
-    let connection = Connection::new(io, peer, terms.times, activity, (place, entry));
+    let connection = Connection::new(io, peer, terms.times, activity, terms.stopping, (place, entry));
     // Nobody takes it once the coordinator stops.
     let _ = sender.send(Ok(connection)).await;
 }

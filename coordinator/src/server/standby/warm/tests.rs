@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    core::{Limits, Output, id::UnixMs},
+    core::{Head, Limits, Output, id::UnixMs, record::Write, rollup::RollupRecord, simulation::some_rollup},
     execution::{Undo, prepare},
     server::tests::{MAIN, PRESET, TIME, batch_of, commits::first_rollup, keyring, manifest, origin, sample},
     store::{Identity, SCHEMA},
@@ -206,4 +206,48 @@ fn no_undo_is_read_of_what_was_there_before_a_load_and_each_once_of_what_comes_a
     warm.follow(&chains, &leader.store).expect("readable");
     assert!(!warm.are_current(&chains));
     assert!(warm.take(&chains, &leader.store).is_none());
+}
+
+#[test]
+fn a_rollup_that_is_created_joins_the_states_that_are_warm() {
+    let mut leader = Leader::new();
+    let batches = [leader.batch(), leader.batch(), leader.batch()];
+    leader.submit(&batches[0]);
+    leader.submit(&batches[1]);
+    let mut warm = warmed(&leader);
+    // With the accounts of the other, as from a snapshot.
+    let start = Head {
+        root: StateRoot(field::to_be(&leader.ledger.root())),
+        ..first_rollup().start
+    };
+    let second = RollupRecord {
+        contract: [8; 20],
+        ..some_rollup(1, start)
+    };
+    let accounts = leader.ledger.accounts();
+    let accounts: Vec<_> = accounts.map(|(index, account)| (index, Some(*account))).collect();
+    assert!(accounts.len() > 1);
+    let number = second.number;
+    let accounts = Write::Accounts(number, hashed(&accounts));
+    leader.commit(&Output {
+        writes: vec![Write::Rollup(Box::new(second)), accounts],
+        effects: Vec::new(),
+    });
+    let snapshot = leader.store.snapshot().expect("readable");
+    leader.core = Core::restore(Limits::default(), snapshot, UnixMs(3));
+    assert!(!warm.are_current(&leader.chains()));
+    follows(&mut warm, &leader);
+    // The other goes on, and is followed as before.
+    leader.submit(&batches[2]);
+    follows(&mut warm, &leader);
+    let states = warm.take(&leader.chains(), &leader.store).expect("it is warm");
+    assert_eq!(StateRoot(field::to_be(&states[&number].root())), start.root);
+    assert_eq!(states[&MAIN].root(), leader.ledger.root());
+    for at_once in [1, 2, 3, 1_000] {
+        for rollup in [MAIN, number] {
+            let state = leader.store.state_by(rollup, at_once).expect("readable");
+            let same = state.accounts().eq(states[&rollup].accounts());
+            assert!(same, "{rollup:?} by {at_once}");
+        }
+    }
 }
